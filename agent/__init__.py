@@ -1,0 +1,1 @@
+"""What runs beside the microscope; `pipeline.py` is the file to read first."""

@@ -1,0 +1,27 @@
+"""Where frames come from: one file per kind, one settings class in each."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from contract.types import Frame
+
+
+class Source(Protocol):
+    """Anything that delivers frames; its settings class is its factory."""
+
+    @property
+    def um_per_pixel(self) -> float:
+        """Micrometres per pixel of its frames."""
+        ...
+
+    def open(self, run: str) -> AbstractContextManager[Iterator[Frame]]:
+        """Open it; frames get the id ``{run}-{number:08d}``, numbers from 1.
+
+        A picture that can not be had is a Frame with a ``fault``; the iterator goes on after it.
+
+        Raises:
+            SourceError: it can not be opened, or stopped for good.
+            UsageError: it names something that is no source.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Which crops, which ranges, by which method."""

@@ -1,0 +1,1 @@
+"""What the rooms promise one another; imports none of ours."""

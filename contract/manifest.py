@@ -1,0 +1,112 @@
+"""What a bundle says of its model: every fact that training, export and agent must share."""
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Triple = tuple[float, float, float]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputSpec(_Record):
+    """What the network sees."""
+
+    um_per_pixel: float = Field(gt=0, description="Physical scale of a crop, in micrometres per pixel.")
+    size: int = Field(ge=16, le=1024, description="Side of a crop in pixels.")
+    colour: Literal["rgb"] = Field("rgb", description="Order of the colour planes in the batch.")
+    layout: Literal["nchw"] = Field("nchw", description="Order of the batch's axes.")
+    mean: Triple = Field(description="Subtracted per plane, in units of 0 to 1.")
+    std: Triple = Field(description="Divided by per plane, in units of 0 to 1.")
+    name: str = Field("image", description="Name of the graph's input.")
+
+    @property
+    def field_um(self) -> float:
+        """Side of a crop in micrometres."""
+        return self.size * self.um_per_pixel
+
+
+class ClassSpec(_Record):
+    """One column of the scores."""
+
+    name: Literal["normal", "blast"] = Field(description="Label in the reports.")
+    description: str = Field(description="What was trained under this label.")
+
+
+class Decision(_Record):
+    """How scores become a label.
+
+    The probability of a blast is softmax(scores / temperature)[blast] (temperature scaling, Guo et al. 2017).
+    """
+
+    temperature: float = Field(gt=0, description="Divides the scores before softmax.")
+    threshold: float = Field(
+        gt=0,
+        lt=1,
+        description="Probability from which a cell counts as a blast where no abstention is allowed.",
+    )
+    uncertain_from: float = Field(
+        ge=0, le=1, description="From this probability on, a cell is not called normal."
+    )
+    uncertain_to: float = Field(
+        ge=0, le=1, description="Up to this probability, a cell is not called a blast."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Decision":
+        if not self.uncertain_from <= self.threshold <= self.uncertain_to:
+            raise ValueError("uncertain_from <= threshold <= uncertain_to does not hold")
+        return self
+
+
+class Calibration(_Record):
+    """Where the INT8 ranges come from."""
+
+    method: str = Field(description="Name of the calibration method.")
+    cells: int = Field(ge=1, description="Number of calibration cells.")
+    sample_sha256: Sha256 = Field(description="Hash over the calibration crops.")
+
+
+class Manifest(_Record):
+    """The one record that travels with a model; `manifest.json` of a bundle."""
+
+    schema_version: Literal[1] = Field(1, description="Version of this record's form.")
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$", description="Name of the model, version included.")
+    created_at: str = Field(description="When the bundle was written, UTC, ISO 8601.")
+    task: str = Field(description="What the model tells apart, in words.")
+    terms: str = Field(description="What the model may be used for.")
+    input: InputSpec
+    classes: tuple[ClassSpec, ...] = Field(
+        min_length=2, max_length=2, description="Columns of the scores, in order."
+    )
+    decision: Decision
+    calibration: Calibration
+    files: dict[str, Sha256] = Field(description="SHA-256 of every other file of the bundle.")
+    digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = Field(
+        "", description="SHA-256 of this record with an empty digest."
+    )
+
+    @property
+    def blast_column(self) -> int:
+        """Index of the blast score in a row of scores."""
+        return [c.name for c in self.classes].index("blast")
+
+    @model_validator(mode="after")
+    def _two_classes(self) -> "Manifest":
+        if {c.name for c in self.classes} != {"normal", "blast"}:
+            raise ValueError("classes must be one `normal` and one `blast`")
+        return self
+
+    def sealed(self) -> "Manifest":
+        """The same manifest with its digest filled in."""
+        bare = self.model_copy(update={"digest": ""})
+        return bare.model_copy(update={"digest": hashlib.sha256(bare.to_bytes()).hexdigest()})
+
+    def to_bytes(self) -> bytes:
+        """The one way in which a manifest is written, so that any changed byte can be seen."""
+        return (json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True) + "\n").encode()

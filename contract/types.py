@@ -1,0 +1,104 @@
+"""The values that travel through the agent, in order of travel.
+
+``Frame`` -> ``Cell`` -> crop -> batch -> scores -> ``Prediction``. All are frozen. The arrays inside are
+shared, so no step writes into an image that it was given.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image: TypeAlias = NDArray[np.uint8]
+"""(height, width, 3), uint8, blue-green-red as OpenCV delivers it."""
+Crops: TypeAlias = NDArray[np.uint8]
+"""(N, size, size, 3), uint8, blue-green-red, at the manifest's micrometres per pixel."""
+Tensor: TypeAlias = NDArray[np.float32]
+"""float32: a batch (N, 3, size, size), or scores (N, classes)."""
+
+Label: TypeAlias = Literal["normal", "blast", "uncertain"]
+NO_IMAGE: Image = np.zeros((0, 0, 3), np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An upright rectangle in pixels of the frame as captured; (x, y) is its upper left corner."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """(x, y) of the middle, in pixels."""
+        return self.x + self.width / 2, self.y + self.height / 2
+
+
+@dataclass(frozen=True, slots=True)
+class TrueCell:
+    """A cell that a renderer drew: what an observer should find."""
+
+    box: Box
+    kind: Literal["white", "blast", "red", "platelet"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture from a source, or the news that one could not be had.
+
+    Attributes:
+        id: a label, unique within a run of the agent.
+        source: what the picture is called where it comes from: a file name, a device.
+        captured_at: wall-clock time of capture, with a time zone.
+        um_per_pixel: micrometres per pixel.
+        image: the picture; ``NO_IMAGE`` if there is a fault.
+        fault: a reason of ``contract.messages.Reason``, or "" if the picture is whole.
+        detail: the fault in words.
+        truth: what is in the picture, where the source knows.
+        read_ms: milliseconds spent on fetching and decoding it.
+    """
+
+    id: str
+    source: str
+    captured_at: datetime
+    um_per_pixel: float
+    image: Image = field(default=NO_IMAGE, repr=False)
+    fault: str = ""
+    detail: str = ""
+    truth: tuple[TrueCell, ...] = ()
+    read_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A white cell in a frame.
+
+    Attributes:
+        box: around the whole cell, cytoplasm included, in pixels of the frame.
+        centre: (x, y) of the nucleus in pixels; where the crop is taken.
+        area_um2: area of the whole cell in square micrometres.
+        outline: (K, 2) int32 points around the cell, in pixels; may be empty.
+        flags: what a reader should know: ``edge`` for a cell that the frame's border cuts.
+    """
+
+    box: Box
+    centre: tuple[float, float]
+    area_um2: float
+    outline: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 2), np.int32), repr=False)
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A cell with the network's word on it; ``probability`` is the calibrated probability of a blast."""
+
+    cell: Cell
+    label: Label
+    probability: float
+
+
+Cells: TypeAlias = Sequence[Cell]

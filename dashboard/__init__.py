@@ -1,0 +1,1 @@
+"""Subscribers that people look at."""
