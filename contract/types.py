@@ -66,7 +66,7 @@ class Frame:
     source: str
     captured_at: datetime
     um_per_pixel: float
-    image: Image = field(default=NO_IMAGE, repr=False)
+    image: Image = field(default_factory=lambda: NO_IMAGE, repr=False)
     fault: str = ""
     detail: str = ""
     truth: tuple[TrueCell, ...] = ()
