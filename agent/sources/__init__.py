@@ -1,5 +1,6 @@
-"""Where frames come from: one file per kind, one settings class in each."""
+"""Where frames come from: one file per kind, one settings class in each, which is the source's factory."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -8,17 +9,23 @@ from contract.types import Frame
 
 
 class Source(Protocol):
-    """Anything that delivers frames; its settings class is its factory."""
+    """Anything that delivers frames."""
 
     @property
     def um_per_pixel(self) -> float:
         """Micrometres per pixel of its frames."""
         ...
 
-    def open(self, run: str) -> AbstractContextManager[Iterator[Frame]]:
-        """Open it; frames get the id ``{run}-{number:08d}``, numbers from 1.
+    @property
+    def live(self) -> bool:
+        """True if frames come whether we take them or not, so that waiting loses some."""
+        ...
 
-        A picture that can not be had is a Frame with a ``fault``; the iterator goes on after it.
+    def open(self, run: str, stop: threading.Event) -> AbstractContextManager[Iterator[Frame]]:
+        """Open it and deliver frames until they end or ``stop`` is set.
+
+        Frames get the id ``{run}-{number:08d}``, numbers from 1. A picture that can not be had is a Frame
+        with a ``fault``; the iterator goes on after it.
 
         Raises:
             SourceError: it can not be opened, or stopped for good.

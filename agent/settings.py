@@ -1,0 +1,116 @@
+"""Facts about this machine; facts about the model travel in the bundle's manifest.
+
+Order of precedence: command line, environment, systemd credentials, TOML file, defaults.
+"""
+
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from agent.sources.directory import DirectorySource
+from agent.sources.opencv import CameraSource, VideoSource
+from agent.sources.synthetic import SyntheticSource
+from contract.bundle import SHIPPED
+
+ENV_PREFIX = "MICROSCOPE_"
+TopicWord = Annotated[str, Field(pattern=r"^[^/+#\s$][^/+#\s]{0,63}$")]
+AnySource = Annotated[
+    DirectorySource | VideoSource | CameraSource | SyntheticSource, Field(discriminator="kind")
+]
+
+
+class Section(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TlsSettings(Section):
+    """Encryption towards the broker; give `cert` and `key` for mutual TLS."""
+
+    ca: Path | None = Field(
+        None, description="Certificate authority that signed the broker; default: the system's."
+    )
+    cert: Path | None = Field(None, description="Certificate of this agent.")
+    key: Path | None = Field(None, description="Private key of this agent.")
+
+
+class MqttSettings(Section):
+    """The broker and how to speak with it."""
+
+    host: str = Field("127.0.0.1", description="Name or address of the broker.")
+    port: int = Field(1883, ge=1, le=65535, description="Port of the broker; 8883 is usual for TLS.")
+    username: str | None = Field(None, description="Name to log in with.")
+    password: SecretStr | None = Field(
+        None, description="Password to log in with; better as a systemd credential."
+    )
+    tls: TlsSettings | None = Field(None, description="Encryption; absent: plain text.")
+    prefix: TopicWord = Field("microscopy", description="First word of every topic.")
+    version: Literal["5", "3.1.1"] = Field(
+        "5", description="MQTT version; 3.1.1 for old brokers: no expiry, reason codes or responses."
+    )
+    keepalive_s: int = Field(
+        30, ge=1, le=3600, description="Seconds of silence after which either side sends a ping."
+    )
+    window: int = Field(64, ge=1, le=1000, description="Reports sent and not yet acknowledged, at most.")
+    drain_s: float = Field(
+        10, ge=0, description="Seconds that an ending agent waits for the last acknowledgements."
+    )
+
+
+class OutboxSettings(Section):
+    """The store of reports that nobody has acknowledged yet."""
+
+    forget_on: Literal["consumer", "broker"] = Field(
+        "broker",
+        description="Whose acknowledgement frees a report: `broker` (PUBACK; a broker that crashes may lose it), or "
+        "`consumer` (its cumulative message on topic `ack`; nothing is lost, but a consumer must send it).",
+    )
+    max_mb: int = Field(512, ge=1, description="Bound of the store in MiB; keep it well under the free disk.")
+
+
+class SlideSettings(Section):
+    """What lies under the objective."""
+
+    id: TopicWord = Field("unnamed", description="Pseudonym of the slide; never a patient's identity.")
+
+
+def _device_name() -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:64] or "agent"
+
+
+def _state_dir() -> Path:
+    named = os.environ.get("STATE_DIRECTORY")  # systemd's StateDirectory=
+    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(named.split(":")[0]) if named else Path(home).expanduser() / "microscope-agent"
+
+
+class Settings(BaseSettings):
+    """Everything that differs between two machines that run the same model."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter="__", case_sensitive=False
+    )
+
+    site: TopicWord = Field("lab", description="Name of the laboratory, a word in every topic.")
+    device: TopicWord = Field(
+        default_factory=_device_name, description="Name of this computer; default: host name."
+    )
+    bundle: Path = Field(
+        SHIPPED, description="Folder of the model; default: the one that comes with the project."
+    )
+    state_dir: Path = Field(
+        default_factory=_state_dir, description="Where the outbox lives; default: systemd's, else the user's."
+    )
+    source: AnySource = Field(SyntheticSource(), description="Where frames come from; `source.kind` chooses.")
+    mqtt: MqttSettings = Field(MqttSettings(), description="The broker.")
+    outbox: OutboxSettings = Field(OutboxSettings(), description="The store of unsent reports.")
+    engine: Literal["auto", "onnxruntime"] = Field(
+        "auto", description="Inference engine; `auto`: the best there is."
+    )
+    slide: SlideSettings = Field(SlideSettings(), description="The slide.")
