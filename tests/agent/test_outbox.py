@@ -1,0 +1,228 @@
+"""The outbox keeps what it took, in order, whatever happens to the process."""
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.outbox import Outbox
+from contract.errors import OutboxError, OutboxFull
+from contract.messages import FrameReport
+
+Make = Callable[..., FrameReport]
+
+PUT_UNTIL_KILLED = """
+import sys
+from pathlib import Path
+from agent.outbox import Outbox
+from contract.messages import FrameReport
+
+report = FrameReport.model_validate_json(sys.argv[2])
+with Outbox(Path(sys.argv[1]), max_mb=8) as outbox:
+    while True:
+        seq = outbox.next_seq()
+        outbox.put(report.model_copy(update={"epoch": outbox.epoch, "seq": seq}))
+        print(seq, flush=True)
+"""
+
+
+@pytest.fixture
+def outbox_path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "outbox.sqlite"
+
+
+def put_one(outbox: Outbox, make_report: Make, **changes: object) -> int:
+    seq = outbox.next_seq()
+    outbox.put(make_report(seq, outbox.epoch, **changes))
+    return seq
+
+
+def put_for_ever(outbox: Outbox, make_report: Make, **changes: object) -> None:
+    while True:
+        put_one(outbox, make_report, **changes)
+
+
+def numbers(outbox: Outbox) -> list[int]:
+    return [seq for seq, _ in outbox.pending(0, 10_000)]
+
+
+def test_gives_back_what_was_put_in_order(outbox_path: Path, make_report: Make):
+    with Outbox(outbox_path, max_mb=8) as outbox:
+        reports = [make_report(seq, outbox.epoch) for seq in (1, 2, 3)]
+        for report in reports:
+            outbox.put(report)
+        stored = outbox.pending(1, 10)
+        assert [seq for seq, _ in stored] == [2, 3]
+        assert FrameReport.model_validate_json(stored[0][1]).frame.id == reports[1].frame.id
+        assert (outbox.count(), outbox.count(after=2), outbox.pending(0, 1)[0][0]) == (3, 1, 1)
+
+
+def test_epoch_and_numbering_survive_restart_and_deletes(outbox_path: Path, make_report: Make):
+    with Outbox(outbox_path, max_mb=8) as outbox:
+        epoch = outbox.epoch
+        for _ in range(3):
+            put_one(outbox, make_report)
+        outbox.forget_upto(3)
+    with Outbox(outbox_path, max_mb=8) as outbox:
+        assert (outbox.epoch, outbox.next_seq(), outbox.count()) == (epoch, 4, 0)
+
+
+def test_a_new_database_is_a_new_epoch(tmp_path: Path):
+    with Outbox(tmp_path / "a", max_mb=8) as one, Outbox(tmp_path / "b", max_mb=8) as other:
+        assert one.epoch != other.epoch
+
+
+def test_refuses_a_report_out_of_turn(outbox_path: Path, make_report: Make):
+    with Outbox(outbox_path, max_mb=8) as outbox:
+        for seq, epoch in ((2, outbox.epoch), (1, "another")):
+            with pytest.raises(ValueError, match="not the next one"):
+                outbox.put(make_report(seq, epoch))
+        assert put_one(outbox, make_report) == 1
+
+
+def test_calls_its_listener_after_the_report_is_stored(outbox_path: Path, make_report: Make):
+    with Outbox(outbox_path, max_mb=8) as outbox:
+        counts: list[int] = []
+        outbox.on_change(lambda: counts.append(outbox.count()))
+        put_one(outbox, make_report)
+        put_one(outbox, make_report)
+        assert counts == [1, 2]
+
+
+def test_when_full_it_keeps_what_it_has_and_goes_on_after_forgetting(outbox_path: Path, make_report: Make):
+    with Outbox(outbox_path, max_mb=1) as outbox:
+        bulky = {"slide_id": "s" * 20_000}
+        with pytest.raises(OutboxFull, match=r"outbox\.max_mb"):
+            put_for_ever(outbox, make_report, **bulky)
+        held = numbers(outbox)
+        assert held == list(range(1, outbox.next_seq()))
+        assert len(held) > 30
+        with pytest.raises(OutboxFull):
+            put_one(outbox, make_report, **bulky)
+        assert numbers(outbox) == held
+        outbox.forget(held[:10])
+        assert put_one(outbox, make_report, **bulky) == held[-1] + 1
+        assert numbers(outbox) == [*held[10:], held[-1] + 1]
+
+
+def test_stays_within_its_bound_on_disk(outbox_path: Path, make_report: Make):
+    with Outbox(outbox_path, max_mb=1) as outbox:
+        with pytest.raises(OutboxFull):
+            put_for_ever(outbox, make_report, slide_id="s" * 2000)
+    assert outbox_path.stat().st_size <= 2**20
+
+
+def test_a_second_agent_is_refused(outbox_path: Path):
+    with Outbox(outbox_path, max_mb=8), pytest.raises(OutboxError, match="another agent holds"):
+        Outbox(outbox_path, max_mb=8)
+    Outbox(outbox_path, max_mb=8).close()
+
+
+def test_refuses_a_file_that_is_no_database(outbox_path: Path):
+    outbox_path.parent.mkdir()
+    outbox_path.write_text("patient list\n" * 500)
+    with pytest.raises(OutboxError, match="not a database"):
+        Outbox(outbox_path, max_mb=8)
+    assert outbox_path.read_text().startswith("patient list")
+
+
+def test_refuses_a_foreign_database_and_leaves_it_as_it_was(outbox_path: Path):
+    outbox_path.parent.mkdir()
+    foreign = sqlite3.connect(outbox_path)
+    foreign.execute("create table orders (id integer)")
+    foreign.close()
+    before = outbox_path.read_bytes()
+    with pytest.raises(OutboxError, match="no outbox"):
+        Outbox(outbox_path, max_mb=8)
+    assert outbox_path.read_bytes() == before
+
+
+def test_refuses_a_damaged_database(outbox_path: Path, make_report: Make):
+    with Outbox(outbox_path, max_mb=8) as outbox:
+        for _ in range(200):
+            put_one(outbox, make_report)
+    with outbox_path.open("r+b") as file:
+        file.seek(5 * 4096)
+        file.write(b"\xff" * 8 * 4096)
+    with pytest.raises(OutboxError, match="damaged"):
+        Outbox(outbox_path, max_mb=8)
+
+
+def test_refuses_a_later_layout(outbox_path: Path):
+    Outbox(outbox_path, max_mb=8).close()
+    later = sqlite3.connect(outbox_path)
+    later.execute("pragma user_version = 2")
+    later.close()
+    with pytest.raises(OutboxError, match="layout 2"):
+        Outbox(outbox_path, max_mb=8)
+
+
+def test_says_which_folder_can_not_be_made(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutboxError, match="state_dir"):
+        Outbox(tmp_path / "file" / "outbox.sqlite", max_mb=8)
+
+
+def test_whatever_put_returned_for_survives_kill_9(outbox_path: Path, make_report: Make):
+    """The ledger is what another process read of the numbers that were put; each must be there."""
+    arguments = [
+        sys.executable, "-c", PUT_UNTIL_KILLED, str(outbox_path), make_report().model_dump_json(),
+    ]  # fmt: skip
+    acknowledged = 0
+    for puts in (1, 37, 120):
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            ledger = [int(process.stdout.readline()) for _ in range(puts)]
+            process.send_signal(signal.SIGKILL)
+            ledger += [int(line) for line in process.stdout.readlines()]
+        assert ledger[0] > acknowledged
+        acknowledged = ledger[-1]
+        with Outbox(outbox_path, max_mb=8) as outbox:
+            held = numbers(outbox)
+        assert held == list(range(1, held[-1] + 1))
+        assert held[-1] in (acknowledged, acknowledged + 1)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.just(("put", ())),
+        st.tuples(st.just("forget"), st.lists(st.integers(1, 40), max_size=5)),
+        st.tuples(st.just("upto"), st.tuples(st.integers(0, 40))),
+        st.just(("reopen", ())),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=STEPS)
+def test_always_holds_what_was_put_less_what_was_forgotten(
+    tmp_path_factory: pytest.TempPathFactory, make_report: Make, steps: list[tuple[str, tuple[int, ...]]]
+) -> None:
+    path = tmp_path_factory.mktemp("outbox") / "o.sqlite"
+    outbox, model, last = Outbox(path, max_mb=8), set[int](), 0
+    try:
+        for step, seqs in steps:
+            if step == "put":
+                last += 1
+                assert put_one(outbox, make_report) == last
+                model.add(last)
+            elif step == "forget":
+                outbox.forget(seqs)
+                model -= set(seqs)
+            elif step == "upto":
+                outbox.forget_upto(seqs[0])
+                model = {seq for seq in model if seq > seqs[0]}
+            else:
+                outbox.close()
+                outbox = Outbox(path, max_mb=8)
+            assert numbers(outbox) == sorted(model)
+            assert outbox.next_seq() == last + 1
+    finally:
+        outbox.close()
