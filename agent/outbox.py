@@ -84,9 +84,7 @@ class Outbox:
         body = report.model_dump_json().encode()
         with self._lock:
             if (report.epoch, report.seq) != (self._epoch, self._next):
-                raise ValueError(
-                    f"report {report.epoch}/{report.seq} is not the next one, {self._epoch}/{self._next}"
-                )
+                raise ValueError(f"report {report.epoch}/{report.seq} is not the next one, {self._epoch}/{self._next}")
             with self._explained("written"):
                 self._db.execute("insert into report (seq, body) values (?, ?)", (report.seq, body))
             self._next += 1
@@ -200,8 +198,7 @@ def _claim(path: Path) -> int:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as cause:
         raise OutboxError(
-            f"the outbox {path} can not be opened ({cause.strerror}); name a state_dir that this user "
-            "may write"
+            f"the outbox {path} can not be opened ({cause.strerror}); name a state_dir that this user may write"
         ) from cause
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

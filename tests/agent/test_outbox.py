@@ -52,7 +52,7 @@ def numbers(outbox: Outbox) -> list[int]:
     return [seq for seq, _ in outbox.pending(0, 10_000)]
 
 
-def test_gives_back_what_was_put_in_order(outbox_path: Path, make_report: Make):
+def test_gives_back_what_was_put_in_order(outbox_path: Path, make_report: Make) -> None:
     with Outbox(outbox_path, max_mb=8) as outbox:
         reports = [make_report(seq, outbox.epoch) for seq in (1, 2, 3)]
         for report in reports:
@@ -63,7 +63,7 @@ def test_gives_back_what_was_put_in_order(outbox_path: Path, make_report: Make):
         assert (outbox.count(), outbox.count(after=2), outbox.pending(0, 1)[0][0]) == (3, 1, 1)
 
 
-def test_epoch_and_numbering_survive_restart_and_deletes(outbox_path: Path, make_report: Make):
+def test_epoch_and_numbering_survive_restart_and_deletes(outbox_path: Path, make_report: Make) -> None:
     with Outbox(outbox_path, max_mb=8) as outbox:
         epoch = outbox.epoch
         for _ in range(3):
@@ -73,12 +73,12 @@ def test_epoch_and_numbering_survive_restart_and_deletes(outbox_path: Path, make
         assert (outbox.epoch, outbox.next_seq(), outbox.count()) == (epoch, 4, 0)
 
 
-def test_a_new_database_is_a_new_epoch(tmp_path: Path):
+def test_a_new_database_is_a_new_epoch(tmp_path: Path) -> None:
     with Outbox(tmp_path / "a", max_mb=8) as one, Outbox(tmp_path / "b", max_mb=8) as other:
         assert one.epoch != other.epoch
 
 
-def test_refuses_a_report_out_of_turn(outbox_path: Path, make_report: Make):
+def test_refuses_a_report_out_of_turn(outbox_path: Path, make_report: Make) -> None:
     with Outbox(outbox_path, max_mb=8) as outbox:
         for seq, epoch in ((2, outbox.epoch), (1, "another")):
             with pytest.raises(ValueError, match="not the next one"):
@@ -86,7 +86,7 @@ def test_refuses_a_report_out_of_turn(outbox_path: Path, make_report: Make):
         assert put_one(outbox, make_report) == 1
 
 
-def test_calls_its_listener_after_the_report_is_stored(outbox_path: Path, make_report: Make):
+def test_calls_its_listener_after_the_report_is_stored(outbox_path: Path, make_report: Make) -> None:
     with Outbox(outbox_path, max_mb=8) as outbox:
         counts: list[int] = []
         outbox.on_change(lambda: counts.append(outbox.count()))
@@ -95,7 +95,7 @@ def test_calls_its_listener_after_the_report_is_stored(outbox_path: Path, make_r
         assert counts == [1, 2]
 
 
-def test_when_full_it_keeps_what_it_has_and_goes_on_after_forgetting(outbox_path: Path, make_report: Make):
+def test_when_full_it_keeps_what_it_has_and_goes_on_after_forgetting(outbox_path: Path, make_report: Make) -> None:
     with Outbox(outbox_path, max_mb=1) as outbox:
         bulky = {"slide_id": "s" * 20_000}
         with pytest.raises(OutboxFull, match=r"outbox\.max_mb"):
@@ -111,20 +111,19 @@ def test_when_full_it_keeps_what_it_has_and_goes_on_after_forgetting(outbox_path
         assert numbers(outbox) == [*held[10:], held[-1] + 1]
 
 
-def test_stays_within_its_bound_on_disk(outbox_path: Path, make_report: Make):
-    with Outbox(outbox_path, max_mb=1) as outbox:
-        with pytest.raises(OutboxFull):
-            put_for_ever(outbox, make_report, slide_id="s" * 2000)
+def test_stays_within_its_bound_on_disk(outbox_path: Path, make_report: Make) -> None:
+    with Outbox(outbox_path, max_mb=1) as outbox, pytest.raises(OutboxFull):
+        put_for_ever(outbox, make_report, slide_id="s" * 2000)
     assert outbox_path.stat().st_size <= 2**20
 
 
-def test_a_second_agent_is_refused(outbox_path: Path):
+def test_a_second_agent_is_refused(outbox_path: Path) -> None:
     with Outbox(outbox_path, max_mb=8), pytest.raises(OutboxError, match="another agent holds"):
         Outbox(outbox_path, max_mb=8)
     Outbox(outbox_path, max_mb=8).close()
 
 
-def test_refuses_a_file_that_is_no_database(outbox_path: Path):
+def test_refuses_a_file_that_is_no_database(outbox_path: Path) -> None:
     outbox_path.parent.mkdir()
     outbox_path.write_text("patient list\n" * 500)
     with pytest.raises(OutboxError, match="not a database"):
@@ -132,7 +131,7 @@ def test_refuses_a_file_that_is_no_database(outbox_path: Path):
     assert outbox_path.read_text().startswith("patient list")
 
 
-def test_refuses_a_foreign_database_and_leaves_it_as_it_was(outbox_path: Path):
+def test_refuses_a_foreign_database_and_leaves_it_as_it_was(outbox_path: Path) -> None:
     outbox_path.parent.mkdir()
     foreign = sqlite3.connect(outbox_path)
     foreign.execute("create table orders (id integer)")
@@ -143,7 +142,7 @@ def test_refuses_a_foreign_database_and_leaves_it_as_it_was(outbox_path: Path):
     assert outbox_path.read_bytes() == before
 
 
-def test_refuses_a_damaged_database(outbox_path: Path, make_report: Make):
+def test_refuses_a_damaged_database(outbox_path: Path, make_report: Make) -> None:
     with Outbox(outbox_path, max_mb=8) as outbox:
         for _ in range(200):
             put_one(outbox, make_report)
@@ -154,7 +153,7 @@ def test_refuses_a_damaged_database(outbox_path: Path, make_report: Make):
         Outbox(outbox_path, max_mb=8)
 
 
-def test_refuses_a_later_layout(outbox_path: Path):
+def test_refuses_a_later_layout(outbox_path: Path) -> None:
     Outbox(outbox_path, max_mb=8).close()
     later = sqlite3.connect(outbox_path)
     later.execute("pragma user_version = 2")
@@ -163,13 +162,13 @@ def test_refuses_a_later_layout(outbox_path: Path):
         Outbox(outbox_path, max_mb=8)
 
 
-def test_says_which_folder_can_not_be_made(tmp_path: Path):
+def test_says_which_folder_can_not_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutboxError, match="state_dir"):
         Outbox(tmp_path / "file" / "outbox.sqlite", max_mb=8)
 
 
-def test_whatever_put_returned_for_survives_kill_9(outbox_path: Path, make_report: Make):
+def test_whatever_put_returned_for_survives_kill_9(outbox_path: Path, make_report: Make) -> None:
     """The ledger is what another process read of the numbers that were put; each must be there."""
     arguments = [
         sys.executable, "-c", PUT_UNTIL_KILLED, str(outbox_path), make_report().model_dump_json(),
