@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agent.sources.directory import DirectorySource
 from agent.sources.opencv import CameraSource, VideoSource
@@ -19,9 +19,7 @@ from contract.bundle import SHIPPED
 
 ENV_PREFIX = "MICROSCOPE_"
 TopicWord = Annotated[str, Field(pattern=r"^[^/+#\s$][^/+#\s]{0,63}$")]
-AnySource = Annotated[
-    DirectorySource | VideoSource | CameraSource | SyntheticSource, Field(discriminator="kind")
-]
+AnySource = Annotated[DirectorySource | VideoSource | CameraSource | SyntheticSource, Field(discriminator="kind")]
 
 
 class Section(BaseModel):
@@ -33,9 +31,7 @@ class Section(BaseModel):
 class TlsSettings(Section):
     """Encryption towards the broker; give `cert` and `key` for mutual TLS."""
 
-    ca: Path | None = Field(
-        None, description="Certificate authority that signed the broker; default: the system's."
-    )
+    ca: Path | None = Field(None, description="Certificate authority that signed the broker; default: the system's.")
     cert: Path | None = Field(None, description="Certificate of this agent.")
     key: Path | None = Field(None, description="Private key of this agent.")
 
@@ -46,21 +42,15 @@ class MqttSettings(Section):
     host: str = Field("127.0.0.1", description="Name or address of the broker.")
     port: int = Field(1883, ge=1, le=65535, description="Port of the broker; 8883 is usual for TLS.")
     username: str | None = Field(None, description="Name to log in with.")
-    password: SecretStr | None = Field(
-        None, description="Password to log in with; better as a systemd credential."
-    )
+    password: SecretStr | None = Field(None, description="Password to log in with; better as a systemd credential.")
     tls: TlsSettings | None = Field(None, description="Encryption; absent: plain text.")
     prefix: TopicWord = Field("microscopy", description="First word of every topic.")
     version: Literal["5", "3.1.1"] = Field(
         "5", description="MQTT version; 3.1.1 for old brokers: no expiry, reason codes or responses."
     )
-    keepalive_s: int = Field(
-        30, ge=1, le=3600, description="Seconds of silence after which either side sends a ping."
-    )
+    keepalive_s: int = Field(30, ge=1, le=3600, description="Seconds of silence after which either side sends a ping.")
     window: int = Field(64, ge=1, le=1000, description="Reports sent and not yet acknowledged, at most.")
-    drain_s: float = Field(
-        10, ge=0, description="Seconds that an ending agent waits for the last acknowledgements."
-    )
+    drain_s: float = Field(10, ge=0, description="Seconds that an ending agent waits for the last acknowledgements.")
 
 
 class OutboxSettings(Section):
@@ -98,19 +88,25 @@ class Settings(BaseSettings):
     )
 
     site: TopicWord = Field("lab", description="Name of the laboratory, a word in every topic.")
-    device: TopicWord = Field(
-        default_factory=_device_name, description="Name of this computer; default: host name."
-    )
-    bundle: Path = Field(
-        SHIPPED, description="Folder of the model; default: the one that comes with the project."
-    )
+    device: TopicWord = Field(default_factory=_device_name, description="Name of this computer; default: host name.")
+    bundle: Path = Field(SHIPPED, description="Folder of the model; default: the one that comes with the project.")
     state_dir: Path = Field(
         default_factory=_state_dir, description="Where the outbox lives; default: systemd's, else the user's."
     )
     source: AnySource = Field(SyntheticSource(), description="Where frames come from; `source.kind` chooses.")
     mqtt: MqttSettings = Field(MqttSettings(), description="The broker.")
     outbox: OutboxSettings = Field(OutboxSettings(), description="The store of unsent reports.")
-    engine: Literal["auto", "onnxruntime"] = Field(
-        "auto", description="Inference engine; `auto`: the best there is."
-    )
+    engine: Literal["auto", "onnxruntime"] = Field("auto", description="Inference engine; `auto`: the best there is.")
     slide: SlideSettings = Field(SlideSettings(), description="The slide.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing by itself: ``agent.config`` merges the places, so that each value's origin can be told."""
+        return (init_settings,)

@@ -60,6 +60,7 @@ class Frame:
         detail: the fault in words.
         truth: what is in the picture, where the source knows.
         read_ms: milliseconds spent on fetching and decoding it.
+        skipped: frames that a live source delivered since the one before, and nobody took.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Frame:
     detail: str = ""
     truth: tuple[TrueCell, ...] = ()
     read_ms: float = 0.0
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

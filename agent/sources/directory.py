@@ -28,9 +28,7 @@ class DirectorySource(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     live: ClassVar[bool] = False
-    kind: Literal["directory"] = Field(
-        "directory", description="Images of a folder, in the order of their names."
-    )
+    kind: Literal["directory"] = Field("directory", description="Images of a folder, in the order of their names.")
     uri: Path = Field(description="The folder, or one image.")
     um_per_pixel: float = Field(gt=0, le=10, description="Micrometres per pixel.")
 
@@ -52,9 +50,7 @@ class DirectorySource(BaseModel):
         try:
             image = read_image(path)
         except UnfitImageError as cause:
-            return Frame(
-                frame_id, name, captured_at, self.um_per_pixel, fault=cause.fault, detail=f"{name}: {cause}"
-            )
+            return Frame(frame_id, name, captured_at, self.um_per_pixel, fault=cause.fault, detail=f"{name}: {cause}")
         spent_ms = (time.perf_counter() - started) * 1e3
         return Frame(frame_id, name, captured_at, self.um_per_pixel, image=image, read_ms=spent_ms)
 
@@ -100,9 +96,7 @@ def read_image(path: Path) -> Image:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error as cause:
         if "CV_IO_MAX_IMAGE" in str(cause):
-            raise UnfitImageError(
-                "too_large", f"more than the {MAX_PIXELS} pixels that are decoded"
-            ) from cause
+            raise UnfitImageError("too_large", f"more than the {MAX_PIXELS} pixels that are decoded") from cause
         raise UnfitImageError("unreadable", f"it can not be decoded ({cause.err})") from cause
     if image is None:
         raise UnfitImageError("unreadable", "it is not an image that can be decoded")

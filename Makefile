@@ -1,0 +1,63 @@
+# Each target sets up what it needs in .venv and leaves the rest of the machine alone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test check soak bench docs lock clean
+
+help:
+	@echo 'make demo   a broker, the agent and a subscriber; ends by itself. FRAMES=DIR UM_PER_PIXEL=0.075 for real images'
+	@echo 'make test   every test; MICROSCOPE_DATA=DIR adds those on real images'
+	@echo 'make check  format, lint, types, import rules, generated documents'
+	@echo 'make bench  speed and memory, as ratios in one run, into bench/results.json'
+	@echo 'make soak   the long tests'
+	@echo 'make docs   write the generated documents anew'
+	@echo 'make lock   resolve constraints.txt anew'
+
+demo: $(VENV)/.agent
+	@$(BIN)/microscope-agent --log WARNING demo $(if $(FRAMES),--frames '$(FRAMES)') $(if $(UM_PER_PIXEL),--um-per-pixel $(UM_PER_PIXEL))
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m 'not soak' $(ARGS)
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m pytest -m soak $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/generate.py
+
+lock: $(VENV)/.dev
+	$(PIP) install uv
+	@{ sed -n '/^#/p' $(LOCK); echo 'torch==2.13.0' | $(BIN)/uv pip compile --universal --python-version 3.10 --extra dev \
+		--constraint - --no-header --no-annotate --quiet pyproject.toml | grep -v -E '^(nvidia-|cuda-|triton)' \
+		| sed 's/^torch==\([^ ]*\).*/torch==\1/'; } > $(LOCK).new && mv $(LOCK).new $(LOCK)
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	@echo 'making $(VENV)'
+	@$(PYTHON) -m venv $(VENV) || { echo 'python3-venv is missing: apt install python3-venv'; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.agent: pyproject.toml $(LOCK) | $(VENV)/bin/python
+	@echo 'installing the agent and the dashboard'
+	@$(PIP) install -c $(LOCK) -e '.[dashboard]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.agent
+	@echo 'installing the tools for training, export and tests'
+	@$(PIP) install -c $(LOCK) -e '.[dev]'
+	@$(BIN)/python -m agent.broker --fetch
+	@touch $@

@@ -1,0 +1,183 @@
+"""The command `microscope-agent`: reads arguments, owns signals and exit codes."""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from contract.bundle import SHIPPED
+from contract.errors import CheckError, MicroscopeError, UsageError
+
+RESEARCH_ONLY = "Research use only. It assists haematologists; it never diagnoses."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit codes are those of ``contract.errors``."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=args.log, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        return int(args.command(args))
+    except MicroscopeError as cause:
+        print(f"microscope-agent: {cause}", file=sys.stderr)
+        return cause.exit_code
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set, so that the frame in hand is finished and nothing is torn."""
+    stop = threading.Event()
+    before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from agent.config import load  # noqa: PLC0415 - each command loads only what it needs
+    from agent.service import serve  # noqa: PLC0415
+
+    loaded = load(args.config, _overrides(args.set))
+    with _stop_on_signals() as stop:
+        serve(loaded.settings, stop)
+    return 0
+
+
+def _replay(args: argparse.Namespace) -> int:
+    from agent.replay import Job, replay  # noqa: PLC0415
+
+    job = Job(
+        source=args.source,
+        um_per_pixel=args.um_per_pixel,
+        out=args.out,
+        bundle=args.bundle,
+        engine=args.engine,
+        crops=args.crops,
+        annotated=args.annotate,
+    )
+    with _stop_on_signals() as stop:
+        print(replay(job, stop, progress=sys.stderr.isatty()), file=sys.stderr)
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from agent.demo import demo  # noqa: PLC0415
+
+    with _stop_on_signals() as stop:
+        print(demo(_demo_source(args), stop))
+    return 0
+
+
+def _demo_source(args: argparse.Namespace) -> dict[str, str]:
+    if args.frames:
+        return {"kind": "directory", "uri": str(args.frames), "um_per_pixel": str(args.um_per_pixel)}
+    return {"kind": "synthetic", "frames": str(args.count), "fps": "20"}
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from agent.doctor import examine_machine  # noqa: PLC0415
+
+    failed = 0
+    for check in examine_machine(args.config, _overrides(args.set)):
+        failed += check.state == "FAIL"
+        print(check, flush=True)
+    if failed:
+        raise CheckError(f"{failed} of the checks above failed")
+    return 0
+
+
+def _config_show(args: argparse.Namespace) -> int:
+    from agent.config import load  # noqa: PLC0415
+
+    for line in load(args.config, _overrides(args.set)).lines():
+        print(line)
+    return 0
+
+
+def _config_schema(_: argparse.Namespace) -> int:
+    from agent.settings import Settings  # noqa: PLC0415
+
+    print(json.dumps(Settings.model_json_schema(), indent=2))
+    return 0
+
+
+def _overrides(pairs: Sequence[str]) -> dict[str, str]:
+    split = [pair.partition("=") for pair in pairs]
+    if odd := [name for name, mark, _ in split if not mark]:
+        raise UsageError(f"--set {odd[0]}: write it as NAME=VALUE, for example --set mqtt.port=8883")
+    return {name: value for name, _, value in split}
+
+
+def _scale(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 10:  # noqa: PLR2004 - ten micrometres are more than a red cell
+        raise ValueError
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="microscope-agent",
+        description=f"Finds white blood cells in microscope frames and scores each for a blast. {RESEARCH_ONLY}",
+        epilog="Exit codes: 0 done, 1 a check failed, 2 wrong usage or settings, 4 a component is missing, "
+        "5 a file was changed.",
+    )
+    parser.add_argument("--version", action="version", version=version("microscope-agent"))
+    parser.add_argument(
+        "--log",
+        default="INFO",
+        choices=["DEBUG", "INFO", "WARNING", "ERROR"],
+        help="least level of the log; default INFO",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    service = commands.add_parser("run", help="the service: source -> cells -> MQTT, until it is told to stop")
+    _settings_arguments(service)
+    service.set_defaults(command=_run)
+
+    offline = commands.add_parser("replay", help="examine a folder, a video or one image; one report per line")
+    offline.add_argument("source", type=Path, help="folder of images, video, or image")
+    offline.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="file for the reports")
+    offline.add_argument("--um-per-pixel", type=_scale, required=True, metavar="X", help="micrometres per pixel")
+    offline.add_argument("--bundle", type=Path, default=SHIPPED, metavar="DIR", help="model; default: the shipped one")
+    offline.add_argument(
+        "--engine", default="auto", metavar="NAME", help="inference engine; default: the best there is"
+    )
+    offline.add_argument("--crops", type=Path, metavar="DIR", help="write what the network saw of each cell, by label")
+    offline.add_argument("--annotate", type=Path, metavar="DIR", help="write the frames with the cells drawn in")
+    offline.set_defaults(command=_replay)
+
+    show = commands.add_parser("demo", help="a broker, the agent and a subscriber on this machine; ends by itself")
+    show.add_argument("--frames", type=Path, metavar="DIR", help="real images instead of the rendered smear")
+    show.add_argument("--um-per-pixel", type=_scale, default=0.075, metavar="X", help="their scale; default 0.075")
+    show.add_argument("--count", type=int, default=200, metavar="N", help="rendered frames; default 200")
+    show.set_defaults(command=_demo)
+
+    doctor = commands.add_parser("doctor", help="check settings, source, model, engine, broker, disk, clock, clashes")
+    _settings_arguments(doctor)
+    doctor.set_defaults(command=_doctor)
+
+    config = commands.add_parser("config", help="the settings").add_subparsers(required=True, metavar="WHAT")
+    shown = config.add_parser("show", help="the settings in force, each with its origin; secrets masked")
+    _settings_arguments(shown)
+    shown.set_defaults(command=_config_show)
+    config.add_parser("schema", help="JSON Schema of the settings").set_defaults(command=_config_schema)
+    return parser
+
+
+def _settings_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="one setting, for example mqtt.host=broker"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Is everything here that the service needs? One line for each thing that a deployment may lack."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Literal
+
+from agent.config import load
+from agent.engines import golden_difference, open_engine
+from agent.mqtt import probe
+from agent.quality import assess
+from agent.settings import Settings
+from contract.bundle import open_bundle
+from contract.errors import CheckError, MicroscopeError, SourceError
+
+PROBE_S = 5.0
+ROOMS = ("agent", "calibration", "contract", "dashboard", "export", "models", "training")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the doctor's."""
+
+    name: str
+    state: Literal["ok", "FAIL"]
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.state:4} {self.name:9} {self.text}"
+
+
+def examine_machine(config: Path | None, overrides: Mapping[str, str]) -> Iterator[Check]:
+    """Check everything; the settings come first, and without them nothing else can be checked."""
+    try:
+        settings = load(config, overrides).settings
+    except MicroscopeError as cause:
+        yield Check("settings", "FAIL", str(cause))
+        return
+    yield Check("settings", "ok", f"site {settings.site}, device {settings.device}")
+    for name, check in CHECKS.items():
+        try:
+            yield Check(name, "ok", check(settings))
+        except MicroscopeError as cause:
+            yield Check(name, "FAIL", str(cause))
+
+
+def check_source(settings: Settings) -> str:
+    """Open the source and look at its first frame."""
+    with settings.source.open("doctor", threading.Event()) as frames:
+        frame = next(frames, None)
+    if frame is None:
+        raise SourceError(f"the source {settings.source.kind} delivered no frame")
+    if frame.fault:
+        raise SourceError(frame.detail)
+    height, width = frame.image.shape[:2]
+    quality = assess(frame.image, frame.um_per_pixel)
+    fitness = "fit to be judged" if quality.accepted else f"not fit to be judged: {quality.detail}"
+    return f"{settings.source.kind}: {frame.source}, {width}x{height} at {frame.um_per_pixel} um per pixel, {fitness}"
+
+
+def check_bundle(settings: Settings) -> str:
+    """Verify every byte of the bundle."""
+    bundle = open_bundle(settings.bundle)
+    return f"{bundle.manifest.id} at {bundle.path}, {len(bundle.manifest.files)} files verified"
+
+
+def check_engine(settings: Settings) -> str:
+    """Open the engine, prove it on the golden batch, and time one cell."""
+    bundle = open_bundle(settings.bundle)
+    with closing(open_engine(bundle, settings.engine)) as engine:
+        started = time.perf_counter()
+        engine.scores(bundle.golden.batch)
+        cell_ms = (time.perf_counter() - started) * 1e3 / len(bundle.golden.batch)
+        off = golden_difference(engine, bundle)
+    return f"{engine.name}: golden batch off by at most {off:.3f}, {cell_ms:.2f} ms a cell"
+
+
+def check_broker(settings: Settings) -> str:
+    """Connect to the broker once."""
+    return probe(settings.mqtt, PROBE_S)
+
+
+def check_disk(settings: Settings) -> str:
+    """Is there room for a full outbox, and may we write there?"""
+    folder = next(p for p in (settings.state_dir, *settings.state_dir.absolute().parents) if p.is_dir())
+    free_mb = shutil.disk_usage(folder).free // 2**20
+    need_mb = 2 * settings.outbox.max_mb
+    if free_mb < need_mb:
+        raise CheckError(
+            f"{folder}: {free_mb} MiB free, a full outbox and its log need {need_mb}; lower `outbox.max_mb`"
+        )
+    probe_file = folder / f".doctor-{time.time_ns()}"
+    try:
+        probe_file.touch(exist_ok=False)
+        probe_file.unlink()
+    except OSError as cause:
+        raise CheckError(f"{folder} can not be written to ({cause.strerror}); set `state_dir`") from cause
+    return f"{settings.state_dir}: {free_mb} MiB free, {need_mb} needed"
+
+
+def check_clock(settings: Settings) -> str:
+    """A clock that is behind the model's own birth is wrong, and so would be every time in the reports."""
+    made = datetime.fromisoformat(open_bundle(settings.bundle).manifest.created_at.replace("Z", "+00:00"))
+    now = datetime.now(timezone.utc)
+    if now < made:
+        raise CheckError(f"the clock says {now:%Y-%m-%d %H:%M} UTC, before the model was made; set it, or start NTP")
+    return f"{now:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def check_clashes(_: Settings) -> str:
+    """Does another distribution ship files under the name of one of our rooms?"""
+    found = clashes()
+    if found:
+        raise CheckError(
+            f"{', '.join(found)} install files under our names; give microscope-agent an environment of its own"
+        )
+    return "no other package installs files under our names"
+
+
+def clashes() -> list[str]:
+    """Installed distributions, other than ours, with a file under one of our rooms' names."""
+    owners = set()
+    for distribution in distributions():
+        tops = {file.parts[0] for file in distribution.files or () if len(file.parts) > 1}
+        if tops & set(ROOMS):
+            owners.add(str(distribution.metadata["Name"]))
+    return sorted(owners - {"microscope-agent"})
+
+
+CHECKS: dict[str, Callable[[Settings], str]] = {
+    "source": check_source,
+    "bundle": check_bundle,
+    "engine": check_engine,
+    "broker": check_broker,
+    "disk": check_disk,
+    "clock": check_clock,
+    "clashes": check_clashes,
+}

@@ -1,0 +1,63 @@
+"""ONNX Runtime on the CPU, on the INT8 twin."""
+
+import os
+
+import numpy as np
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+from contract.bundle import INT8_CPU, Bundle
+from contract.errors import EngineError
+from contract.types import Tensor
+
+REFUSALS = (
+    state.Fail,
+    state.InvalidArgument,
+    state.InvalidGraph,
+    state.InvalidProtobuf,
+    state.NotImplemented,
+)
+MAX_BATCH = 16
+"""Crops scored at a time: beyond it INT8 gains no speed, and memory stays flat however many cells a frame has."""
+MAX_THREADS = 4
+"""Threads for one batch; small networks gain nothing from more."""
+
+
+class OrtEngine:
+    """The INT8 twin in ONNX Runtime; satisfies ``Engine``."""
+
+    name = "onnxruntime-int8"
+
+    def __init__(self, model: bytes, *, input_name: str) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = min(MAX_THREADS, os.cpu_count() or 1)
+        options.log_severity_level = 3
+        # A thread that waits by spinning heats a board for nothing between two frames.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session: ort.InferenceSession | None = ort.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"]
+        )
+        self._input = input_name
+
+    def scores(self, batch: Tensor) -> Tensor:
+        """Score a batch; see ``Engine.scores``."""
+        if self._session is None:
+            raise EngineError("this engine was closed; open it again")
+        parts = [
+            self._session.run(None, {self._input: batch[start : start + MAX_BATCH]})[0]
+            for start in range(0, len(batch), MAX_BATCH)
+        ]
+        return np.concatenate(parts).astype(np.float32) if parts else np.zeros((0, 2), np.float32)
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+
+def open_engine(bundle: Bundle) -> OrtEngine:
+    """Open the INT8 twin of a verified bundle; raises EngineError if ONNX Runtime refuses it."""
+    model = (bundle.path / INT8_CPU).read_bytes()
+    try:
+        return OrtEngine(model, input_name=bundle.manifest.input.name)
+    except REFUSALS as cause:
+        raise EngineError(f"ONNX Runtime {ort.__version__} refuses {bundle.path / INT8_CPU}: {cause}") from cause

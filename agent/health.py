@@ -1,0 +1,42 @@
+"""What the agent has done and lost since it started."""
+
+import threading
+from collections import Counter
+from datetime import datetime, timezone
+
+from contract.messages import FrameReport, Health
+
+
+class Counters:
+    """Counts that one thread writes and another reads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._frames = self._refused = self._cells = 0
+        self._dropped: Counter[str] = Counter()
+
+    def add(self, report: FrameReport) -> None:
+        """Count a report that is safe in the sink."""
+        with self._lock:
+            self._frames += 1
+            self._refused += not report.quality.accepted
+            self._cells += len(report.cells)
+
+    def drop(self, cause: str, count: int = 1) -> None:
+        """Count frames never examined, or reports lost."""
+        if count:
+            with self._lock:
+                self._dropped[cause] += count
+
+    def health(self, *, queued: int, engine: str) -> Health:
+        """A snapshot, ready to be published."""
+        with self._lock:
+            return Health(
+                at=datetime.now(timezone.utc),
+                frames=self._frames,
+                refused=self._refused,
+                cells=self._cells,
+                dropped=dict(self._dropped),
+                queued=queued,
+                engine=engine,
+            )

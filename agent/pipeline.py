@@ -1,0 +1,168 @@
+"""READ FIRST: a frame comes in, a report goes out.
+
+Frame -> Quality -> Cell -> crop -> batch -> scores -> Prediction -> FrameReport -> sink
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent.engines import Engine
+from agent.health import Counters
+from agent.quality import assess
+from agent.segmentation import find_cells
+from contract.bundle import Bundle
+from contract.decide import decide
+from contract.errors import OutboxFull
+from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality, Timing
+from contract.pixels import cut, stack, to_batch
+from contract.types import Cells, Crops, Frame, Prediction
+
+log = logging.getLogger(__name__)
+RETRY_FULL_S = 0.5
+
+
+class Sink(Protocol):
+    """Where reports go: the outbox of ``run``, the file of ``replay``."""
+
+    @property
+    def epoch(self) -> str:
+        """Identity of the sink; with ``seq`` it names a report for ever."""
+        ...
+
+    def next_seq(self) -> int:
+        """The number that the next report must bear."""
+        ...
+
+    def put(self, report: FrameReport) -> None:
+        """Take a report; when this returns it is safe. Raises OutboxFull if there is no room for it now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """Who examines: the names in every report, and the model with its engine."""
+
+    site: str
+    device: str
+    slide_id: str
+    bundle: Bundle
+    engine: Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found in a frame, before it becomes a message."""
+
+    quality: Quality
+    predictions: tuple[Prediction, ...] = ()
+    timing_ms: Timing = Timing()  # noqa: RUF009 - frozen
+
+
+def run(
+    frames: Iterable[Frame],
+    station: Station,
+    sink: Sink,
+    *,
+    counters: Counters,
+    stop: threading.Event,
+    live: bool,
+) -> None:
+    """Examine every frame and hand its report to the sink, until the frames end or ``stop`` is set.
+
+    When the sink is full, a live source loses the frame, which is counted; any other source waits.
+    """
+    for frame in frames:
+        counters.drop("skipped", frame.skipped)
+        report = report_of(frame, examine(frame, station), station, epoch=sink.epoch, seq=sink.next_seq())
+        while not _put(sink, report):
+            if live or stop.wait(RETRY_FULL_S):
+                counters.drop("outbox_full")
+                break
+        else:
+            counters.add(report)
+        if stop.is_set():
+            return
+
+
+def examine(frame: Frame, station: Station) -> Finding:
+    """Judge one frame and every white cell in it."""
+    started = time.perf_counter()
+    if frame.fault:
+        return Finding(Quality(accepted=False, reasons=[frame.fault], detail=frame.detail))
+    quality = assess(frame.image, frame.um_per_pixel)
+    assessed = time.perf_counter()
+    if not quality.accepted:
+        return Finding(quality, timing_ms=_timing(frame, started, assessed))
+    cells = find_cells(frame.image, frame.um_per_pixel)
+    segmented = time.perf_counter()
+    scores = station.engine.scores(to_batch(crops_of(frame, cells, station.bundle), station.bundle.manifest.input))
+    predictions = tuple(decide(cells, scores, station.bundle.manifest))
+    return Finding(quality, predictions, _timing(frame, started, assessed, segmented, time.perf_counter()))
+
+
+def crops_of(frame: Frame, cells: Cells, bundle: Bundle) -> Crops:
+    """What the network sees of each cell, (N, size, size, 3) uint8."""
+    spec = bundle.manifest.input
+    return stack((cut(frame.image, cell.centre, frame.um_per_pixel, spec) for cell in cells), spec)
+
+
+def report_of(frame: Frame, finding: Finding, station: Station, *, epoch: str, seq: int) -> FrameReport:
+    """Put a finding into the words of the message."""
+    height, width = frame.image.shape[:2]
+    return FrameReport(
+        device=station.device,
+        site=station.site,
+        epoch=epoch,
+        seq=seq,
+        slide_id=station.slide_id,
+        frame=FrameInfo(
+            id=frame.id,
+            source=frame.source,
+            captured_at=frame.captured_at,
+            width=width,
+            height=height,
+            um_per_pixel=frame.um_per_pixel,
+        ),
+        quality=finding.quality,
+        cells=[_cell_report(f"{frame.id}-{k}", p) for k, p in enumerate(finding.predictions, start=1)],
+        model=ModelInfo(id=station.bundle.manifest.id, sha256=station.bundle.sha256, engine=station.engine.name),
+        timing_ms=finding.timing_ms,
+    )
+
+
+def _cell_report(cell_id: str, prediction: Prediction) -> CellReport:
+    box = prediction.cell.box
+    return CellReport(
+        cell_id=cell_id,
+        box=BoxReport(x=box.x, y=box.y, width=box.width, height=box.height),
+        area_um2=round(prediction.cell.area_um2, 2),
+        label=prediction.label,
+        probability=round(prediction.probability, 6),
+        flags=list(prediction.cell.flags),
+    )
+
+
+def _timing(frame: Frame, started: float, *marks: float) -> Timing:
+    """Milliseconds from a start and the ends of quality, segment and classify, as far as the frame came."""
+    steps = [round((b - a) * 1e3, 3) for a, b in zip((started, *marks), marks, strict=False)] + [0.0] * 3
+    total = frame.read_ms + (marks[-1] - started) * 1e3
+    return Timing(
+        read=round(frame.read_ms, 3),
+        quality=steps[0],
+        segment=steps[1],
+        classify=steps[2],
+        total=round(total, 3),
+    )
+
+
+def _put(sink: Sink, report: FrameReport) -> bool:
+    try:
+        sink.put(report)
+    except OutboxFull as cause:
+        log.error("%s", cause)  # noqa: TRY400 - the text says all
+        return False
+    return True

@@ -1,0 +1,103 @@
+"""The service: builds every adapter from the settings, hands them to the pipeline, and takes them down in order."""
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from importlib.metadata import version
+
+from agent.engines import open_engine
+from agent.health import Counters
+from agent.mqtt import Courier
+from agent.outbox import Outbox
+from agent.pipeline import Station, run
+from agent.settings import Settings
+from contract.bundle import open_bundle
+from contract.errors import BrokerError, OutboxError
+from contract.messages import Health, Topics
+
+log = logging.getLogger(__name__)
+OUTBOX_FILE = "outbox.sqlite"
+HEARTBEAT_S = 5.0
+
+
+def serve(settings: Settings, stop: threading.Event) -> Health:
+    """Run the agent until its source ends or ``stop`` is set.
+
+    Returns:
+        What was done, as the last health message says it.
+
+    Raises:
+        BrokerError: the source ended, and the broker has not taken every report; they stay in the outbox.
+        MicroscopeError: an adapter can not be built; the text says which and why.
+    """
+    bundle = open_bundle(settings.bundle)
+    counters = Counters()
+    with ExitStack() as house:
+        engine = house.enter_context(closing(open_engine(bundle, settings.engine)))
+        outbox = house.enter_context(_outbox(settings))
+        topics = Topics(prefix=settings.mqtt.prefix, site=settings.site, device=settings.device)
+        courier = house.enter_context(
+            Courier(
+                settings.mqtt,
+                topics,
+                outbox,
+                forget_on=settings.outbox.forget_on,
+                version=version("microscope-agent"),
+            )
+        )
+        frames = house.enter_context(settings.source.open(secrets.token_hex(4), stop))
+
+        def health() -> Health:
+            return counters.health(queued=outbox.count(), engine=engine.name)
+
+        station = Station(settings.site, settings.device, settings.slide.id, bundle, engine)
+        log.info("model %s, engine %s, source %s", bundle.manifest.id, engine.name, settings.source.kind)
+        with _heartbeat(lambda: courier.health(health())):
+            run(frames, station, outbox, counters=counters, stop=stop, live=settings.source.live)
+        left = courier.drain(settings.mqtt.drain_s)
+        courier.health(health())
+    _account_for(left, settings, trouble=courier.trouble, stopped=stop.is_set())
+    return health()
+
+
+def _outbox(settings: Settings) -> Outbox:
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise OutboxError(
+            f"the folder for the outbox, {settings.state_dir}, can not be made ({cause.strerror}); set `state_dir`"
+        ) from cause
+    return Outbox(settings.state_dir / OUTBOX_FILE, max_mb=settings.outbox.max_mb)
+
+
+def _account_for(left: int, settings: Settings, *, trouble: str, stopped: bool) -> None:
+    if not left:
+        return
+    text = (
+        f"{left} reports wait in {settings.state_dir / OUTBOX_FILE} and will be sent at the next start: "
+        f"{trouble or 'nobody has acknowledged them'}"
+    )
+    if not stopped:
+        raise BrokerError(text)
+    log.warning("%s", text)
+
+
+@contextmanager
+def _heartbeat(beat: Callable[[], None]) -> Iterator[None]:
+    """Call ``beat`` at once and every ``HEARTBEAT_S`` seconds until the block ends."""
+    ended = threading.Event()
+
+    def work() -> None:
+        beat()
+        while not ended.wait(HEARTBEAT_S):
+            beat()
+
+    thread = threading.Thread(target=work, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

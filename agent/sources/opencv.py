@@ -1,0 +1,214 @@
+"""Video files and cameras, by OpenCV."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from contract.errors import SourceError, UsageError
+from contract.types import Frame, Image
+
+LONGEST_SILENCE_S = 300.0
+"""A camera that stays away is reported again at doubling intervals up to this one."""
+
+
+class VideoSource(BaseModel):
+    """Every frame of a video file, in order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    live: ClassVar[bool] = False
+    kind: Literal["video"] = Field("video", description="Every frame of a video file.")
+    uri: Path = Field(description="The file.")
+    um_per_pixel: float = Field(gt=0, le=10, description="Micrometres per pixel.")
+
+    @contextmanager
+    def open(self, run: str, stop: threading.Event) -> Iterator[Iterator[Frame]]:
+        """Open it; raises UsageError if there is no such file, SourceError if it is no video."""
+        if not self.uri.is_file():
+            raise UsageError(f"there is no video file at {self.uri}")
+        capture = cv2.VideoCapture(str(self.uri))
+        try:
+            if not capture.isOpened():
+                raise SourceError(f"{self.uri} is no video that OpenCV decodes; FFV1 in MKV or MJPEG in AVI are")
+            yield self._frames(run, stop, capture)
+        finally:
+            capture.release()
+
+    def _frames(self, run: str, stop: threading.Event, capture: cv2.VideoCapture) -> Iterator[Frame]:
+        number = 0
+        while not stop.is_set():
+            started = time.perf_counter()
+            good, image = capture.read()
+            if not good:
+                return
+            number += 1
+            yield Frame(
+                f"{run}-{number:08d}",
+                f"{self.uri.name}#{number}",
+                datetime.now(timezone.utc),
+                self.um_per_pixel,
+                image=np.asarray(image, np.uint8),
+                read_ms=(time.perf_counter() - started) * 1e3,
+            )
+
+
+class CameraSource(BaseModel):
+    """A live camera: the newest frame wins, and silence is reported."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    live: ClassVar[bool] = True
+    kind: Literal["camera"] = Field("camera", description="A camera that OpenCV can open.")
+    uri: str = Field("0", description="Device number or path, URL (RTSP, HTTP), or GStreamer pipeline with ` ! `.")
+    um_per_pixel: float = Field(gt=0, le=10, description="Micrometres per pixel.")
+    max_age_ms: int = Field(
+        2000,
+        ge=10,
+        description="A frame older than this is not judged; a camera silent for longer is reported.",
+    )
+
+    @contextmanager
+    def open(self, run: str, stop: threading.Event) -> Iterator[Iterator[Frame]]:
+        """Open it; raises SourceError if it can not be opened. Afterwards it is opened again for ever."""
+        reader = _Reader(self.uri, self.max_age_ms)
+        reader.start()
+        try:
+            yield self._frames(run, stop, reader)
+        finally:
+            reader.close()
+
+    def _frames(self, run: str, stop: threading.Event, reader: "_Reader") -> Iterator[Frame]:
+        number, silence_s = 0, self.max_age_ms / 1e3
+        deadline = time.monotonic() + silence_s
+        while not stop.is_set():
+            shot = reader.take(timeout_s=min(0.2, self.max_age_ms / 1e3))
+            age_ms = (time.monotonic() - shot.at) * 1e3 if shot else 0.0
+            if shot and age_ms <= self.max_age_ms:
+                number += 1
+                silence_s = self.max_age_ms / 1e3
+                deadline = time.monotonic() + silence_s
+                yield Frame(
+                    f"{run}-{number:08d}",
+                    shown(self.uri),
+                    shot.captured_at,
+                    self.um_per_pixel,
+                    image=shot.image,
+                    read_ms=age_ms,
+                    skipped=reader.skipped(),
+                )
+            elif time.monotonic() > deadline:
+                number += 1
+                silence_s = min(2 * silence_s, LONGEST_SILENCE_S)
+                deadline = time.monotonic() + silence_s
+                yield self._stale(f"{run}-{number:08d}", reader.silent_s())
+
+    def _stale(self, frame_id: str, silent_s: float) -> Frame:
+        detail = f"{shown(self.uri)} has delivered no fresh frame for {silent_s:.1f} s; check the camera and its cable"
+        return Frame(
+            frame_id,
+            shown(self.uri),
+            datetime.now(timezone.utc),
+            self.um_per_pixel,
+            fault="stale",
+            detail=detail,
+        )
+
+
+def shown(uri: str) -> str:
+    """An address without the password in it."""
+    scheme, mark, rest = uri.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else uri
+
+
+@dataclass(frozen=True, slots=True)
+class _Shot:
+    image: Image
+    captured_at: datetime
+    at: float
+    """time.monotonic() of the capture."""
+
+
+class _Reader:
+    """A thread that empties the camera into a slot for one frame, so that what is taken is never old."""
+
+    def __init__(self, uri: str, timeout_ms: int) -> None:
+        self._skipped = 0
+        self._uri, self._timeout_ms = uri, timeout_ms
+        self._slot: _Shot | None = None
+        self._filled = threading.Condition()
+        self._closing = threading.Event()
+        self._last = time.monotonic()
+        self._thread = threading.Thread(target=self._work, name="camera", daemon=True)
+
+    def start(self) -> None:
+        """Open the camera once, so that a wrong address is known at once, then read on in the thread."""
+        self._capture = self._connect()
+        if not self._capture.isOpened():
+            raise SourceError(
+                f"the camera {shown(self._uri)} can not be opened; check `source.uri`, its cable and its rights"
+            )
+        self._thread.start()
+
+    def take(self, *, timeout_s: float) -> _Shot | None:
+        """The newest frame, once; None if none came in time."""
+        with self._filled:
+            self._filled.wait_for(lambda: self._slot is not None, timeout_s)
+            shot, self._slot = self._slot, None
+            return shot
+
+    def skipped(self) -> int:
+        """Frames that were replaced by newer ones since the last call."""
+        with self._filled:
+            count, self._skipped = self._skipped, 0
+            return count
+
+    def silent_s(self) -> float:
+        """Seconds since the last frame."""
+        return time.monotonic() - self._last
+
+    def close(self) -> None:
+        """End the thread; a camera driver that hangs is left to the end of the process."""
+        self._closing.set()
+        self._thread.join(self._timeout_ms / 1e3 + 1)
+
+    def _connect(self) -> cv2.VideoCapture:
+        if " ! " in self._uri:
+            return cv2.VideoCapture(self._uri, cv2.CAP_GSTREAMER)
+        if "://" not in self._uri:
+            return cv2.VideoCapture(int(self._uri) if self._uri.isdigit() else self._uri, cv2.CAP_ANY)
+        limits = [
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+            self._timeout_ms,
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+            self._timeout_ms,
+        ]
+        return cv2.VideoCapture(self._uri, cv2.CAP_FFMPEG, limits)
+
+    def _work(self) -> None:
+        pause_s = 0.2
+        while not self._closing.is_set():
+            good, image = self._capture.read()
+            if good:
+                self._put(np.asarray(image, np.uint8))
+                pause_s = 0.2
+            elif not self._closing.wait(pause_s):
+                pause_s = min(2 * pause_s, 10.0)
+                self._capture.release()
+                self._capture = self._connect()
+        self._capture.release()
+
+    def _put(self, image: Image) -> None:
+        with self._filled:
+            self._skipped += self._slot is not None
+            self._last = time.monotonic()
+            self._slot = _Shot(image, datetime.now(timezone.utc), self._last)
+            self._filled.notify()
