@@ -1,0 +1,103 @@
+"""A bundle is whole, or it is refused."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contract.bundle import FILES, GOLDEN, INT8_CPU, MANIFEST, Golden, open_bundle, write_bundle, write_golden
+from contract.errors import BundleMissing, IntegrityError
+from contract.manifest import Calibration, ClassSpec, Decision, InputSpec, Manifest
+from contract.pixels import to_batch
+
+SPEC = InputSpec(um_per_pixel=0.25, size=16, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+MANIFEST_DRAFT = Manifest(
+    id="test-1",
+    created_at="2026-01-31T12:00:00Z",
+    task="none",
+    terms="none",
+    input=SPEC,
+    classes=(ClassSpec(name="normal", description="-"), ClassSpec(name="blast", description="-")),
+    decision=Decision(temperature=1, threshold=0.5, uncertain_from=0.4, uncertain_to=0.6),
+    calibration=Calibration(method="minmax", cells=1, sample_sha256="0" * 64),
+    files={},
+)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for name in FILES:
+        (parts / name).write_text(f"stands for {name}")
+    crops = np.random.default_rng(1).integers(0, 255, (2, 16, 16, 3), np.uint8)
+    write_golden(parts / GOLDEN, Golden(crops, to_batch(crops, SPEC), {INT8_CPU: np.zeros((2, 2), np.float32)}))
+    return {name: parts / name for name in FILES}
+
+
+@pytest.fixture
+def whole(tmp_path: Path, files: dict[str, Path]) -> Iterator[Path]:
+    write_bundle(tmp_path / "bundle", MANIFEST_DRAFT, files)
+    return tmp_path / "bundle"
+
+
+def test_what_was_written_can_be_read(whole: Path) -> None:
+    bundle = open_bundle(whole)
+    assert bundle.manifest.id == "test-1"
+    assert set(bundle.manifest.files) == set(FILES)
+
+
+def test_one_changed_byte_anywhere_is_refused(whole: Path) -> None:
+    """Every file, the manifest included, at its first, middle and last byte."""
+    for path in sorted(whole.iterdir()):
+        good = path.read_bytes()
+        for place in (0, len(good) // 2, len(good) - 1):
+            bad = bytearray(good)
+            bad[place] ^= 1
+            path.write_bytes(bad)
+            with pytest.raises(IntegrityError, match=path.name):
+                open_bundle(whole)
+        path.write_bytes(good)
+    open_bundle(whole)
+
+
+def test_a_threshold_that_was_edited_by_hand_is_refused(whole: Path) -> None:
+    text = (whole / MANIFEST).read_text()
+    (whole / MANIFEST).write_text(text.replace('"threshold": 0.5', '"threshold": 0.9'))
+    with pytest.raises(IntegrityError):
+        open_bundle(whole)
+
+
+def test_a_missing_file_is_refused(whole: Path) -> None:
+    (whole / INT8_CPU).unlink()
+    with pytest.raises(IntegrityError, match="missing"):
+        open_bundle(whole)
+
+
+def test_a_missing_bundle_is_something_else_than_a_damaged_one(tmp_path: Path) -> None:
+    with pytest.raises(BundleMissing, match="no bundle at"):
+        open_bundle(tmp_path / "nowhere")
+
+
+def test_a_manifest_can_not_name_a_file_outside_the_bundle(whole: Path) -> None:
+    manifest = open_bundle(whole).manifest
+    outside = manifest.model_copy(update={"files": {**manifest.files, "../../etc/passwd": "0" * 64}})
+    (whole / MANIFEST).write_bytes(outside.sealed().to_bytes())
+    with pytest.raises(IntegrityError, match="no file of a bundle"):
+        open_bundle(whole)
+
+
+def test_a_golden_batch_that_to_batch_no_longer_makes_is_refused(tmp_path: Path, files: dict[str, Path]) -> None:
+    crops = np.zeros((1, 16, 16, 3), np.uint8)
+    write_golden(files[GOLDEN], Golden(crops, to_batch(crops, SPEC) + 1e-3, {INT8_CPU: np.zeros((1, 2), np.float32)}))
+    with pytest.raises(IntegrityError, match="golden"):
+        write_bundle(tmp_path / "bundle", MANIFEST_DRAFT, files)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_writing_over_a_bundle_replaces_it_whole(whole: Path, files: dict[str, Path]) -> None:
+    files[INT8_CPU].write_text("a better model")
+    write_bundle(whole, MANIFEST_DRAFT, files)
+    assert (whole / INT8_CPU).read_text() == "a better model"
+    assert [p.name for p in whole.parent.iterdir() if p.name.startswith(".")] == []
