@@ -1,0 +1,124 @@
+"""Which report is sent next and which is done with; knows nothing of MQTT's library."""
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from agent.outbox import Outbox
+
+_HOLD_S = 1.0, 60.0
+_PATIENCE_S = 30.0, 3600.0
+
+
+class Delivery:
+    """The books of one courier; only its thread writes them.
+
+    A report that was handed to the client stays on the books under the client's ticket until the broker
+    answers. Refused reports go back into line, and the line stops for a while. If consumers acknowledge,
+    a report is done when they say so; what they leave open is sent again on a new connection, and after
+    a time that doubles while they stay silent.
+
+    Args:
+        outbox: where the reports are.
+        forget_on: whose acknowledgement frees a report.
+        window: how many may be sent and unanswered.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        forget_on: Literal["consumer", "broker"],
+        window: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.window = window
+        self._outbox, self._clock = outbox, clock
+        self._by_broker = forget_on == "broker"
+        self._cursor = 0
+        self._in_flight: dict[int, int] = {}
+        self._refused: set[int] = set()
+        self._done: list[int] = []
+        self._hold_until, self._hold_s = 0.0, _HOLD_S[0]
+        self._acknowledged = self._highest_accepted = 0
+        self._patience_s, self._resend_at = _PATIENCE_S[0], clock() + _PATIENCE_S[0]
+
+    def next_batch(self) -> list[tuple[int, bytes]]:
+        """Reports that may be sent now: (seq, JSON), those refused before first, then in order of seq."""
+        room = self.window - len(self._in_flight)
+        if room <= 0 or self._clock() < self._hold_until:
+            return []
+        if self._consumer_is_late():
+            self._patience_s = min(2 * self._patience_s, _PATIENCE_S[1])
+            self.rewind()
+        batch = self._again(room)
+        listed = self._refused.union(self._in_flight.values())
+        fresh = self._outbox.pending(self._cursor, room - len(batch) + len(listed))
+        return (batch + [row for row in fresh if row[0] not in listed])[:room]
+
+    def sent(self, ticket: int, seq: int) -> None:
+        """Note that the client took a report under this ticket."""
+        self._in_flight[ticket] = seq
+        self._refused.discard(seq)
+        self._cursor = max(self._cursor, seq)
+
+    def accepted(self, ticket: int) -> bool:
+        """Note that the broker took it; False if the ticket is none of a report."""
+        if ticket not in self._in_flight:
+            return False
+        seq = self._in_flight.pop(ticket)
+        self._hold_s = _HOLD_S[0]
+        self._highest_accepted = max(self._highest_accepted, seq)
+        self._resend_at = self._clock() + self._patience_s
+        if self._by_broker:
+            self._done.append(seq)
+        return True
+
+    def refused(self, ticket: int) -> bool:
+        """Note that the broker refused it: back into line; False if the ticket is none of a report."""
+        if ticket not in self._in_flight:
+            return False
+        self._refused.add(self._in_flight[ticket])
+        del self._in_flight[ticket]
+        if self._clock() >= self._hold_until:
+            self._hold_until = self._clock() + self._hold_s
+            self._hold_s = min(2 * self._hold_s, _HOLD_S[1])
+        return True
+
+    def acknowledged(self, upto: int) -> bool:
+        """Forget what consumers have stored; False if they speak of reports that were never made."""
+        if upto >= self._outbox.next_seq():
+            return False
+        if upto > self._acknowledged:
+            self._outbox.forget_upto(upto)
+            self._acknowledged, self._cursor = upto, max(self._cursor, upto)
+            self._refused = {seq for seq in self._refused if seq > upto}
+            self._patience_s = _PATIENCE_S[0]
+            self._resend_at = self._clock() + self._patience_s
+        return True
+
+    def rewind(self) -> None:
+        """Go back to the first report that consumers left open; no step back where the broker's word counts."""
+        if not self._by_broker:
+            self._cursor = self._acknowledged
+            self._refused.clear()
+            self._resend_at = self._clock() + self._patience_s
+
+    def settle(self) -> None:
+        """Delete from the outbox what is done with."""
+        if self._done:
+            self._outbox.forget(self._done)
+            self._done.clear()
+
+    def unsent(self) -> int:
+        """How many reports the broker has not taken yet; any thread may ask."""
+        return self._outbox.count(after=self._cursor) + len(self._in_flight) + len(self._refused)
+
+    def _consumer_is_late(self) -> bool:
+        waiting = not self._by_broker and self._highest_accepted > self._acknowledged
+        return waiting and not self._in_flight and self._clock() >= self._resend_at
+
+    def _again(self, room: int) -> list[tuple[int, bytes]]:
+        rows = [self._outbox.pending(seq - 1, 1) for seq in sorted(self._refused)[:room]]
+        return [row for found in rows for row in found if row[0] in self._refused]
