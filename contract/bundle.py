@@ -73,9 +73,7 @@ def open_bundle(path: Path) -> Bundle:
         IntegrityError: the manifest, a hash or the golden batch is not what it was.
     """
     if not (path / MANIFEST).is_file():
-        raise BundleMissing(
-            f"no bundle at {path}: it has no {MANIFEST}; name a folder that export-engine wrote"
-        )
+        raise BundleMissing(f"no bundle at {path}: it has no {MANIFEST}; name a folder that export-engine wrote")
     written = (path / MANIFEST).read_bytes()
     manifest = _manifest(path, written)
     for name, expected in manifest.files.items():
@@ -152,6 +150,4 @@ def _verify(path: Path, expected: str) -> None:
 
 
 def _damaged(path: Path, what: str) -> IntegrityError:
-    return IntegrityError(
-        f"{path} was changed after it was made: {what}; copy the bundle again or export it anew"
-    )
+    return IntegrityError(f"{path} was changed after it was made: {what}; copy the bundle again or export it anew")

@@ -50,12 +50,8 @@ class Decision(_Record):
         lt=1,
         description="Probability from which a cell counts as a blast where no abstention is allowed.",
     )
-    uncertain_from: float = Field(
-        ge=0, le=1, description="From this probability on, a cell is not called normal."
-    )
-    uncertain_to: float = Field(
-        ge=0, le=1, description="Up to this probability, a cell is not called a blast."
-    )
+    uncertain_from: float = Field(ge=0, le=1, description="From this probability on, a cell is not called normal.")
+    uncertain_to: float = Field(ge=0, le=1, description="Up to this probability, a cell is not called a blast.")
 
     @model_validator(mode="after")
     def _ordered(self) -> "Decision":
@@ -81,9 +77,7 @@ class Manifest(_Record):
     task: str = Field(description="What the model tells apart, in words.")
     terms: str = Field(description="What the model may be used for.")
     input: InputSpec
-    classes: tuple[ClassSpec, ...] = Field(
-        min_length=2, max_length=2, description="Columns of the scores, in order."
-    )
+    classes: tuple[ClassSpec, ...] = Field(min_length=2, max_length=2, description="Columns of the scores, in order.")
     decision: Decision
     calibration: Calibration
     files: dict[str, Sha256] = Field(description="SHA-256 of every other file of the bundle.")

@@ -60,9 +60,7 @@ class Quality(Message):
     detail: str = Field("", description="The reasons in words.")
     focus: float = Field(0.0, description="Sharpness of the stained edges; higher is sharper.")
     background: float = Field(0.0, description="Median brightness of the bare background, 0 to 1.")
-    unevenness: float = Field(
-        0.0, description="Spread of the background's brightness over the frame, 0 to 1."
-    )
+    unevenness: float = Field(0.0, description="Spread of the background's brightness over the frame, 0 to 1.")
     saturated: float = Field(0.0, description="Share of pixels at the sensor's limit, 0 to 1.")
 
 

@@ -54,9 +54,7 @@ def to_batch(crops: Crops, spec: InputSpec) -> Tensor:
         (N, 3, size, size) float32, red-green-blue, (value / 255 - mean) / std.
     """
     if crops.dtype != np.uint8 or crops.shape[1:] != (spec.size, spec.size, 3):
-        raise ValueError(
-            f"crops must be uint8 (N, {spec.size}, {spec.size}, 3), not {crops.dtype} {crops.shape}"
-        )
+        raise ValueError(f"crops must be uint8 (N, {spec.size}, {spec.size}, 3), not {crops.dtype} {crops.shape}")
     mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
     levels = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
     table = ((levels - mean) / std).astype(np.float32)

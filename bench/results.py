@@ -1,0 +1,5 @@
+"""What a benchmark returns."""
+
+from typing import TypeAlias
+
+Figures: TypeAlias = dict[str, float | int | str]

@@ -1,0 +1,134 @@
+"""Writes the documents that are made from the code: `make docs`; with --check it only says which are out of date."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from agent.settings import ENV_PREFIX, Settings
+from contract.manifest import Manifest
+from contract.messages import Ack, FrameReport, Health, Message, Status
+
+DOCS = Path(__file__).resolve().parent
+MADE = "<!-- made by `make docs`; change the code, not this file -->\n\n"
+MESSAGES: dict[str, type[Message]] = {"frame": FrameReport, "status": Status, "health": Health, "ack": Ack}
+
+
+SETTINGS_HEAD = f"""# Settings
+
+{MADE}Strongest first: `--set NAME=VALUE`, the environment (`{ENV_PREFIX}` and `__` between levels:
+`{ENV_PREFIX}MQTT__PORT=8883`), systemd credentials (a file named by the setting: `mqtt.password`), the TOML file
+given with `--config`, the default. `microscope-agent config show` prints what is in force and where it comes from.
+
+| setting | default | meaning |
+|---|---|---|
+"""
+MESSAGES_HEAD = f"""# Messages
+
+{MADE}Topics are `<prefix>/v1/<site>/<device>/<name>`; payloads are JSON in UTF-8. With MQTT 5 each carries the
+content type and the user property `schema_version`. Unknown keys must be ignored.
+
+Every `frame` report has a key that is unique for ever: (`device`, `epoch`, `seq`). QoS 1 may deliver a report twice:
+store it under that key.
+"""
+BUNDLE_HEAD = f"""# The bundle
+
+{MADE}A folder that holds one model: `manifest.json`, `model.onnx` (FP32), `model.int8.onnx` (S8, for TensorRT),
+`model.int8.cpu.onnx` (its twin for ONNX Runtime), `calibration.json`, `golden.npz` (cells with known answers),
+`report.json`, `MODEL_CARD.md`. If a byte changes in any of them, the agent refuses the bundle with exit code 5.
+
+| field of `manifest.json` | default | meaning |
+|---|---|---|
+"""
+
+
+def settings_page() -> str:
+    """Every setting with its default and meaning."""
+    return SETTINGS_HEAD + "".join(_table(Settings))
+
+
+def messages_page() -> str:
+    """Every message with its fields."""
+    parts = [MESSAGES_HEAD]
+    for topic, model in MESSAGES.items():
+        parts.append(f"\n## `{topic}`: {_first_line(model)}\n\n| field | default | meaning |\n|---|---|---|\n")
+        parts.extend(_table(model))
+    return "".join(parts)
+
+
+def bundle_page() -> str:
+    """Every field of the manifest."""
+    return BUNDLE_HEAD + "".join(_table(Manifest))
+
+
+def frame_schema() -> str:
+    """JSON Schema of the frame report."""
+    return json.dumps(FrameReport.model_json_schema(mode="serialization"), indent=2) + "\n"
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "mqtt.md": messages_page,
+    "bundle.md": bundle_page,
+    "frame-report.schema.json": frame_schema,
+}
+
+
+def _table(model: type[BaseModel]) -> Iterator[str]:
+    return (f"| `{name}` | {default} | {text} |\n" for name, default, text in _rows(model))
+
+
+def _rows(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str, str]]:
+    for name, field in model.model_fields.items():
+        inner = _models_in(field.annotation)
+        if field.description or not inner:
+            yield f"{above}{name}", _default(field.default), (field.description or "").replace("|", "\\|")
+        many = "[]" if "list" in str(field.annotation) or "tuple" in str(field.annotation) else ""
+        for part in inner:
+            kind = f"({_kind(part)})" if len(inner) > 1 else ""
+            yield from _rows(part, f"{above}{name}{many}{kind}.")
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _kind(model: type[BaseModel]) -> str:
+    return str(model.model_fields["kind"].default)
+
+
+def _default(value: Any) -> str:
+    if value is PydanticUndefined or isinstance(value, BaseModel | Path):
+        return ""
+    return f"`{json.dumps(value, default=str)}`"
+
+
+def _first_line(model: type[BaseModel]) -> str:
+    return (model.__doc__ or "").strip().splitlines()[0].partition(";")[0].rstrip(".").lower()
+
+
+def main() -> int:
+    """Write the pages, or with --check compare them."""
+    stale = [name for name, make in PAGES.items() if _read(DOCS / name) != make()]
+    if "--check" in sys.argv[1:]:
+        for name in stale:
+            print(f"docs/{name} is out of date: run `make docs`")
+        return int(bool(stale))
+    for name in stale:
+        (DOCS / name).write_text(PAGES[name](), encoding="utf-8")
+        print(f"wrote docs/{name}")
+    return 0
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

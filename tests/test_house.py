@@ -1,0 +1,75 @@
+"""Truths about the house itself."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.doctor import clashes
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = ("torch", "onnx", "tensorrt", "pycuda", "paho")
+ARM = ["manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"]
+
+
+def test_the_pipeline_loads_no_heavy_library_and_no_network_client() -> None:
+    program = f"import sys, agent.pipeline; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_other_package_installs_files_under_our_names() -> None:
+    assert clashes() == []
+
+
+@pytest.mark.requires_registry
+@pytest.mark.parametrize("python", ["3.10", "3.12"])
+def test_a_board_can_install_the_agent_from_binary_wheels(python: str, tmp_path: Path) -> None:
+    """The base dependencies resolve for aarch64 without a compiler."""
+    probe = subprocess.run(
+        [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "-d", str(tmp_path), "annotated-types"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if probe.returncode:
+        pytest.skip("no package registry within reach")
+    platforms = [part for name in ARM for part in ("--platform", name)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--target", str(tmp_path / "board"),
+         "--only-binary=:all:", "--python-version", python, *platforms, "--report", str(tmp_path / "report.json"),
+         "--quiet", *_base_dependencies(python)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "onnxruntime" in (tmp_path / "report.json").read_text()
+
+
+def _base_dependencies(python: str) -> list[str]:
+    from packaging.requirements import Requirement  # noqa: PLC0415
+
+    if sys.version_info >= (3, 11):
+        import tomllib  # noqa: PLC0415
+    else:
+        import tomli as tomllib  # noqa: PLC0415
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    requirements = [Requirement(text) for text in wanted]
+    board = {"python_version": python, "platform_machine": "aarch64", "sys_platform": "linux"}
+    return [f"{r.name}{r.specifier}" for r in requirements if r.marker is None or r.marker.evaluate(board)]
+
+
+def test_the_project_holds_no_picture_that_it_did_not_render() -> None:
+    """Only documents hold pictures, and those the project draws itself."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    pictures = [p for p in tracked.stdout.splitlines() if Path(p).suffix in {".jpg", ".jpeg", ".png", ".bmp", ".tif"}]
+    assert all(p.startswith("docs/pictures/") for p in pictures), pictures
+
+
+@pytest.mark.skipif(not os.environ.get("MICROSCOPE_DATA"), reason="MICROSCOPE_DATA names no folder of real images")
+@pytest.mark.requires_data
+def test_the_real_images_are_where_the_tests_look_for_them() -> None:
+    assert (Path(os.environ["MICROSCOPE_DATA"]) / "bccd" / "JPEGImages").is_dir()
