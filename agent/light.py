@@ -1,0 +1,115 @@
+"""From a frame to how much light the smear takes away: reduced size, even light, optical density."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.types import Image
+
+BARE_PERCENTILE = 90
+"""Brightness (green) that the bare background has: above it lie one tenth of the pixels, in full frames too."""
+BARE_LEVELS = 8
+"""Grey levels below that percentile which still count as bare background: a camera's noise."""
+COARSE = (32, 24)
+"""Columns and rows of the picture that the shade is fitted to: blocks of 1 to 2 um, smaller than a cell."""
+DARK_WEIGHT = 0.015
+"""Weight of a block darker than the fitted light: cells cover up to 9 blocks in 10, so 1/60 leaves them mute."""
+DARK_DENSITY = 0.01
+"""Optical density from which a block counts as darker; 2 % of the light."""
+STIFFNESS = 1.0
+"""Pull of the shade's terms to zero, in blocks: small beside the 768 blocks."""
+ROUNDS = 8
+"""Reweightings; on vignetted frames the fit no longer moves after six."""
+
+Density = NDArray[np.float32]
+"""(height, width, 3) float32, blue-green-red: minus the decimal logarithm of the light let through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Light:
+    """A frame at reduced size, and its light.
+
+    Attributes:
+        small: the frame, a whole number of times smaller.
+        shrink: how many times.
+        um_per_pixel: micrometres per pixel of ``small``.
+        bare: (blue, green, red) of the bare background, 0 to 255.
+        shade: (height, width) float32, optical density of the uneven light, of the size of ``small``.
+    """
+
+    small: Image
+    shrink: int
+    um_per_pixel: float
+    bare: tuple[int, int, int]
+    shade: NDArray[np.float32]
+
+    def density(self) -> Density:
+        """Optical density of ``small`` beside the bare background, as if the light were even."""
+        density = _to_density(self.small, self.bare)
+        density -= self.shade[..., None]
+        return density
+
+
+def measure(image: Image, um_per_pixel: float, *, working_um: float) -> Light:
+    """Reduce a frame to about ``working_um`` micrometres per pixel and measure its light.
+
+    The light is the upper envelope of the picture's brightness: a surface of second order fitted to the
+    logarithm of the green by least squares, where what is darker than the surface (cells) hardly counts.
+    """
+    shrink = max(1, min(round(working_um / um_per_pixel), *image.shape[:2]))
+    small = _reduced(image, shrink)
+    bare = _bare(small)
+    shade = _shade(_to_density(_resized(small, COARSE), bare)[..., 1], small.shape[:2])
+    return Light(small=small, shrink=shrink, um_per_pixel=um_per_pixel * shrink, bare=bare, shade=shade)
+
+
+def _reduced(image: Image, shrink: int) -> Image:
+    """Average blocks of shrink x shrink pixels; an incomplete block at the right or lower border is left out."""
+    height, width = image.shape[0] // shrink, image.shape[1] // shrink
+    return _resized(image[: height * shrink, : width * shrink], (width, height))
+
+
+def _resized(image: Image, size: tuple[int, int]) -> Image:
+    """Average an image down to at most (width, height)."""
+    size = (min(size[0], image.shape[1]), min(size[1], image.shape[0]))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _bare(small: Image) -> tuple[int, int, int]:
+    green = small[..., 1]
+    level = np.percentile(green, BARE_PERCENTILE) - BARE_LEVELS
+    blue, green, red = np.median(small[green >= level], axis=0)
+    return int(blue), int(green), int(red)
+
+
+@lru_cache(maxsize=64)
+def _table(bare: tuple[int, int, int]) -> NDArray[np.float32]:
+    levels = np.arange(256, dtype=np.float32)[:, None] + 1
+    density = -np.log10(levels / (np.array(bare, np.float32) + 1))
+    return density.reshape(1, 256, 3).astype(np.float32)
+
+
+def _to_density(small: Image, bare: tuple[int, int, int]) -> Density:
+    return np.asarray(cv2.LUT(small, _table(bare)), np.float32)
+
+
+def _shade(green: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    terms = _terms(*green.shape)
+    values = green.ravel()
+    fit: NDArray[np.float64] = np.zeros(terms.shape[1])
+    for _ in range(ROUNDS):
+        darker = values - terms @ fit > DARK_DENSITY
+        weighted = terms * np.where(darker, DARK_WEIGHT, 1)[:, None]
+        pull = STIFFNESS * np.eye(len(fit))
+        fit = np.asarray(np.linalg.solve(weighted.T @ terms + pull, weighted.T @ values), np.float64)
+    surface = (terms @ fit).reshape(green.shape).astype(np.float32)
+    return np.asarray(cv2.resize(surface, shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+@lru_cache(maxsize=8)
+def _terms(height: int, width: int) -> NDArray[np.float64]:
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1).reshape(height * width, 6)
