@@ -19,6 +19,8 @@ DARK_WEIGHT = 0.015
 """Weight of a block darker than the fitted light: cells cover up to 9 blocks in 10, so 1/60 leaves them mute."""
 DARK_DENSITY = 0.01
 """Optical density from which a block counts as darker; 2 % of the light."""
+BARE_DENSITY = 0.03
+"""Optical density to either side of the surface within which a block counts as bare."""
 STIFFNESS = 1.0
 """Pull of the shade's terms to zero, in blocks: small beside the 768 blocks."""
 ROUNDS = 8
@@ -38,6 +40,7 @@ class Light:
         um_per_pixel: micrometres per pixel of ``small``.
         bare: (blue, green, red) of the bare background, 0 to 255.
         shade: (height, width) float32, optical density of the uneven light, of the size of ``small``.
+        unevenness: share of the light that the darkest bare part of the frame lacks beside the brightest.
     """
 
     small: Image
@@ -45,6 +48,7 @@ class Light:
     um_per_pixel: float
     bare: tuple[int, int, int]
     shade: NDArray[np.float32]
+    unevenness: float
 
     def density(self) -> Density:
         """Optical density of ``small`` beside the bare background, as if the light were even."""
@@ -56,14 +60,17 @@ class Light:
 def measure(image: Image, um_per_pixel: float, *, working_um: float) -> Light:
     """Reduce a frame to about ``working_um`` micrometres per pixel and measure its light.
 
-    The light is the upper envelope of the picture's brightness: a surface of second order fitted to the
-    logarithm of the green by least squares, where what is darker than the surface (cells) hardly counts.
+    The light is the upper envelope of the picture's brightness: a smooth surface (second order, and the fourth
+    power of the radius, which a vignette needs) fitted to the logarithm of the green by least squares, where
+    what is darker than the surface (cells) hardly counts.
     """
     shrink = max(1, min(round(working_um / um_per_pixel), *image.shape[:2]))
     small = _reduced(image, shrink)
     bare = _bare(small)
-    shade = _shade(_to_density(_resized(small, COARSE), bare)[..., 1], small.shape[:2])
-    return Light(small=small, shrink=shrink, um_per_pixel=um_per_pixel * shrink, bare=bare, shade=shade)
+    coarse = _to_density(_resized(small, COARSE), bare)[..., 1]
+    surface = _surface(coarse)
+    shade = np.asarray(cv2.resize(surface, small.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+    return Light(small, shrink, um_per_pixel * shrink, bare, shade, _unevenness(coarse, surface))
 
 
 def _reduced(image: Image, shrink: int) -> Image:
@@ -89,14 +96,14 @@ def _bare(small: Image) -> tuple[int, int, int]:
 def _table(bare: tuple[int, int, int]) -> NDArray[np.float32]:
     levels = np.arange(256, dtype=np.float32)[:, None] + 1
     density = -np.log10(levels / (np.array(bare, np.float32) + 1))
-    return density.reshape(1, 256, 3).astype(np.float32)
+    return np.asarray(density.reshape(1, 256, 3), np.float32)
 
 
 def _to_density(small: Image, bare: tuple[int, int, int]) -> Density:
     return np.asarray(cv2.LUT(small, _table(bare)), np.float32)
 
 
-def _shade(green: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _surface(green: NDArray[np.float32]) -> NDArray[np.float32]:
     terms = _terms(*green.shape)
     values = green.ravel()
     fit: NDArray[np.float64] = np.zeros(terms.shape[1])
@@ -105,11 +112,20 @@ def _shade(green: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.flo
         weighted = terms * np.where(darker, DARK_WEIGHT, 1)[:, None]
         pull = STIFFNESS * np.eye(len(fit))
         fit = np.asarray(np.linalg.solve(weighted.T @ terms + pull, weighted.T @ values), np.float64)
-    surface = (terms @ fit).reshape(green.shape).astype(np.float32)
-    return np.asarray(cv2.resize(surface, shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+    return (terms @ fit).reshape(green.shape).astype(np.float32)
+
+
+def _unevenness(green: NDArray[np.float32], surface: NDArray[np.float32]) -> float:
+    """Spread of the light where the frame is bare, which is where the surface meets it."""
+    bare = surface[np.abs(green - surface) < BARE_DENSITY]
+    if not bare.size:
+        return 0.0
+    bright, dark = np.percentile(bare, (1, 99))
+    return float(1 - 10 ** (bright - dark))
 
 
 @lru_cache(maxsize=8)
 def _terms(height: int, width: int) -> NDArray[np.float64]:
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1).reshape(height * width, 6)
+    terms = [np.ones_like(x), x, y, x * x, y * y, x * y, (x * x + y * y) ** 2]
+    return np.stack(terms, axis=-1).reshape(height * width, -1)
