@@ -1,0 +1,185 @@
+"""The model card, written from the report's figures so that text and figures can not disagree."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from contract.manifest import Manifest
+
+HEAD = """# Model card: {id}
+
+**{terms}**
+
+{task} The network sees {size} x {size} pixels, a field of {field:.0f} um at {scale:.4f} um per pixel,
+around the middle of one white cell; {parameters:,} parameters, residual convolutions, one view per cell (no rotation
+averaging). INT8 ranges: method `{method}` on {cells} training cells.
+
+| column of the scores | trained on |
+|---|---|
+{columns}
+
+Decision: temperature {temperature}, threshold {threshold}, `uncertain` between {low} and {high}; all chosen on the
+validation split.
+"""
+
+LIMITS = """## Limits
+
+- For research only. It never diagnoses, and no patient may be treated by its word.
+{limits}
+- `model.int8.cpu.onnx` holds signed weights and unsigned activations. On x86 processors without VNNI, INT8 sums of the
+  first convolution can saturate; the golden batch is there to catch it.
+
+## Data and terms
+
+Trained on {data}.
+
+No image of these data is in this bundle; the golden batch is drawn by the exporter. {weights}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What one must say of a model trained on a layout's data.
+
+    Attributes:
+        normal: what was trained as normal.
+        blast: what was trained as blast.
+        limits: what it can not know, as Markdown items.
+        weights: under which terms the weights may be used.
+    """
+
+    normal: str
+    blast: str
+    limits: str
+    weights: str
+
+
+ABOUT = {
+    "deepapl": About(
+        normal="lymphocytes, segmented and band neutrophils, monocytes, eosinophils, basophils of leukaemia patients",
+        blast="blasts without lineage (acute myeloid and promyelocytic leukaemia)",
+        limits="""- It knows the cells of one laboratory and one camera. Other stains, cameras and magnifications are
+  another domain until measured; cells cut out on black (C-NMC) are one for certain: no figure holds for them.
+- The leukaemias behind its blasts are acute myeloid and promyelocytic ones. Lymphoblasts were not trained.
+- Promyelocytes, erythroblasts, variant lymphocytes, smudges and the other cells set apart above were not trained as
+  either class: what it says of them is not knowledge.""",
+        weights="""The weights are for research use only: the
+data were published for replication, without an open licence.""",
+    ),
+    "cnmc": About(
+        normal="normal B-lymphoid precursors",
+        blast="B-lymphoblasts (acute lymphoblastic leukaemia)",
+        limits="""- It knows cells that were cut out, laid on black and normalised in stain by the authors of its data.
+  Cells on a smear are another domain until measured.
+- The leukaemia behind its blasts is B-lineage acute lymphoblastic leukaemia; no other cell type was trained.""",
+        weights="The weights are for research use only.",
+    ),
+    "folders": About(
+        normal="images in folders named normal",
+        blast="images in folders named blast",
+        limits="- It knows the cells of its training folders. Whatever differs is another domain until measured.",
+        weights="The weights are for research use only.",
+    ),
+}
+
+
+def model_card(manifest: Manifest, report: Mapping[str, Any]) -> str:
+    """Markdown for people, from the manifest and `report.json`."""
+    found, decision = report["evaluations"], manifest.decision
+    head = HEAD.format(
+        id=manifest.id,
+        terms=manifest.terms,
+        task=manifest.task,
+        size=manifest.input.size,
+        field=manifest.input.field_um,
+        scale=manifest.input.um_per_pixel,
+        parameters=report["training"]["parameters"],
+        method=manifest.calibration.method,
+        cells=manifest.calibration.cells,
+        columns="\n".join(f"| {k}: `{c.name}` | {c.description} |" for k, c in enumerate(manifest.classes)),
+        temperature=decision.temperature,
+        threshold=decision.threshold,
+        low=decision.uncertain_from,
+        high=decision.uncertain_to,
+    )
+    parts = [head, _agreement(report), *(_evaluation(e) for e in found)]
+    if report["leaky"]:
+        parts.append(_leaky(report))
+    about = ABOUT[report["training"]["layout"]]
+    parts.append(LIMITS.format(limits=about.limits, data=report["training"]["terms"], weights=about.weights))
+    return "\n".join(parts)
+
+
+def _agreement(report: Mapping[str, Any]) -> str:
+    lines = [
+        "## INT8 against FP32, on the calibration cells",
+        "",
+        "| graph | flipped decisions | logit RMSE | RMSE / sigma |",
+        "|---|---|---|---|",
+    ]
+    for name, found in report["agreement"].items():
+        lines.append(
+            f"| {name} | {found['flips']} of {found['cells']} | {found['rmse']:.3f} | {found['rmse_over_sigma']:.4f} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def _evaluation(report: Mapping[str, Any]) -> str:
+    data, engines = report["data"], report["engines"]
+    head = (
+        f"## {data['layout']}, {data['split']} split\n\n{data['cells']} cells ({data['blasts']} blasts) of "
+        f"{data['patients']} patients, none of them in another split. Brackets: 95 % bootstrap interval over "
+        "patients.\n"
+    )
+    lines = [f"| figure | {' | '.join(engines)} |", "|---" * (1 + len(engines)) + "|"]
+    lines += [
+        f"| {name} | {' | '.join(_figure(engine[name]) for engine in engines.values())} |"
+        for name in next(iter(engines.values()))
+    ]
+    tail = [
+        f"{name}: {found['flips']} of {found['cells']} decisions flipped ({100 * found['flip_share']:.2f} %), "
+        f"logit RMSE {found['rmse']:.3f}."
+        for name, found in report["agreement"].items()
+    ]
+    rest = report["abstention"]
+    tail.append(
+        f"Called uncertain: {100 * rest['uncertain_share']:.1f} %; accuracy of the rest "
+        f"{100 * rest['accuracy_of_the_rest']:.1f} %."
+    )
+    return "\n".join([head, *lines, "", *tail, "", *_apart(report)])
+
+
+def _apart(report: Mapping[str, Any]) -> Iterable[str]:
+    rows = [(kind, group, found) for kind in ("rare", "reject") for group, found in report[kind].items()]
+    if not rows:
+        return []
+    lines = ["Cells that are neither class:", "", "| kind | cells | called blast | uncertain |", "|---|---|---|---|"]
+    for kind, group, found in rows:
+        shares = f"{100 * found['called_blast']:.1f} % | {100 * found['uncertain']:.1f} %"
+        lines.append(f"| {group} ({kind}) | {found['cells']} | {shares} |")
+    return [*lines, ""]
+
+
+def _leaky(report: Mapping[str, Any]) -> str:
+    honest = {(e["data"]["layout"], e["data"]["split"]): e for e in report["evaluations"]}
+    lines = [
+        "## What a random split would have claimed",
+        "",
+        "The same recipe trained on a split by image instead of by patient, for comparison with works that split so.",
+        "These are not the figures of this model.",
+        "",
+        "| split | figure | by patient (honest, FP32) | by image (leaky, FP32) |",
+        "|---|---|---|---|",
+    ]
+    for leaky in report["leaky"]:
+        data = leaky["data"]
+        twin = honest.get((data["layout"], data["split"]))
+        for name in ("auroc", "accuracy", "weighted_f1"):
+            there = _figure(next(iter(leaky["engines"].values()))[name])
+            here = _figure(twin["engines"]["fp32"][name]) if twin else "not measured"
+            lines.append(f"| {data['split']} | {name} | {here} | {there} |")
+    return "\n".join([*lines, ""])
+
+
+def _figure(found: Mapping[str, float]) -> str:
+    return f"{found['value']:.4f} ({found['low']:.3f} to {found['high']:.3f})"

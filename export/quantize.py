@@ -1,0 +1,179 @@
+"""One table of ranges, two INT8 graphs: S8 for TensorRT and its U8 twin for ONNX Runtime on CPU.
+
+No single INT8 graph is good on both. TensorRT accepts only zero-points of zero and wants quantisation where its
+fusions expect it; ONNX Runtime's CPU kernels want U8 activations and quantise both inputs of a sum. Both graphs use
+the same scales, range / 127, so they compute nearly the same numbers:
+
+========================  =====================================  =========================================
+what                      S8 (TensorRT)                          U8 twin (CPU)
+========================  =====================================  =========================================
+activations               int8, zero-point 0                     uint8, zero-point 0 after a Relu, else 128
+Relu                      kept, nothing between Conv and Relu    dropped: clipping is in the quantiser
+weights                   int8 per output channel                int8 per output channel
+bias                      float32                                int32, scale = input scale x weight scale
+Add                       the shortcut alone is quantised        both inputs are quantised
+mean before the head      float32                                on quantised input
+last Gemm                 float32                                float32
+========================  =====================================  =========================================
+
+They differ where an activation leaves its range: S8 clips at 127 scales, the twin after a Relu only at 255.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from contract.errors import UsageError
+
+Target: TypeAlias = Literal["tensorrt", "cpu"]
+LEVELS = 127
+"""Largest INT8 magnitude in use; -128 is left out so that the range is symmetric."""
+QUANTISING = frozenset({"Conv", "Add", "ReduceMean"})
+"""Operators of the twin that read quantised inputs."""
+
+
+def quantize(model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]], target: Target) -> onnx.ModelProto:
+    """Make an INT8 graph of an FP32 graph.
+
+    Args:
+        model: Conv, Relu, Add, ReduceMean and Gemm only; not changed.
+        ranges: smallest and largest value of every activation, by tensor name.
+        target: which of the two graphs.
+
+    Returns:
+        A new model with explicit QuantizeLinear and DequantizeLinear nodes, checked in full.
+
+    Raises:
+        UsageError: the table does not belong to this graph.
+    """
+    quantised = _Surgeon(model, ranges, twin=target == "cpu").operate()
+    onnx.checker.check_model(quantised, full_check=True)
+    return quantised
+
+
+class _Surgeon:
+    """Writes the new graph node by node, in the order of the old one."""
+
+    def __init__(self, model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]], *, twin: bool) -> None:
+        self.model, self.ranges, self.twin = model, ranges, twin
+        self.constants = {i.name: i for i in model.graph.initializer}
+        self.producer = {o: n for n in model.graph.node for o in n.output}
+        self.consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        for node in model.graph.node:
+            for tensor in node.input:
+                self.consumers[tensor].append(node)
+        self.nodes: list[onnx.NodeProto] = []
+        self.made: dict[str, onnx.TensorProto] = {}
+        self.read_back: dict[str, str] = {}
+        self.clipped_from: dict[str, str] = {}
+
+    def operate(self) -> onnx.ModelProto:
+        steps = {"Conv": self._conv, "Add": self._add, "Relu": self._relu, "ReduceMean": self._mean}
+        for old in self.model.graph.node:
+            node = onnx.NodeProto()
+            node.CopyFrom(old)
+            steps.get(node.op_type, self.nodes.append)(node)
+        return self._assemble()
+
+    def _conv(self, node: onnx.NodeProto) -> None:
+        scale = self._scale(node.input[0])
+        node.input[0] = self._quantised(node.input[0])
+        kernel = node.input[1]
+        node.input[1], scales = self._weight(kernel)
+        if self.twin and len(node.input) > 2:  # noqa: PLR2004 - the third input of a Conv is its bias
+            node.input[2] = self._bias(node.input[2], scale * scales)
+        self.nodes.append(node)
+
+    def _add(self, node: onnx.NodeProto) -> None:
+        fused = None if self.twin else self._fused_branch(node)
+        for k, tensor in enumerate(node.input):
+            if tensor != fused:
+                node.input[k] = self._quantised(tensor)
+        self.nodes.append(node)
+
+    def _relu(self, node: onnx.NodeProto) -> None:
+        readers = {reader.op_type for reader in self.consumers[node.output[0]]}
+        alone = len(self.consumers[node.input[0]]) == 1
+        if self.twin and alone and readers and readers <= QUANTISING:
+            self.clipped_from[node.output[0]] = node.input[0]
+        else:
+            self.nodes.append(node)
+
+    def _mean(self, node: onnx.NodeProto) -> None:
+        if self.twin:
+            node.input[0] = self._quantised(node.input[0])
+        self.nodes.append(node)
+
+    def _fused_branch(self, node: onnx.NodeProto) -> str | None:
+        """The input of a sum that TensorRT adds inside the convolution which computes it."""
+        for tensor in node.input:
+            made_by = self.producer.get(tensor)
+            if made_by is not None and made_by.op_type == "Conv" and len(self.consumers[tensor]) == 1:
+                return str(tensor)
+        return None
+
+    def _quantised(self, tensor: str) -> str:
+        """Pass a tensor through INT8 and back; name of what comes back. Readers of one tensor share the nodes."""
+        if tensor not in self.read_back:
+            made_by = self.producer.get(tensor)
+            clipped = made_by is not None and made_by.op_type == "Relu"
+            zero = np.uint8(0 if clipped else 128) if self.twin else np.int8(0)
+            scale = self._constant(f"{tensor}_scale", np.float32(self._scale(tensor)))
+            point = self._constant(f"{tensor}_zero", zero)
+            origin = self.clipped_from.get(tensor, tensor)
+            self._through("QuantizeLinear", [origin, scale, point], f"{tensor}_int8")
+            self._through("DequantizeLinear", [f"{tensor}_int8", scale, point], f"{tensor}_back")
+            self.read_back[tensor] = f"{tensor}_back"
+        return self.read_back[tensor]
+
+    def _weight(self, name: str) -> tuple[str, NDArray[np.float32]]:
+        values = numpy_helper.to_array(self.constants[name]).astype(np.float32)
+        rows = np.abs(values.reshape(len(values), -1)).max(axis=1)
+        scales = np.where(rows > 0, rows / LEVELS, 1).astype(np.float32)
+        whole = np.rint(values / scales.reshape(-1, *[1] * (values.ndim - 1)))
+        stored = np.clip(whole, -LEVELS, LEVELS).astype(np.int8)
+        inputs = [
+            self._constant(f"{name}_int8", stored),
+            self._constant(f"{name}_scale", scales),
+            self._constant(f"{name}_zero", np.zeros(len(scales), np.int8)),
+        ]
+        return self._through("DequantizeLinear", inputs, f"{name}_back", axis=0), scales
+
+    def _bias(self, name: str, scales: NDArray[np.float32]) -> str:
+        values = numpy_helper.to_array(self.constants[name])
+        stored = self._constant(f"{name}_int32", np.rint(values / scales).astype(np.int32))
+        scale = self._constant(f"{name}_scale", scales.astype(np.float32))
+        return self._through("DequantizeLinear", [stored, scale], f"{name}_back", axis=0)
+
+    def _scale(self, tensor: str) -> np.float32:
+        if tensor not in self.ranges:
+            raise UsageError(
+                f"the table of ranges has no entry for {tensor!r}: it was made for another graph; calibrate this one"
+            )
+        low, high = self.ranges[tensor]
+        return np.float32(max(abs(low), abs(high), 1e-6) / LEVELS)
+
+    def _constant(self, name: str, value: NDArray[np.generic] | np.generic) -> str:
+        self.made[name] = numpy_helper.from_array(np.asarray(value), name)
+        return name
+
+    def _through(self, operator: str, inputs: Sequence[str], output: str, *, axis: int | None = None) -> str:
+        node = helper.make_node(operator, inputs, [output], name=f"{output}_node")
+        if axis is not None:
+            node.attribute.append(helper.make_attribute("axis", axis))
+        self.nodes.append(node)
+        return output
+
+    def _assemble(self) -> onnx.ModelProto:
+        old = self.model.graph
+        used = {tensor for node in self.nodes for tensor in node.input}
+        kept = [value for name, value in self.constants.items() if name in used]
+        graph = helper.make_graph(self.nodes, old.name, old.input, old.output, [*kept, *self.made.values()])
+        model = helper.make_model(graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
+        model.producer_name = self.model.producer_name
+        return model

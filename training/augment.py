@@ -1,0 +1,101 @@
+"""What may differ between two pictures of the same cell: orientation, place, size, stain, light, focus, noise.
+
+A smear has no up: every rotation and both mirror images are as likely. Stain varies between laboratories and days; it
+is jittered in optical density, where stains add (Beer-Lambert), not in colour values, where they do not.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from contract.types import Crops, Image
+
+MARGIN = 1.5
+"""Side of a stored crop in units of the network's field: room for turning and shifting with real pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jitter:
+    """How much may differ; zero everywhere leaves only the orientation.
+
+    Attributes:
+        shift_um: largest shift along each axis, in micrometres: the agent centres on a nucleus, data sets on a cell.
+        scale: largest relative change of size.
+        stain: standard deviation of the gain of each colour's optical density, and of what spills between colours.
+        background: standard deviation of the optical density of the empty field.
+        blur_px: largest standard deviation of a blur, in pixels of the crop.
+        noise: largest standard deviation of the noise, in grey levels.
+    """
+
+    shift_um: float = 1.5
+    scale: float = 0.08
+    stain: float = 0.15
+    background: float = 0.06
+    blur_px: float = 0.8
+    noise: float = 4.0
+
+
+def augment(wide: Crops, size: int, um_per_pixel: float, jitter: Jitter, rng: np.random.Generator) -> Crops:
+    """A random view of each crop.
+
+    Args:
+        wide: (N, side, side, 3) uint8 with a margin around the field, at the network's scale.
+        size: side of the field in pixels.
+        um_per_pixel: the network's scale.
+        jitter: how much may differ.
+        rng: source of chance; the same state gives the same crops.
+
+    Returns:
+        (N, size, size, 3) uint8.
+    """
+    views = np.empty((len(wide), size, size, 3), np.uint8)
+    for k, crop in enumerate(wide):
+        moved = move(crop, size, jitter.shift_um / um_per_pixel, jitter.scale, rng)
+        views[k] = degrade(stain(moved, jitter, rng), jitter, rng)
+    return views
+
+
+def move(crop: Image, size: int, shift_px: float, scale: float, rng: np.random.Generator) -> Image:
+    """Turn, mirror, shift and stretch in one resampling.
+
+    One view in four is only turned by right angles and shifted by whole pixels, so that the network also sees pixels as
+    sharp as the agent's.
+    """
+    exact = rng.random() < 0.25  # noqa: PLR2004
+    turn = rng.integers(4) * np.pi / 2 if exact else rng.uniform(0, 2 * np.pi)
+    zoom = 1.0 if exact else np.exp(rng.uniform(-scale, scale))
+    shift = rng.uniform(-shift_px, shift_px, 2)
+    shift = np.rint(shift) if exact else shift
+    mirror = -1.0 if rng.random() < 0.5 else 1.0  # noqa: PLR2004
+    cos, sin = np.cos(turn) / zoom, np.sin(turn) / zoom
+    linear = np.array([[cos * mirror, -sin], [sin * mirror, cos]])
+    target, source = (size - 1) / 2, (np.array(crop.shape[1::-1]) - 1) / 2
+    offset = source + shift - linear @ np.array([target, target])
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    matrix = np.column_stack([linear, offset])
+    view = cv2.warpAffine(crop, matrix, (size, size), flags=how, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(view, np.uint8)
+
+
+DENSITY = -np.log((np.arange(256, dtype=np.float32) + 1) / 256)
+"""Optical density of each grey level; one is added so that black has a finite one."""
+
+
+def stain(crop: Image, jitter: Jitter, rng: np.random.Generator) -> Image:
+    """Stain more or less strongly, in another shade, under other light."""
+    strength = np.exp(rng.normal(0, jitter.stain))
+    mix = strength * (np.eye(3) + rng.normal(0, jitter.stain / 3, (3, 3)))
+    light = rng.normal(0, jitter.background) + rng.normal(0, jitter.background / 2, 3)
+    density = cv2.transform(DENSITY[crop], np.column_stack([mix, light]).astype(np.float32))
+    return np.asarray(np.clip(256 * np.exp(-density) - 1, 0, 255), np.uint8)
+
+
+def degrade(crop: Image, jitter: Jitter, rng: np.random.Generator) -> Image:
+    """Now and then out of focus, now and then noisy."""
+    if jitter.blur_px > 0 and rng.random() < 0.3:  # noqa: PLR2004
+        crop = np.asarray(cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.2, 1) * jitter.blur_px), np.uint8)
+    if jitter.noise > 0 and rng.random() < 0.3:  # noqa: PLR2004
+        grain = rng.normal(0, rng.uniform(0, jitter.noise), crop.shape).astype(np.float32)
+        crop = np.clip(crop + grain, 0, 255).astype(np.uint8)
+    return crop

@@ -1,0 +1,51 @@
+"""From validation scores to a decision: temperature, threshold and the band of uncertainty."""
+
+import numpy as np
+
+from contract.manifest import Decision
+from training.metrics import Labels, Numbers, fit_temperature, sigmoid
+
+MISSED_BLASTS = 0.02
+"""Share of validation blasts that may fall below the band and so be called normal."""
+FALSE_BLASTS = 0.01
+"""Share of validation normal cells that may rise above the band and so be called blast."""
+
+
+def choose_decision(labels: Labels, margins: Numbers) -> Decision:
+    """Choose how scores become labels.
+
+    The threshold has the best mean of sensitivity and specificity (Youden 1950) and lies midway between two cells. The
+    band reaches down until at most ``MISSED_BLASTS`` of the blasts lie below it and up until at most
+    ``FALSE_BLASTS`` of the normal cells lie above.
+
+    Args:
+        labels: (N,) of the validation cells, both classes present.
+        margins: (N,) logit of blast minus logit of normal.
+    """
+    temperature = fit_temperature(labels, margins)
+    probabilities = sigmoid(margins / temperature)
+    threshold = _clear(_youden(labels, probabilities))
+    low = float(np.quantile(probabilities[labels == 1], MISSED_BLASTS))
+    high = float(np.quantile(probabilities[labels == 0], 1 - FALSE_BLASTS))
+    return Decision(
+        temperature=round(temperature, 4),
+        threshold=threshold,
+        uncertain_from=min(_clear(low), threshold),
+        uncertain_to=max(_clear(high), threshold),
+    )
+
+
+def _youden(labels: Labels, probabilities: Numbers) -> float:
+    order = np.argsort(probabilities, kind="stable")
+    ranked, truth = probabilities[order], labels[order]
+    missed = np.concatenate([[0], np.cumsum(truth)]) / max(truth.sum(), 1)
+    refused = np.concatenate([[0], np.cumsum(1 - truth)]) / max((1 - truth).sum(), 1)
+    edges = np.concatenate([[0.0], (ranked[1:] + ranked[:-1]) / 2, [1.0]])
+    gain = np.where(np.diff(np.concatenate([[-1.0], ranked, [2.0]])) > 0, refused - missed, -1)
+    best = np.flatnonzero(gain >= gain.max() - 1e-12)
+    return float(edges[best[len(best) // 2]])
+
+
+def _clear(probability: float) -> float:
+    """Three decimals, away from 0 and 1."""
+    return round(min(max(probability, 0.01), 0.99), 3)

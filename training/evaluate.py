@@ -1,0 +1,263 @@
+"""`evaluate-classifier`: how good a checkpoint or a bundle is on one split, with intervals over patients."""
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from contract import bundle
+from contract.errors import MicroscopeError, UsageError
+from contract.manifest import Decision, InputSpec
+from contract.pixels import to_batch
+from contract.types import Crops, Tensor
+from training.checkpoint import read_classifier
+from training.data import LAYOUTS, SPLITS, Sample, Split, labels_of, read_crops, shuffled
+from training.metrics import Labels, Numbers, bootstrap, margins_from, sigmoid, summary
+from training.network import BlastNet, scores_by
+
+BATCH = 32
+PREFERRED = "int8-cpu"
+"""The engine whose behaviour on cells of no class is reported."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Something that can be evaluated.
+
+    Attributes:
+        engines: by name, a graph on disk or a network in memory; the first is the reference.
+        origin: which model it is, in words and hashes.
+        shuffle_seed: seed of the leaky split that it was trained on, None if it was trained by patient.
+    """
+
+    engines: Mapping[str, Path | BlastNet]
+    spec: InputSpec
+    decision: Decision
+    origin: Mapping[str, Any]
+    shuffle_seed: int | None = None
+
+
+def evaluate(model: Path, data: Path, layout: str, split: Split, *, quiet: bool = False) -> dict[str, Any]:
+    """Evaluate a model on one split.
+
+    Args:
+        model: a checkpoint of train-classifier or a bundle.
+        data: folder of images.
+        layout: key of ``LAYOUTS``.
+        split: which cells. A checkpoint that was trained on a random split gets the images that were left out of its
+            training by chance: its figures are the leaky ones.
+        quiet: draw no progress bar.
+
+    Returns:
+        The report, ready for JSON.
+
+    Raises:
+        UsageError: the model or the data are not what they should be.
+    """
+    judge = open_judge(model)
+    samples = LAYOUTS[layout].find(data)
+    if judge.shuffle_seed is not None:
+        samples = shuffled(samples, judge.shuffle_seed)
+    chosen = sorted((s for s in samples if s.split == split), key=lambda s: s.path)
+    if not {"normal", "blast"} <= {s.kind for s in chosen}:
+        raise UsageError(f"the {split} split of {data} does not hold both classes; choose another split")
+    crops = read_crops(chosen, LAYOUTS[layout].um_per_pixel, judge.spec, quiet=quiet)
+    scores = {name: scores_of(engine, crops, judge.spec) for name, engine in judge.engines.items()}
+    return {
+        "schema_version": 1,
+        "model": dict(judge.origin),
+        "data": {"layout": layout, "split": split, **_counts(chosen), "terms": LAYOUTS[layout].terms},
+        "decision": judge.decision.model_dump(),
+        **judgement(chosen, scores, judge.decision),
+    }
+
+
+def judgement(samples: Sequence[Sample], scores: Mapping[str, Tensor], decision: Decision) -> dict[str, Any]:
+    """Figures of each engine, agreement with the first of them, and what becomes of cells of neither class.
+
+    Args:
+        samples: (N,) cells of any kind.
+        scores: by engine, (N, 2) logits.
+        decision: temperature and thresholds.
+    """
+    known = np.array([s.labelled for s in samples])
+    cells = [s for s in samples if s.labelled]
+    margins = {name: margins_from(rows) for name, rows in scores.items()}
+    reference = next(iter(margins))
+    shown = margins[PREFERRED if PREFERRED in margins else reference]
+    probabilities = sigmoid(shown / decision.temperature)
+    return {
+        "engines": {name: _figures(cells, values[known], decision) for name, values in margins.items()},
+        "agreement": {
+            name: agreement(margins[reference][known], values[known], decision)
+            for name, values in margins.items()
+            if name != reference
+        },
+        "abstention": _abstention(labels_of(cells), probabilities[known], decision),
+        "rare": _apart(samples, probabilities, "rare", decision),
+        "reject": _apart(samples, probabilities, "reject", decision),
+    }
+
+
+def agreement(reference: Numbers, other: Numbers, decision: Decision) -> dict[str, float]:
+    """How far one engine's margins are from another's: flipped decisions and root mean square distance.
+
+    ``rmse_over_sigma`` is in units of the spread of the reference's margins, so that networks can be compared.
+    """
+    cut = decision.temperature * float(np.log(decision.threshold / (1 - decision.threshold)))
+    flips = int(((reference >= cut) != (other >= cut)).sum())
+    rmse = float(np.sqrt(np.mean((other - reference) ** 2)))
+    return {
+        "cells": len(reference),
+        "flips": flips,
+        "flip_share": flips / max(len(reference), 1),
+        "rmse": rmse,
+        "rmse_over_sigma": rmse / max(float(reference.std()), 1e-9),
+    }
+
+
+def scores_of(
+    engine: Path | BlastNet,
+    crops: Crops,
+    spec: InputSpec,
+    *,
+    level: ort.GraphOptimizationLevel = ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+) -> Tensor:
+    """Scores of crops by a graph in ONNX Runtime on CPU, or by a network in torch; (N, 2) float32."""
+    if isinstance(engine, BlastNet):
+        return scores_by(engine, crops, spec)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = level
+    session = ort.InferenceSession(str(engine), options, providers=["CPUExecutionProvider"])
+    batches = (to_batch(crops[k : k + BATCH], spec) for k in range(0, len(crops), BATCH))
+    rows = [session.run(None, {spec.name: batch})[0] for batch in batches]
+    return np.concatenate([np.zeros((0, 2), np.float32), *rows])
+
+
+def open_judge(model: Path) -> Judge:
+    """Open a bundle (a folder) or a checkpoint (a file)."""
+    if not model.is_dir():
+        kept = read_classifier(model)
+        seed = kept.recipe["seed"] if kept.recipe.get("split") == "random" else None
+        origin = {"kind": "checkpoint", "trained_on_split": kept.recipe.get("split"), "epoch": kept.epoch}
+        return Judge({"torch": kept.network}, kept.input, kept.decision, origin, seed)
+    opened = bundle.open_bundle(model)
+    manifest = opened.manifest
+    if manifest.blast_column != 1:
+        raise UsageError(f"{model} has its classes in another order than normal, blast; export it anew")
+    graphs = {"fp32": model / bundle.FP32, PREFERRED: model / bundle.INT8_CPU}
+    hashes = {name: manifest.files[path.name] for name, path in graphs.items()}
+    origin = {"kind": "bundle", "id": manifest.id, "graphs": hashes, "trained_on_split": "patient"}
+    return Judge(graphs, manifest.input, manifest.decision, origin)
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """The report for a reader at a terminal."""
+    data = report["data"]
+    title = f"{data['layout']}, {data['split']} split: {data['cells']} cells of {data['patients']} patients"
+    lines = [
+        f"{title}, {data['blasts']} blasts",
+        "figure, with 95 % interval over patients".ljust(40) + "".join(n.rjust(25) for n in report["engines"]),
+    ]
+    for name in next(iter(report["engines"].values())):
+        row = [engine[name] for engine in report["engines"].values()]
+        lines.append(
+            name.ljust(40) + "".join(f"{v['value']:.4f} ({v['low']:.3f} to {v['high']:.3f})".rjust(25) for v in row)
+        )
+    for name, found in report["agreement"].items():
+        lines.append(f"{name} flips {found['flips']} of {found['cells']} decisions ({100 * found['flip_share']:.2f} %)")
+    for part in ("rare", "reject"):
+        for group, found in report[part].items():
+            share = f"{100 * found['called_blast']:5.1f} % blast, {100 * found['uncertain']:5.1f} % uncertain"
+            lines.append(f"{part:7} {group:26} {found['cells']:5d} cells: {share}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        report = evaluate(given.model, given.data, given.layout, given.split)
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(report, indent=1) + "\n")
+    except MicroscopeError as failure:
+        sys.stderr.write(f"evaluate-classifier: {failure}\n")
+        return failure.exit_code
+    sys.stdout.write(table(report) + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("evaluate-classifier", description=__doc__)
+    parser.add_argument("model", type=Path, help="a checkpoint of train-classifier, or a bundle")
+    parser.add_argument("--data", type=Path, required=True, help="folder of images")
+    parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True, help="how they lie there")
+    parser.add_argument("--split", choices=SPLITS, required=True, help="which cells")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    return parser
+
+
+def _counts(samples: Sequence[Sample]) -> dict[str, int]:
+    cells = [s for s in samples if s.labelled]
+    return {
+        "cells": len(cells),
+        "blasts": sum(s.kind == "blast" for s in cells),
+        "patients": len({s.patient for s in cells}),
+    }
+
+
+def _figures(cells: Sequence[Sample], margins: Numbers, decision: Decision) -> dict[str, dict[str, float]]:
+    labels = labels_of(cells)
+    _, patients = np.unique([s.patient for s in cells], return_inverse=True)
+    probabilities = sigmoid(margins / decision.temperature)
+
+    def measure(rows: Labels, owners: Labels) -> dict[str, float]:
+        return summary(labels[rows], probabilities[rows], owners, threshold=decision.threshold)
+
+    intervals = bootstrap(patients, measure)
+    return {
+        name: {"value": value, "low": intervals[name][0], "high": intervals[name][1]}
+        for name, value in measure(np.arange(len(cells)), patients).items()
+    }
+
+
+def _abstention(labels: Labels, probabilities: Numbers, decision: Decision) -> dict[str, float]:
+    """What the band of uncertainty takes away, and how right the rest is."""
+    low, high = probabilities < decision.uncertain_from, probabilities > decision.uncertain_to
+    decided = low | high
+    right = (high == (labels == 1))[decided]
+    return {
+        "uncertain_share": float(1 - decided.mean()),
+        "accuracy_of_the_rest": float(right.mean()) if len(right) else float("nan"),
+    }
+
+
+def _apart(
+    samples: Sequence[Sample], probabilities: Numbers, kind: str, decision: Decision
+) -> dict[str, dict[str, float]]:
+    groups: dict[str, list[float]] = defaultdict(list)
+    for sample, probability in zip(samples, probabilities, strict=True):
+        if sample.kind == kind:
+            groups[sample.group].append(float(probability))
+    return {group: _shares(np.array(values), decision) for group, values in sorted(groups.items())}
+
+
+def _shares(probabilities: Numbers, decision: Decision) -> dict[str, float]:
+    blast = probabilities > decision.uncertain_to
+    normal = probabilities < decision.uncertain_from
+    return {
+        "cells": len(probabilities),
+        "called_blast": float(blast.mean()),
+        "uncertain": float((~blast & ~normal).mean()),
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,153 @@
+"""`train-classifier`: trains the network on a labelled layout; an interrupted run goes on with the same command."""
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from contract.errors import MicroscopeError, UsageError
+from contract.manifest import InputSpec
+from contract.types import Crops
+from training.augment import MARGIN, Jitter
+from training.checkpoint import CLASSIFIER, LAST, Classifier, load, save, write_classifier
+from training.data import LAYOUTS, Sample, labelled, labels_of, read_crops, shuffled
+from training.decision import choose_decision
+from training.loop import Cells, Run, learn, restore, start, state_of, weigh
+from training.metrics import Labels, auroc, log_loss, margins_from
+from training.network import scores_by
+from training.recipe import Recipe
+
+
+def train(root: Path, out: Path, recipe: Recipe, *, quiet: bool = False) -> Path:
+    """Train, or go on with a training of the same recipe and the same images.
+
+    Args:
+        root: the folder of images.
+        out: where ``last.pt`` is kept after every epoch and ``classifier.pt`` after every better one.
+        recipe: what to do.
+        quiet: draw no progress bars.
+
+    Returns:
+        The path of ``classifier.pt``.
+
+    Raises:
+        UsageError: the folder is not in that layout, a split lacks a class, or ``out`` holds another training.
+    """
+    training, validation = _samples(root, recipe)
+    images = _fingerprint([*training, *validation], root)
+    identity = {**asdict(recipe), "jitter": asdict(Jitter()), "images": images}
+    out.mkdir(parents=True, exist_ok=True)
+    run = _begin(out, recipe, identity)
+    bare = InputSpec(um_per_pixel=recipe.field_um / recipe.size, size=recipe.size, mean=(0, 0, 0), std=(1, 1, 1))
+    wide = bare.model_copy(update={"size": round(recipe.size * MARGIN)})
+    crops = read_crops(training, recipe.um_per_pixel, wide, quiet=quiet)
+    cells = Cells(crops, labels_of(training), weigh(training))
+    held = read_crops(validation, recipe.um_per_pixel, bare, quiet=quiet)
+    spec = normalised(bare, crops)
+    while run.epoch < recipe.epochs:
+        loss = learn(run, cells, spec=spec, recipe=recipe, quiet=quiet)
+        figures = _look(run, held, labels_of(validation), spec=spec, identity=identity, out=out)
+        run.history.append({"training_loss": loss, **figures})
+        save(out / LAST, {"recipe": identity, **state_of(run)})
+        if not quiet:
+            line = "  ".join(f"{k} {v:.4g}" for k, v in run.history[-1].items())
+            tqdm.write(f"epoch {run.epoch}  {line}", file=sys.stderr)
+    return out / CLASSIFIER
+
+
+def normalised(spec: InputSpec, crops: Crops) -> InputSpec:
+    """The same input with mean and standard deviation of these crops, rounded, red-green-blue."""
+    levels = crops[:: max(1, len(crops) // 500)].reshape(-1, 3)[:, ::-1] / np.float32(255)
+    mean = tuple(round(float(v), 3) for v in levels.mean(0, np.float64))
+    std = tuple(max(round(float(v), 3), 0.01) for v in levels.std(0, np.float64))
+    return spec.model_copy(update={"mean": mean, "std": std})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    given = _parser().parse_args(arguments)
+    scale = given.um_per_pixel or LAYOUTS[given.layout].um_per_pixel
+    recipe = Recipe(given.layout, scale, split=given.split, seed=given.seed, epochs=given.epochs, bf16=given.bf16)
+    try:
+        written = train(given.data, given.out, recipe)
+    except MicroscopeError as failure:
+        sys.stderr.write(f"train-classifier: {failure}\n")
+        return failure.exit_code
+    sys.stderr.write(f"the best epoch by validation is in {written}\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("train-classifier", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of images")
+    parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True, help="how they lie there")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints")
+    parser.add_argument("--epochs", type=_positive, default=40, help="passes over the training cells")
+    parser.add_argument("--seed", type=int, default=0, help="of every draw")
+    parser.add_argument("--um-per-pixel", type=float, help="scale of the images, if not the layout's own")
+    parser.add_argument(
+        "--split",
+        choices=("patient", "random"),
+        default="patient",
+        help="random leaks: it deals out images without regard to patients, to show by how much that flatters",
+    )
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: faster where the processor has it")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _samples(root: Path, recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
+    samples = LAYOUTS[recipe.layout].find(root)
+    if recipe.split == "random":
+        samples = shuffled(samples, recipe.seed)
+    training, validation = labelled(samples, "training"), labelled(samples, "validation")
+    for name, cells in (("training", training), ("validation", validation)):
+        if {s.kind for s in cells} != {"normal", "blast"}:
+            raise UsageError(
+                f"the {name} split of {root} does not hold both classes ({len(cells)} cells); more patients are needed"
+            )
+    return training, validation
+
+
+def _fingerprint(samples: Sequence[Sample], root: Path) -> str:
+    names = "\n".join(f"{s.path.relative_to(root).as_posix()} {s.kind} {s.split}" for s in samples)
+    return hashlib.sha256(names.encode()).hexdigest()
+
+
+def _begin(out: Path, recipe: Recipe, identity: Mapping[str, Any]) -> Run:
+    if not (out / LAST).exists():
+        return start(recipe)
+    found = load(out / LAST)
+    before = found.get("recipe", {})
+    if before == identity:
+        return restore(recipe, found)
+    changed = [f"{k} {before.get(k)} there, {v} now" for k, v in identity.items() if before.get(k) != v]
+    raise UsageError(f"{out} holds another training ({'; '.join(changed)}); name another --out or repeat its options")
+
+
+def _look(
+    run: Run, held: Crops, labels: Labels, *, spec: InputSpec, identity: Mapping[str, Any], out: Path
+) -> dict[str, float]:
+    """Judge the mean of the weights on the validation split, and keep it if it is the best so far."""
+    margins = margins_from(scores_by(run.mean, held, spec))
+    decision = choose_decision(labels, margins)
+    loss = log_loss(labels, margins / decision.temperature)
+    figures = {"validation_loss": loss, "validation_auroc": auroc(labels, margins)}
+    if loss < min((h["validation_loss"] for h in run.history), default=float("inf")):
+        write_classifier(out / CLASSIFIER, Classifier(run.mean, spec, decision, identity, run.epoch, figures))
+    return figures
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
