@@ -57,9 +57,10 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
         with _heartbeat(lambda: courier.health(health())):
             run(frames, station, outbox, counters=counters, stop=stop, live=settings.source.live)
         left = courier.drain(settings.mqtt.drain_s)
-        courier.health(health())
+        done = health()
+        courier.health(done)
     _account_for(left, settings, trouble=courier.trouble, stopped=stop.is_set())
-    return health()
+    return done
 
 
 def _outbox(settings: Settings) -> Outbox:

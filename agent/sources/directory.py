@@ -106,7 +106,7 @@ def read_image(path: Path) -> Image:
 def _cut_short(data: bytes) -> bool:
     """Tell whether a JPEG or PNG lacks its end: some decoders fill the rest with grey."""
     if data.startswith(b"\xff\xd8"):
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")  # end of image, start of the last scan
+        return data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda")  # end of image, start of the last scan
     return data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]
 
 

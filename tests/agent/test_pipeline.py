@@ -1,0 +1,144 @@
+"""The loop from frame to report, with small true parts."""
+
+import threading
+from datetime import datetime, timezone
+
+import numpy as np
+import pytest
+from agent.sources.synthetic import SyntheticSource
+
+from agent.engines import open_engine
+from agent.health import Counters
+from agent.pipeline import Station, examine, run
+from contract.bundle import SHIPPED, open_bundle
+from contract.errors import OutboxFull
+from contract.messages import FrameReport
+from contract.types import Frame, Tensor
+
+NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)
+
+
+class DarknessEngine:
+    """Scores a crop by how dark it is: a true engine of three lines."""
+
+    name = "darkness"
+
+    def scores(self, batch: Tensor) -> Tensor:
+        """Bright speaks for normal, dark for blast."""
+        bright = batch.mean(axis=(1, 2, 3))
+        return np.stack([bright, -bright], axis=1).astype(np.float32)
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+class ListSink:
+    """Keeps reports in memory, so many and no more."""
+
+    epoch = "test"
+
+    def __init__(self, room: int = 1000) -> None:
+        self.reports: list[FrameReport] = []
+        self.room = room
+
+    def next_seq(self) -> int:
+        """One more than it holds."""
+        return len(self.reports) + 1
+
+    def put(self, report: FrameReport) -> None:
+        """Take it, or say that it is full."""
+        if len(self.reports) >= self.room:
+            raise OutboxFull("full")
+        self.reports.append(report)
+
+
+@pytest.fixture(scope="module")
+def station() -> Station:
+    return Station("lab", "scope-1", "slide-7", open_bundle(SHIPPED), DarknessEngine())
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Frame]:
+    with SyntheticSource(frames=4).open("r", threading.Event()) as source:
+        return list(source)
+
+
+def go(frames: list[Frame], station: Station, sink: ListSink, *, live: bool = False) -> Counters:
+    counters = Counters()
+    run(frames, station, sink, counters=counters, stop=threading.Event(), live=live)
+    return counters
+
+
+def test_every_frame_becomes_one_report_in_order(frames: list[Frame], station: Station) -> None:
+    sink = ListSink()
+    health = go(frames, station, sink).health(queued=0, engine="darkness")
+    assert [report.frame.id for report in sink.reports] == [frame.id for frame in frames]
+    assert [report.seq for report in sink.reports] == [1, 2, 3, 4]
+    assert health.frames == 4
+    assert health.cells == sum(len(report.cells) for report in sink.reports) > 0
+
+
+def test_a_report_names_who_examined_what(frames: list[Frame], station: Station) -> None:
+    sink = ListSink()
+    go(frames[:1], station, sink)
+    report = sink.reports[0]
+    assert (report.site, report.device, report.slide_id) == ("lab", "scope-1", "slide-7")
+    assert (report.model.id, report.model.engine) == (station.bundle.manifest.id, "darkness")
+    assert report.model.sha256 == station.bundle.sha256
+
+
+def test_a_frame_with_a_fault_is_reported_with_its_reason_and_no_cells(station: Station) -> None:
+    sink = ListSink()
+    broken = Frame("r-1", "a.jpg", NOW, 0.1, fault="unreadable", detail="a.jpg: no image")
+    health = go([broken], station, sink).health(queued=0, engine="")
+    report = sink.reports[0]
+    assert not report.quality.accepted
+    assert report.quality.reasons == ["unreadable"]
+    assert report.quality.detail == "a.jpg: no image"
+    assert report.cells == []
+    assert health.refused == 1
+
+
+def test_a_frame_that_is_not_fit_is_not_judged(station: Station) -> None:
+    grey = Frame("r-1", "a.png", NOW, 0.1, image=np.full((480, 640, 3), 200, np.uint8))
+    finding = examine(grey, station)
+    assert finding.quality.reasons
+    assert finding.predictions == ()
+
+
+def test_examining_does_not_write_into_the_frame(frames: list[Frame], station: Station) -> None:
+    before = frames[0].image.copy()
+    examine(frames[0], station)
+    np.testing.assert_array_equal(frames[0].image, before)
+
+
+def test_a_full_sink_costs_a_live_source_its_frame_and_the_loss_is_counted(
+    frames: list[Frame], station: Station
+) -> None:
+    sink = ListSink(room=1)
+    health = go(frames, station, sink, live=True).health(queued=1, engine="")
+    assert health.frames == 1
+    assert health.dropped == {"outbox_full": 3}
+
+
+def test_a_source_that_can_wait_waits_for_a_full_sink(frames: list[Frame], station: Station) -> None:
+    sink = ListSink(room=1)
+    room_soon = threading.Timer(0.3, lambda: setattr(sink, "room", 100))
+    room_soon.start()
+    health = go(frames, station, sink).health(queued=0, engine="")
+    assert health.frames == 4
+    assert health.dropped == {}
+
+
+def test_frames_that_a_live_source_skipped_are_counted(frames: list[Frame], station: Station) -> None:
+    late = Frame("r-1", "camera", NOW, 0.1, image=frames[0].image, skipped=7)
+    assert go([late], station, ListSink()).health(queued=0, engine="").dropped == {"skipped": 7}
+
+
+def test_the_shipped_engine_scores_what_the_pipeline_cuts(frames: list[Frame]) -> None:
+    bundle = open_bundle(SHIPPED)
+    engine = open_engine(bundle)
+    finding = examine(frames[0], Station("lab", "scope-1", "slide-7", bundle, engine))
+    assert finding.quality.accepted
+    assert all(0 <= p.probability <= 1 for p in finding.predictions)
+    engine.close()
