@@ -1,0 +1,85 @@
+"""The live table; the only file that imports rich."""
+
+import time
+from types import TracebackType
+
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+from typing_extensions import Self
+
+from dashboard.tally import Tally, blast_fraction, percentile
+from dashboard.words import RESEARCH_USE, findings, milliseconds, percent
+
+_STYLES = {"online": "green", "stopped": "yellow", "offline": "bold red"}
+_DRAW_EVERY_S = 0.1
+
+
+class LiveTable:
+    """The table, redrawn in place while it is entered; its last state stays on the terminal."""
+
+    def __init__(self) -> None:
+        self._tally = Tally()
+        self._live = Live(picture(self._tally), auto_refresh=False)
+        self._drawn_at = 0.0
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.update(picture(self._tally), refresh=True)
+        self._live.stop()
+
+    def note(self, line: str) -> None:
+        """Nothing: the table shows it."""
+
+    def draw(self, tally: Tally) -> None:
+        """Draw anew, but not more often than an eye can follow: a table costs more than a message."""
+        self._tally = tally
+        if time.monotonic() - self._drawn_at >= _DRAW_EVERY_S:
+            self._live.update(picture(tally), refresh=True)
+            self._drawn_at = time.monotonic()
+
+
+def picture(tally: Tally) -> Group:
+    """Everything on one screen: the devices, their last frames, what it may be used for."""
+    return Group(_devices(tally), _frames(tally), Text(RESEARCH_USE, style="dim"))
+
+
+def _devices(tally: Tally) -> Table:
+    table = Table(title="microscope agents", title_justify="left", expand=True)
+    table.add_column("agent", no_wrap=True)
+    table.add_column("state")
+    for heading in ("frames", "not judged", "normal", "blast", "uncertain", "blasts", "p50", "p99", "missing"):
+        table.add_column(heading, justify="right")
+    for name, device in sorted(tally.devices.items()):
+        table.add_row(
+            name,
+            Text(device.state, style=_STYLES.get(device.state, "")),
+            *map(str, (device.frames, device.refused, *device.labels.values())),
+            percent(blast_fraction(device.labels)),
+            milliseconds(percentile(device.latencies_ms, 50)),
+            milliseconds(percentile(device.latencies_ms, 99)),
+            str(device.gaps),
+        )
+    return table
+
+
+def _frames(tally: Tally) -> Table:
+    table = Table(title="last frames", title_justify="left", expand=True)
+    for heading in ("agent", "no.", "picture", "found"):
+        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+    for name, device in sorted(tally.devices.items()):
+        for report in device.latest:
+            blasts = any(cell.label == "blast" for cell in report.cells)
+            table.add_row(
+                name,
+                str(report.seq),
+                Text(report.frame.source),
+                Text(findings(report), style="bold magenta" if blasts else ""),
+            )
+    return table

@@ -1,0 +1,167 @@
+"""What has arrived, counted once: pure, no network and no terminal."""
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, TypedDict
+
+from pydantic import ValidationError
+
+from contract.messages import FrameReport, Status
+
+_LATEST = 8
+_LATENCIES = 20_000
+
+
+class Summary(TypedDict):
+    """The counts at the end; `--summary` writes them as JSON."""
+
+    received: int
+    frames: int
+    refused: int
+    cells: int
+    normal: int
+    blast: int
+    uncertain: int
+    blast_fraction: float | None
+    duplicates: int
+    gaps: int
+    malformed: int
+    latency_p50_ms: float | None
+    latency_p99_ms: float | None
+
+
+@dataclass
+class Numbers:
+    """The numbers seen of one epoch: a run without holes, and the stragglers around it."""
+
+    low: int = 0
+    high: int = -1
+    others: set[int] = field(default_factory=set)
+
+    def add(self, number: int) -> bool:
+        """Note a number; False if it was seen before."""
+        if self.low <= number <= self.high or number in self.others:
+            return False
+        if self.high < self.low:
+            self.low, self.high = number, number - 1
+        self.others.add(number)
+        while self.high + 1 in self.others:
+            self.high += 1
+            self.others.remove(self.high)
+        while self.low - 1 in self.others:
+            self.low -= 1
+            self.others.remove(self.low)
+        return True
+
+    @property
+    def gaps(self) -> int:
+        """How many numbers are missing between the lowest and the highest."""
+        first, last = min({self.low} | self.others), max({self.high} | self.others)
+        return last - first + 1 - (self.high - self.low + 1) - len(self.others)
+
+
+@dataclass
+class Device:
+    """One agent, as seen from here."""
+
+    state: str = "unknown"
+    frames: int = 0
+    refused: int = 0
+    duplicates: int = 0
+    labels: dict[str, int] = field(default_factory=lambda: {"normal": 0, "blast": 0, "uncertain": 0})
+    epochs: dict[str, Numbers] = field(default_factory=dict)
+    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
+    latest: deque[FrameReport] = field(default_factory=lambda: deque(maxlen=_LATEST))
+
+    def add(self, report: FrameReport, received_at: datetime) -> bool:
+        """Count a report; False if (device, epoch, seq) was here before."""
+        if not self.epochs.setdefault(report.epoch, Numbers()).add(report.seq):
+            self.duplicates += 1
+            return False
+        self.frames += 1
+        self.refused += not report.quality.accepted
+        for cell in report.cells:
+            self.labels[cell.label] += 1
+        age = received_at - report.frame.captured_at
+        self.latencies_ms.append(round(age.total_seconds() * 1000, 3))
+        self.latest.append(report)
+        return True
+
+    @property
+    def gaps(self) -> int:
+        """Numbers that are missing in between, over all epochs."""
+        return sum(numbers.gaps for numbers in self.epochs.values())
+
+
+Kind = Literal["new", "again", "status", "stopped", "malformed", "other"]
+
+
+@dataclass
+class Tally:
+    """Every agent that was heard; ``devices`` by `site/device`."""
+
+    devices: dict[str, Device] = field(default_factory=dict)
+    malformed: int = 0
+
+    def take(self, topic: str, payload: bytes, *, received_at: datetime, retained: bool) -> Kind:
+        """Count a message; says what it was. Only a live `stopped` is ``stopped``: a retained one is history."""
+        name = topic.rsplit("/", 1)[-1]
+        try:
+            if name == "frame":
+                report = FrameReport.model_validate_json(payload)
+                device = self.devices.setdefault(f"{report.site}/{report.device}", Device())
+                return "new" if device.add(report, received_at) else "again"
+            if name == "status":
+                state = Status.model_validate_json(payload).state
+                self.devices.setdefault("/".join(topic.split("/")[-3:-1]), Device()).state = state
+                return "stopped" if state == "stopped" and not retained else "status"
+        except ValidationError:
+            self.malformed += 1
+            return "malformed"
+        return "other"
+
+    @property
+    def received(self) -> int:
+        """Reports, each counted once."""
+        return sum(device.frames for device in self.devices.values())
+
+    @property
+    def gaps(self) -> int:
+        """Numbers that are missing in between, over all devices."""
+        return sum(device.gaps for device in self.devices.values())
+
+    def summary(self) -> Summary:
+        """All devices together."""
+        devices = self.devices.values()
+        labels = {name: sum(d.labels[name] for d in devices) for name in ("normal", "blast", "uncertain")}
+        latencies = [latency for d in devices for latency in d.latencies_ms]
+        return Summary(
+            received=self.received,
+            frames=self.received,
+            refused=sum(d.refused for d in devices),
+            cells=sum(labels.values()),
+            normal=labels["normal"],
+            blast=labels["blast"],
+            uncertain=labels["uncertain"],
+            blast_fraction=blast_fraction(labels),
+            duplicates=sum(d.duplicates for d in devices),
+            gaps=self.gaps,
+            malformed=self.malformed,
+            latency_p50_ms=percentile(latencies, 50),
+            latency_p99_ms=percentile(latencies, 99),
+        )
+
+
+def blast_fraction(labels: dict[str, int]) -> float | None:
+    """Share of blasts among the cells that were given a clear label; None if there are none."""
+    judged = labels["normal"] + labels["blast"]
+    return labels["blast"] / judged if judged else None
+
+
+def percentile(values: Iterable[float], percent: float) -> float | None:
+    """The nearest-rank percentile: the least value that ``percent`` of all do not exceed; None of nothing."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)] if ordered else None

@@ -1,0 +1,47 @@
+"""Reports and summaries as plain lines."""
+
+from collections import Counter
+
+from contract.messages import FrameReport
+from dashboard.tally import Summary
+
+RESEARCH_USE = "For research use only; not for diagnosis."
+
+
+def line_of(report: FrameReport) -> str:
+    """One report in one line: device, number, picture, findings."""
+    return f"{report.site}/{report.device} #{report.seq} {report.frame.source}: {findings(report)}"
+
+
+def findings(report: FrameReport) -> str:
+    """What was found in a frame: its cells by label, or why it was not judged."""
+    if not report.quality.accepted:
+        return f"not judged ({', '.join(report.quality.reasons) or 'no reason given'})"
+    labels = Counter(cell.label for cell in report.cells)
+    listed = ", ".join(f"{count} {label}" for label, count in sorted(labels.items()))
+    count = len(report.cells)
+    return f"{count} cell{'' if count == 1 else 's'}" + (f": {listed}" if listed else "")
+
+
+def lines_of(summary: Summary) -> str:
+    """The summary in lines, for people."""
+    judged = percent(summary["blast_fraction"])
+    p50, p99 = milliseconds(summary["latency_p50_ms"]), milliseconds(summary["latency_p99_ms"])
+    return f"""\
+received   {summary["received"]} reports
+faults     {summary["duplicates"]} duplicates, {summary["gaps"]} gaps in the numbers, {summary["malformed"]} malformed
+frames     {summary["frames"]}, of these {summary["refused"]} not fit to be judged
+cells      {summary["cells"]}: {summary["normal"]} normal, {summary["blast"]} blast, {summary["uncertain"]} uncertain
+blasts     {judged} of the cells with a clear label
+latency    p50 {p50}, p99 {p99}, from capture to receipt
+{RESEARCH_USE}"""
+
+
+def percent(share: float | None) -> str:
+    """0.125 as `12.5 %`."""
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def milliseconds(value: float | None) -> str:
+    """12.34 as `12 ms`."""
+    return "-" if value is None else f"{value:.0f} ms"
