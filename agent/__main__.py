@@ -71,7 +71,8 @@ def _demo(args: argparse.Namespace) -> int:
     from agent.demo import demo  # noqa: PLC0415
 
     with _stop_on_signals() as stop:
-        print(demo(_demo_source(args), stop))
+        for line in demo(_demo_source(args), stop):
+            print(line, flush=True)
     return 0
 
 

@@ -19,28 +19,28 @@ READY_S = 20.0
 END_S = 30.0
 
 
-def demo(source: Mapping[str, str], stop: threading.Event) -> str:
+def demo(source: Mapping[str, str], stop: threading.Event) -> Iterator[str]:
     """Run the agent on a source against a broker of its own; a subscriber shows what arrives there.
 
     Args:
         source: settings below ``source``, by name.
         stop: ends it early.
 
-    Returns:
-        The last line for the user.
+    Yields:
+        Lines for the user: the broker at once, the count at the end.
 
     Raises:
         CheckError: the subscriber has not received every report.
     """
     with tempfile.TemporaryDirectory(prefix="microscope-demo-") as folder, open_broker() as broker:
-        print(f"broker: {broker.name}, MQTT {broker.version}, at {broker.host}:{broker.port}", flush=True)
+        yield f"broker: {broker.name}, MQTT {broker.version}, at {broker.host}:{broker.port}"
         with _subscriber(broker, Path(folder)) as summary:
             published = serve(load(None, _settings(source, broker, folder)).settings, stop).frames
         received = json.loads(summary.read_text())["received"]
     line = f"published {published} = received {received}"
     if published != received:
         raise CheckError(line.replace("=", ", but") + ": the subscriber has not seen every report")
-    return line
+    yield line
 
 
 def _settings(source: Mapping[str, str], broker: Broker, folder: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from agent.__main__ import main
+from agent.sources.directory import image_files, read_image
 from agent.sources.synthetic import SyntheticSource
 from contract.bundle import INT8_CPU, SHIPPED
 from contract.messages import FrameReport
@@ -70,8 +71,8 @@ def test_crops_and_annotated_frames_are_written_where_asked(smear: Path, tmp_pat
 
 
 def test_a_video_is_replayed_frame_by_frame(smear: Path, tmp_path: Path) -> None:
-    frames = [cv2.imread(str(path)) for path in sorted(smear.glob("*.png"))]
-    writer = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"FFV1"), 10, frames[0].shape[1::-1])
+    frames = [read_image(path) for path in image_files(smear)]
+    writer = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"FFV1"), 10, (640, 480))
     for frame in frames:
         writer.write(frame)
     writer.release()
@@ -85,7 +86,7 @@ def test_bad_files_are_refused_with_a_reason_and_the_frames_around_them_are_not_
     folder = tmp_path / "mixed"
     folder.mkdir()
     good = (smear / "1.png").read_bytes()
-    jpeg = cv2.imencode(".jpg", cv2.imread(str(smear / "1.png")))[1].tobytes()
+    jpeg = cv2.imencode(".jpg", read_image(smear / "1.png"))[1].tobytes()
     one = cv2.imencode(".png", np.full((1, 1, 3), 200, np.uint8))[1].tobytes()
     files = {"1.png": good, "2.jpg": b"a text", "3.jpg": jpeg[: len(jpeg) // 2], "4.png": one, "5.png": good}
     for name, data in files.items():

@@ -1,6 +1,5 @@
 """A bundle is whole, or it is refused."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +36,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 
 @pytest.fixture
-def whole(tmp_path: Path, files: dict[str, Path]) -> Iterator[Path]:
+def whole(tmp_path: Path, files: dict[str, Path]) -> Path:
     write_bundle(tmp_path / "bundle", MANIFEST_DRAFT, files)
     return tmp_path / "bundle"
 

@@ -3,7 +3,7 @@
 import http.server
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from agent.sources.directory import DirectorySource, image_files
 from agent.sources.opencv import CameraSource, VideoSource, shown
 from agent.sources.synthetic import SyntheticSource
 from contract.errors import SourceError, UsageError
-from contract.types import Image
+from contract.types import Frame, Image
 
 SIZE = (64, 48)
 
@@ -46,13 +46,16 @@ def a_rendered_smear(_: Path) -> SyntheticSource:
     return SyntheticSource(frames=5, width=320, height=240)
 
 
-FINITE = {"directory": a_folder, "video": a_video, "synthetic": a_rendered_smear}
+FINITE: dict[str, Callable[[Path], AnySource]] = {
+    "directory": a_folder,
+    "video": a_video,
+    "synthetic": a_rendered_smear,
+}
 
 
 @pytest.fixture(params=FINITE)
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> AnySource:
-    made: AnySource = FINITE[request.param](tmp_path)
-    return made
+    return FINITE[request.param](tmp_path)
 
 
 def test_frames_come_in_order_and_end(source: AnySource) -> None:
@@ -77,9 +80,9 @@ def test_a_source_can_be_opened_again(source: AnySource) -> None:
     assert first == second
 
 
-def _all(source: AnySource) -> list[Image]:
+def _all(source: AnySource) -> list[Frame]:
     with source.open("r", threading.Event()) as frames:
-        return list(frames)  # type: ignore[arg-type]
+        return list(frames)
 
 
 class TestDirectory:
