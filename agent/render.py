@@ -7,6 +7,8 @@ cell green and some blue (eosin, haemoglobin).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,9 +16,11 @@ from numpy.typing import NDArray
 
 Plane = NDArray[np.float32]
 Random = np.random.Generator
+Extent = tuple[int, int, int, int]
 
 EDGE_UM = 0.3
 """Width over which an outline fades; the resolution of a good objective."""
+MIN_LOBES, MAX_LOBES = 2, 5
 # Blue, green, red densities, as measured in smears of two laboratories.
 HAEMOGLOBIN = np.array([0.13, 0.21, 0.12], np.float32)
 DARK_CHROMATIN = np.array([0.17, 0.72, 0.44], np.float32)
@@ -34,13 +38,13 @@ class Sprite:
 
     Attributes:
         density: (height, width, 3) float32, blue-green-red; the cell's centre is the middle.
-        cover: (height, width) float32, share of what lies beneath that it hides; 0 for a cell that lies on others.
+        cover: (height, width) float32, share of what lies beneath that it hides; None if it hides nothing.
         extent: left, upper, right, lower edge of the cell beside the middle, in pixels.
     """
 
     density: Plane
-    cover: Plane
-    extent: tuple[int, int, int, int]
+    cover: Plane | None
+    extent: Extent
 
 
 class Sheet:
@@ -65,7 +69,7 @@ class Sheet:
         outline = np.ones_like(u)
         for order in range(2, 7):
             outline += rough * self.rng.normal() / (order - 1) * np.cos(order * angle + self.rng.uniform(0, 2 * np.pi))
-        return (radius * outline - np.hypot(u, v)).astype(np.float32)
+        return np.asarray(radius * outline - np.hypot(u, v), np.float32)
 
     def thread(self, a: tuple[float, float], b: tuple[float, float], half_width: float) -> Plane:
         """Signed depth in um of the line from a to b."""
@@ -73,19 +77,19 @@ class Sheet:
         share = ((self.x - a[0]) * along[0] + (self.y - a[1]) * along[1]) / max(float(along @ along), 1e-6)
         share = np.clip(share, 0, 1)
         away = np.hypot(self.x - a[0] - share * along[0], self.y - a[1] - share * along[1])
-        return (half_width - away).astype(np.float32)
+        return np.asarray(half_width - away, np.float32)
 
     def grain(self, size_um: float) -> Plane:
         """Texture with features of a size, mean 0, standard deviation 1."""
         noise = self.rng.standard_normal(self.x.shape, np.float32)
         smooth = np.asarray(cv2.GaussianBlur(noise, (0, 0), max(size_um / 2.5 / self.um, 0.5)), np.float32)
-        return (smooth - smooth.mean()) / max(float(smooth.std()), 1e-6)
+        return np.asarray((smooth - smooth.mean()) / max(float(smooth.std()), 1e-6), np.float32)
 
 
 def soft(depth: Plane) -> Plane:
     """From signed depth to cover: 0 outside, 1 inside, smooth between."""
     t = np.clip(depth / EDGE_UM + 0.5, 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
+    return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
 def red_cell(um: float, rng: Random) -> Sprite:
@@ -94,14 +98,14 @@ def red_cell(um: float, rng: Random) -> Sprite:
     sheet = Sheet(radius, um, rng)
     depth = sheet.blob(radius, stretch=float(np.exp(abs(rng.normal(0, 0.07)))), rough=0.018)
     r2 = np.clip(1 - depth / radius, 0, 1) ** 2
-    hollow = rng.uniform(0.25, 1.0)
-    disc = np.sqrt(1 - r2) * (0.207 + 2.003 * r2 - 1.123 * r2 * r2)
-    dome = np.sqrt(1 - r2) ** 0.5
-    thick = hollow * disc + (1 - hollow) * 0.85 * dome
+    disc = np.sqrt(1 - r2) * (0.207 + 2.003 * r2 - 1.123 * r2 * r2) / 0.655
+    dome = (1 - r2) ** 0.25
+    hollow = rng.uniform(0.3, 0.9)
+    thick = hollow * disc + (1 - hollow) * dome
     thick = cv2.GaussianBlur(thick.astype(np.float32), (0, 0), 0.25 / um)
     strength = float(rng.normal(1.0, 0.07)) * (1 + 0.02 * sheet.grain(0.8))
     density = (thick * strength * soft(depth))[..., None] * HAEMOGLOBIN
-    return _sprite(density, soft(depth) * 0, depth)
+    return _sprite(density, None, depth)
 
 
 def platelet(um: float, rng: Random) -> Sprite:
@@ -111,7 +115,7 @@ def platelet(um: float, rng: Random) -> Sprite:
     depth = sheet.blob(radius, stretch=float(rng.uniform(1, 1.5)), rough=0.12)
     core = soft(depth - 0.3) * np.clip(0.9 + 0.4 * sheet.grain(0.4), 0.2, 2)
     density = (0.35 * soft(depth) + 0.65 * core)[..., None] * PLATELET
-    return _sprite(density, soft(depth) * 0, depth)
+    return _sprite(density, None, depth)
 
 
 def neutrophil(um: float, rng: Random) -> Sprite:
@@ -119,7 +123,7 @@ def neutrophil(um: float, rng: Random) -> Sprite:
     radius = float(rng.uniform(5.8, 7.0))
     sheet = Sheet(radius, um, rng)
     body = sheet.blob(radius, stretch=float(rng.uniform(1, 1.12)))
-    nucleus = _lobes(sheet, count=int(rng.integers(2, 6)), ring=radius * 0.48, size=radius * 0.32)
+    nucleus = _lobes(sheet, count=int(rng.integers(MIN_LOBES, MAX_LOBES + 1)), ring=radius * 0.48, size=radius * 0.32)
     granules = 1 + 0.25 * sheet.grain(0.35)
     return _white(
         sheet, body, nucleus, cytoplasm=PINK_CYTOPLASM * granules[..., None], chromatin=DARK_CHROMATIN, clumps=0.14
@@ -130,10 +134,10 @@ def eosinophil(um: float, rng: Random) -> Sprite:
     """Two lobes amid coarse orange granules."""
     radius = float(rng.uniform(6.0, 7.0))
     sheet = Sheet(radius, um, rng)
-    nucleus = _lobes(sheet, count=2, ring=radius * 0.42, size=radius * 0.36)
+    nucleus = _lobes(sheet, count=MIN_LOBES, ring=radius * 0.42, size=radius * 0.36)
     granules = np.clip(0.8 + 0.35 * sheet.grain(0.7), 0.2, 1.6)
     cytoplasm = ORANGE_GRANULES * granules[..., None]
-    return _white(sheet, sheet.blob(radius), nucleus, cytoplasm=cytoplasm, chromatin=DARK_CHROMATIN, clumps=0.14)
+    return _white(sheet, sheet.blob(radius), nucleus, cytoplasm=cytoplasm, chromatin=DARK_CHROMATIN, clumps=0.17)
 
 
 def lymphocyte(um: float, rng: Random) -> Sprite:
@@ -142,7 +146,7 @@ def lymphocyte(um: float, rng: Random) -> Sprite:
     sheet = Sheet(radius, um, rng)
     body = sheet.blob(radius, stretch=float(rng.uniform(1, 1.12)))
     off = rng.normal(0, 0.25, 2)
-    nucleus = np.minimum(sheet.blob(radius * 0.84, at=(off[0], off[1])), body - 0.25)
+    nucleus = sheet.blob(radius * 0.84, at=(off[0], off[1]))
     cytoplasm = BLUE_CYTOPLASM * np.float32(rng.uniform(0.8, 1.1))
     return _white(sheet, body, nucleus, cytoplasm=cytoplasm, chromatin=DARK_CHROMATIN, clumps=0.17)
 
@@ -159,7 +163,7 @@ def monocyte(um: float, rng: Random) -> Sprite:
     vacuoles = 1 - 0.5 * soft((sheet.grain(0.9) - 1.9) * 0.3)
     cytoplasm = GREY_CYTOPLASM * (vacuoles * (1 + 0.1 * sheet.grain(0.5)))[..., None]
     chromatin = (DARK_CHROMATIN + PALE_CHROMATIN) / 2
-    return _white(sheet, body, nucleus, cytoplasm=cytoplasm, chromatin=chromatin, clumps=0.14)
+    return _white(sheet, body, nucleus, cytoplasm=cytoplasm, chromatin=chromatin, clumps=0.17)
 
 
 def blast(um: float, rng: Random) -> Sprite:
@@ -168,7 +172,7 @@ def blast(um: float, rng: Random) -> Sprite:
     sheet = Sheet(radius, um, rng)
     body = sheet.blob(radius, stretch=float(rng.uniform(1, 1.2)), rough=0.05)
     off = rng.normal(0, 0.3, 2)
-    nucleus = np.minimum(sheet.blob(radius * rng.uniform(0.82, 0.88), at=(off[0], off[1]), rough=0.05), body - 0.3)
+    nucleus = sheet.blob(radius * rng.uniform(0.82, 0.88), at=(off[0], off[1]), rough=0.05)
     pale = np.zeros_like(body)
     for _ in range(int(rng.integers(1, 4))):
         at = rng.normal(0, radius * 0.3, 2)
@@ -178,7 +182,9 @@ def blast(um: float, rng: Random) -> Sprite:
     return _white(sheet, body, nucleus, cytoplasm=cytoplasm, chromatin=chromatin, clumps=0.07, clump_um=0.5)
 
 
-WHITE: dict[str, tuple[Callable[[float, Random], Sprite], float]] = {
+Painter = Callable[[float, Random], Sprite]
+
+WHITE: dict[str, tuple[Painter, float]] = {
     "neutrophil": (neutrophil, 0.58),
     "lymphocyte": (lymphocyte, 0.28),
     "monocyte": (monocyte, 0.10),
@@ -191,7 +197,7 @@ def _lobes(sheet: Sheet, *, count: int, ring: float, size: float) -> Plane:
     """Lobes on an arc, joined by threads; few lobes are larger."""
     rng = sheet.rng
     start, pitch = rng.uniform(0, 2 * np.pi), rng.uniform(4.0, 5.2) / max(count, 3)
-    size = size * (1.25 if count < 4 else 1.0)
+    size *= 1.3 - 0.1 * (count - MIN_LOBES)
     angles = start + pitch * (np.arange(count) + rng.normal(0, 0.08, count))
     reach = ring * rng.uniform(0.85, 1.1, count)
     places = [(float(r * np.cos(a)), float(r * np.sin(a))) for a, r in zip(angles, reach, strict=True)]
@@ -199,9 +205,9 @@ def _lobes(sheet: Sheet, *, count: int, ring: float, size: float) -> Plane:
     for place in places:
         lobe = sheet.blob(size * rng.uniform(0.85, 1.1), at=place, stretch=float(rng.uniform(1, 1.5)), rough=0.06)
         depth = np.maximum(depth, lobe)
-    for a, b in zip(places, places[1:], strict=False):
+    for a, b in pairwise(places):
         depth = np.maximum(depth, sheet.thread(a, b, 0.4))
-    return depth
+    return np.asarray(depth, np.float32)
 
 
 def _white(
@@ -209,11 +215,12 @@ def _white(
     body: Plane,
     nucleus: Plane,
     *,
-    cytoplasm: Plane,
-    chromatin: Plane,
+    cytoplasm: NDArray[Any],
+    chromatin: NDArray[Any],
     clumps: float,
     clump_um: float = 0.9,
 ) -> Sprite:
+    nucleus = np.minimum(nucleus, body - 0.2)
     cover, core = soft(body), soft(nucleus)
     rim = np.exp(-((nucleus - 0.25) ** 2) / 0.06)
     texture = np.clip(1 + clumps * sheet.grain(clump_um) + 0.06 * sheet.grain(0.3) + 0.12 * rim, 0.4, 1.6)
@@ -222,8 +229,22 @@ def _white(
     return _sprite(density, cover, body)
 
 
-def _sprite(density: Plane, cover: Plane, depth: Plane) -> Sprite:
+def _sprite(density: NDArray[Any], cover: Plane | None, depth: Plane) -> Sprite:
     ys, xs = np.nonzero(depth > 0)
     middle = depth.shape[0] // 2
-    extent = tuple(int(v) - middle for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
-    return Sprite(density.astype(np.float32), cover.astype(np.float32), extent)
+    left, top, right, bottom = (int(v) - middle for v in (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1))
+    return Sprite(np.asarray(density, np.float32), cover, (left, top, right, bottom))
+
+
+def turned(plane: Plane, turn: int) -> Plane:
+    """One of the eight positions of a square: ``turn`` quarter turns, from 4 on mirrored too."""
+    rotated = np.rot90(plane, turn % 4)
+    return rotated[:, ::-1] if turn // 4 else rotated
+
+
+def turned_extent(extent: Extent, turn: int) -> Extent:
+    """The extent of a sprite whose planes are ``turned``."""
+    left, top, right, bottom = extent
+    for _ in range(turn % 4):
+        left, top, right, bottom = top, 1 - right, bottom, 1 - left
+    return (1 - right, top, 1 - left, bottom) if turn // 4 else (left, top, right, bottom)

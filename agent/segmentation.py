@@ -54,8 +54,10 @@ SEED_DEPTH_UM = 4.0
 """Depth of body and nucleus together that a cell of its own reaches; a small lymphocyte has 3 + 2.5."""
 DEPTH_STEPS = 30
 """Levels at which a pass is looked for."""
-MIN_NUCLEUS_UM2, MIN_BODY_UM2, MIN_NUCLEUS_RADIUS_UM = 12.0, 25.0, 1.2
-"""What the frame must show of a cell; platelets are below, small lymphocytes (38, 45, 3.0) far above."""
+MIN_BODY_UM2 = 25.0
+"""What the frame must show of a cell; the largest common platelets have 12, small lymphocytes 45."""
+MIN_NUCLEUS_UM2, MIN_NUCLEUS_RADIUS_UM = 5.0, 0.9
+"""What it must show of the nucleus; a lobe at the frame's border has that, granules and stain do not."""
 MAX_RADIUS_PIXELS = 64
 """Bound of every radius, for absurd scales."""
 

@@ -33,7 +33,7 @@ class SyntheticSource(BaseModel):
     width: int = Field(640, ge=32, le=8192, description="Pixels.")
     height: int = Field(480, ge=32, le=8192, description="Pixels.")
     seed: int = Field(1, ge=0, description="Another seed is another smear.")
-    white_cells: float = Field(3.0, ge=0, le=50, description="White cells per frame of 64 x 48 um, on average.")
+    white_cells: float = Field(3.0, ge=0, le=12, description="White cells in 64 x 48 um, on average; 12 is crowded.")
     blast_share: float = Field(0.3, ge=0, le=1, description="Share of blasts among the white cells.")
     overlap: float = Field(0.0, ge=0, le=0.95, description="Share of a frame that the next one in the row shows again.")
     focus_um: float = Field(0.2, ge=0, le=10, description="Blur (standard deviation, um) at the drift's worst.")

@@ -1,0 +1,97 @@
+"""What is drawn into a frame."""
+
+from datetime import datetime, timezone
+
+import numpy as np
+import pytest
+
+from agent.annotate import COLOURS, annotate
+from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality
+from contract.types import Image, Label
+
+GREY = 170
+
+
+def blank(height: int = 480, width: int = 640) -> Image:
+    return np.full((height, width, 3), GREY, np.uint8)
+
+
+def report(*cells: CellReport, quality: Quality | None = None) -> FrameReport:
+    return FrameReport(
+        device="d",
+        site="s",
+        epoch="e",
+        seq=1,
+        slide_id="x",
+        frame=FrameInfo(
+            id="f", source="f.png", captured_at=datetime.now(timezone.utc), width=640, height=480, um_per_pixel=0.1
+        ),
+        quality=quality or Quality(accepted=True),
+        cells=list(cells),
+        model=ModelInfo(id="m", sha256="", engine="none"),
+    )
+
+
+def cell(
+    label: Label = "blast", *, x: int = 200, y: int = 150, size: int = 120, flags: tuple[str, ...] = ()
+) -> CellReport:
+    box = BoxReport(x=x, y=y, width=size, height=size)
+    return CellReport(cell_id="c", box=box, area_um2=150, label=label, probability=0.97, flags=list(flags))
+
+
+def changed(image: Image, drawn: Image) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+    return np.asarray((image != drawn).any(axis=2))
+
+
+def test_the_frame_itself_is_left_as_it_is() -> None:
+    image = blank()
+    drawn = annotate(image, report(cell()))
+    assert (image == GREY).all()
+    assert drawn.shape == image.shape
+
+
+def test_a_report_without_cells_changes_nothing() -> None:
+    assert np.array_equal(annotate(blank(), report()), blank())
+
+
+@pytest.mark.parametrize("label", COLOURS)
+def test_the_box_has_the_colour_of_its_label_and_leaves_the_cell_to_be_seen(label: Label) -> None:
+    drawn = annotate(blank(), report(cell(label)))
+    assert tuple(drawn[210, 200]) == COLOURS[label]
+    assert (drawn[160:260, 210:310] == GREY).all()
+
+
+def test_each_label_has_a_brightness_of_its_own() -> None:
+    """So that the colours differ in grey too."""
+    grey = sorted(np.dot(colour, (0.11, 0.59, 0.30)) for colour in COLOURS.values())
+    assert min(np.diff(grey)) > 20
+
+
+def test_flags_make_the_label_longer() -> None:
+    plain, flagged = (changed(blank(), annotate(blank(), report(cell(flags=f)))) for f in ((), ("edge",)))
+    assert flagged[:150].sum() > plain[:150].sum()
+
+
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (560, 0), (0, 400), (560, 400)])
+def test_a_label_at_the_border_stays_in_the_frame(x: int, y: int) -> None:
+    """The label's ground is as large as in the middle of the frame."""
+    middle = annotate(blank(), report(cell(x=200, y=200, size=80)))
+    corner = annotate(blank(), report(cell(x=x, y=y, size=80)))
+    ground = [(drawn == COLOURS["blast"]).all(axis=2).sum() for drawn in (middle, corner)]
+    assert ground[1] > 0.8 * ground[0]
+
+
+def test_a_refused_frame_bears_a_banner_that_grows_with_its_reasons() -> None:
+    words = "the sharpness is 0.81 per um, and 1.2 is the least; " * 3
+    verdicts = [Quality(accepted=False, reasons=["out_of_focus"], detail=detail) for detail in ("", words)]
+    short, long = (changed(blank(), annotate(blank(), report(quality=v))) for v in verdicts)
+    assert short[:10].mean() > 0.95
+    assert not short[100:].any()
+    assert long.sum() > 2 * short.sum()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (33, 40), (2160, 3840)])
+def test_frames_of_any_size_can_be_drawn_on(shape: tuple[int, int]) -> None:
+    refusal = Quality(accepted=False, reasons=["uneven"], detail="a word")
+    drawn = annotate(blank(*shape), report(cell(x=0, y=0, size=1), quality=refusal))
+    assert drawn.shape == (*shape, 3)

@@ -1,0 +1,230 @@
+"""Finding white cells: what holds for any image, on rendered smears, and on real ones."""
+
+import csv
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.segmentation import find_cells
+from agent.sources.synthetic import SyntheticSource
+from contract.types import Box, Cell, Frame, Image
+
+Boxes = Sequence[Box]
+
+
+def holds(box: Box, point: tuple[float, float]) -> bool:
+    return box.x <= point[0] <= box.x + box.width and box.y <= point[1] <= box.y + box.height
+
+
+def pairs(cells: Sequence[Cell], truth: Boxes) -> int:
+    """The most cells that can be matched to a true box of their own, each by its box's centre."""
+    owner: dict[int, int] = {}
+
+    def place(cell: int, tried: set[int]) -> bool:
+        for box in range(len(truth)):
+            if box in tried or not holds(truth[box], cells[cell].box.centre):
+                continue
+            tried.add(box)
+            if box not in owner or place(owner[box], tried):
+                owner[box] = cell
+                return True
+        return False
+
+    return sum(place(cell, set()) for cell in range(len(cells)))
+
+
+@lru_cache
+def rendered(frames: int = 12, um_per_pixel: float = 0.1, seed: int = 3) -> tuple[Frame, ...]:
+    source = SyntheticSource(frames=frames, um_per_pixel=um_per_pixel, seed=seed)
+    with source.open("r", threading.Event()) as made:
+        return tuple(made)
+
+
+def whites(frame: Frame, *, shows_um: float = 0) -> list[Box]:
+    """The true white cells of which the frame shows at least so much each way."""
+    least = shows_um / frame.um_per_pixel
+    found = [cell.box for cell in frame.truth if cell.kind in ("white", "blast")]
+    return [box for box in found if min(box.width, box.height) >= least]
+
+
+@st.composite
+def images(draw: st.DrawFn) -> Image:
+    """Flat, noisy and striped pictures of odd sizes."""
+    height, width = draw(st.integers(1, 90)), draw(st.integers(1, 90))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    flat = np.full((height, width, 3), draw(st.tuples(*[st.integers(0, 255)] * 3)), np.uint8)
+    noise = rng.integers(0, 256, (height, width, 3), np.uint8)
+    return draw(st.sampled_from([flat, noise, np.where(rng.random((height, width, 1)) < 0.1, noise, flat)]))
+
+
+class TestAnyImage:
+    """What holds for every image and scale."""
+
+    @settings(max_examples=150, deadline=None)
+    @given(images(), st.sampled_from([0.001, 0.02, 0.075, 0.1, 0.25, 0.5, 2.0, 10.0]))
+    def test_no_image_is_too_odd_and_every_cell_lies_within_it(self, image: Image, um_per_pixel: float) -> None:
+        before = image.copy()
+        for cell in find_cells(image, um_per_pixel):
+            box = cell.box
+            assert 0 <= box.x < box.x + box.width <= image.shape[1]
+            assert 0 <= box.y < box.y + box.height <= image.shape[0]
+            assert holds(box, cell.centre)
+            assert cell.area_um2 > 0
+        assert np.array_equal(image, before)
+
+    @pytest.mark.parametrize("level", [0, 1, 128, 255])
+    def test_a_flat_frame_has_no_cells(self, level: int) -> None:
+        assert find_cells(np.full((480, 640, 3), level, np.uint8), 0.1) == []
+
+    def test_a_smear_of_red_cells_and_platelets_has_no_white_ones(self) -> None:
+        with SyntheticSource(frames=6, white_cells=0).open("r", threading.Event()) as made:
+            assert [find_cells(frame.image, frame.um_per_pixel) for frame in made] == [[]] * 6
+
+
+class TestRenderedSmear:
+    """What is found where the truth is known to the pixel."""
+
+    @pytest.mark.parametrize("um_per_pixel", [0.075, 0.1, 0.2])
+    def test_white_cells_are_found_and_nothing_else(self, um_per_pixel: float) -> None:
+        frames = rendered(um_per_pixel=um_per_pixel)
+        found = [find_cells(frame.image, um_per_pixel) for frame in frames]
+        clear = [whites(frame, shows_um=4) for frame in frames]
+        hits = sum(pairs(cells, boxes) for cells, boxes in zip(found, clear, strict=True))
+        true = sum(pairs(cells, whites(frame)) for cells, frame in zip(found, frames, strict=True))
+        assert hits >= 0.97 * sum(map(len, clear))
+        assert true >= 0.95 * sum(map(len, found))
+
+    def test_the_box_is_that_of_the_whole_cell(self) -> None:
+        overlaps = [overlap(cell.box, whites(frame)) for frame, cell in inner_cells()]
+        assert len(overlaps) > 10
+        assert np.median(overlaps) > 0.85
+
+    def test_the_area_is_that_of_the_outline(self) -> None:
+        for frame, cell in inner_cells():
+            inside = cv2.contourArea(cell.outline) * frame.um_per_pixel**2
+            assert cell.area_um2 == pytest.approx(inside, rel=0.15)
+            assert 40 < cell.area_um2 < 600
+
+    def test_cells_come_from_top_to_bottom_and_are_the_same_each_time(self) -> None:
+        for frame in rendered():
+            first, second = (find_cells(frame.image, frame.um_per_pixel) for _ in range(2))
+            assert [cell.box for cell in first] == [cell.box for cell in second]
+            assert [(c.box.y, c.box.x) for c in first] == sorted((c.box.y, c.box.x) for c in first)
+
+    def test_a_cell_that_the_border_cuts_is_flagged(self) -> None:
+        for frame in rendered():
+            height, width = frame.image.shape[:2]
+            for cell in find_cells(frame.image, frame.um_per_pixel):
+                box = cell.box
+                cut = box.x == 0 or box.y == 0 or box.x + box.width == width or box.y + box.height == height
+                assert ("edge" in cell.flags) == cut
+
+    def test_white_balance_shade_and_exposure_do_not_matter(self) -> None:
+        for frame in rendered()[:6]:
+            count = len(find_cells(frame.image, frame.um_per_pixel))
+            for worse in (balanced(frame.image), shaded(frame.image), dimmed(frame.image)):
+                assert len(find_cells(worse, frame.um_per_pixel)) == count
+
+
+def inner_cells() -> Iterator[tuple[Frame, Cell]]:
+    for frame in rendered():
+        for cell in find_cells(frame.image, frame.um_per_pixel):
+            if not cell.flags:
+                yield frame, cell
+
+
+def overlap(box: Box, truth: Boxes) -> float:
+    """Intersection over union with the true box that fits best."""
+    return max((_shared(box, other) for other in truth), default=0.0)
+
+
+def _shared(a: Box, b: Box) -> float:
+    width = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
+    height = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
+    both = max(width, 0) * max(height, 0)
+    return both / (a.width * a.height + b.width * b.height - both)
+
+
+def balanced(image: Image) -> Image:
+    return np.asarray(image * np.array([1.0, 0.9, 0.8]), np.uint8)
+
+
+def dimmed(image: Image) -> Image:
+    return np.asarray(image * 0.6, np.uint8)
+
+
+def shaded(image: Image) -> Image:
+    fall = np.linspace(1, 0.75, image.shape[1])[None, :, None]
+    return np.asarray(image * fall, np.uint8)
+
+
+@pytest.mark.requires_data
+@pytest.mark.skipif("MICROSCOPE_DATA" not in os.environ, reason="MICROSCOPE_DATA does not name the real images")
+class TestRealSmears:
+    """What is found in public data sets."""
+
+    def test_bccd_white_cells_are_found_by_centre(self) -> None:
+        recall, precision, fit = score(bccd(), 0.075)
+        assert recall >= 0.98
+        assert precision >= 0.97
+        assert fit >= 0.93
+
+    def test_barcelona_white_cells_are_found_with_the_same_settings(self) -> None:
+        recall, precision, fit = score(barcelona(), 0.1)
+        assert recall >= 0.95
+        assert precision >= 0.93
+        assert fit >= 0.90
+
+
+Labelled = Iterator[tuple[Path, list[Box]]]
+
+
+def data() -> Path:
+    return Path(os.environ["MICROSCOPE_DATA"])
+
+
+def score(labelled: Labelled, um_per_pixel: float) -> tuple[float, float, float]:
+    """Recall and precision by centre, and the share of true boxes that a found one overlaps by half."""
+    hits = true = found = fits = 0
+    for path, boxes in labelled:
+        cells = find_cells(np.asarray(cv2.imread(str(path)), np.uint8), um_per_pixel)
+        hits, true, found = hits + pairs(cells, boxes), true + len(boxes), found + len(cells)
+        fits += sum(overlap(box, [cell.box for cell in cells]) >= 0.5 for box in boxes)
+    return hits / true, hits / found, fits / true
+
+
+def bccd() -> Labelled:
+    """Frames and boxes, but for the frames whose annotation is known to lack a cell."""
+    folder = data() / "bccd"
+    with (folder / "index.csv").open() as index:
+        doubtful = {row["file"] for row in csv.DictReader(index) if row["known_issue"]}
+    boxes: dict[str, list[Box]] = {}
+    with (folder / "wbc_boxes.csv").open() as table:
+        for row in csv.DictReader(table):
+            x0, y0, x1, y1 = (int(row[key]) for key in ("xmin", "ymin", "xmax", "ymax"))
+            boxes.setdefault(row["file"], []).append(Box(x0, y0, x1 - x0, y1 - y0))
+    for path in sorted((folder / "JPEGImages").glob("*.jpg")):
+        if path.name not in doubtful:
+            yield path, boxes.get(path.name, [])
+
+
+def barcelona() -> Labelled:
+    folder = data() / "txl-pbc-tiles"
+    with (folder / "index.csv").open() as index:
+        for row in csv.DictReader(index):
+            size = np.array([int(row["width"]), int(row["height"])] * 2)
+            labels = (folder / row["file"].replace("images", "labels", 1)).with_suffix(".txt")
+            lines = [line.split() for line in labels.read_text().splitlines()]
+            scaled = [np.array(line[1:], float) * size for line in lines if line[0] == "0"]
+            yield (
+                folder / row["file"],
+                [Box(round(x - w / 2), round(y - h / 2), round(w), round(h)) for x, y, w, h in scaled],
+            )
