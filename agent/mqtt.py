@@ -28,7 +28,7 @@ from typing_extensions import Self
 
 from agent.delivery import Delivery
 from agent.outbox import Outbox
-from agent.refusals import where, why_hung_up, why_not_taken, why_refused, why_unreachable
+from agent.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
 from agent.settings import MqttSettings, TlsSettings
 from contract.errors import BrokerError, OutboxError, UsageError
 from contract.messages import CONTENT_TYPE, SCHEMA_VERSION, Ack, Health, Status, Topics
@@ -272,7 +272,7 @@ class Courier:
         if flags.is_disconnect_packet_from_server:
             self._fault = why_refused(reason, self._settings)
         elif self._connected_at and not self._fault:
-            self._fault = f"the connection to {where(self._settings)} broke: {self._detail or 'the broker hung up'}"
+            self._fault = why_broken(self._detail, self._settings)
 
     def _on_puback(self, ticket: int, reason: Any) -> None:
         if ticket == self._farewell:
@@ -360,12 +360,24 @@ def _client(settings: MqttSettings, client_id: str, *, connect_s: float = _CONNE
     return client
 
 
+class _TidySocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails; paho would leave that to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's own signature
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 def _tls(settings: TlsSettings) -> ssl.SSLContext:
     for name, path in (("ca", settings.ca), ("cert", settings.cert), ("key", settings.key)):
         if path is not None and not path.is_file():
             raise UsageError(f"mqtt.tls.{name}: there is no file {path}; correct the setting")
     try:
         context = ssl.create_default_context(cafile=settings.ca)
+        context.sslsocket_class = _TidySocket
         if settings.cert is not None:
             context.load_cert_chain(settings.cert, settings.key, password="")  # never ask on the terminal
     except OSError as cause:

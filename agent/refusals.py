@@ -29,9 +29,10 @@ def why_unreachable(cause: Exception, settings: MqttSettings) -> str:
             f"the certificate of {place} is not trusted ({cause.verify_message}); set mqtt.tls.ca to the "
             "authority that signed it, and mqtt.host to a name that it holds"
         )
-    if isinstance(cause, ssl.SSLError):
+    torn = isinstance(cause, (ConnectionResetError, BrokenPipeError)) and settings.tls is not None
+    if isinstance(cause, ssl.SSLError) or torn:
         return (
-            f"TLS with {place} failed ({cause.reason}); is mqtt.port the broker's TLS port, and do "
+            f"TLS with {place} failed ({cause}); is mqtt.port the broker's TLS port, and do "
             "mqtt.tls.cert and mqtt.tls.key belong to an authority that it trusts?"
         )
     if isinstance(cause, (socket.gaierror, ValueError)):
@@ -61,14 +62,23 @@ def why_refused(reason: Reason, settings: MqttSettings) -> str:
 
 def why_hung_up(detail: str, settings: MqttSettings) -> str:
     """The connection closed before the broker had spoken; ``detail`` is what the client library knows."""
-    if "CERTIFICATE_REQUIRED" in detail or "alert" in detail:
+    said = detail.removeprefix("failed to receive on socket: ") or "no reason given"
+    if settings.tls is not None:
         return (
-            f"{where(settings)} does not accept this agent's certificate ({detail}); set mqtt.tls.cert and "
-            "mqtt.tls.key to a pair that its authority signed"
+            f"{where(settings)} hung up after the TLS handshake ({said}); most brokers do so without a certificate "
+            "that they trust: set mqtt.tls.cert and mqtt.tls.key to a pair that the broker's authority signed"
         )
     return (
-        f"{where(settings)} hung up without a word ({detail or 'no reason given'}); is it an MQTT broker, "
-        "and is its port with TLS, or without, as mqtt.tls says?"
+        f"{where(settings)} hung up without a word ({said}); is it an MQTT broker, and is its port with TLS, "
+        "or without, as mqtt.tls says?"
+    )
+
+
+def why_broken(detail: str, settings: MqttSettings) -> str:
+    """A connection that worked has ended; ``detail`` is what the client library knows."""
+    return (
+        f"the connection to {where(settings)} broke ({detail or 'the broker closed it'}); if this goes on, "
+        "see the broker's log: perhaps another agent has the same site and device"
     )
 
 

@@ -1,14 +1,115 @@
 """Parts that several rooms' tests share: a report that is true to form, and real brokers."""
 
-from collections.abc import Callable
+import json
+import queue
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 import pytest
 
+from agent.broker import UNPACKED, Broker, find_program, open_broker
+from agent.debian import unpack_mosquitto
+from contract.errors import BrokerError
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality
 
 MakeReport = Callable[..., FrameReport]
+OpenBroker = Callable[..., AbstractContextManager[Broker]]
+
+
+class Subscriber:
+    """A mosquitto_sub that is subscribed: what it hears, message by message."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._process = process
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        while "Subscribed" not in self._lines.get(timeout=10):
+            pass
+
+    def next(self, timeout_s: float = 10) -> dict[str, Any]:
+        """The next message: topic, qos, retain, payload, properties; raises queue.Empty if none comes."""
+        while True:
+            line = self._lines.get(timeout=timeout_s)
+            if line.startswith("{"):
+                message: dict[str, Any] = json.loads(line)
+                return message
+
+    def take(self, count: int, timeout_s: float = 20) -> list[dict[str, Any]]:
+        """The next ``count`` messages."""
+        return [self.next(timeout_s) for _ in range(count)]
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+        self._reader.join(10)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line.strip())
+
+
+Subscribe = Callable[..., Subscriber]
+
+
+@pytest.fixture(scope="session")
+def open_mosquitto() -> OpenBroker:
+    """Start a mosquitto of one's own, with the arguments of agent.broker.open_broker but for its origin."""
+    if find_program("mosquitto") is None:
+        try:
+            unpack_mosquitto(UNPACKED)
+        except BrokerError as reason:
+            pytest.skip(f"no mosquitto: {reason}")
+    return partial(open_broker, allow=("path", "package"))
+
+
+@pytest.fixture(scope="session")
+def mosquitto(open_mosquitto: OpenBroker) -> Iterator[Broker]:
+    """One mosquitto for all tests that leave it alone; keep to topics of your own."""
+    with open_mosquitto() as broker:
+        yield broker
+
+
+@pytest.fixture
+def subscribe() -> Iterator[Subscribe]:
+    """Start subscribers, each with its subscription in force: ``subscribe(broker, topic, *options)``."""
+    subscribers: list[Subscriber] = []
+
+    def start(broker: Broker, topic: str, *options: str) -> Subscriber:
+        program = find_program("mosquitto_sub")
+        assert program is not None
+        command = [
+            "stdbuf",
+            "-oL",
+            str(program),
+            "-d",
+            "-h",
+            broker.host,
+            "-p",
+            str(broker.port),
+            "-q",
+            "1",
+            "-F",
+            "%j",
+            "-t",
+            topic,
+        ]
+        version = [] if "-V" in options else ["-V", "mqttv5"]
+        process = subprocess.Popen([*command, *version, *options], stdout=subprocess.PIPE, text=True)
+        subscribers.append(Subscriber(process))
+        return subscribers[-1]
+
+    yield start
+    for subscriber in subscribers:
+        subscriber.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,201 @@
+"""The courier's books: what is sent next, what is done with."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.delivery import Delivery
+from agent.outbox import Outbox
+from contract.messages import FrameReport
+
+Make = Callable[..., FrameReport]
+
+
+class Clock:
+    """Seconds that pass when we say so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def filled(tmp_path: Path, make_report: Make) -> Iterator[Outbox]:
+    """An outbox with reports 1 to 10."""
+    with Outbox(tmp_path / "outbox", max_mb=8) as outbox:
+        for seq in range(1, 11):
+            outbox.put(make_report(seq, outbox.epoch))
+        yield outbox
+
+
+def send(delivery: Delivery) -> list[int]:
+    """Hand over what is due, under tickets 1000 + seq; the numbers handed over."""
+    seqs = [seq for seq, _ in delivery.next_batch()]
+    for seq in seqs:
+        delivery.sent(1000 + seq, seq)
+    return seqs
+
+
+def held(outbox: Outbox) -> list[int]:
+    return [seq for seq, _ in outbox.pending(0, 100)]
+
+
+def test_sends_in_order_and_never_more_than_the_window(filled: Outbox) -> None:
+    delivery = Delivery(filled, forget_on="broker", window=4)
+    assert send(delivery) == [1, 2, 3, 4]
+    assert send(delivery) == []
+    delivery.accepted(1002)
+    assert send(delivery) == [5]
+
+
+def test_forgets_what_the_broker_accepted_and_only_that(filled: Outbox) -> None:
+    delivery = Delivery(filled, forget_on="broker", window=4)
+    send(delivery)
+    assert delivery.accepted(1003)
+    delivery.settle()
+    assert held(filled) == [1, 2, 4, 5, 6, 7, 8, 9, 10]
+    assert delivery.unsent() == 9
+
+
+def test_a_ticket_that_is_none_of_ours_changes_nothing(filled: Outbox) -> None:
+    delivery = Delivery(filled, forget_on="broker", window=4)
+    send(delivery)
+    assert not delivery.accepted(7)
+    assert not delivery.refused(7)
+    assert delivery.unsent() == 10
+
+
+def test_refused_reports_stop_the_line_and_then_go_first(filled: Outbox) -> None:
+    clock = Clock()
+    delivery = Delivery(filled, forget_on="broker", window=4, clock=clock)
+    send(delivery)
+    delivery.refused(1002)
+    delivery.refused(1004)
+    delivery.accepted(1001)
+    assert send(delivery) == []
+    clock.now += 1.1
+    assert send(delivery) == [2, 4, 5]
+
+
+def test_the_line_stops_for_longer_while_refusals_go_on(filled: Outbox) -> None:
+    clock = Clock()
+    delivery = Delivery(filled, forget_on="broker", window=1, clock=clock)
+    waits = []
+    for _ in range(10):
+        assert send(delivery) == [1]
+        delivery.refused(1001)
+        since = clock.now
+        while not delivery.next_batch():
+            clock.now += 0.5
+        waits.append(clock.now - since)
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (1.0, 60.0)
+
+
+def test_accepted_reports_stay_until_a_consumer_speaks(filled: Outbox) -> None:
+    delivery = Delivery(filled, forget_on="consumer", window=20)
+    for seq in send(delivery):
+        delivery.accepted(1000 + seq)
+    delivery.settle()
+    assert len(held(filled)) == 10
+    assert delivery.unsent() == 0
+    assert delivery.acknowledged(7)
+    assert held(filled) == [8, 9, 10]
+
+
+def test_an_acknowledgement_of_what_was_never_made_is_refused(filled: Outbox) -> None:
+    delivery = Delivery(filled, forget_on="consumer", window=20)
+    assert not delivery.acknowledged(11)
+    assert len(held(filled)) == 10
+
+
+def test_an_old_acknowledgement_changes_nothing(filled: Outbox) -> None:
+    delivery = Delivery(filled, forget_on="consumer", window=20)
+    delivery.acknowledged(5)
+    assert delivery.acknowledged(3)
+    assert held(filled) == [6, 7, 8, 9, 10]
+    assert send(delivery) == [6, 7, 8, 9, 10]
+
+
+def test_a_new_connection_brings_again_what_consumers_left_open_but_not_what_is_on_its_way(filled: Outbox) -> None:
+    delivery = Delivery(filled, forget_on="consumer", window=5)
+    send(delivery)
+    for seq in (1, 2, 3, 4):
+        delivery.accepted(1000 + seq)
+    delivery.acknowledged(2)
+    delivery.rewind()
+    assert send(delivery) == [3, 4, 6, 7]
+
+
+def test_a_new_connection_brings_nothing_again_where_the_brokers_word_counts(filled: Outbox) -> None:
+    delivery = Delivery(filled, forget_on="broker", window=5)
+    send(delivery)
+    delivery.accepted(1001)
+    delivery.rewind()
+    assert send(delivery) == [6]
+
+
+def test_a_silent_consumer_is_sent_everything_again_ever_more_rarely(filled: Outbox) -> None:
+    clock = Clock()
+    delivery = Delivery(filled, forget_on="consumer", window=20, clock=clock)
+    for again_after_s in (30, 60, 120):
+        for seq in send(delivery):
+            delivery.accepted(1000 + seq)
+        clock.now += again_after_s - 1
+        assert send(delivery) == []
+        clock.now += 2
+    assert send(delivery) == list(range(1, 11))
+
+
+ANSWERS = st.lists(
+    st.tuples(st.sampled_from(["accept", "refuse", "ack", "rewind", "wait"]), st.integers(1, 10)), max_size=60
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(answers=ANSWERS, consumer=st.booleans(), window=st.integers(1, 12))
+def test_whatever_the_broker_answers_every_report_is_delivered_in_the_end(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_report: Make,
+    answers: list[tuple[str, int]],
+    consumer: bool,  # noqa: FBT001 - hypothesis draws it
+    window: int,
+) -> None:
+    clock = Clock()
+    with Outbox(tmp_path_factory.mktemp("delivery") / "o", max_mb=8) as outbox:
+        for seq in range(1, 11):
+            outbox.put(make_report(seq, outbox.epoch))
+        delivery = Delivery(outbox, forget_on="consumer" if consumer else "broker", window=window, clock=clock)
+        stored: set[int] = set()
+        flying: set[int] = set()
+        for answer, seq in [*answers, *[("wait", 1)] * 30]:
+            batch = send(delivery)
+            assert not flying & set(batch)
+            flying |= set(batch)
+            assert len(flying) <= window
+            if answer == "refuse" and seq in flying:
+                delivery.refused(1000 + seq)
+                flying.remove(seq)
+            elif answer == "rewind":
+                delivery.rewind()
+            elif answer == "ack" and consumer:
+                delivery.acknowledged(upto_of(stored))
+            else:
+                for number in flying:
+                    delivery.accepted(1000 + number)
+                stored |= flying
+                flying.clear()
+                delivery.settle()
+                clock.now += 61
+        assert stored == set(range(1, 11))
+        assert consumer or held(outbox) == []
+
+
+def upto_of(stored: set[int]) -> int:
+    """The last number of the run that starts at 1."""
+    return next(number for number in range(12) if number + 1 not in stored)
