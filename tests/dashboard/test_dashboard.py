@@ -1,0 +1,218 @@
+"""The subscriber in the terminal counts every report once and tells its end."""
+
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.broker import Broker, find_program
+from contract.messages import FrameReport, Quality, Status, Topics
+from dashboard.tally import Numbers, Tally, percentile
+
+Make = Callable[..., FrameReport]
+NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+
+@pytest.fixture
+def seat(request: pytest.FixtureRequest) -> Topics:
+    """Topics of this test alone."""
+    return Topics(prefix="dash", site="lab", device=str(request.node.name))
+
+
+class Publisher:
+    """A mosquitto_pub for each message, as any other program would."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._command = [str(find_program("mosquitto_pub")), "-p", str(broker.port), "-q", "1"]
+
+    def say(self, topic: str, payload: str, *options: str) -> None:
+        subprocess.run([*self._command, "-t", topic, "-m", payload, *options], check=True)
+
+    def status(self, topics: Topics, state: Any, *options: str) -> None:
+        self.say(topics.status, Status(state=state).model_dump_json(), *options)
+
+
+@contextmanager
+def watching(broker: Broker, topics: Topics, folder: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
+    """A dashboard that is subscribed; its counts will be in ``folder/summary.json``."""
+    device = topics.root.rsplit("/", 1)[-1]
+    command = [
+        *(sys.executable, "-m", "dashboard", "--plain", "--port", str(broker.port), "--prefix", "dash"),
+        *("--device", device, "--seconds", "30", "--ready-file", str(folder / "ready")),
+        *("--summary", str(folder / "summary.json"), *options),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        while not (folder / "ready").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def summary_in(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return found
+
+
+def test_counts_reports_and_cells_until_the_agent_has_stopped(
+    mosquitto: Broker, seat: Topics, tmp_path: Path, make_report: Make
+) -> None:
+    publisher = Publisher(mosquitto)
+    cell = make_report().cells[0]
+    reports = [
+        make_report(1),
+        make_report(2, cells=[cell.model_copy(update={"label": "blast"})] * 3),
+        make_report(2, cells=[cell] * 100),
+        make_report(3, cells=[cell.model_copy(update={"label": "uncertain"})]),
+        make_report(5, quality=Quality(accepted=False, reasons=["empty"]), cells=[]),
+        make_report(4),
+    ]
+    with watching(mosquitto, seat, tmp_path, "--until-stopped") as process:
+        publisher.status(seat, "online")
+        for report in reports:
+            publisher.say(seat.frame, report.model_dump_json())
+        publisher.say(seat.frame, "{}")
+        publisher.status(seat, "stopped")
+        said, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    found = summary_in(tmp_path)
+    latencies = found.pop("latency_p50_ms"), found.pop("latency_p99_ms")
+    assert 0 < latencies[0] <= latencies[1]
+    assert found == {
+        "received": 5, "frames": 5, "refused": 1, "cells": 6, "normal": 2, "blast": 3, "uncertain": 1,
+        "blast_fraction": 0.6, "duplicates": 1, "gaps": 0, "malformed": 1,
+    }  # fmt: skip
+    assert "received   5 reports" in said
+    assert "60.0 % of the cells with a clear label" in said
+    assert "not judged (empty)" in said
+    assert "research use only" in said
+
+
+def test_a_retained_stopped_of_yesterday_does_not_end_it(
+    mosquitto: Broker, seat: Topics, tmp_path: Path, make_report: Make
+) -> None:
+    publisher = Publisher(mosquitto)
+    publisher.status(seat, "stopped", "-r")
+    with watching(mosquitto, seat, tmp_path, "--until-stopped", "--frames", "1") as process:
+        time.sleep(0.5)
+        assert process.poll() is None
+        publisher.say(seat.frame, make_report().model_dump_json())
+        process.communicate(timeout=20)
+    assert summary_in(tmp_path)["received"] == 1
+
+
+def test_ends_after_so_many_frames_or_seconds(
+    mosquitto: Broker, seat: Topics, tmp_path: Path, make_report: Make
+) -> None:
+    publisher = Publisher(mosquitto)
+    with watching(mosquitto, seat, tmp_path, "--frames", "2") as process:
+        for seq in (1, 2):
+            publisher.say(seat.frame, make_report(seq).model_dump_json())
+        process.communicate(timeout=20)
+    assert summary_in(tmp_path)["received"] == 2
+    (tmp_path / "ready").unlink()
+    with watching(mosquitto, seat, tmp_path, "--seconds", "0.2") as process:
+        process.communicate(timeout=20)
+    assert summary_in(tmp_path)["received"] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_a_summary(
+    mosquitto: Broker, seat: Topics, tmp_path: Path, number: signal.Signals
+) -> None:
+    with watching(mosquitto, seat, tmp_path) as process:
+        process.send_signal(number)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert summary_in(tmp_path)["received"] == 0
+
+
+def test_without_a_broker_the_exit_code_is_4() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "dashboard", "--port", str(port)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 4
+    assert f"127.0.0.1:{port} can not be reached" in done.stderr
+
+
+def test_on_a_terminal_it_draws_a_table(mosquitto: Broker, seat: Topics, make_report: Make) -> None:
+    screen, terminal = pty.openpty()
+    device = seat.root.rsplit("/", 1)[-1]
+    command = [sys.executable, "-m", "dashboard", "--port", str(mosquitto.port), "--prefix", "dash"]
+    environment = {**os.environ, "COLUMNS": "140", "LINES": "40", "TERM": "xterm"}
+    Publisher(mosquitto).say(seat.frame, make_report(7, device=device).model_dump_json(), "-r")
+    with subprocess.Popen(
+        [*command, "--device", device, "--frames", "1"], stdout=terminal, stderr=terminal, env=environment
+    ) as process:
+        os.close(terminal)
+        drawn = b"".join(iter(lambda: read_some(screen), b"")).decode()
+    os.close(screen)
+    assert process.returncode == 0
+    assert "microscope agents" in drawn
+    assert "smear-00007.png" in drawn
+
+
+def read_some(screen: int) -> bytes:
+    try:
+        return os.read(screen, 65536)
+    except OSError:  # how Linux says that the other end of a terminal is closed
+        return b""
+
+
+@given(st.lists(st.integers(1, 30)))
+def test_numbers_are_counted_once_in_any_order(numbers: list[int]) -> None:
+    seen, known = Numbers(), set[int]()
+    for number in numbers:
+        assert seen.add(number) == (number not in known)
+        known.add(number)
+    if known:
+        assert seen.gaps == max(known) - min(known) + 1 - len(known)
+
+
+def test_the_same_number_of_another_epoch_or_device_is_another_report(make_report: Make) -> None:
+    tally = Tally()
+    for changes in ({}, {"epoch": "another"}, {"device": "scope-2"}, {"site": "elsewhere"}, {}):
+        report = make_report(1).model_copy(update=changes)
+        tally.take("p/v1/s/d/frame", report.model_dump_json().encode(), received_at=NOW, retained=False)
+    assert (tally.received, tally.summary()["duplicates"]) == (4, 1)
+
+
+def test_latency_is_measured_from_capture_to_receipt(make_report: Make) -> None:
+    tally = Tally()
+    for seq, delay_ms in enumerate((10, 20, 30, 400), start=1):
+        report = make_report(seq)
+        received_at = report.frame.captured_at + timedelta(milliseconds=delay_ms)
+        tally.take("p/v1/s/d/frame", report.model_dump_json().encode(), received_at=received_at, retained=False)
+    summary = tally.summary()
+    assert summary["latency_p50_ms"] == pytest.approx(20, abs=1)
+    assert summary["latency_p99_ms"] == pytest.approx(400, abs=1)
+
+
+def test_a_percentile_of_nothing_is_nothing() -> None:
+    assert percentile([], 50) is None
+    assert percentile([3.0], 99) == 3.0
+    assert percentile(range(1, 101), 99) == 99
+
+
+def test_fields_of_a_later_version_are_no_fault(make_report: Make) -> None:
+    tally = Tally()
+    later = json.dumps({**json.loads(make_report(1).model_dump_json()), "stain": "new"})
+    assert tally.take("p/v1/s/d/frame", later.encode(), received_at=NOW, retained=False) == "new"
