@@ -37,6 +37,7 @@ bench: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/picture.py
 
 lock: $(VENV)/.dev
 	$(PIP) install uv

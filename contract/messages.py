@@ -37,8 +37,8 @@ class BoxReport(Message):
 
     x: int = Field(description="Left edge.")
     y: int = Field(description="Upper edge.")
-    width: int = Field(ge=0)
-    height: int = Field(ge=0)
+    width: int = Field(ge=0, description="Pixels to the right.")
+    height: int = Field(ge=0, description="Pixels down.")
 
 
 class FrameInfo(Message):

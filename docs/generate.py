@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -86,7 +86,8 @@ def _rows(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str, s
     for name, field in model.model_fields.items():
         inner = _models_in(field.annotation)
         if field.description or not inner:
-            yield f"{above}{name}", _default(field.default), (field.description or "").replace("|", "\\|")
+            text = " ".join([field.description or "", *_choices(field.annotation)])
+            yield f"{above}{name}", _default(field.default), text.strip().replace("|", "\\|")
         many = "[]" if "list" in str(field.annotation) or "tuple" in str(field.annotation) else ""
         for part in inner:
             kind = f"({_kind(part)})" if len(inner) > 1 else ""
@@ -97,6 +98,19 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _choices(annotation: Any) -> Iterator[str]:
+    words = [word for part in _parts(annotation) if get_origin(part) is Literal for word in get_args(part)]
+    if len(words) > 1:
+        yield "One of " + ", ".join(f"`{word}`" for word in words) + "."
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    if get_origin(annotation) is not Literal:
+        for part in get_args(annotation):
+            yield from _parts(part)
 
 
 def _kind(model: type[BaseModel]) -> str:

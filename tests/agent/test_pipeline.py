@@ -5,11 +5,11 @@ from datetime import datetime, timezone
 
 import numpy as np
 import pytest
-from agent.sources.synthetic import SyntheticSource
 
 from agent.engines import open_engine
 from agent.health import Counters
 from agent.pipeline import Station, examine, run
+from agent.sources.synthetic import SyntheticSource
 from contract.bundle import SHIPPED, open_bundle
 from contract.errors import OutboxFull
 from contract.messages import FrameReport

@@ -1,0 +1,36 @@
+"""Draws docs/pictures/annotated.png: a rendered frame with what the shipped model says of it (`make docs`)."""
+
+import threading
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import cv2
+
+from agent.annotate import annotate
+from agent.engines import open_engine
+from agent.pipeline import Station, examine, report_of
+from agent.sources.synthetic import SyntheticSource
+from contract.bundle import SHIPPED, open_bundle
+
+PICTURE = Path(__file__).resolve().parent / "pictures" / "annotated.png"
+FRAME = 9
+"""The frame that is drawn: one with several kinds of cells."""
+
+
+def main() -> None:
+    """Draw it."""
+    bundle = open_bundle(SHIPPED)
+    with (
+        closing(open_engine(bundle)) as engine,
+        SyntheticSource(width=960, height=540).open("picture", threading.Event()) as frames,
+    ):
+        frame = next(islice(frames, FRAME - 1, None))
+        station = Station("lab", "scope-1", "slide-7", bundle, engine)
+        report = report_of(frame, examine(frame, station), station, epoch="picture", seq=1)
+    PICTURE.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(PICTURE), annotate(frame.image, report))
+
+
+if __name__ == "__main__":
+    main()
