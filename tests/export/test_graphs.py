@@ -1,0 +1,201 @@
+"""The three graphs compute the same, each in the form that its runtime wants."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from calibration.ranges import Table, calibrate
+from contract.bundle import FP32, INT8, INT8_CPU
+from contract.errors import CheckError, UsageError
+from contract.manifest import InputSpec
+from contract.pixels import stack
+from contract.types import Crops
+from export.golden import draw_cell
+from export.make import write_int8
+from export.quantize import quantize
+from export.to_onnx import KNOWN, write_onnx
+from training.evaluate import scores_of
+from training.metrics import margins_from
+from training.network import Architecture, BlastNet, scores_by
+
+PLAIN = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+SPEC = InputSpec(um_per_pixel=0.5, size=48, mean=(0.8, 0.7, 0.8), std=(0.15, 0.2, 0.12))
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """One network in torch, FP32, S8 and U8, with the cells that its ranges come from."""
+
+    network: BlastNet
+    spec: InputSpec
+    crops: Crops
+    table: Table
+    folder: Path
+
+    def load(self, name: str) -> onnx.ModelProto:
+        return onnx.load(self.folder / name)
+
+
+def untrained() -> BlastNet:
+    """Random weights, and batch statistics that folding must not lose; blocks with and without a plain shortcut."""
+    torch.manual_seed(0)
+    network = BlastNet(Architecture(stem=16, stages=(32, 32), blocks=(1, 2))).eval()
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d) and part.running_mean is not None and part.running_var is not None:
+            part.running_mean.normal_(0, 0.3)
+            part.running_var.uniform_(0.2, 1)
+            nn.init.uniform_(part.weight, 0.5, 1.5)
+            nn.init.normal_(part.bias, 0, 0.3)
+    return network
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Graphs:
+    """The three graphs of an untrained network; the light of its cells differs widely, or all would score alike."""
+    folder = tmp_path_factory.mktemp("graphs")
+    rng = np.random.default_rng(1)
+    drawn = (draw_cell(SPEC, blast=k % 2 == 0, rng=rng) * rng.uniform(0.2, 1, 3) for k in range(64))
+    crops = stack((crop.astype(np.uint8) for crop in drawn), SPEC)
+    network = untrained()
+    write_onnx(network, SPEC, folder / FP32)
+    table = calibrate(folder / FP32, crops, SPEC)
+    write_int8({name: folder / name for name in (FP32, INT8, INT8_CPU)}, table)
+    return Graphs(network, SPEC, crops, table, folder)
+
+
+def producers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    return {name: node for node in model.graph.node for name in node.output}
+
+
+def test_fp32_computes_what_torch_computes_at_any_batch_size(graphs: Graphs) -> None:
+    for rows in (1, 5, 64):
+        expected = scores_by(graphs.network, graphs.crops[:rows], graphs.spec)
+        found = scores_of(graphs.folder / FP32, graphs.crops[:rows], graphs.spec)
+        assert np.abs(found - expected).max() < 1e-4
+
+
+def test_fp32_holds_only_known_operators_and_no_path_of_this_machine(graphs: Graphs) -> None:
+    model = graphs.load(FP32)
+    assert {node.op_type for node in model.graph.node} <= KNOWN
+    assert max(i.version for i in model.opset_import) <= 20
+    assert (model.graph.input[0].name, model.graph.output[0].name) == ("image", "scores")
+    for name in (FP32, INT8, INT8_CPU):
+        content = (graphs.folder / name).read_bytes()
+        assert str(Path.cwd()).encode() not in content
+        assert b"site-packages" not in content
+
+
+@pytest.mark.parametrize(("name", "level"), [(INT8_CPU, ort.GraphOptimizationLevel.ORT_ENABLE_ALL), (INT8, PLAIN)])
+def test_int8_decides_as_fp32_does(graphs: Graphs, name: str, level: ort.GraphOptimizationLevel) -> None:
+    """The margins of an untrained network are moved to the middle, so that a decision can flip."""
+    expected = margins_from(scores_of(graphs.folder / FP32, graphs.crops, graphs.spec))
+    found = margins_from(scores_of(graphs.folder / name, graphs.crops, graphs.spec, level=level))
+    middle = np.median(expected)
+    assert np.sqrt(np.mean((found - expected) ** 2)) < 0.1 * expected.std()
+    assert ((found > middle) != (expected > middle)).sum() <= 3
+
+
+def test_both_int8_graphs_compute_nearly_the_same(graphs: Graphs) -> None:
+    twin = margins_from(scores_of(graphs.folder / INT8_CPU, graphs.crops, graphs.spec))
+    reference = margins_from(scores_of(graphs.folder / INT8, graphs.crops, graphs.spec, level=PLAIN))
+    assert np.sqrt(np.mean((twin - reference) ** 2)) < 0.1 * reference.std()
+
+
+def test_the_runtime_computes_every_convolution_and_sum_of_the_twin_in_int8(graphs: Graphs, tmp_path: Path) -> None:
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    ort.InferenceSession(str(graphs.folder / INT8_CPU), options, providers=["CPUExecutionProvider"])
+    before = Counter(node.op_type for node in graphs.load(FP32).graph.node)
+    after = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+    assert after["QLinearConv"] == before["Conv"] == 9
+    assert after["QLinearAdd"] == before["Add"] == 3
+    assert after["Conv"] == after["FusedConv"] == after["Relu"] == 0
+
+
+def test_the_graph_for_tensorrt_has_zero_points_of_zero_and_positive_scales(graphs: Graphs) -> None:
+    model = graphs.load(INT8)
+    constants = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+    nodes = [n for n in model.graph.node if n.op_type in {"QuantizeLinear", "DequantizeLinear"}]
+    assert nodes
+    for node in nodes:
+        assert constants[node.input[1]].min() > 0
+        assert constants[node.input[2]].dtype == np.int8
+        assert not constants[node.input[2]].any()
+    assert max(i.version for i in model.opset_import) <= 20
+
+
+def test_the_graph_for_tensorrt_has_nothing_between_a_convolution_and_its_relu(graphs: Graphs) -> None:
+    model = graphs.load(INT8)
+    made_by = producers(model)
+    relus = [n for n in model.graph.node if n.op_type == "Relu"]
+    assert len(relus) == 7
+    assert {made_by[n.input[0]].op_type for n in relus} == {"Conv", "Add"}
+
+
+def test_the_graph_for_tensorrt_quantises_one_branch_of_a_sum_and_no_head(graphs: Graphs) -> None:
+    model = graphs.load(INT8)
+    made_by = producers(model)
+    for node in model.graph.node:
+        inputs = sorted(made_by[name].op_type for name in node.input if name in made_by)
+        if node.op_type == "Add":
+            assert inputs == ["Conv", "DequantizeLinear"]
+        if node.op_type == "Conv":
+            assert inputs == ["DequantizeLinear", "DequantizeLinear"]
+        if node.op_type in {"Gemm", "ReduceMean"}:
+            assert "DequantizeLinear" not in inputs
+
+
+def test_weights_have_a_scale_per_output_channel(graphs: Graphs) -> None:
+    for name in (INT8, INT8_CPU):
+        model = graphs.load(name)
+        constants = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+        kernels = [k for k, v in constants.items() if v.dtype == np.int8 and v.ndim == 4]
+        assert len(kernels) == 9
+        for kernel in kernels:
+            assert len(constants[kernel.replace("_int8", "_scale")]) == len(constants[kernel])
+            assert np.abs(constants[kernel]).max() == 127
+
+
+def test_the_twin_drops_relus_and_stores_whole_biases(graphs: Graphs) -> None:
+    model = graphs.load(INT8_CPU)
+    kinds = Counter(node.op_type for node in model.graph.node)
+    assert kinds["Relu"] == 0
+    assert sum(i.data_type == onnx.TensorProto.INT32 for i in model.graph.initializer) == kinds["Conv"]
+
+
+def test_both_graphs_share_every_scale_of_an_activation(graphs: Graphs) -> None:
+    tables = []
+    for name in (INT8, INT8_CPU):
+        values = {i.name: numpy_helper.to_array(i) for i in graphs.load(name).graph.initializer}
+        tables.append({k: float(v) for k, v in values.items() if k.endswith("_scale") and v.ndim == 0})
+    shared = tables[0].keys() & tables[1].keys()
+    assert tables[0].keys() <= tables[1].keys()
+    assert len(shared) == 9
+    assert all(tables[0][k] == tables[1][k] for k in shared)
+
+
+def test_quantising_leaves_the_fp32_graph_alone(graphs: Graphs) -> None:
+    model = graphs.load(FP32)
+    before = model.SerializeToString()
+    quantize(model, graphs.table.ranges, "cpu")
+    assert model.SerializeToString() == before
+
+
+def test_a_table_of_another_graph_is_refused(graphs: Graphs) -> None:
+    with pytest.raises(UsageError, match="calibrate this one"):
+        quantize(graphs.load(FP32), {"image": (0.0, 1.0)}, "tensorrt")
+
+
+def test_an_operator_without_an_int8_recipe_is_refused(graphs: Graphs, tmp_path: Path) -> None:
+    network = nn.Sequential(graphs.network, nn.Softmax(dim=1)).eval()
+    with pytest.raises(CheckError, match="Softmax"):
+        write_onnx(network, graphs.spec, tmp_path / "model.onnx")

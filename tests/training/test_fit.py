@@ -1,0 +1,145 @@
+"""Training goes on where it stopped, and says what is wrong."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from contract.errors import UsageError
+from training.checkpoint import CLASSIFIER, LAST, load, read_classifier, save
+from training.data import LAYOUTS, labelled
+from training.fit import main, train
+from training.loop import pace, weigh
+from training.network import Architecture, BlastNet
+from training.recipe import Recipe
+
+RECIPE = Recipe("folders", 0.2, epochs=5, size=32)
+PROGRAM = f"""
+import sys
+from pathlib import Path
+from training.fit import Recipe, train
+train(Path(sys.argv[1]), Path(sys.argv[2]), {RECIPE!r}, quiet=True)
+"""
+
+
+def weights_in(path: Path) -> dict[str, torch.Tensor]:
+    record: dict[str, torch.Tensor] = load(path)["mean"]
+    return record
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(drawn_folder: Path, tmp_path: Path) -> None:
+    torn, whole = tmp_path / "torn", tmp_path / "whole"
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(drawn_folder), str(torn)])
+    while not (torn / LAST).exists() and process.poll() is None:
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert load(torn / LAST)["epoch"] < RECIPE.epochs
+    for out in (torn, whole):
+        train(drawn_folder, out, RECIPE, quiet=True)
+    torn_weights, whole_weights = weights_in(torn / LAST), weights_in(whole / LAST)
+    assert all(torch.equal(torn_weights[k], whole_weights[k]) for k in whole_weights)
+
+
+@pytest.fixture(scope="module")
+def trained(drawn_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained")
+    train(drawn_folder, out, Recipe("folders", 0.2, epochs=2, size=32), quiet=True)
+    return out
+
+
+def test_a_classifier_comes_with_all_that_a_bundle_needs(trained: Path) -> None:
+    found = read_classifier(trained / CLASSIFIER)
+    assert found.input.size == 32
+    assert found.input.field_um == pytest.approx(24)
+    assert 0.3 < found.input.mean[0] < 0.95
+    assert found.recipe["layout"] == "folders"
+    assert found.epoch in {1, 2}
+    assert not found.network.training
+
+
+def test_another_recipe_is_not_continued(trained: Path, drawn_folder: Path) -> None:
+    with pytest.raises(UsageError, match="seed 0 there, 1 now"):
+        train(drawn_folder, trained, Recipe("folders", 0.2, epochs=2, size=32, seed=1), quiet=True)
+
+
+def test_a_finished_training_is_left_as_it_is(trained: Path, drawn_folder: Path) -> None:
+    before = (trained / LAST).read_bytes()
+    train(drawn_folder, trained, Recipe("folders", 0.2, epochs=2, size=32), quiet=True)
+    assert (trained / LAST).read_bytes() == before
+
+
+def test_a_wrong_folder_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--data", str(tmp_path), "--layout", "deepapl", "--out", str(tmp_path / "out")]) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("train-classifier: ")
+    assert text.count("\n") == 1
+
+
+def test_too_few_patients_are_refused(tmp_path: Path) -> None:
+    for kind in ("normal", "blast"):
+        (tmp_path / "one" / kind).mkdir(parents=True)
+        (tmp_path / "one" / kind / "1.png").write_bytes(b"never read")
+    with pytest.raises(UsageError, match="more patients"):
+        train(tmp_path, tmp_path / "out", Recipe("folders", 0.2), quiet=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 torn"])
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.pt"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"x\.pt"):
+        read_classifier(path)
+
+
+def test_a_checkpoint_can_not_run_code(tmp_path: Path) -> None:
+    """A pickle that would call a function is refused, not executed."""
+
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return Path.touch, (Path(tmp_path / "executed"),)  # type: ignore[return-value]
+
+    torch.save({"format": Payload()}, tmp_path / "x.pt")
+    with pytest.raises(UsageError):
+        read_classifier(tmp_path / "x.pt")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_other_records_are_no_classifiers(tmp_path: Path) -> None:
+    save(tmp_path / "x.pt", {"format": "something else"})
+    with pytest.raises(UsageError, match="train-classifier"):
+        read_classifier(tmp_path / "x.pt")
+
+
+def test_weights_keep_classes_and_temper_patients(drawn_folder: Path) -> None:
+    """A patient with nine times the cells is drawn three times as often, and blasts as often as they are."""
+    samples = labelled(LAYOUTS["folders"].find(drawn_folder), "training")
+    blasts = [s for s in samples if s.kind == "blast"]
+    one, other = sorted({s.patient for s in samples})[:2]
+    many = [s for s in blasts if s.patient == one] * 3 + [s for s in blasts if s.patient == other][:1]
+    cells = [*many, *(s for s in samples if s.kind == "normal")]
+    weights = weigh(cells)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[: len(many)].sum() == pytest.approx(len(many) / len(cells))
+    assert weights[:9].sum() == pytest.approx(3 * weights[9])
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    paces = [pace(share) for share in np.linspace(0, 1, 101)]
+    assert max(paces) == pytest.approx(1)
+    assert paces[0] < 0.02
+    assert paces[-1] == pytest.approx(0)
+    assert paces[5:] == sorted(paces[5:], reverse=True)
+
+
+def test_the_network_is_small_and_takes_any_batch() -> None:
+    network = BlastNet(Architecture()).eval()
+    assert sum(p.numel() for p in network.parameters()) < 1_500_000
+    assert all(c % 32 == 0 for c in (network.shape.stem, *network.shape.stages))
+    with torch.inference_mode():
+        assert network(torch.zeros(3, 3, 112, 112)).shape == (3, 2)
+        assert network(torch.zeros(0, 3, 112, 112)).shape == (0, 2)
