@@ -67,12 +67,13 @@ class Delivery:
         """Note that the broker took it; False if the ticket is none of a report."""
         if ticket not in self._in_flight:
             return False
-        seq = self._in_flight.pop(ticket)
+        seq = self._in_flight[ticket]
+        if self._by_broker:
+            self._done.append(seq)
+        del self._in_flight[ticket]  # last, so that ``unsent`` never misses a report
         self._hold_s = _HOLD_S[0]
         self._highest_accepted = max(self._highest_accepted, seq)
         self._resend_at = self._clock() + self._patience_s
-        if self._by_broker:
-            self._done.append(seq)
         return True
 
     def refused(self, ticket: int) -> bool:
@@ -112,8 +113,9 @@ class Delivery:
             self._done.clear()
 
     def unsent(self) -> int:
-        """How many reports the broker has not taken yet; any thread may ask."""
-        return self._outbox.count(after=self._cursor) + len(self._in_flight) + len(self._refused)
+        """How many reports the broker has not taken, or `settle` not settled, yet; any thread may ask."""
+        on_the_books = len(self._in_flight) + len(self._refused) + len(self._done)
+        return self._outbox.count(after=self._cursor) + on_the_books
 
     def _consumer_is_late(self) -> bool:
         waiting = not self._by_broker and self._highest_accepted > self._acknowledged

@@ -76,6 +76,7 @@ class Courier:
         self._trouble, self._fault, self._detail, self._logged = "not connected yet", "", "", ""
         self._attempts, self._connected_at, self._outbox_again_at = 0, 0.0, 0.0
         self._health, self._health_is_due = b"", False
+        self._health_ticket: int | None = None
         self._farewell: int | None = None
         self.ignored_acks = 0
 
@@ -170,35 +171,41 @@ class Courier:
     def _take_notes(self) -> None:
         while self._notes:
             self._notes.popleft()()
+        try:
+            self._delivery.settle()
+        except OutboxError as cause:
+            self._complain(str(cause))
 
     def _publish_what_is_due(self) -> None:
         self._publish_health()
         if time.monotonic() < self._outbox_again_at:
             return
         try:
-            self._delivery.settle()
             for seq, body in self._delivery.next_batch():
                 ticket = self._publish(self._topics.frame, body)
-                if ticket is None or self._client.socket() is None:
+                if ticket is None:
                     break
                 self._delivery.sent(ticket, seq)
+                if self._client.socket() is None:  # paho keeps this one and sends it after the next connect
+                    break
         except OutboxError as cause:
             self._outbox_again_at = time.monotonic() + 1.0
             self._complain(str(cause))
 
     def _publish_health(self) -> None:
-        if self._health_is_due:
+        if self._health_is_due and self._health_ticket is None:  # one at a time: only the latest matters
             self._health_is_due = False
-            self._publish(self._topics.health, self._health, qos=0, retain=True)
+            self._health_ticket = self._publish(self._topics.health, self._health, retain=True)
 
-    def _publish(self, topic: str, body: bytes, *, qos: int = 1, retain: bool = False) -> int | None:
+    def _publish(self, topic: str, body: bytes, *, retain: bool = False) -> int | None:
         """Hand paho a message; its ticket, or None if paho did not take it."""
         properties = self._properties(PacketTypes.PUBLISH)
-        info = self._client.publish(topic, body, qos, retain, properties)
+        info = self._client.publish(topic, body, 1, retain, properties)
         return None if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE else info.mid
 
     def _say_farewell(self) -> None:
         if self._connected.is_set():
+            self._health_ticket = None
             self._publish_health()
             self._farewell = self._publish(self._topics.status, self._status("stopped"), retain=True)
         else:
@@ -255,7 +262,7 @@ class Courier:
         if reason.is_failure:
             self._fault = why_refused(reason, self._settings)
             return
-        at_once = getattr(properties, "ReceiveMaximum", 65535) - 1  # one is left for `status`
+        at_once = getattr(properties, "ReceiveMaximum", 65535) - 3  # the rest is for `status` and `health`
         self._delivery.window = max(1, min(self._settings.window, at_once))
         self._delivery.rewind()
         if self._listens:
@@ -277,6 +284,8 @@ class Courier:
     def _on_puback(self, ticket: int, reason: Any) -> None:
         if ticket == self._farewell:
             self._client.disconnect()
+        elif ticket == self._health_ticket:
+            self._health_ticket = None
         elif not reason.is_failure:
             if self._delivery.accepted(ticket):
                 self._attempts, self._trouble, self._logged = 0, "", ""

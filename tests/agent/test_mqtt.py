@@ -145,6 +145,7 @@ def test_reports_arrive_in_order_valid_and_marked(
         seqs = put(outbox, make_report, 200)
         messages = listener.take(200)
         assert courier.drain(10) == 0
+        assert outbox.count() == 0
     assert seqs_of(messages) == seqs
     schema = Draft202012Validator(FrameReport.model_json_schema(mode="serialization"))
     for message in messages:
@@ -152,7 +153,6 @@ def test_reports_arrive_in_order_valid_and_marked(
         assert (message["qos"], message["retain"]) == (1, 0)
         assert message["properties"]["content-type"] == "application/json"
         assert message["properties"]["user-properties"] == {"schema_version": "1"}
-    assert outbox.count() == 0
 
 
 def test_status_is_online_while_it_runs_and_stopped_after_an_orderly_end(
