@@ -38,8 +38,8 @@ RED_CELLS_UM2 = 30.0
 """Stained area below which the frame's own red cells say nothing: less than one of them (44 um2)."""
 RED_CELL_DENSITY = (0.45, 0.77, 0.45)
 """Direction (blue, green, red) of the red cells' density where a frame shows none: the mean of two laboratories."""
-FOREIGN_PERCENTILE = 95
-"""Share of the red cells' pixels that foreign is to leave out."""
+FOREIGN_PERCENTILE = 90
+"""Share of the red cells' pixels that foreign is to leave out; openings take care of the rest."""
 FOREIGN_DENSITY = (0.02, 0.035)
 """Bounds of the level above which a pixel is foreign; pale cytoplasm has 0.04, a good camera's noise 0.01."""
 NUCLEUS_OPENING_UM, BODY_OPENING_UM, BODY_CLOSING_UM = 0.4, 0.5, 1.0
@@ -48,10 +48,16 @@ TAIL_UM = 0.7
 """Half the width of a thread that is cut off: stain, fringes of red cells."""
 LOBE_GAP_UM = 0.6
 """Radius of the closing that joins chromatin and lobes before the depth of a nucleus is measured."""
-NECK = 0.62
+NECK = 0.66
 """Two peaks of depth with a pass below this share of the lower one are two cells; lobes in one cell pass higher."""
 SEED_DEPTH_UM = 4.0
 """Depth of body and nucleus together that a cell of its own reaches; a small lymphocyte has 3 + 2.5."""
+CROWDED_UM2 = 220.0
+"""Body above which it is rather several cells: a disc of 17 um."""
+CROWDED_WEIGHT = 2
+"""How much more the depth of the nucleus counts in such a body."""
+MIN_PART_UM2 = 38.0
+"""Body below which a part is a lobe, and the whole is one cell."""
 DEPTH_STEPS = 30
 """Levels at which a pass is looked for."""
 MIN_BODY_UM2 = 25.0
@@ -143,11 +149,12 @@ def _bodies(bodies: Mask, nuclei: Mask, um: float) -> Iterator[Patch]:
 def _split(whole: Patch, nuclear: Plane, um: float) -> list[Patch]:
     """Part cells that touch.
 
-    Seeds are sought in the depth of the body plus that of the nucleus within it. Each pixel falls to the
-    nearest seed.
+    Seeds are sought in the depth of the body plus that of the nucleus within it: a waist and a gap between
+    nuclei both tell. Each pixel falls to the nearest seed.
     """
     core = _close(_core(whole, nuclear), LOBE_GAP_UM / um)
-    depth = (_depth(whole.body) + _depth(core)) * np.float32(um)
+    weight = CROWDED_WEIGHT if np.count_nonzero(whole.body) * um * um > CROWDED_UM2 else 1
+    depth = (_depth(whole.body) + weight * _depth(core)) * np.float32(um)
     seeds = np.zeros_like(whole.body)
     _seed(depth, core, seeds, level=0.0)
     _, labels = cv2.distanceTransformWithLabels(1 - seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP)
@@ -155,6 +162,8 @@ def _split(whole: Patch, nuclear: Plane, um: float) -> list[Patch]:
     if count < 2:  # noqa: PLR2004 - one cell
         return [whole]
     parts = [(labels == label).astype(np.uint8) for label in range(1, count + 1)]
+    if min(np.count_nonzero(whole.body & part) for part in parts) * um * um < MIN_PART_UM2:
+        return [whole]
     return [Patch(whole.body & part, whole.nucleus & part, whole.corner) for part in parts]
 
 
