@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.manifest import Manifest
+from training.evaluate import shown
 
 HEAD = """# Model card: {id}
 
@@ -133,7 +134,7 @@ def _evaluation(report: Mapping[str, Any]) -> str:
     )
     lines = [f"| figure | {' | '.join(engines)} |", "|---" * (1 + len(engines)) + "|"]
     lines += [
-        f"| {name} | {' | '.join(_figure(engine[name]) for engine in engines.values())} |"
+        f"| {name} | {' | '.join(shown(engine[name]) for engine in engines.values())} |"
         for name in next(iter(engines.values()))
     ]
     tail = [
@@ -142,9 +143,10 @@ def _evaluation(report: Mapping[str, Any]) -> str:
         for name, found in report["agreement"].items()
     ]
     rest = report["abstention"]
+    right = rest["accuracy_of_the_rest"]
     tail.append(
         f"Called uncertain: {100 * rest['uncertain_share']:.1f} %; accuracy of the rest "
-        f"{100 * rest['accuracy_of_the_rest']:.1f} %."
+        + ("n/a." if right is None else f"{100 * right:.1f} %.")
     )
     return "\n".join([head, *lines, "", *tail, "", *_apart(report)])
 
@@ -175,11 +177,7 @@ def _leaky(report: Mapping[str, Any]) -> str:
         data = leaky["data"]
         twin = honest.get((data["layout"], data["split"]))
         for name in ("auroc", "accuracy", "weighted_f1"):
-            there = _figure(next(iter(leaky["engines"].values()))[name])
-            here = _figure(twin["engines"]["fp32"][name]) if twin else "not measured"
+            there = shown(next(iter(leaky["engines"].values()))[name])
+            here = shown(twin["engines"]["fp32"][name]) if twin else "not measured"
             lines.append(f"| {data['split']} | {name} | {here} | {there} |")
     return "\n".join([*lines, ""])
-
-
-def _figure(found: Mapping[str, float]) -> str:
-    return f"{found['value']:.4f} ({found['low']:.3f} to {found['high']:.3f})"

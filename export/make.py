@@ -24,7 +24,8 @@ from export.quantize import quantize
 from export.to_onnx import write_onnx
 from training.checkpoint import Classifier, read_classifier
 from training.data import LAYOUTS, Sample, images_below, labelled, read_crops
-from training.evaluate import agreement, scores_of
+from training.evaluate import agreement, scale_of, scores_of
+from training.evaluate import table as readable
 from training.metrics import margins_from
 
 TASK = "Tells blasts from other white blood cells."
@@ -92,10 +93,10 @@ def calibration_crops(order: Order, classifier: Classifier, *, quiet: bool) -> C
     """Crops of the chosen calibration cells, as the network will see them."""
     if order.layout is None:
         samples = _any_images(order.calibration)
-        scale = order.um_per_pixel or classifier.recipe["um_per_pixel"]
+        scale = order.um_per_pixel or float(classifier.recipe["um_per_pixel"])
     else:
         samples = labelled(LAYOUTS[order.layout].find(order.calibration), "training")
-        scale = order.um_per_pixel or LAYOUTS[order.layout].um_per_pixel
+        scale = order.um_per_pixel or scale_of(order.layout, classifier.recipe)
     chosen = stratified([f"{s.kind} {s.patient}" for s in samples], order.cells, order.seed)
     return read_crops([samples[k] for k in chosen], scale, classifier.input, quiet=quiet)
 
@@ -170,6 +171,7 @@ def _evaluation(path: Path, files: Mapping[str, Path]) -> dict[str, Any]:
         origin = report["model"]
         leaky = origin["trained_on_split"] == "random"
         hashes = origin.get("graphs", {})
+        readable(report)  # what can not be shown is no report
     except (OSError, ValueError, KeyError, TypeError) as cause:
         raise UsageError(f"{path} is no report of evaluate-classifier; write one with it") from cause
     wanted = {"fp32": bundle.sha256_of(files[bundle.FP32]), "int8-cpu": bundle.sha256_of(files[bundle.INT8_CPU])}

@@ -1,5 +1,7 @@
 """From validation scores to a decision: temperature, threshold and the band of uncertainty."""
 
+import math
+
 import numpy as np
 
 from contract.manifest import Decision
@@ -24,14 +26,14 @@ def choose_decision(labels: Labels, margins: Numbers) -> Decision:
     """
     temperature = fit_temperature(labels, margins)
     probabilities = sigmoid(margins / temperature)
-    threshold = _clear(_youden(labels, probabilities))
-    low = float(np.quantile(probabilities[labels == 1], MISSED_BLASTS))
-    high = float(np.quantile(probabilities[labels == 0], 1 - FALSE_BLASTS))
+    threshold = _clear(round(_youden(labels, probabilities), 3))
+    low = np.quantile(probabilities[labels == 1], MISSED_BLASTS, method="lower")
+    high = np.quantile(probabilities[labels == 0], 1 - FALSE_BLASTS, method="higher")
     return Decision(
         temperature=round(temperature, 4),
         threshold=threshold,
-        uncertain_from=min(_clear(low), threshold),
-        uncertain_to=max(_clear(high), threshold),
+        uncertain_from=min(_clear(math.floor(low * 1000) / 1000), threshold),
+        uncertain_to=max(_clear(math.ceil(high * 1000) / 1000), threshold),
     )
 
 
@@ -47,5 +49,5 @@ def _youden(labels: Labels, probabilities: Numbers) -> float:
 
 
 def _clear(probability: float) -> float:
-    """Three decimals, away from 0 and 1."""
-    return round(min(max(probability, 0.01), 0.99), 3)
+    """Not so near to 0 or 1 that rounding of scores decides."""
+    return min(max(probability, 0.01), 0.99)

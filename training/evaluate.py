@@ -5,7 +5,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +34,19 @@ class Judge:
     Attributes:
         engines: by name, a graph on disk or a network in memory; the first is the reference.
         origin: which model it is, in words and hashes.
-        shuffle_seed: seed of the leaky split that it was trained on, None if it was trained by patient.
+        recipe: how it was trained; empty for a bundle.
     """
 
     engines: Mapping[str, Path | BlastNet]
     spec: InputSpec
     decision: Decision
     origin: Mapping[str, Any]
-    shuffle_seed: int | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
-def evaluate(model: Path, data: Path, layout: str, split: Split, *, quiet: bool = False) -> dict[str, Any]:
+def evaluate(
+    model: Path, data: Path, layout: str, split: Split, *, um_per_pixel: float | None = None, quiet: bool = False
+) -> dict[str, Any]:
     """Evaluate a model on one split.
 
     Args:
@@ -53,6 +55,7 @@ def evaluate(model: Path, data: Path, layout: str, split: Split, *, quiet: bool 
         layout: key of ``LAYOUTS``.
         split: which cells. A checkpoint that was trained on a random split gets the images that were left out of its
             training by chance: its figures are the leaky ones.
+        um_per_pixel: scale of the images, if not the one of the training or the layout.
         quiet: draw no progress bar.
 
     Returns:
@@ -63,12 +66,13 @@ def evaluate(model: Path, data: Path, layout: str, split: Split, *, quiet: bool 
     """
     judge = open_judge(model)
     samples = LAYOUTS[layout].find(data)
-    if judge.shuffle_seed is not None:
-        samples = shuffled(samples, judge.shuffle_seed)
+    if judge.recipe.get("split") == "random":
+        samples = shuffled(samples, judge.recipe["seed"])
     chosen = sorted((s for s in samples if s.split == split), key=lambda s: s.path)
     if not {"normal", "blast"} <= {s.kind for s in chosen}:
         raise UsageError(f"the {split} split of {data} does not hold both classes; choose another split")
-    crops = read_crops(chosen, LAYOUTS[layout].um_per_pixel, judge.spec, quiet=quiet)
+    scale = um_per_pixel or scale_of(layout, judge.recipe)
+    crops = read_crops(chosen, scale, judge.spec, quiet=quiet)
     scores = {name: scores_of(engine, crops, judge.spec) for name, engine in judge.engines.items()}
     return {
         "schema_version": 1,
@@ -77,6 +81,13 @@ def evaluate(model: Path, data: Path, layout: str, split: Split, *, quiet: bool 
         "decision": judge.decision.model_dump(),
         **judgement(chosen, scores, judge.decision),
     }
+
+
+def scale_of(layout: str, recipe: Mapping[str, Any]) -> float:
+    """Micrometres per pixel of images in a layout: what a training on that layout took, or else the layout's own."""
+    if recipe.get("layout") == layout:
+        return float(recipe["um_per_pixel"])
+    return LAYOUTS[layout].um_per_pixel
 
 
 def judgement(samples: Sequence[Sample], scores: Mapping[str, Tensor], decision: Decision) -> dict[str, Any]:
@@ -145,9 +156,8 @@ def open_judge(model: Path) -> Judge:
     """Open a bundle (a folder) or a checkpoint (a file)."""
     if not model.is_dir():
         kept = read_classifier(model)
-        seed = kept.recipe["seed"] if kept.recipe.get("split") == "random" else None
         origin = {"kind": "checkpoint", "trained_on_split": kept.recipe.get("split"), "epoch": kept.epoch}
-        return Judge({"torch": kept.network}, kept.input, kept.decision, origin, seed)
+        return Judge({"torch": kept.network}, kept.input, kept.decision, origin, kept.recipe)
     opened = bundle.open_bundle(model)
     manifest = opened.manifest
     if manifest.blast_column != 1:
@@ -156,6 +166,14 @@ def open_judge(model: Path) -> Judge:
     hashes = {name: manifest.files[path.name] for name, path in graphs.items()}
     origin = {"kind": "bundle", "id": manifest.id, "graphs": hashes, "trained_on_split": "patient"}
     return Judge(graphs, manifest.input, manifest.decision, origin)
+
+
+def shown(figure: Mapping[str, float | None]) -> str:
+    """A figure with its interval; `n/a` for what these cells can not tell."""
+    value, low, high = (figure[key] for key in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return "n/a"
+    return f"{value:.4f} ({low:.3f} to {high:.3f})"
 
 
 def table(report: Mapping[str, Any]) -> str:
@@ -168,9 +186,7 @@ def table(report: Mapping[str, Any]) -> str:
     ]
     for name in next(iter(report["engines"].values())):
         row = [engine[name] for engine in report["engines"].values()]
-        lines.append(
-            name.ljust(40) + "".join(f"{v['value']:.4f} ({v['low']:.3f} to {v['high']:.3f})".rjust(25) for v in row)
-        )
+        lines.append(name.ljust(40) + "".join(shown(figure).rjust(25) for figure in row))
     for name, found in report["agreement"].items():
         lines.append(f"{name} flips {found['flips']} of {found['cells']} decisions ({100 * found['flip_share']:.2f} %)")
     for part in ("rare", "reject"):
@@ -184,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     given = _parser().parse_args(arguments)
     try:
-        report = evaluate(given.model, given.data, given.layout, given.split)
+        report = evaluate(given.model, given.data, given.layout, given.split, um_per_pixel=given.um_per_pixel)
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(report, indent=1) + "\n")
     except MicroscopeError as failure:
@@ -200,6 +216,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder of images")
     parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True, help="how they lie there")
     parser.add_argument("--split", choices=SPLITS, required=True, help="which cells")
+    parser.add_argument("--um-per-pixel", type=float, help="scale of the images, if not the training's or the layout's")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     return parser
 
@@ -213,7 +230,12 @@ def _counts(samples: Sequence[Sample]) -> dict[str, int]:
     }
 
 
-def _figures(cells: Sequence[Sample], margins: Numbers, decision: Decision) -> dict[str, dict[str, float]]:
+def _number(value: float) -> float | None:
+    """JSON knows no NaN."""
+    return None if np.isnan(value) else value
+
+
+def _figures(cells: Sequence[Sample], margins: Numbers, decision: Decision) -> dict[str, dict[str, float | None]]:
     labels = labels_of(cells)
     _, patients = np.unique([s.patient for s in cells], return_inverse=True)
     probabilities = sigmoid(margins / decision.temperature)
@@ -223,19 +245,19 @@ def _figures(cells: Sequence[Sample], margins: Numbers, decision: Decision) -> d
 
     intervals = bootstrap(patients, measure)
     return {
-        name: {"value": value, "low": intervals[name][0], "high": intervals[name][1]}
+        name: {"value": _number(value), "low": _number(intervals[name][0]), "high": _number(intervals[name][1])}
         for name, value in measure(np.arange(len(cells)), patients).items()
     }
 
 
-def _abstention(labels: Labels, probabilities: Numbers, decision: Decision) -> dict[str, float]:
+def _abstention(labels: Labels, probabilities: Numbers, decision: Decision) -> dict[str, float | None]:
     """What the band of uncertainty takes away, and how right the rest is."""
     low, high = probabilities < decision.uncertain_from, probabilities > decision.uncertain_to
     decided = low | high
     right = (high == (labels == 1))[decided]
     return {
         "uncertain_share": float(1 - decided.mean()),
-        "accuracy_of_the_rest": float(right.mean()) if len(right) else float("nan"),
+        "accuracy_of_the_rest": float(right.mean()) if len(right) else None,
     }
 
 

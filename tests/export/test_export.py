@@ -16,7 +16,7 @@ from export.golden import draw_cell
 from training.checkpoint import read_classifier
 from training.data import LAYOUTS, labelled, read_crops
 from training.evaluate import main as evaluate
-from training.evaluate import scores_of
+from training.evaluate import scale_of, scores_of, shown
 from training.fit import train
 from training.recipe import Recipe
 
@@ -89,33 +89,39 @@ def test_a_labelled_folder_gives_only_its_training_cells(checkpoint: Path, drawn
     assert (calibration.cells, calibration.sample_sha256) == (16, expected)
 
 
+@pytest.fixture(scope="module")
+def evaluation(made: Bundle, drawn_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What evaluate-classifier says of the bundle."""
+    path = tmp_path_factory.mktemp("evaluation") / "test.json"
+    options = ["--data", str(drawn_cells), "--layout", "folders", "--um-per-pixel", "0.2", "--split", "test"]
+    assert evaluate([str(made.path), *options, "--out", str(path)]) == 0
+    return path
+
+
 def test_an_evaluation_comes_into_the_report_and_the_card(
-    made: Bundle, checkpoint: Path, drawn_cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    evaluation: Path, checkpoint: Path, drawn_cells: Path, tmp_path: Path
 ) -> None:
     """Exporting again gives the same graphs, so the figures of the first bundle hold for the second."""
-    found = tmp_path / "test.json"
-    options = ["--data", str(drawn_cells), "--layout", "folders", "--split", "test", "--out", str(found)]
-    assert evaluate([str(made.path), *options]) == 0
-    assert "auroc" in capsys.readouterr().out
-    assert run(checkpoint, drawn_cells, tmp_path / "again", "--evaluation", str(found)) == 0
+    assert run(checkpoint, drawn_cells, tmp_path / "again", "--evaluation", str(evaluation)) == 0
     report = json.loads((tmp_path / "again" / REPORT).read_text())
-    assert report["evaluations"] == [json.loads(found.read_text())]
+    assert report["evaluations"] == [json.loads(evaluation.read_text())]
     value = report["evaluations"][0]["engines"]["int8-cpu"]["auroc"]["value"]
     assert f"{value:.4f}" in (tmp_path / "again" / MODEL_CARD).read_text()
 
 
 def test_an_evaluation_of_another_model_is_refused(
-    made: Bundle, checkpoint: Path, drawn_cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    evaluation: Path, checkpoint: Path, drawn_cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hashes = {"fp32": made.manifest.files[FP32], "int8-cpu": "0" * 64}
+    report = json.loads(evaluation.read_text())
+    report["model"]["graphs"]["int8-cpu"] = "0" * 64
     path = tmp_path / "other.json"
-    path.write_text(json.dumps({"model": {"trained_on_split": "patient", "graphs": hashes}}))
+    path.write_text(json.dumps(report))
     assert run(checkpoint, drawn_cells, tmp_path / "b", "--evaluation", str(path)) == 2
     assert "other graphs" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"model": {}}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"model": {}}', '{"model": {"trained_on_split": "random"}}'])
 def test_what_is_no_evaluation_is_refused(checkpoint: Path, drawn_cells: Path, tmp_path: Path, content: str) -> None:
     path = tmp_path / "evaluation.json"
     path.write_text(content)
@@ -154,6 +160,18 @@ def test_a_checkpoint_can_be_evaluated_too(checkpoint: Path, drawn_cells: Path, 
     report = json.loads(out.read_text())
     assert list(report["engines"]) == ["torch"]
     assert (report["data"]["cells"], report["data"]["patients"]) == (4, 1)
+
+
+def test_images_of_a_layout_have_the_scale_that_training_took(checkpoint: Path) -> None:
+    recipe = read_classifier(checkpoint).recipe
+    assert scale_of("folders", recipe) == 0.2
+    assert scale_of("cnmc", recipe) == LAYOUTS["cnmc"].um_per_pixel
+    assert scale_of("folders", {}) == LAYOUTS["folders"].um_per_pixel
+
+
+def test_what_cells_can_not_tell_is_said_so() -> None:
+    assert shown({"value": 0.5, "low": 0.25, "high": 0.75}) == "0.5000 (0.250 to 0.750)"
+    assert shown({"value": None, "low": None, "high": None}) == "n/a"
 
 
 def test_the_shipped_bundle_says_here_what_it_said_where_it_was_made() -> None:

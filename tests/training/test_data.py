@@ -170,6 +170,16 @@ def test_crops_come_in_the_order_of_their_samples(drawn_folder: Path) -> None:
     assert labels_of(samples).tolist() == [int("blast" in str(s.path)) for s in samples]
 
 
+def test_a_crop_with_a_margin_holds_the_crop_without(drawn_folder: Path) -> None:
+    """Training turns and shifts inside the wider crop; its middle is what the agent will cut."""
+    spec = InputSpec(um_per_pixel=24 / 112, size=112, mean=(0, 0, 0), std=(1, 1, 1))
+    wide = spec.model_copy(update={"size": 168})
+    samples = LAYOUTS["folders"].find(drawn_folder)[:2]
+    outer = read_crops(samples, 0.08, wide, quiet=True)[:, 28:140, 28:140]
+    inner = read_crops(samples, 0.08, spec, quiet=True)
+    assert np.abs(outer.astype(int) - inner).max() <= 1
+
+
 def test_a_broken_image_is_named(tmp_path: Path) -> None:
     path = tmp_path / "broken.png"
     path.write_bytes(b"no image")
