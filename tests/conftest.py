@@ -29,6 +29,9 @@ class Subscriber:
         self._process = process
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def wait(self) -> None:
+        """Until the broker has confirmed the subscription; raises queue.Empty if it does not."""
         while "Subscribed" not in self._lines.get(timeout=10):
             pass
 
@@ -105,6 +108,7 @@ def subscribe() -> Iterator[Subscribe]:
         version = [] if "-V" in options else ["-V", "mqttv5"]
         process = subprocess.Popen([*command, *version, *options], stdout=subprocess.PIPE, text=True)
         subscribers.append(Subscriber(process))
+        subscribers[-1].wait()
         return subscribers[-1]
 
     yield start
