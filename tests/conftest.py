@@ -48,7 +48,7 @@ class Subscriber:
         return [self.next(timeout_s) for _ in range(count)]
 
     def close(self) -> None:
-        self._process.terminate()
+        self._process.kill()  # mosquitto_sub does not heed SIGTERM while its broker is away
         self._process.wait(10)
         self._reader.join(10)
         if self._process.stdout is not None:
