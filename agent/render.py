@@ -23,12 +23,12 @@ EDGE_UM = 0.3
 MIN_LOBES, MAX_LOBES = 2, 5
 # Blue, green, red densities, as measured in smears of two laboratories.
 HAEMOGLOBIN = np.array([0.13, 0.21, 0.12], np.float32)
-DARK_CHROMATIN = np.array([0.17, 0.72, 0.44], np.float32)
+DARK_CHROMATIN = np.array([0.16, 0.66, 0.40], np.float32)
 PALE_CHROMATIN = np.array([0.12, 0.50, 0.34], np.float32)
 PINK_CYTOPLASM = np.array([0.05, 0.15, 0.08], np.float32)
 BLUE_CYTOPLASM = np.array([0.06, 0.22, 0.20], np.float32)
 GREY_CYTOPLASM = np.array([0.07, 0.19, 0.14], np.float32)
-ORANGE_GRANULES = np.array([0.20, 0.36, 0.13], np.float32)
+ORANGE_GRANULES = np.array([0.20, 0.33, 0.12], np.float32)
 PLATELET = np.array([0.09, 0.32, 0.22], np.float32)
 
 
@@ -135,9 +135,9 @@ def eosinophil(um: float, rng: Random) -> Sprite:
     radius = float(rng.uniform(6.0, 7.0))
     sheet = Sheet(radius, um, rng)
     nucleus = _lobes(sheet, count=MIN_LOBES, ring=radius * 0.42, size=radius * 0.36)
-    granules = np.clip(0.8 + 0.35 * sheet.grain(0.7), 0.2, 1.6)
+    granules = np.clip(0.85 + 0.22 * sheet.grain(0.55), 0.3, 1.5)
     cytoplasm = ORANGE_GRANULES * granules[..., None]
-    return _white(sheet, sheet.blob(radius), nucleus, cytoplasm=cytoplasm, chromatin=DARK_CHROMATIN, clumps=0.17)
+    return _white(sheet, sheet.blob(radius), nucleus, cytoplasm=cytoplasm, chromatin=DARK_CHROMATIN, clumps=0.2)
 
 
 def lymphocyte(um: float, rng: Random) -> Sprite:
@@ -148,7 +148,7 @@ def lymphocyte(um: float, rng: Random) -> Sprite:
     off = rng.normal(0, 0.25, 2)
     nucleus = sheet.blob(radius * 0.84, at=(off[0], off[1]))
     cytoplasm = BLUE_CYTOPLASM * np.float32(rng.uniform(0.8, 1.1))
-    return _white(sheet, body, nucleus, cytoplasm=cytoplasm, chromatin=DARK_CHROMATIN, clumps=0.17)
+    return _white(sheet, body, nucleus, cytoplasm=cytoplasm, chromatin=DARK_CHROMATIN, clumps=0.2)
 
 
 def monocyte(um: float, rng: Random) -> Sprite:
@@ -159,11 +159,11 @@ def monocyte(um: float, rng: Random) -> Sprite:
     turn = rng.uniform(0, 2 * np.pi)
     notch = (float(np.cos(turn)) * radius * 0.62, float(np.sin(turn)) * radius * 0.62)
     bean = sheet.blob(radius * 0.66, stretch=1.25, rough=0.05)
-    nucleus = np.minimum(bean, -sheet.blob(radius * 0.34, at=notch))
+    nucleus = np.minimum(bean, -sheet.blob(radius * 0.34, at=notch, stretch=1.5, rough=0.15))
     vacuoles = 1 - 0.5 * soft((sheet.grain(0.9) - 1.9) * 0.3)
     cytoplasm = GREY_CYTOPLASM * (vacuoles * (1 + 0.1 * sheet.grain(0.5)))[..., None]
     chromatin = (DARK_CHROMATIN + PALE_CHROMATIN) / 2
-    return _white(sheet, body, nucleus, cytoplasm=cytoplasm, chromatin=chromatin, clumps=0.17)
+    return _white(sheet, body, nucleus, cytoplasm=cytoplasm, chromatin=chromatin, clumps=0.2)
 
 
 def blast(um: float, rng: Random) -> Sprite:
