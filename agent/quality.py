@@ -56,7 +56,7 @@ def assess(image: Image, um_per_pixel: float) -> Quality:
         accepted=True,
         background=round(sum(lit.bare) / 3 / 255, 4),
         unevenness=round(lit.unevenness, 4),
-        saturated=round(_share(lit.small.min(axis=2) >= LIMIT_LEVEL), 4),
+        saturated=round(_share(cv2.min(cv2.min(*cv2.split(lit.small)[:2]), lit.small[..., 2]) >= LIMIT_LEVEL), 4),
     )
     faults = list(_faults_of_exposure(measured))
     if faults:

@@ -113,18 +113,19 @@ def _pictures(density: Plane, um: float) -> tuple[Plane, Plane]:
     nuclear = np.asarray(cv2.transform(density, NUCLEAR_WEIGHTS), np.float32)
     sure = _open(_above(nuclear, SURELY_NUCLEAR_DENSITY), NUCLEUS_OPENING_UM / um)
     near = cv2.dilate(sure, _square(CYTOPLASM_REACH_UM / um))
-    red = (near == 0) & (density.sum(axis=2) > STAINED_DENSITY)
+    red = (near == 0) & (_sum(density) > STAINED_DENSITY)
     known = np.count_nonzero(red) * um * um > RED_CELLS_UM2
-    away = cv2.transform(density, _away_from(np.median(density[red], axis=0) if known else RED_CELL_DENSITY))
-    foreign = np.sqrt((away * away).sum(axis=2))
+    colour = np.median(density[red], axis=0) if known else np.array(RED_CELL_DENSITY)
+    away = np.asarray(cv2.transform(density, _away_from(colour)), np.float32)
+    foreign = np.sqrt(_sum(away * away))
     level = np.percentile(foreign[red], FOREIGN_PERCENTILE) if known else FOREIGN_DENSITY[0]
     floor = np.percentile(nuclear[red], FOREIGN_PERCENTILE) if known else 0.0
     return nuclear - np.float32(max(0.0, floor)), foreign - np.float32(np.clip(level, *FOREIGN_DENSITY))
 
 
-def _away_from(density: NDArray[np.float32] | tuple[float, ...]) -> NDArray[np.float32]:
+def _away_from(density: NDArray[np.floating]) -> NDArray[np.float32]:
     """The matrix that takes a colour's direction out of a density."""
-    direction = np.array(density, np.float64) / max(float(np.linalg.norm(density)), 1e-6)
+    direction = density / max(float(np.linalg.norm(density)), 1e-6)
     return (np.eye(3) - np.outer(direction, direction)).astype(np.float32)
 
 
@@ -232,6 +233,11 @@ def _cell(patch: Patch, lit: light.Light, shape: tuple[int, ...]) -> Cell:
         outline=((outline.reshape(-1, 2) + 0.5) * shrink).astype(np.int32),
         flags=("edge",) if right or lower or x == 0 or y == 0 else (),
     )
+
+
+def _sum(density: Plane) -> Plane:
+    """Of the three colours; OpenCV is five times as fast at it as NumPy."""
+    return np.asarray(cv2.transform(density, np.ones((1, 3), np.float32)), np.float32)
 
 
 def _above(plane: Plane, level: float) -> Mask:
