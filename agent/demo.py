@@ -67,7 +67,8 @@ def _subscriber(broker: Broker, folder: Path) -> Iterator[Path]:
             *(sys.executable, "-m", "dashboard", "--until-stopped"),
             *("--host", broker.host, "--port", str(broker.port), "--mqtt-version", broker.version),
             *("--ready-file", str(ready), "--summary", str(summary)),
-        ]
+        ],
+        start_new_session=True,  # Ctrl-C is for the agent, whose last word ends the subscriber
     )
     try:
         _await(ready, process)

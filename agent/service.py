@@ -91,9 +91,13 @@ def _heartbeat(beat: Callable[[], None]) -> Iterator[None]:
     ended = threading.Event()
 
     def work() -> None:
-        beat()
-        while not ended.wait(HEARTBEAT_S):
-            beat()
+        while True:
+            try:
+                beat()
+            except OutboxError as cause:
+                log.warning("no health message this time: %s", cause)
+            if ended.wait(HEARTBEAT_S):
+                return
 
     thread = threading.Thread(target=work, name="heartbeat", daemon=True)
     thread.start()

@@ -25,6 +25,7 @@ class Summary(TypedDict):
     normal: int
     blast: int
     uncertain: int
+    cut: int
     blast_fraction: float | None
     duplicates: int
     gaps: int
@@ -70,6 +71,7 @@ class Device:
     state: str = "unknown"
     frames: int = 0
     refused: int = 0
+    cut: int = 0
     duplicates: int = 0
     labels: dict[str, int] = field(default_factory=lambda: {"normal": 0, "blast": 0, "uncertain": 0})
     epochs: dict[str, Numbers] = field(default_factory=dict)
@@ -85,6 +87,7 @@ class Device:
         self.refused += not report.quality.accepted
         for cell in report.cells:
             self.labels[cell.label] += 1
+            self.cut += "edge" in cell.flags
         age = received_at - report.frame.captured_at
         self.latencies_ms.append(round(age.total_seconds() * 1000, 3))
         self.latest.append(report)
@@ -146,6 +149,7 @@ class Tally:
             normal=labels["normal"],
             blast=labels["blast"],
             uncertain=labels["uncertain"],
+            cut=sum(d.cut for d in devices),
             blast_fraction=blast_fraction(labels),
             duplicates=sum(d.duplicates for d in devices),
             gaps=self.gaps,

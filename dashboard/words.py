@@ -32,6 +32,7 @@ received   {summary["received"]} reports
 faults     {summary["duplicates"]} duplicates, {summary["gaps"]} gaps in the numbers, {summary["malformed"]} malformed
 frames     {summary["frames"]}, of these {summary["refused"]} not fit to be judged
 cells      {summary["cells"]}: {summary["normal"]} normal, {summary["blast"]} blast, {summary["uncertain"]} uncertain
+cut        {summary["cut"]} cells, which the frame's border cuts and nobody can judge; they count as uncertain
 blasts     {judged} of the cells with a clear label
 latency    p50 {p50}, p99 {p99}, from capture to receipt
 {RESEARCH_USE}"""

@@ -79,7 +79,7 @@ def test_counts_reports_and_cells_until_the_agent_has_stopped(
         make_report(1),
         make_report(2, cells=[cell.model_copy(update={"label": "blast"})] * 3),
         make_report(2, cells=[cell] * 100),
-        make_report(3, cells=[cell.model_copy(update={"label": "uncertain"})]),
+        make_report(3, cells=[cell.model_copy(update={"label": "uncertain", "flags": ["edge"]})]),
         make_report(5, quality=Quality(accepted=False, reasons=["empty"]), cells=[]),
         make_report(4),
     ]
@@ -95,7 +95,7 @@ def test_counts_reports_and_cells_until_the_agent_has_stopped(
     latencies = found.pop("latency_p50_ms"), found.pop("latency_p99_ms")
     assert 0 < latencies[0] <= latencies[1]
     assert found == {
-        "received": 5, "frames": 5, "refused": 1, "cells": 6, "normal": 2, "blast": 3, "uncertain": 1,
+        "received": 5, "frames": 5, "refused": 1, "cells": 6, "normal": 2, "blast": 3, "uncertain": 1, "cut": 1,
         "blast_fraction": 0.6, "duplicates": 1, "gaps": 0, "malformed": 1,
     }  # fmt: skip
     assert "received   5 reports" in said
