@@ -1,0 +1,270 @@
+"""Plots as inline SVG: drawn here, so that a report needs no plotting library and no script.
+
+Colours are those of Okabe and Ito (2008), which people who are blind to red, green or blue can tell apart; each series
+has a shape of its own as well. Every plot has a title and a description in words. Functions are pure and return a
+``<figure>`` for ``export.html.page``; values that are not finite are left out, and the legend says how many.
+"""
+
+import math
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Numbers = NDArray[np.float64]
+WIDTH, HEIGHT = 560, 400
+LEFT, RIGHT, TOP, BOTTOM = 66, 14, 34, 52
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000")
+SHAPES = (
+    "m-2.6 0a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0-5.2 0",
+    "m0-3.6l3.6 3.6-3.6 3.6-3.6-3.6z",
+    "m0-3.4l3.2 5.8h-6.4z",
+    "m-2.4-2.4h4.8v4.8h-4.8z",
+    "m-3.2-.9h2.3v-2.3h1.8v2.3h2.3v1.8h-2.3v2.3h-1.8v-2.3h-2.3z",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Points under one name; ``x`` and ``y`` have the same length."""
+
+    name: str
+    x: ArrayLike = field(repr=False)
+    y: ArrayLike = field(repr=False)
+
+    def finite(self) -> tuple[Numbers, Numbers, int]:
+        """The points that can be drawn, and how many can not."""
+        x, y = np.asarray(self.x, np.float64), np.asarray(self.y, np.float64)
+        good = np.isfinite(x) & np.isfinite(y)
+        return x[good], y[good], int((~good).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """From numbers to places on the paper."""
+
+    label: str
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """Where a value lies."""
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        """Round values along the axis: steps of 1, 2 or 5 times a power of ten."""
+        raw = (self.high - self.low) / 7
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
+        first = math.ceil(self.low / step - 1e-9)
+        return [k * step for k in range(first, math.floor(self.high / step + 1e-9) + 1)]
+
+
+def scatter_svg(
+    series: Sequence[Series],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    describe: str = "",
+    diagonal: bool = False,
+    x_marks: Mapping[str, float] | None = None,
+    y_marks: Mapping[str, float] | None = None,
+) -> str:
+    """Points of up to five series.
+
+    Args:
+        series: what to draw, the first below the others.
+        title: of the plot.
+        x_label: quantity and unit.
+        y_label: quantity and unit.
+        describe: the plot in words, shown as its caption.
+        diagonal: draw x = y, and give both axes the same range.
+        x_marks: upright dashed lines by name, for example a threshold.
+        y_marks: level dashed lines by name.
+    """
+    xs, ys = [s.finite()[0] for s in series], [s.finite()[1] for s in series]
+    x_range, y_range = span([*xs, [*(x_marks or {}).values()]]), span([*ys, [*(y_marks or {}).values()]])
+    if diagonal:
+        x_range = y_range = (min(x_range[0], y_range[0]), max(x_range[1], y_range[1]))
+    across, up = _across(x_label, *x_range), _up(y_label, *y_range)
+    parts = [_grid(across, up), _diagonal(across, up) if diagonal else ""]
+    parts += [_marks(across, up, x_marks or {}, y_marks or {})]
+    for k, one in enumerate(series):
+        x, y, _ = one.finite()
+        parts.append(_points(across, up, x, y, k))
+    return _figure(title, describe, parts, [_key(k, one.name, one.finite()[2]) for k, one in enumerate(series)])
+
+
+def reliability_svg(series: Sequence[Series], *, title: str, describe: str = "") -> str:
+    """Share of blasts against the probability that was said; a well calibrated model lies on the diagonal.
+
+    Args:
+        series: by engine, from ``reliability``.
+        title: of the plot.
+        describe: the plot in words.
+    """
+    across = _across("probability that was said", 0, 1)
+    up = _up("share of blasts", 0, 1)
+    parts = [_grid(across, up), _diagonal(across, up)]
+    for k, one in enumerate(series):
+        x, y, _ = one.finite()
+        parts += [_line(across, up, x, y, k), _points(across, up, x, y, k)]
+    return _figure(title, describe, parts, [_key(k, one.name, one.finite()[2]) for k, one in enumerate(series)])
+
+
+def reliability(name: str, labels: ArrayLike, probabilities: ArrayLike, bins: int = 10) -> Series:
+    """Mean probability and share of blasts in equal bins of probability (DeGroot and Fienberg 1983).
+
+    Args:
+        name: of the engine.
+        labels: (N,) 1 for a blast, else 0.
+        probabilities: (N,) of a blast, in 0 to 1.
+        bins: how many; those without a cell are left out.
+    """
+    truth, said = np.asarray(labels, np.float64), np.asarray(probabilities, np.float64)
+    place = np.minimum((said * bins).astype(int), bins - 1)
+    count = np.bincount(place, minlength=bins)
+    some = count > 0
+    means = [np.bincount(place, values, minlength=bins)[some] / count[some] for values in (said, truth)]
+    return Series(name, *means)
+
+
+def histogram_svg(
+    values: Mapping[str, ArrayLike], *, title: str, x_label: str, describe: str = "", bins: int = 40
+) -> str:
+    """How often values occur: an outline for each name, over bins that all share."""
+    raw = {name: np.asarray(v, np.float64).ravel() for name, v in values.items()}
+    clean = {name: v[np.isfinite(v)] for name, v in raw.items()}
+    edges = np.linspace(*span(clean.values()), bins + 1)
+    counts = {name: np.histogram(v, edges)[0] for name, v in clean.items()}
+    across = _across(x_label, float(edges[0]), float(edges[-1]))
+    up = _up("cells", 0, 1.05 * max([1, *(int(c.max()) for c in counts.values())]))
+    parts = [_grid(across, up)]
+    for k, count in enumerate(counts.values()):
+        outline = np.concatenate([[0], np.repeat(count, 2), [0]])
+        parts.append(_line(across, up, np.repeat(edges, 2), outline, k, fill=True))
+    keys = [_key(k, name, len(raw[name]) - len(clean[name])) for k, name in enumerate(clean)]
+    return _figure(title, describe, parts, keys)
+
+
+def bars_svg(values: Mapping[str, float], *, title: str, x_label: str, describe: str = "") -> str:
+    """One level bar for each name, its value beside it."""
+    across = _across(x_label, 0, 1.18 * max([*values.values(), 1e-9]), left=150)
+    up = Axis("", 0, len(values), TOP, TOP + 34 * len(values))
+    parts = [_x_axis(across, up)]
+    for k, (name, value) in enumerate(values.items()):
+        middle = up.at(k + 0.5)
+        end = across.at(value)
+        parts.append(
+            f'<path d="M{across.start} {middle - 9:.1f}H{end:.1f}v18H{across.start}z" fill="{_colour(k)}"/>'
+            f'<text x="{across.start - 8}" y="{middle + 4:.1f}" text-anchor="end">{escape(name)}</text>'
+            f'<text x="{end + 6:.1f}" y="{middle + 4:.1f}">{value:.3g}</text>'
+        )
+    return _figure(title, describe, parts, [], height=TOP + 34 * len(values) + BOTTOM)
+
+
+def span(groups: Iterable[ArrayLike], margin: float = 0.04) -> tuple[float, float]:
+    """Least and greatest value of all groups, with a margin; never of no width."""
+    values = np.concatenate([np.zeros(0), *(np.asarray(g, np.float64).ravel() for g in groups)])
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    room = margin * (high - low) or max(abs(low), 1.0) * 0.5
+    return low - room, high + room
+
+
+def _across(label: str, low: float, high: float, left: int = LEFT) -> Axis:
+    return Axis(label, low, high, left, WIDTH - RIGHT)
+
+
+def _up(label: str, low: float, high: float) -> Axis:
+    return Axis(label, low, high, HEIGHT - BOTTOM, TOP)
+
+
+def _grid(across: Axis, up: Axis) -> str:
+    lines = [_x_axis(across, up)]
+    for value in up.ticks():
+        y = up.at(value)
+        lines.append(
+            f'<path d="M{across.start} {y:.1f}H{across.end}" stroke="#e4e8ec"/>'
+            f'<text x="{across.start - 7}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>'
+        )
+    middle = (up.start + up.end) / 2
+    lines.append(
+        f'<text transform="translate(16 {middle:.1f})rotate(-90)" text-anchor="middle">{escape(up.label)}</text>'
+    )
+    lines.append(f'<path d="M{across.start} {up.end}V{up.start}" stroke="#57606a"/>')
+    return "".join(lines)
+
+
+def _x_axis(across: Axis, up: Axis) -> str:
+    bottom, top = max(up.start, up.end), min(up.start, up.end)
+    lines = [
+        f'<path d="M{across.at(value):.1f} {top}V{bottom}" stroke="#e4e8ec"/>'
+        f'<text x="{across.at(value):.1f}" y="{bottom + 18}" text-anchor="middle">{value:g}</text>'
+        for value in across.ticks()
+    ]
+    middle = (across.start + across.end) / 2
+    lines.append(f'<path d="M{across.start} {bottom}H{across.end}" stroke="#57606a"/>')
+    lines.append(f'<text x="{middle}" y="{bottom + 40}" text-anchor="middle">{escape(across.label)}</text>')
+    return "".join(lines)
+
+
+def _diagonal(across: Axis, up: Axis) -> str:
+    low, high = max(across.low, up.low), min(across.high, up.high)
+    ends = f"M{across.at(low):.1f} {up.at(low):.1f}L{across.at(high):.1f} {up.at(high):.1f}"
+    return f'<path d="{ends}" stroke="#8c959f" stroke-width="1.2"/>'
+
+
+def _marks(across: Axis, up: Axis, x_marks: Mapping[str, float], y_marks: Mapping[str, float]) -> str:
+    dash = 'stroke="#57606a" stroke-dasharray="5 4"'
+    upright = [
+        f'<path d="M{across.at(v):.1f} {up.start}V{up.end}" {dash}/>'
+        f'<text x="{across.at(v) + 5:.1f}" y="{up.end + 14}">{escape(name)}</text>'
+        for name, v in x_marks.items()
+    ]
+    level = [
+        f'<path d="M{across.start} {up.at(v):.1f}H{across.end}" {dash}/>'
+        f'<text x="{across.end - 4}" y="{up.at(v) - 5:.1f}" text-anchor="end">{escape(name)}</text>'
+        for name, v in y_marks.items()
+    ]
+    return "".join(upright + level)
+
+
+def _points(across: Axis, up: Axis, x: Numbers, y: Numbers, k: int) -> str:
+    shape = SHAPES[k % len(SHAPES)]
+    path = "".join(f"M{across.at(a):.1f} {up.at(b):.1f}{shape}" for a, b in zip(x, y, strict=True))
+    return f'<path d="{path}" fill="{_colour(k)}" fill-opacity="{0.55 if len(x) > 100 else 0.9}"/>'  # noqa: PLR2004 - a crowd
+
+
+def _line(across: Axis, up: Axis, x: Numbers, y: Numbers, k: int, *, fill: bool = False) -> str:
+    path = "M" + "L".join(f"{across.at(a):.1f} {up.at(b):.1f}" for a, b in zip(x, y, strict=True))
+    inside = f'fill="{_colour(k)}" fill-opacity=".12"' if fill else 'fill="none"'
+    dash = ("", ' stroke-dasharray="6 3"', ' stroke-dasharray="2 3"')[k % 3]
+    return f'<path d="{path}" {inside} stroke="{_colour(k)}" stroke-width="1.8"{dash}/>' if len(x) else ""
+
+
+def _key(k: int, name: str, left_out: int) -> str:
+    note = f" ({left_out} not finite, left out)" if left_out else ""
+    sign = f'<svg viewBox="-5 -5 10 10" aria-hidden="true"><path d="M0 0{SHAPES[k % 5]}" fill="{_colour(k)}"/></svg>'
+    return f"<li>{sign}{escape(name)}{note}</li>"
+
+
+def _figure(title: str, describe: str, parts: Sequence[str], keys: Sequence[str], height: int = HEIGHT) -> str:
+    number = zlib.crc32("".join([title, describe, *parts]).encode())
+    legend = f'<ul class="legend">{"".join(keys)}</ul>' if keys else ""
+    below = f"<figcaption>{escape(describe)}</figcaption>" if describe else ""
+    return (
+        f'<figure><svg viewBox="0 0 {WIDTH} {height}" role="img" fill="none" '
+        f'aria-labelledby="t{number:08x} d{number:08x}">'
+        f'<title id="t{number:08x}">{escape(title)}</title><desc id="d{number:08x}">{escape(describe or title)}</desc>'
+        f'<text class="name" x="{LEFT}" y="18">{escape(title)}</text>{"".join(parts)}</svg>{legend}{below}</figure>'
+    )
+
+
+def _colour(k: int) -> str:
+    return COLOURS[k % len(COLOURS)]
