@@ -1,19 +1,24 @@
 """A bundle: the folder that holds a model with everything one must know to use it."""
 
 import hashlib
+import io
 import os
 import shutil
+import stat
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
 from contract.errors import BundleMissing, IntegrityError
 from contract.manifest import Manifest
 from contract.pixels import to_batch
+from contract.signature import LINE_BYTES, SHIPPED_ONLY, SIGNATURE, UNSIGNED, Trust, public_half, sign
 from contract.types import Crops, Tensor
 
 MANIFEST = "manifest.json"
@@ -23,8 +28,13 @@ INT8_CPU = "model.int8.cpu.onnx"
 GOLDEN = "golden.npz"
 CALIBRATION = "calibration.json"
 REPORT = "report.json"
+REPORT_PAGE = "report.html"
 MODEL_CARD = "MODEL_CARD.md"
+MANIFEST_MAX_BYTES = 1 << 20
 FILES = (FP32, INT8, INT8_CPU, GOLDEN, CALIBRATION, REPORT, MODEL_CARD)
+"""What every bundle holds beside its manifest and its signature."""
+OPTIONAL = (REPORT_PAGE,)
+"""What it may hold."""
 
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "blast-1"
 """The bundle that comes with the project: beside the rooms, in a checkout and in an installed wheel alike."""
@@ -54,6 +64,16 @@ class Bundle:
     golden: Golden
     sha256: str
     """Of `manifest.json`, and so of the whole."""
+    signed_by: str = ""
+    """Id of the key that signed it; "" if nobody did."""
+
+    def read(self, name: str) -> bytes:
+        """The content of a file of the bundle, verified anew: what is returned is what was signed.
+
+        Raises:
+            IntegrityError: the file was changed since the bundle was opened.
+        """
+        return _verified(self.path / name, self.manifest.files[name])
 
 
 def sha256_of(path: Path) -> str:
@@ -65,32 +85,40 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def open_bundle(path: Path) -> Bundle:
-    """Read a bundle and verify every byte of it before anything is used.
+def open_bundle(path: Path, trust: Trust = SHIPPED_ONLY) -> Bundle:
+    """Read a bundle and verify every byte of it before anything is used; the signature comes first.
+
+    Args:
+        path: the folder.
+        trust: whose signature is good enough.
 
     Raises:
         BundleMissing: there is no such folder, or it holds no manifest.
-        IntegrityError: the manifest, a hash or the golden batch is not what it was.
+        IntegrityError: the signature is missing, foreign or wrong; or the manifest, a hash or the golden batch is not
+            what it was.
     """
     if not (path / MANIFEST).is_file():
         raise BundleMissing(f"no bundle at {path}: it has no {MANIFEST}; name a folder that export-engine wrote")
-    written = (path / MANIFEST).read_bytes()
+    written = _read(path / MANIFEST, MANIFEST_MAX_BYTES)
+    signed_by = trust.verify(path, written, _signature(path))
     manifest = _manifest(path, written)
-    for name, expected in manifest.files.items():
-        _verify(path / name, expected)
-    golden = read_golden(path / GOLDEN)
+    contents = {name: _verified(path / name, expected) for name, expected in manifest.files.items()}
+    golden = _golden(path / GOLDEN, contents[GOLDEN])
     if not np.array_equal(to_batch(golden.crops, manifest.input), golden.batch):
         raise _damaged(path / GOLDEN, "the golden batch is no longer what to_batch makes of its crops")
-    return Bundle(path, manifest, golden, hashlib.sha256(written).hexdigest())
+    return Bundle(path, manifest, golden, hashlib.sha256(written).hexdigest(), signed_by)
 
 
-def write_bundle(target: Path, manifest: Manifest, files: Mapping[str, Path]) -> Bundle:
+def write_bundle(
+    target: Path, manifest: Manifest, files: Mapping[str, Path], *, key: Ed25519PrivateKey | None = None
+) -> Bundle:
     """Write a bundle whole or not at all: assembled beside its place, then renamed into it.
 
     Args:
         target: the folder to make; an older bundle there is replaced.
         manifest: its ``files`` are filled in here.
-        files: where each of ``FILES`` lies now.
+        files: where each of ``FILES`` lies now, and those of ``OPTIONAL`` that it shall hold.
+        key: signs the bundle; without one it stays unsigned, and opens only where that is allowed.
 
     Raises:
         ValueError: a file of ``FILES`` was not given.
@@ -104,12 +132,16 @@ def write_bundle(target: Path, manifest: Manifest, files: Mapping[str, Path]) ->
         for name, origin in files.items():
             shutil.copyfile(origin, draft / name)
         hashes = {name: sha256_of(draft / name) for name in files}
-        (draft / MANIFEST).write_bytes(manifest.model_copy(update={"files": hashes}).sealed().to_bytes())
-        open_bundle(draft)
+        written = manifest.model_copy(update={"files": hashes}).sealed().to_bytes()
+        (draft / MANIFEST).write_bytes(written)
+        if key:
+            (draft / SIGNATURE).write_bytes(sign(written, key))
+        trust = Trust((public_half(key),)) if key else UNSIGNED
+        open_bundle(draft, trust)
         if target.exists():
             target.rename(Path(workshop) / "replaced")
         os.replace(draft, target)  # noqa: PTH105 - the one call that is atomic on every platform
-    return open_bundle(target)
+    return open_bundle(target, trust)
 
 
 def write_golden(path: Path, golden: Golden) -> None:
@@ -120,12 +152,25 @@ def write_golden(path: Path, golden: Golden) -> None:
 
 def read_golden(path: Path) -> Golden:
     """Read a golden batch; an unreadable one is an IntegrityError."""
+    return _golden(path, _read(path))
+
+
+def _golden(path: Path, content: bytes) -> Golden:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             scores = {k.removeprefix("scores/"): stored[k] for k in stored.files if k.startswith("scores/")}
             return Golden(stored["crops"], stored["batch"], scores)
-    except (OSError, ValueError, KeyError) as cause:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as cause:
         raise _damaged(path, "it can not be read") from cause
+
+
+def _signature(path: Path) -> bytes | None:
+    """The bytes of the signature, one more than a sound one has at most; None if there is none."""
+    try:
+        (path / SIGNATURE).lstat()
+    except FileNotFoundError:
+        return None
+    return _read(path / SIGNATURE, LINE_BYTES)
 
 
 def _manifest(path: Path, written: bytes) -> Manifest:
@@ -137,16 +182,34 @@ def _manifest(path: Path, written: bytes) -> Manifest:
         raise _damaged(path / MANIFEST, "its own digest does not fit its text")
     if missing := set(FILES) - set(manifest.files):
         raise _damaged(path / MANIFEST, f"it has no hash of {', '.join(sorted(missing))}")
+    if strange := set(manifest.files) - {*FILES, *OPTIONAL}:
+        raise _damaged(path / MANIFEST, f"it names {min(strange)!r}, which is no file of a bundle")
     return manifest
 
 
-def _verify(path: Path, expected: str) -> None:
-    if path.name not in FILES:
-        raise _damaged(path.parent / MANIFEST, f"it names {path.name!r}, which is no file of a bundle")
-    if not path.is_file():
-        raise _damaged(path, "the file is missing")
-    if sha256_of(path) != expected:
+def _verified(path: Path, expected: str) -> bytes:
+    """The content of a file whose hash is as expected."""
+    content = _read(path)
+    if hashlib.sha256(content).hexdigest() != expected:
         raise _damaged(path, "its SHA-256 is not the one in the manifest")
+    return content
+
+
+def _read(path: Path, most: int | None = None) -> bytes:
+    """The content of a plain file: a link could point elsewhere tomorrow, and a pipe would keep us waiting."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            about = os.fstat(handle)
+            if not stat.S_ISREG(about.st_mode):
+                raise _damaged(path, "it is no plain file")
+            if most is not None and about.st_size > most:
+                raise _damaged(path, f"it is longer than {most} bytes")
+            return file.read()
+    except FileNotFoundError as cause:
+        raise _damaged(path, "the file is missing") from cause
+    except OSError as cause:
+        raise _damaged(path, f"it can not be read as a plain file ({cause.strerror})") from cause
 
 
 def _damaged(path: Path, what: str) -> IntegrityError:
