@@ -13,6 +13,7 @@ from pathlib import Path
 
 from contract.bundle import SHIPPED
 from contract.errors import CheckError, MicroscopeError, UsageError
+from contract.trust_options import add_trust, trust_from
 
 RESEARCH_ONLY = "Research use only. It assists haematologists; it never diagnoses."
 
@@ -58,6 +59,7 @@ def _replay(args: argparse.Namespace) -> int:
         um_per_pixel=args.um_per_pixel,
         out=args.out,
         bundle=args.bundle,
+        trust=trust_from(args),
         engine=args.engine,
         crops=args.crops,
         annotated=args.annotate,
@@ -128,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="microscope-agent",
         description=f"Finds white blood cells in microscope frames and scores each for a blast. {RESEARCH_ONLY}",
         epilog="Exit codes: 0 done, 1 a check failed, 2 wrong usage or settings, 4 a component is missing, "
-        "5 a file was changed.",
+        "5 a file was changed, or a signature is missing or foreign.",
     )
     parser.add_argument("--version", action="version", version=version("microscope-agent"))
     parser.add_argument(
@@ -148,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     offline.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="file for the reports")
     offline.add_argument("--um-per-pixel", type=_scale, required=True, metavar="X", help="micrometres per pixel")
     offline.add_argument("--bundle", type=Path, default=SHIPPED, metavar="DIR", help="model; default: the shipped one")
+    add_trust(offline)
     offline.add_argument(
         "--engine", default="auto", metavar="NAME", help="inference engine; default: the best there is"
     )

@@ -173,4 +173,6 @@ def _shown(value: Any) -> str:
         return '"********"'
     if isinstance(value, bool | int | float):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_shown, value))}]"
     return "unset" if value is None else f'"{value}"'

@@ -16,7 +16,7 @@ from agent.engines import golden_difference, open_engine
 from agent.mqtt import probe
 from agent.quality import assess
 from agent.settings import Settings
-from contract.bundle import open_bundle
+from agent.trust import open_trusted, said_of
 from contract.errors import CheckError, MicroscopeError, SourceError
 
 PROBE_S = 5.0
@@ -65,14 +65,14 @@ def check_source(settings: Settings) -> str:
 
 
 def check_bundle(settings: Settings) -> str:
-    """Verify every byte of the bundle."""
-    bundle = open_bundle(settings.bundle)
-    return f"{bundle.manifest.id} at {bundle.path}, {len(bundle.manifest.files)} files verified"
+    """Verify the signature and every byte of the bundle."""
+    bundle = open_trusted(settings)
+    return f"{bundle.manifest.id} at {bundle.path}, {said_of(bundle)}, {len(bundle.manifest.files)} files verified"
 
 
 def check_engine(settings: Settings) -> str:
     """Open the engine, prove it on the golden batch, and time one cell."""
-    bundle = open_bundle(settings.bundle)
+    bundle = open_trusted(settings)
     with closing(open_engine(bundle, settings.engine)) as engine:
         started = time.perf_counter()
         engine.scores(bundle.golden.batch)
@@ -106,7 +106,7 @@ def check_disk(settings: Settings) -> str:
 
 def check_clock(settings: Settings) -> str:
     """A clock that is behind the model's own birth is wrong, and so would be every time in the reports."""
-    made = datetime.fromisoformat(open_bundle(settings.bundle).manifest.created_at.replace("Z", "+00:00"))
+    made = datetime.fromisoformat(open_trusted(settings).manifest.created_at.replace("Z", "+00:00"))
     now = datetime.now(timezone.utc)
     if now < made:
         raise CheckError(f"the clock says {now:%Y-%m-%d %H:%M} UTC, before the model was made; set it, or start NTP")

@@ -20,6 +20,7 @@ from agent.sources.opencv import VideoSource
 from contract.bundle import open_bundle
 from contract.errors import UsageError
 from contract.messages import FrameReport
+from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame, Image
 
 VIDEOS = frozenset({".avi", ".mkv", ".mov", ".mp4", ".webm"})
@@ -35,6 +36,7 @@ class Job:
         um_per_pixel: its scale.
         out: the file of reports, one JSON object per line.
         bundle: folder of the model.
+        trust: whose signature the bundle must bear.
         engine: name of the engine.
         crops: folder for what the network sees of each cell, or None.
         annotated: folder for the frames with their cells drawn in, or None.
@@ -44,6 +46,7 @@ class Job:
     um_per_pixel: float
     out: Path
     bundle: Path
+    trust: Trust = SHIPPED_ONLY
     engine: str = "auto"
     crops: Path | None = None
     annotated: Path | None = None
@@ -84,7 +87,7 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
         MicroscopeError: the model can not be used.
     """
     source, total = _source(job)
-    bundle = open_bundle(job.bundle)
+    bundle = open_bundle(job.bundle, job.trust)
     summary, started = Summary(), time.perf_counter()
     with ExitStack() as house:
         engine = house.enter_context(closing(open_engine(bundle, job.engine)))

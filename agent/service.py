@@ -13,7 +13,7 @@ from agent.mqtt import Courier
 from agent.outbox import Outbox
 from agent.pipeline import Station, run
 from agent.settings import Settings
-from contract.bundle import open_bundle
+from agent.trust import open_trusted, said_of
 from contract.errors import BrokerError, OutboxError
 from contract.messages import Health, Topics
 
@@ -32,7 +32,7 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
         BrokerError: the source ended, and the broker has not taken every report; they stay in the outbox.
         MicroscopeError: an adapter can not be built; the text says which and why.
     """
-    bundle = open_bundle(settings.bundle)
+    bundle = open_trusted(settings)
     counters = Counters()
     with ExitStack() as house:
         engine = house.enter_context(closing(open_engine(bundle, settings.engine)))
@@ -53,7 +53,14 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
             return counters.health(queued=outbox.count(), engine=engine.name)
 
         station = Station(settings.site, settings.device, settings.slide.id, bundle, engine)
-        log.info("model %s, engine %s, source %s", bundle.manifest.id, engine.name, settings.source.kind)
+        log.log(
+            logging.INFO if bundle.signed_by else logging.WARNING,
+            "model %s (%s), engine %s, source %s",
+            bundle.manifest.id,
+            said_of(bundle),
+            engine.name,
+            settings.source.kind,
+        )
         with _heartbeat(lambda: courier.health(health())):
             run(frames, station, outbox, counters=counters, stop=stop, live=settings.source.live)
         left = courier.drain(settings.mqtt.drain_s)

@@ -3,23 +3,37 @@
 Order of precedence: command line, environment, systemd credentials, TOML file, defaults.
 """
 
+import json
 import os
 import re
 import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agent.sources.directory import DirectorySource
 from agent.sources.opencv import CameraSource, VideoSource
 from agent.sources.synthetic import SyntheticSource
+from contract import signature
 from contract.bundle import SHIPPED
 
 ENV_PREFIX = "MICROSCOPE_"
 TopicWord = Annotated[str, Field(pattern=r"^[^/+#\s$][^/+#\s]{0,63}$")]
 AnySource = Annotated[DirectorySource | VideoSource | CameraSource | SyntheticSource, Field(discriminator="kind")]
+
+
+def _several(value: object) -> object:
+    """A list that stands where only text can stand (environment, --set): JSON, or words with commas between."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
+Several = Annotated[tuple[str, ...], BeforeValidator(_several), NoDecode]
 
 
 class Section(BaseModel):
@@ -64,6 +78,22 @@ class OutboxSettings(Section):
     max_mb: int = Field(512, ge=1, description="Bound of the store in MiB; keep it well under the free disk.")
 
 
+class TrustSettings(Section):
+    """Which models this machine runs."""
+
+    keys: Several = Field(
+        (signature.SHIPPED,),
+        description="Public keys that may have signed the bundle: `shipped` for this project's own, 64 hexadecimal "
+        "digits, or a file `KEY.pub` of `export-engine keygen`.",
+    )
+    allow_unsigned: bool = Field(
+        default=False, description="Run a bundle that nobody signed; for models that you made yourself."
+    )
+    allow_rollback: bool = Field(
+        default=False, description="Run an older version of a model than this machine has run before."
+    )
+
+
 class SlideSettings(Section):
     """What lies under the objective."""
 
@@ -97,6 +127,7 @@ class Settings(BaseSettings):
     mqtt: MqttSettings = Field(MqttSettings(), description="The broker.")
     outbox: OutboxSettings = Field(OutboxSettings(), description="The store of unsent reports.")
     engine: Literal["auto", "onnxruntime"] = Field("auto", description="Inference engine; `auto`: the best there is.")
+    trust: TrustSettings = Field(TrustSettings(), description="Whose models to run.")
     slide: SlideSettings = Field(SlideSettings(), description="The slide.")
 
     @classmethod

@@ -106,3 +106,16 @@ def test_settings_and_manifest_share_no_name() -> None:
 def test_every_setting_says_what_it_means() -> None:
     schema = str(Settings.model_json_schema())
     assert schema.count("'description'") >= len(known_names())
+
+
+@pytest.mark.parametrize("text", ["shipped,lab.pub", '["shipped", "lab.pub"]', " shipped , lab.pub "])
+def test_a_list_can_be_written_where_only_text_can_stand(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(None, {"trust.keys": text}).settings.trust.keys == ("shipped", "lab.pub")
+    monkeypatch.setenv("MICROSCOPE_TRUST__KEYS", text)
+    assert load().settings.trust.keys == ("shipped", "lab.pub")
+    assert 'trust.keys = ["shipped", "lab.pub"]  # environment' in list(load().lines())
+
+
+def test_a_list_in_the_file_is_a_list(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('[trust]\nkeys = ["shipped", "lab.pub"]\n')
+    assert load(tmp_path / "a.toml").settings.trust.keys == ("shipped", "lab.pub")

@@ -1,0 +1,24 @@
+"""Which model may run on this machine."""
+
+from agent.settings import Settings
+from contract.bundle import SHIPPED, Bundle, open_bundle
+from contract.signature import Trust
+
+
+def open_trusted(settings: Settings) -> Bundle:
+    """Open the bundle of the settings, by the trust of the settings.
+
+    Raises:
+        UsageError: a name in `trust.keys` is no key.
+        BundleMissing: there is no bundle.
+        IntegrityError: it is not one that these settings trust, or it was changed.
+    """
+    unsigned = settings.trust.allow_unsigned or settings.bundle == SHIPPED  # until that one is signed
+    return open_bundle(settings.bundle, Trust.of(settings.trust.keys, allow_unsigned=unsigned))
+
+
+def said_of(bundle: Bundle) -> str:
+    """Who vouches for a bundle, in words."""
+    if bundle.signed_by:
+        return f"signed by key {bundle.signed_by}"
+    return "NOT SIGNED, allowed by trust.allow_unsigned"

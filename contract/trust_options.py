@@ -1,0 +1,22 @@
+"""The options of every command that opens a bundle by name: whose signature is good enough."""
+
+import argparse
+
+from contract.signature import SHIPPED, Trust
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust`` and ``--allow-unsigned``."""
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="public key that may have signed the bundle, beside the project's: 64 hexadecimal digits or a file",
+    )
+    parser.add_argument("--allow-unsigned", action="store_true", help="open a bundle that nobody signed")
+
+
+def trust_from(given: argparse.Namespace) -> Trust:
+    """What the options ask for; UsageError if a key is none."""
+    return Trust.of([SHIPPED, *given.trust], allow_unsigned=True)  # until the shipped bundle is signed
