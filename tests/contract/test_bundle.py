@@ -4,13 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from contract.bundle import FILES, GOLDEN, INT8_CPU, MANIFEST, Golden, open_bundle, write_bundle, write_golden
+from contract import bundle
+from contract.bundle import FILES, GOLDEN, INT8_CPU, MANIFEST, Bundle, Golden, write_bundle, write_golden
 from contract.errors import BundleMissing, IntegrityError
 from contract.manifest import Calibration, ClassSpec, Decision, InputSpec, Manifest
 from contract.pixels import to_batch
+from contract.signature import SIGNATURE, UNSIGNED, Trust, key_id, public_half, sign
 
 SPEC = InputSpec(um_per_pixel=0.25, size=16, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+TRUST = Trust((public_half(KEY),))
 MANIFEST_DRAFT = Manifest(
     id="test-1",
     created_at="2026-01-31T12:00:00Z",
@@ -22,6 +27,10 @@ MANIFEST_DRAFT = Manifest(
     calibration=Calibration(method="minmax", cells=1, sample_sha256="0" * 64),
     files={},
 )
+
+
+def open_bundle(path: Path) -> Bundle:
+    return bundle.open_bundle(path, TRUST)
 
 
 @pytest.fixture
@@ -37,18 +46,19 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def whole(tmp_path: Path, files: dict[str, Path]) -> Path:
-    write_bundle(tmp_path / "bundle", MANIFEST_DRAFT, files)
+    write_bundle(tmp_path / "bundle", MANIFEST_DRAFT, files, key=KEY)
     return tmp_path / "bundle"
 
 
 def test_what_was_written_can_be_read(whole: Path) -> None:
-    bundle = open_bundle(whole)
-    assert bundle.manifest.id == "test-1"
-    assert set(bundle.manifest.files) == set(FILES)
+    opened = open_bundle(whole)
+    assert opened.manifest.id == "test-1"
+    assert set(opened.manifest.files) == set(FILES)
+    assert opened.signed_by == key_id(public_half(KEY))
 
 
 def test_one_changed_byte_anywhere_is_refused(whole: Path) -> None:
-    """Every file, the manifest included, at its first, middle and last byte."""
+    """Every file, manifest and signature included, at its first, middle and last byte."""
     for path in sorted(whole.iterdir()):
         good = path.read_bytes()
         for place in (0, len(good) // 2, len(good) - 1):
@@ -82,7 +92,9 @@ def test_a_missing_bundle_is_something_else_than_a_damaged_one(tmp_path: Path) -
 def test_a_manifest_can_not_name_a_file_outside_the_bundle(whole: Path) -> None:
     manifest = open_bundle(whole).manifest
     outside = manifest.model_copy(update={"files": {**manifest.files, "../../etc/passwd": "0" * 64}})
-    (whole / MANIFEST).write_bytes(outside.sealed().to_bytes())
+    written = outside.sealed().to_bytes()
+    (whole / MANIFEST).write_bytes(written)
+    (whole / SIGNATURE).write_bytes(sign(written, KEY))
     with pytest.raises(IntegrityError, match="no file of a bundle"):
         open_bundle(whole)
 
@@ -97,6 +109,31 @@ def test_a_golden_batch_that_to_batch_no_longer_makes_is_refused(tmp_path: Path,
 
 def test_writing_over_a_bundle_replaces_it_whole(whole: Path, files: dict[str, Path]) -> None:
     files[INT8_CPU].write_text("a better model")
-    write_bundle(whole, MANIFEST_DRAFT, files)
+    write_bundle(whole, MANIFEST_DRAFT, files, key=KEY)
     assert (whole / INT8_CPU).read_text() == "a better model"
     assert [p.name for p in whole.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_bundle_without_a_key_is_unsigned_and_opens_only_where_that_is_allowed(
+    tmp_path: Path, files: dict[str, Path]
+) -> None:
+    made = write_bundle(tmp_path / "bundle", MANIFEST_DRAFT, files)
+    assert not (made.path / SIGNATURE).exists()
+    assert bundle.open_bundle(made.path, UNSIGNED).signed_by == ""
+    with pytest.raises(IntegrityError, match="not signed"):
+        open_bundle(made.path)
+
+
+def test_nothing_of_an_unsigned_manifest_is_parsed(whole: Path) -> None:
+    """The refusal speaks of the signature, though the manifest is rubbish as well."""
+    (whole / MANIFEST).write_bytes(b"rubbish")
+    with pytest.raises(IntegrityError, match=SIGNATURE):
+        open_bundle(whole)
+
+
+def test_a_file_that_is_read_later_is_verified_again(whole: Path) -> None:
+    opened = open_bundle(whole)
+    assert opened.read(INT8_CPU) == (whole / INT8_CPU).read_bytes()
+    (whole / INT8_CPU).write_text("put there after the check")
+    with pytest.raises(IntegrityError, match="SHA-256"):
+        opened.read(INT8_CPU)
