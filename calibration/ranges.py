@@ -1,16 +1,19 @@
 """Runs the FP32 graph with all its activations exposed, and keeps their ranges: `calibration.json`."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from tqdm import tqdm
 
-from calibration.methods import METHODS
+from calibration.histogram import Histogram
+from calibration.methods import parameters_of, range_of
 from calibration.sample import fingerprint
 from contract.errors import UsageError
 from contract.manifest import InputSpec, Sha256
@@ -18,6 +21,25 @@ from contract.pixels import to_batch
 from contract.types import Crops, Tensor
 
 BATCH = 16
+REVISION = 1
+"""Of the methods' arithmetic: raise it when one of them changes, so that tables of the old one are not reused."""
+
+
+class Key(BaseModel):
+    """All that a table depends on; two tables of one key are the same."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Sha256 = Field(description="Hash of the FP32 graph that was run.")
+    sample: Sha256 = Field(description="Hash over the calibration crops.")
+    preprocessing: Sha256 = Field(description="Hash of what the network sees: scale, size, colours, normalisation.")
+    method: str = Field(description="Name of the calibration method.")
+    parameters: dict[str, float] = Field(description="Every parameter of the method.")
+    revision: int = Field(description="Revision of the methods' arithmetic.")
+
+    def differences(self, other: "Key") -> list[str]:
+        """Names of the parts that differ."""
+        return [name for name in Key.model_fields if getattr(self, name) != getattr(other, name)]
 
 
 class Table(BaseModel):
@@ -25,54 +47,163 @@ class Table(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: str = Field(description="Name of the calibration method.")
+    key: Key = Field(description="What the table was made from and how.")
     cells: int = Field(ge=1, description="Number of calibration cells.")
-    sample_sha256: Sha256 = Field(description="Hash over the calibration crops.")
-    model_sha256: Sha256 = Field(description="Hash of the FP32 graph that was run.")
     ranges: dict[str, tuple[float, float]] = Field(description="Smallest and largest value by tensor name.")
 
+    @property
+    def method(self) -> str:
+        """Name of the calibration method."""
+        return self.key.method
 
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """Every activation of a graph over a sample, batch by batch; each walk runs the graph again."""
+    @property
+    def sample_sha256(self) -> str:
+        """Hash over the calibration crops."""
+        return self.key.sample
 
-    model: onnx.ModelProto
-    crops: Crops
-    spec: InputSpec
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        exposed, names = _expose(self.model)
-        session = ort.InferenceSession(exposed.SerializeToString(), providers=["CPUExecutionProvider"])
-        for k in range(0, len(self.crops), BATCH):
-            batch = to_batch(self.crops[k : k + BATCH], self.spec)
-            values = session.run(names, {self.spec.name: batch})
-            yield {self.spec.name: batch, **dict(zip(names, values, strict=True))}
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the FP32 graph that was run."""
+        return self.key.model
 
 
-def calibrate(path: Path, crops: Crops, spec: InputSpec, *, method: str = "minmax") -> Table:
-    """Measure the range of every activation.
+class Reuse(NamedTuple):
+    """A table from disk, or why there is none that fits."""
+
+    table: Table | None
+    reason: str
+
+
+def calibrate(
+    path: Path,
+    crops: Crops,
+    spec: InputSpec,
+    *,
+    method: str = "minmax",
+    parameters: Mapping[str, float] | None = None,
+    quiet: bool = True,
+) -> Table:
+    """Find the range of every activation by one method.
 
     Args:
         path: the FP32 graph.
         crops: the calibration cells, (N, size, size, 3) uint8.
         spec: what the graph expects.
         method: key of ``METHODS``.
+        parameters: of the method, where not its defaults.
+        quiet: draw no progress bar.
 
     Raises:
-        UsageError: no such method, or no cell.
+        UsageError: no such method or parameter, or no cell.
+        CheckError: the network computes something infinite.
     """
-    if method not in METHODS:
-        raise UsageError(f"there is no calibration method {method!r}; choose from {', '.join(METHODS)}")
+    key = key_of(path, crops, spec, method=method, parameters=parameters)
+    return table_from(observe(path, crops, spec, quiet=quiet), key, cells=len(crops))
+
+
+def calibrate_by(
+    methods: Sequence[str], path: Path, crops: Crops, spec: InputSpec, *, quiet: bool = True
+) -> dict[str, Table]:
+    """The tables of several methods from one walk over the sample; arguments and errors as in ``calibrate``."""
+    keys = {method: key_of(path, crops, spec, method=method) for method in methods}
+    seen = observe(path, crops, spec, quiet=quiet)
+    return {method: table_from(seen, key, cells=len(crops)) for method, key in keys.items()}
+
+
+def observe(path: Path, crops: Crops, spec: InputSpec, *, quiet: bool = True) -> dict[str, Histogram]:
+    """Run the graph over the sample and count the values of every activation, by tensor name.
+
+    Raises:
+        UsageError: no cell.
+        CheckError: the network computes something infinite.
+    """
     if not len(crops):
         raise UsageError("there is no cell to calibrate with; name a folder with images")
-    found = METHODS[method](Observed(onnx.load(path), crops, spec))
-    return Table(
+    seen: dict[str, Histogram] = {}
+    with tqdm(total=len(crops), desc="calibrating", unit="cell", disable=quiet or None) as bar:
+        for batch in _activations(onnx.load(path), crops, spec):
+            for name, values in batch.items():
+                seen.setdefault(name, Histogram()).add(values)
+            bar.update(len(batch[spec.name]))
+    return seen
+
+
+def table_from(seen: Mapping[str, Histogram], key: Key, *, cells: int) -> Table:
+    """Apply the key's method to what was observed."""
+    ranges = {name: range_of(values, key.method, key.parameters) for name, values in seen.items()}
+    return Table(key=key, cells=cells, ranges=ranges)
+
+
+def key_of(
+    path: Path, crops: Crops, spec: InputSpec, *, method: str = "minmax", parameters: Mapping[str, float] | None = None
+) -> Key:
+    """The key of the table that ``calibrate`` would make; arguments and errors are the same."""
+    return Key(
+        model=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sample=fingerprint(crops),
+        preprocessing=hashlib.sha256(spec.model_dump_json().encode()).hexdigest(),
         method=method,
-        cells=len(crops),
-        sample_sha256=fingerprint(crops),
-        model_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        ranges=found,
+        parameters=parameters_of(method, parameters),
+        revision=REVISION,
     )
+
+
+def reusable(path: Path, key: Key) -> Reuse:
+    """The table at ``path`` if its key is exactly ``key``; otherwise none, and the reason in words for the user."""
+    try:
+        table = Table.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return Reuse(None, f"there is no table at {path}")
+    except (OSError, ValidationError):
+        return Reuse(None, f"{path} is not reused: it is no table of this version; it is written anew")
+    if parts := key.differences(table.key):
+        return Reuse(None, f"{path} is not reused: it was made with another {', '.join(parts)}; it is written anew")
+    return Reuse(table, f"{path} is reused: model, sample, preprocessing and method are the same")
+
+
+def cached(
+    cache: Path,
+    path: Path,
+    crops: Crops,
+    spec: InputSpec,
+    *,
+    method: str = "minmax",
+    parameters: Mapping[str, float] | None = None,
+    quiet: bool = True,
+) -> Reuse:
+    """``calibrate``, but take the table at ``cache`` if it is of the same key, and write it there if not.
+
+    Returns:
+        The table and what was done, for the user: a stale table is never reused, nor replaced in silence.
+    """
+    key = key_of(path, crops, spec, method=method, parameters=parameters)
+    found = reusable(cache, key)
+    if found.table is not None:
+        return found
+    table = table_from(observe(path, crops, spec, quiet=quiet), key, cells=len(crops))
+    write_table(cache, table)
+    return Reuse(table, found.reason)
+
+
+def write_table(path: Path, table: Table) -> None:
+    """Write `calibration.json`, whole or not at all."""
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        draft.write_text(table.model_dump_json(indent=1) + "\n")
+        draft.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            draft.unlink()
+
+
+def _activations(model: onnx.ModelProto, crops: Crops, spec: InputSpec) -> Iterator[dict[str, Tensor]]:
+    """Every activation of a graph over a sample, batch by batch."""
+    exposed, names = _expose(model)
+    session = ort.InferenceSession(exposed.SerializeToString(), providers=["CPUExecutionProvider"])
+    for k in range(0, len(crops), BATCH):
+        batch = to_batch(crops[k : k + BATCH], spec)
+        values = session.run(names, {spec.name: batch})
+        yield {spec.name: batch, **dict(zip(names, values, strict=True))}
 
 
 def _expose(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from calibration.methods import METHODS, minmax
-from calibration.ranges import Table, calibrate
+from calibration.methods import METHODS
+from calibration.ranges import Table, cached, calibrate, calibrate_by, key_of, reusable, write_table
 from calibration.sample import fingerprint, stratified
 from contract.errors import UsageError
 from contract.manifest import InputSpec
@@ -50,13 +50,6 @@ def test_the_fingerprint_sees_every_pixel_and_the_shape() -> None:
     assert fingerprint(CROPS.copy()) == fingerprint(CROPS)
 
 
-@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=30), st.integers(1, 5))
-def test_minmax_covers_everything_and_no_more(values: list[float], batches: int) -> None:
-    parts = np.array_split(np.array(values, np.float32), batches)
-    found = minmax({"x": part} for part in parts if len(part))
-    assert found["x"] == pytest.approx((min(values), max(values)))
-
-
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
     """Doubles the image and clips it at zero."""
@@ -74,23 +67,83 @@ def graph(tmp_path: Path) -> Path:
     return tmp_path / "model.onnx"
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
-def test_every_activation_gets_the_range_that_it_had(graph: Path, method: str) -> None:
-    table = calibrate(graph, CROPS, SPEC, method=method)
+def test_minmax_gives_every_activation_the_range_that_it_had(graph: Path) -> None:
+    table = calibrate(graph, CROPS, SPEC)
     batch = to_batch(CROPS, SPEC)
     assert table.ranges["image"] == pytest.approx((batch.min(), batch.max()))
     assert table.ranges["doubled"] == pytest.approx((2 * batch.min(), 2 * batch.max()))
     assert table.ranges["clipped"] == pytest.approx((0, 2 * batch.max()))
-    assert (table.method, table.cells, table.sample_sha256) == (method, 40, fingerprint(CROPS))
+    assert (table.method, table.cells, table.sample_sha256) == ("minmax", 40, fingerprint(CROPS))
 
 
-def test_the_table_can_be_written_and_read(graph: Path) -> None:
-    table = calibrate(graph, CROPS, SPEC)
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_makes_a_table_that_can_be_written_and_read(graph: Path, method: str) -> None:
+    table = calibrate(graph, CROPS, SPEC, method=method)
+    assert set(table.ranges) == {"image", "doubled", "clipped"}
     assert Table.model_validate_json(table.model_dump_json()) == table
 
 
-def test_an_unknown_method_and_an_empty_sample_are_refused(graph: Path) -> None:
+def test_one_walk_gives_the_tables_that_each_method_gives_alone(graph: Path) -> None:
+    together = calibrate_by(sorted(METHODS), graph, CROPS, SPEC)
+    assert together == {method: calibrate(graph, CROPS, SPEC, method=method) for method in METHODS}
+
+
+def test_an_unknown_method_or_parameter_and_an_empty_sample_are_refused(graph: Path) -> None:
     with pytest.raises(UsageError, match="minmax"):
         calibrate(graph, CROPS, SPEC, method="guess")
+    with pytest.raises(UsageError, match="it has share"):
+        calibrate(graph, CROPS, SPEC, method="percentile", parameters={"shore": 1})
+    with pytest.raises(UsageError, match="up to 100"):
+        calibrate(graph, CROPS, SPEC, method="percentile", parameters={"share": 101})
     with pytest.raises(UsageError, match="no cell"):
         calibrate(graph, CROPS[:0], SPEC)
+
+
+def test_a_table_of_the_same_key_is_reused_and_nothing_is_measured(graph: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "calibration.json"
+    made = cached(cache, graph, CROPS, SPEC)
+    marked = made.table.model_copy(update={"ranges": {"marked": (0.0, 1.0)}}) if made.table else None
+    assert marked is not None
+    write_table(cache, marked)
+    again = cached(cache, graph, CROPS, SPEC)
+    assert again.table == marked
+    assert "is reused" in again.reason
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["calibration.json", "model.onnx"]
+
+
+def test_a_stale_table_is_named_with_the_part_that_differs_and_written_anew(graph: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "calibration.json"
+    key = key_of(graph, CROPS, SPEC, method="percentile")
+    write_table(cache, calibrate(graph, CROPS, SPEC, method="percentile"))
+    other_graph = tmp_path / "other.onnx"
+    model = onnx.load(graph)
+    model.producer_name = "another"
+    onnx.save(model, other_graph)
+    brighter = SPEC.model_copy(update={"mean": (0.6, 0.5, 0.5)})
+    stale = {
+        "model": key_of(other_graph, CROPS, SPEC, method="percentile"),
+        "sample": key_of(graph, CROPS[1:], SPEC, method="percentile"),
+        "preprocessing": key_of(graph, CROPS, brighter, method="percentile"),
+        "method, parameters": key_of(graph, CROPS, SPEC, method="mse"),
+        "parameters": key_of(graph, CROPS, SPEC, method="percentile", parameters={"share": 99.0}),
+        "revision": key.model_copy(update={"revision": 0}),
+    }
+    assert reusable(cache, key).table is not None
+    for part, wanted in stale.items():
+        found = reusable(cache, wanted)
+        assert found.table is None
+        assert f"another {part};" in found.reason
+    anew = cached(cache, graph, CROPS, brighter, method="percentile")
+    assert "preprocessing" in anew.reason
+    assert reusable(cache, stale["preprocessing"]).table == anew.table
+
+
+@pytest.mark.parametrize("written", ["", "{", '{"method": "minmax", "ranges": {}}', "[1]"])
+def test_what_is_no_table_is_not_reused(graph: Path, tmp_path: Path, written: str) -> None:
+    cache = tmp_path / "calibration.json"
+    key = key_of(graph, CROPS, SPEC)
+    assert "there is no table" in reusable(cache, key).reason
+    cache.write_text(written)
+    found = reusable(cache, key)
+    assert found.table is None
+    assert "no table of this version" in found.reason
