@@ -1,0 +1,54 @@
+"""`python -m agent.score`: cells through a TensorRT engine, in a process of its own.
+
+`compare-engines` calls it: the workshops do not import the agent, and what is compared must be what the agent runs.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agent.engines.plan import open_engine
+from contract.bundle import open_bundle
+from contract.errors import MicroscopeError
+from contract.scoring import score, write_scored
+from contract.trust_options import add_trust, trust_from
+
+if TYPE_CHECKING:
+    from contract.stamp import Precision
+
+PRECISIONS: "dict[str, Precision]" = {"tensorrt": "int8", "tensorrt-fp16": "fp16"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        bundle = open_bundle(given.bundle, trust_from(given))
+        precision = PRECISIONS[given.engine]
+        with closing(open_engine(bundle, state_dir=given.state_dir, precision=precision)) as engine:
+            scored = score(engine.name, engine.scores, np.load(given.crops), bundle.manifest.input)
+    except MicroscopeError as failure:
+        sys.stderr.write(f"{failure}\n")
+        return failure.exit_code
+    write_scored(given.out, scored)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("agent.score", description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--engine", choices=PRECISIONS, required=True)
+    parser.add_argument("--crops", type=Path, required=True, help="(N, size, size, 3) uint8 as .npy")
+    parser.add_argument("--out", type=Path, required=True, help="file .npz for scores and times")
+    parser.add_argument("--state-dir", type=Path, help="where the agent keeps its TensorRT engines")
+    add_trust(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,195 @@
+"""`compare-engines`: the same cells through every engine that this machine can run, and where they disagree."""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contract.bundle import REPORT, Bundle, open_bundle
+from contract.errors import EngineError, IntegrityError, MicroscopeError, MissingError, UsageError
+from contract.scoring import Scored, read_scored
+from contract.trust_options import add_trust, trust_from
+from contract.types import Crops
+from export.compare_page import compare_page
+from export.differences import Cells, compare, flipped, furthest, words
+from training.data import LAYOUTS, SPLITS, Sample, images_below, labelled, labels_of, read_crops
+
+REFERENCE = "fp32"
+WORKERS = {
+    "fp32": "export.score",
+    "int8-cpu": "export.score",
+    "int8-reference": "export.score",
+    "tensorrt": "agent.score",
+    "tensorrt-fp16": "agent.score",
+}
+"""The program that runs each engine, in a process of its own; the first engine is the reference."""
+
+
+def read_cells(data: Path, layout: str | None, split: str, bundle: Bundle, *, um_per_pixel: float | None) -> Cells:
+    """Read the cells; with a layout, the labelled ones of one split.
+
+    Raises:
+        UsageError: there are none.
+    """
+    samples = _labelled(data, layout, split) if layout else _any(data)
+    if not samples:
+        raise UsageError(f"{data} holds no cell to compare on (layout {layout}, split {split}); name another folder")
+    crops = read_crops(samples, um_per_pixel or _scale(bundle, layout), bundle.manifest.input)
+    names = [s.path.relative_to(data).as_posix() for s in samples]
+    return Cells(names, crops, labels_of(samples) if layout else None)
+
+
+def run_engines(given: argparse.Namespace, crops: Crops) -> tuple[dict[str, Scored], dict[str, str]]:
+    """Score the crops with each engine that was asked for.
+
+    Returns:
+        By engine what it said; and by engine why it is not available here.
+
+    Raises:
+        IntegrityError: a file was changed meanwhile.
+        EngineError: an engine crashed.
+    """
+    scored: dict[str, Scored] = {}
+    missing: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="compare-") as folder:
+        np.save(Path(folder) / "crops.npy", crops)
+        for name in given.engines:
+            sys.stderr.write(f"{name}: {len(crops)} cells\n")
+            out = Path(folder) / f"{name}.npz"
+            done = subprocess.run(_command(name, given, out), capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                scored[name] = read_scored(out)
+            elif done.returncode == MissingError.exit_code:
+                missing[name] = done.stderr.strip()
+            else:
+                failure = IntegrityError if done.returncode == IntegrityError.exit_code else EngineError
+                raise failure(f"the engine {name} failed (exit {done.returncode}): {done.stderr.strip()}")
+    return scored, missing
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        report = _compared(given)
+    except MicroscopeError as failure:
+        sys.stderr.write(f"compare-engines: {failure}\n")
+        return failure.exit_code
+    sys.stdout.write(_shown(report))
+    return 0
+
+
+def _compared(given: argparse.Namespace) -> dict[str, Any]:
+    bundle = open_bundle(given.bundle, trust_from(given))
+    given.engines = [REFERENCE, *(name for name in given.engines or WORKERS if name != REFERENCE)]
+    out = given.out or Path(f"compare-{bundle.manifest.id}")
+    cells = read_cells(given.data, given.layout, given.split, bundle, um_per_pixel=given.um_per_pixel)
+    scored, missing = run_engines(given, cells.crops)
+    if len(scored) <= 1:
+        raise MissingError(f"nothing to compare {REFERENCE} with: {'; '.join(missing.values()) or 'name more engines'}")
+    figures, verdicts = compare(bundle, cells, scored)
+    odd = flipped(verdicts)
+    report = {
+        "schema_version": 1,
+        "model": {"id": bundle.manifest.id, "sha256": bundle.sha256, "signed_by": bundle.signed_by},
+        "data": {
+            "cells": len(cells.names),
+            "labelled": cells.labels is not None,
+            "layout": given.layout,
+            "split": given.split if given.layout else None,
+        },
+        "machine": {"processor": _processor(), "cores": os.cpu_count(), "threads": given.threads},
+        "reference": REFERENCE,
+        "engines": figures,
+        "not_available": missing,
+        "flipped": [words(k, cells, verdicts) for k in odd],
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "compare.json").write_text(json.dumps(report, indent=1) + "\n")
+        page = compare_page(report, cells, verdicts, odd or furthest(verdicts, 8), bundle.manifest)
+        (out / "compare.html").write_text(page, encoding="utf-8")
+    except OSError as cause:
+        raise UsageError(f"the report can not be written to {out} ({cause.strerror}); choose another --out") from cause
+    report["written"] = str(out / "compare.html")
+    return report
+
+
+def _labelled(data: Path, layout: str, split: str) -> list[Sample]:
+    chosen = next(s for s in SPLITS if s == split)
+    return labelled(LAYOUTS[layout].find(data), chosen)
+
+
+def _any(data: Path) -> list[Sample]:
+    return [Sample(p, p.as_posix(), "", "rare", "test") for p in images_below(data)]
+
+
+def _scale(bundle: Bundle, layout: str | None) -> float:
+    """Of the images: what the training took, if it was on that layout or none is named; else the layout's own."""
+    recipe = json.loads(bundle.read(REPORT))["training"]["recipe"]
+    if layout is None or recipe["layout"] == layout:
+        return float(recipe["um_per_pixel"])
+    return LAYOUTS[layout].um_per_pixel
+
+
+def _command(name: str, given: argparse.Namespace, out: Path) -> list[str]:
+    command = [sys.executable, "-m", WORKERS[name], str(given.bundle), "--engine", name, "--out", str(out)]
+    command += ["--crops", str(out.with_name("crops.npy"))]
+    for key in given.trust:
+        command += ["--trust", key]
+    if given.allow_unsigned:
+        command.append("--allow-unsigned")
+    if WORKERS[name] == "export.score":
+        command += ["--threads", str(given.threads)]
+    elif given.state_dir:
+        command += ["--state-dir", str(given.state_dir)]
+    return command
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def _shown(report: Mapping[str, Any]) -> str:
+    lines = [f"{report['model']['id']}, {report['data']['cells']} cells, against {report['reference']}"]
+    lines.append(f"{'engine':16}{'flips':>8}{'RMSE/sigma':>12}{'ms alone':>10}{'ms of 16':>10}")
+    lines += [
+        f"{name:16}{f['flips']:8d}{f['rmse_over_sigma']:12.4f}{f['ms_alone']:10.2f}{f['ms_together']:10.2f}"
+        for name, f in report["engines"].items()
+    ]
+    lines += [f"{name:16}not available: {reason}" for name, reason in report["not_available"].items()]
+    return "\n".join([*lines, f"report: {report['written']}", ""])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("compare-engines", description=__doc__)
+    parser.add_argument("bundle", type=Path, help="folder of the model")
+    parser.add_argument("--data", type=Path, required=True, help="folder of cell images, of any depth")
+    parser.add_argument("--layout", choices=sorted(LAYOUTS), help="the folder is labelled: accuracy is reported too")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="of a labelled folder; default: test")
+    parser.add_argument("--um-per-pixel", type=float, help="scale of the images, if not the training's or the layout's")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="for the report; default: compare-<model>")
+    parser.add_argument(
+        "--engines", nargs="+", choices=WORKERS, metavar="NAME", help=f"which, of {', '.join(WORKERS)}; default: all"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="of ONNX Runtime; default 1")
+    parser.add_argument("--state-dir", type=Path, help="where the agent keeps its TensorRT engines")
+    add_trust(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

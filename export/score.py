@@ -1,0 +1,62 @@
+"""`python -m export.score`: cells through one graph of a bundle in ONNX Runtime, in a process of its own.
+
+`compare-engines` calls it: sessions that share a process disturb one another's times.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from contract.bundle import FP32, INT8, INT8_CPU, open_bundle
+from contract.errors import MicroscopeError
+from contract.scoring import score, write_scored
+from contract.trust_options import add_trust, trust_from
+from contract.types import Tensor
+
+AS_WRITTEN = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+OPTIMISED = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+GRAPHS = {"fp32": (FP32, OPTIMISED), "int8-cpu": (INT8_CPU, OPTIMISED), "int8-reference": (INT8, AS_WRITTEN)}
+"""Graph and optimisation by engine. The S8 graph, run as it is written, computes what TensorRT is to compute."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    given = _parser().parse_args(arguments)
+    graph, level = GRAPHS[given.engine]
+    options = ort.SessionOptions()
+    options.graph_optimization_level = level
+    options.intra_op_num_threads = given.threads
+    options.log_severity_level = 3
+    try:
+        bundle = open_bundle(given.bundle, trust_from(given))
+        session = ort.InferenceSession(bundle.read(graph), options, providers=["CPUExecutionProvider"])
+    except MicroscopeError as failure:
+        sys.stderr.write(f"{failure}\n")
+        return failure.exit_code
+    spec = bundle.manifest.input
+
+    def run(batch: Tensor) -> Tensor:
+        return np.asarray(session.run(None, {spec.name: batch})[0], np.float32)
+
+    name = f"onnxruntime {ort.__version__}, {graph}"
+    write_scored(given.out, score(name, run, np.load(given.crops), spec))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("export.score", description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--engine", choices=GRAPHS, required=True)
+    parser.add_argument("--crops", type=Path, required=True, help="(N, size, size, 3) uint8 as .npy")
+    parser.add_argument("--out", type=Path, required=True, help="file .npz for scores and times")
+    parser.add_argument("--threads", type=int, default=1)
+    add_trust(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
