@@ -199,13 +199,16 @@ def _read(path: Path, most: int | None = None) -> bytes:
     """The content of a plain file: a link could point elsewhere tomorrow, and a pipe would keep us waiting."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as file:
+        try:
             about = os.fstat(handle)
             if not stat.S_ISREG(about.st_mode):
                 raise _damaged(path, "it is no plain file")
             if most is not None and about.st_size > most:
                 raise _damaged(path, f"it is longer than {most} bytes")
-            return file.read()
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(handle)
     except FileNotFoundError as cause:
         raise _damaged(path, "the file is missing") from cause
     except OSError as cause:
