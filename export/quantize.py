@@ -17,10 +17,14 @@ last Gemm                 float32                                float32
 ========================  =====================================  =========================================
 
 They differ where an activation leaves its range: S8 clips at 127 scales, the twin after a Relu only at 255.
+
+Nodes that are kept in floating point read their inputs unrounded. What a kept Conv computes goes into a sum unrounded
+too; the other branch of that sum stays quantised, as the INT8 Conv behind it needs for its own fusion. In the twin, a
+Conv whose unrounded result a kept one reads is computed in floating point as well: ONNX Runtime has no kernel for it.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -37,30 +41,48 @@ QUANTISING = frozenset({"Conv", "Add", "ReduceMean"})
 """Operators of the twin that read quantised inputs."""
 
 
-def quantize(model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]], target: Target) -> onnx.ModelProto:
+def quantize(
+    model: onnx.ModelProto,
+    ranges: Mapping[str, tuple[float, float]],
+    target: Target,
+    *,
+    keep_float: Collection[str] = (),
+) -> onnx.ModelProto:
     """Make an INT8 graph of an FP32 graph.
 
     Args:
         model: Conv, Relu, Add, ReduceMean and Gemm only; not changed.
         ranges: smallest and largest value of every activation, by tensor name.
         target: which of the two graphs.
+        keep_float: names of nodes to leave in floating point, Conv as a rule.
 
     Returns:
         A new model with explicit QuantizeLinear and DequantizeLinear nodes, checked in full.
 
     Raises:
-        UsageError: the table does not belong to this graph.
+        UsageError: the table does not belong to this graph, or a node to keep is none that INT8 would change.
     """
-    quantised = _Surgeon(model, ranges, twin=target == "cpu").operate()
+    if strange := sorted(set(keep_float) - {n.name for n in model.graph.node if n.op_type in QUANTISING}):
+        raise UsageError(
+            f"there is no node {strange[0]!r} to keep in floating point; the Conv are {', '.join(convolutions(model))}"
+        )
+    quantised = _Surgeon(model, ranges, twin=target == "cpu", kept=frozenset(keep_float)).operate()
     onnx.checker.check_model(quantised, full_check=True)
     return quantised
+
+
+def convolutions(model: onnx.ModelProto) -> list[str]:
+    """Names of the Conv nodes, in order."""
+    return [node.name for node in model.graph.node if node.op_type == "Conv"]
 
 
 class _Surgeon:
     """Writes the new graph node by node, in the order of the old one."""
 
-    def __init__(self, model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]], *, twin: bool) -> None:
-        self.model, self.ranges, self.twin = model, ranges, twin
+    def __init__(
+        self, model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]], *, twin: bool, kept: frozenset[str]
+    ) -> None:
+        self.model, self.ranges, self.twin, self.kept = model, ranges, twin, kept
         self.constants = {i.name: i for i in model.graph.initializer}
         self.producer = {o: n for n in model.graph.node for o in n.output}
         self.consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
@@ -77,7 +99,8 @@ class _Surgeon:
         for old in self.model.graph.node:
             node = onnx.NodeProto()
             node.CopyFrom(old)
-            steps.get(node.op_type, self.nodes.append)(node)
+            step = self.nodes.append if node.name in self.kept else steps.get(node.op_type, self.nodes.append)
+            step(node)
         return self._assemble()
 
     def _conv(self, node: onnx.NodeProto) -> None:
@@ -90,16 +113,16 @@ class _Surgeon:
         self.nodes.append(node)
 
     def _add(self, node: onnx.NodeProto) -> None:
-        fused = None if self.twin else self._fused_branch(node)
+        raw = self._raw_branches(node)
         for k, tensor in enumerate(node.input):
-            if tensor != fused:
+            if tensor not in raw:
                 node.input[k] = self._quantised(tensor)
         self.nodes.append(node)
 
     def _relu(self, node: onnx.NodeProto) -> None:
-        readers = {reader.op_type for reader in self.consumers[node.output[0]]}
+        readers = self.consumers[node.output[0]]
         alone = len(self.consumers[node.input[0]]) == 1
-        if self.twin and alone and readers and readers <= QUANTISING:
+        if self.twin and alone and readers and all(self._rounds(reader) for reader in readers):
             self.clipped_from[node.output[0]] = node.input[0]
         else:
             self.nodes.append(node)
@@ -109,13 +132,20 @@ class _Surgeon:
             node.input[0] = self._quantised(node.input[0])
         self.nodes.append(node)
 
-    def _fused_branch(self, node: onnx.NodeProto) -> str | None:
-        """The input of a sum that TensorRT adds inside the convolution which computes it."""
-        for tensor in node.input:
-            made_by = self.producer.get(tensor)
-            if made_by is not None and made_by.op_type == "Conv" and len(self.consumers[tensor]) == 1:
-                return str(tensor)
-        return None
+    def _rounds(self, reader: onnx.NodeProto) -> bool:
+        """Whether a node reads what a Relu gives through INT8."""
+        return reader.op_type in QUANTISING and reader.name not in self.kept
+
+    def _raw_branches(self, node: onnx.NodeProto) -> set[str]:
+        """The inputs of a sum that are not rounded: what kept convolutions compute.
+
+        Without any, in the graph for TensorRT, the one that it adds inside the convolution which computes it.
+        """
+        convs = [t for t in node.input if t in self.producer and self.producer[t].op_type == "Conv"]
+        if kept := {t for t in convs if self.producer[t].name in self.kept}:
+            return kept
+        alone = [t for t in convs if len(self.consumers[t]) == 1]
+        return set() if self.twin else set(alone[:1])
 
     def _quantised(self, tensor: str) -> str:
         """Pass a tensor through INT8 and back; name of what comes back. Readers of one tensor share the nodes."""

@@ -20,7 +20,8 @@ from contract.pixels import stack
 from contract.types import Crops
 from export.golden import draw_cell
 from export.make import write_int8
-from export.quantize import quantize
+from export.quantize import convolutions, quantize
+from export.sensitivity import sensitivity
 from export.to_onnx import KNOWN, write_onnx
 from training.evaluate import scores_of
 from training.metrics import margins_from
@@ -199,3 +200,81 @@ def test_an_operator_without_an_int8_recipe_is_refused(graphs: Graphs, tmp_path:
     network = nn.Sequential(graphs.network, nn.Softmax(dim=1)).eval()
     with pytest.raises(CheckError, match="Softmax"):
         write_onnx(network, graphs.spec, tmp_path / "model.onnx")
+
+
+def kept_cases(model: onnx.ModelProto) -> dict[str, set[str]]:
+    """Convolutions to keep around the sum whose shortcut is a convolution too, and all of them."""
+    made_by = producers(model)
+    add = next(n for n in model.graph.node if n.op_type == "Add" and {made_by[i].op_type for i in n.input} == {"Conv"})
+    one, other = (made_by[i].name for i in add.input)
+    convs = set(convolutions(model))
+    return {"stem": {convolutions(model)[0]}, "one": {one}, "other": {other}, "both": {one, other}, "all": convs}
+
+
+@pytest.mark.parametrize("case", ["stem", "one", "other", "both", "all"])
+def test_kept_convolutions_stay_in_floating_point_in_both_graphs(graphs: Graphs, tmp_path: Path, case: str) -> None:
+    """They read unrounded inputs and their own weights; nothing rounds what they give to a sum."""
+    model = graphs.load(FP32)
+    kept = kept_cases(model)[case]
+    before = {node.name: node for node in model.graph.node}
+    expected = margins_from(scores_of(graphs.folder / FP32, graphs.crops, graphs.spec))
+    for target, level in (("cpu", ort.GraphOptimizationLevel.ORT_ENABLE_ALL), ("tensorrt", PLAIN)):
+        made = quantize(model, graphs.table.ranges, "cpu" if target == "cpu" else "tensorrt", keep_float=kept)
+        made_by = producers(made)
+        for node in made.graph.node:
+            if node.name in kept:
+                assert list(node.input)[1:] == list(before[node.name].input)[1:]
+                assert made_by.get(node.input[0], node).op_type != "DequantizeLinear"
+            if node.op_type == "Add":
+                plain = {i for i in before[node.name].input if producers(model)[i].name in kept}
+                assert plain <= set(node.input)
+        path = tmp_path / f"{target}.onnx"
+        onnx.save(made, path)
+        found = margins_from(scores_of(path, graphs.crops, graphs.spec, level=level))
+        assert np.sqrt(np.mean((found - expected) ** 2)) < 0.1 * expected.std()
+
+
+def test_keeping_every_node_gives_fp32_again(graphs: Graphs, tmp_path: Path) -> None:
+    model = graphs.load(FP32)
+    every = {n.name for n in model.graph.node if n.op_type in {"Conv", "Add", "ReduceMean"}}
+    onnx.save(quantize(model, graphs.table.ranges, "cpu", keep_float=every), tmp_path / "kept.onnx")
+    found = scores_of(tmp_path / "kept.onnx", graphs.crops, graphs.spec)
+    assert np.abs(found - scores_of(graphs.folder / FP32, graphs.crops, graphs.spec)).max() < 1e-4
+
+
+def test_the_runtime_still_computes_the_other_convolutions_in_int8(graphs: Graphs, tmp_path: Path) -> None:
+    """All but those whose unrounded result a kept convolution reads: that result has to be floating point."""
+    model = graphs.load(FP32)
+    made_by = producers(model)
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.log_severity_level = 3
+    for case, kept in kept_cases(model).items():
+        twin = quantize(model, graphs.table.ranges, "cpu", keep_float=kept)
+        ort.InferenceSession(twin.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        after = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+        relus = [made_by[n.input[0]] for n in model.graph.node if n.name in kept and n.input[0] in made_by]
+        sources = {made_by[relu.input[0]].name for relu in relus if made_by[relu.input[0]].op_type == "Conv"}
+        assert after["QLinearConv"] == 9 - len(kept | sources), case
+
+
+def test_a_node_that_is_not_there_can_not_be_kept(graphs: Graphs) -> None:
+    model = graphs.load(FP32)
+    for name in ("guess", next(n.name for n in model.graph.node if n.op_type == "Gemm")):
+        with pytest.raises(UsageError, match=f"{name}.*{convolutions(model)[-1]}"):
+            quantize(model, graphs.table.ranges, "cpu", keep_float=[name])
+
+
+def test_the_layer_with_a_broken_range_costs_most(graphs: Graphs) -> None:
+    model = graphs.load(FP32)
+    broken = convolutions(model)[1]
+    tensor = next(n.input[0] for n in model.graph.node if n.name == broken)
+    low, high = graphs.table.ranges[tensor]
+    ranges = {**graphs.table.ranges, tensor: (8 * low, 8 * high)}
+    rows = sensitivity(model, graphs.table.model_copy(update={"ranges": ranges}), graphs.crops, SPEC, quiet=True)
+    readers = {n.name for n in model.graph.node if tensor in n.input}
+    assert {row.node for row in rows} == set(convolutions(model))
+    assert rows[0].node in readers
+    assert rows[0].alone == max(row.alone for row in rows)
+    with pytest.raises(UsageError, match="no cell"):
+        sensitivity(model, graphs.table, graphs.crops[:0], SPEC)
