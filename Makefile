@@ -43,7 +43,7 @@ lock: $(VENV)/.dev
 	$(PIP) install uv
 	@{ sed -n '/^#/p' $(LOCK); echo 'torch==2.13.0' | $(BIN)/uv pip compile --universal --python-version 3.10 --extra dev \
 		--constraint - --no-header --no-annotate --quiet pyproject.toml | grep -v -E '^(nvidia-|cuda-|triton)' \
-		| sed 's/^torch==\([^ ]*\).*/torch==\1/' | awk '!seen[$$0]++'; } > $(LOCK).new && mv $(LOCK).new $(LOCK)
+		| sed 's/^torch==\([^ ]*\).*/torch==\1/' | sed 's/+cpu//' | awk '!seen[$$0]++'; } > $(LOCK).new && mv $(LOCK).new $(LOCK)
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -100,7 +100,7 @@ def examine(frame: Frame, station: Station) -> Finding:
     cells = find_cells(frame.image, frame.um_per_pixel)
     segmented = time.perf_counter()
     scores = station.engine.scores(to_batch(crops_of(frame, cells, station.bundle), station.bundle.manifest.input))
-    predictions = tuple(decide(cells, scores, station.bundle.manifest))
+    predictions = tuple(decide(cells, scores, station.bundle.manifest, station.engine.precision))
     return Finding(quality, predictions, _timing(frame, started, assessed, segmented, time.perf_counter()))
 
 
@@ -129,7 +129,12 @@ def report_of(frame: Frame, finding: Finding, station: Station, *, epoch: str, s
         ),
         quality=finding.quality,
         cells=[_cell_report(f"{frame.id}-{k}", p) for k, p in enumerate(finding.predictions, start=1)],
-        model=ModelInfo(id=station.bundle.manifest.id, sha256=station.bundle.sha256, engine=station.engine.name),
+        model=ModelInfo(
+            id=station.bundle.manifest.id,
+            sha256=station.bundle.sha256,
+            engine=station.engine.name,
+            gate=station.bundle.manifest.gate.state,
+        ),
         timing_ms=finding.timing_ms,
     )
 

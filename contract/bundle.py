@@ -15,7 +15,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
-from contract.errors import BundleMissing, IntegrityError
+from contract.errors import BundleMissing, IntegrityError, UsageError
 from contract.manifest import Manifest
 from contract.pixels import to_batch
 from contract.signature import LINE_BYTES, SHIPPED_ONLY, SIGNATURE, UNSIGNED, Trust, public_half, sign
@@ -31,10 +31,8 @@ REPORT = "report.json"
 REPORT_PAGE = "report.html"
 MODEL_CARD = "MODEL_CARD.md"
 MANIFEST_MAX_BYTES = 1 << 20
-FILES = (FP32, INT8, INT8_CPU, GOLDEN, CALIBRATION, REPORT, MODEL_CARD)
+FILES = (FP32, INT8, INT8_CPU, GOLDEN, CALIBRATION, REPORT, REPORT_PAGE, MODEL_CARD)
 """What every bundle holds beside its manifest and its signature."""
-OPTIONAL = (REPORT_PAGE,)
-"""What it may hold."""
 
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "blast-1"
 """The bundle that comes with the project: beside the rooms, in a checkout and in an installed wheel alike."""
@@ -115,14 +113,16 @@ def write_bundle(
     """Write a bundle whole or not at all: assembled beside its place, then renamed into it.
 
     Args:
-        target: the folder to make; an older bundle there is replaced.
+        target: the folder to make; an older bundle there is replaced, anything else there is left alone.
         manifest: its ``files`` are filled in here.
-        files: where each of ``FILES`` lies now, and those of ``OPTIONAL`` that it shall hold.
+        files: where each of ``FILES`` lies now.
         key: signs the bundle; without one it stays unsigned, and opens only where that is allowed.
 
     Raises:
         ValueError: a file of ``FILES`` was not given.
+        UsageError: something that is no bundle is in the way.
     """
+    refuse_to_replace(target)
     if missing := set(FILES) - set(files):
         raise ValueError(f"a bundle needs {', '.join(sorted(missing))} too")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -142,6 +142,15 @@ def write_bundle(
             target.rename(Path(workshop) / "replaced")
         os.replace(draft, target)  # noqa: PTH105 - the one call that is atomic on every platform
     return open_bundle(target, trust)
+
+
+def refuse_to_replace(target: Path) -> None:
+    """Raise UsageError if something is at ``target`` that is not a bundle and nothing but a bundle."""
+    if not target.exists() and not target.is_symlink():
+        return
+    inside = {p.name for p in target.iterdir()} if target.is_dir() and not target.is_symlink() else {""}
+    if inside - {*FILES, MANIFEST, SIGNATURE} or (inside and MANIFEST not in inside):
+        raise UsageError(f"{target} is there already and is not a bundle; name another folder")
 
 
 def write_golden(path: Path, golden: Golden) -> None:
@@ -182,7 +191,7 @@ def _manifest(path: Path, written: bytes) -> Manifest:
         raise _damaged(path / MANIFEST, "its own digest does not fit its text")
     if missing := set(FILES) - set(manifest.files):
         raise _damaged(path / MANIFEST, f"it has no hash of {', '.join(sorted(missing))}")
-    if strange := set(manifest.files) - {*FILES, *OPTIONAL}:
+    if strange := set(manifest.files) - {*FILES}:
         raise _damaged(path / MANIFEST, f"it names {min(strange)!r}, which is no file of a bundle")
     return manifest
 

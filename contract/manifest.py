@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Triple = tuple[float, float, float]
+Precision = Literal["fp32", "fp16", "int8"]
+"""In which numbers a graph is computed."""
 
 
 class _Record(BaseModel):
@@ -60,12 +62,32 @@ class Decision(_Record):
         return self
 
 
+class Decisions(_Record):
+    """One decision for each precision, for the scores of one are not quite those of the other."""
+
+    fp32: Decision
+    int8: Decision
+
+    def of(self, precision: Precision) -> Decision:
+        """The decision that belongs to an engine; FP16 keeps FP32's."""
+        return self.int8 if precision == "int8" else self.fp32
+
+
+class Gate(_Record):
+    """What was found when INT8 was held against FP32 on cells that calibration had not seen."""
+
+    state: Literal["passed", "skipped"] = Field(description="`skipped`: the person who exported it asked for that.")
+    cells: int = Field(ge=0, description="Number of cells that were kept for it.")
+    on: str = Field(description="Which cells these were.")
+
+
 class Calibration(_Record):
     """Where the INT8 ranges come from."""
 
     method: str = Field(description="Name of the calibration method.")
     cells: int = Field(ge=1, description="Number of calibration cells.")
     sample_sha256: Sha256 = Field(description="Hash over the calibration crops.")
+    keep_float: tuple[str, ...] = Field((), description="Convolutions that were left in floating point.")
 
 
 class Manifest(_Record):
@@ -73,13 +95,16 @@ class Manifest(_Record):
 
     schema_version: Literal[1] = Field(1, description="Version of this record's form.")
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$", description="Name of the model, version included.")
+    model: str = Field(description="Name of the model without its version.")
+    version: int = Field(ge=0, description="Version of the model; a higher one replaces a lower one.")
     created_at: str = Field(description="When the bundle was written, UTC, ISO 8601.")
     task: str = Field(description="What the model tells apart, in words.")
     terms: str = Field(description="What the model may be used for.")
     input: InputSpec
     classes: tuple[ClassSpec, ...] = Field(min_length=2, max_length=2, description="Columns of the scores, in order.")
-    decision: Decision
+    decisions: Decisions
     calibration: Calibration
+    gate: Gate
     files: dict[str, Sha256] = Field(description="SHA-256 of every other file of the bundle.")
     digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = Field(
         "", description="SHA-256 of this record with an empty digest."
@@ -89,6 +114,12 @@ class Manifest(_Record):
     def blast_column(self) -> int:
         """Index of the blast score in a row of scores."""
         return [c.name for c in self.classes].index("blast")
+
+    @model_validator(mode="after")
+    def _named(self) -> "Manifest":
+        if self.id != f"{self.model}-{self.version}":
+            raise ValueError("id must be model and version, joined by a hyphen")
+        return self
 
     @model_validator(mode="after")
     def _two_classes(self) -> "Manifest":

@@ -5,51 +5,99 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from contract.bundle import MANIFEST
+from calibration.methods import METHODS
+from contract.bundle import MANIFEST, Bundle
 from contract.errors import MicroscopeError
+from export.cells import Wanted
+from export.keygen import instructions, keygen, read_private_key
 from export.make import Order, export
 from training.data import LAYOUTS
+
+LAYOUT_HELP = """the folders are labelled: calibrate on the training split; fit INT8's decision on the validation split
+and gate on the test split of --gate"""
+LEAKY_HELP = """report of evaluate-classifier on the same recipe trained with --split random, to stand beside the
+honest figures"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    given = _parser().parse_args(arguments)
-    order = Order(
-        given.model,
-        given.calibration,
-        given.out,
-        layout=given.layout,
-        um_per_pixel=given.um_per_pixel,
-        cells=given.cells,
-        seed=given.seed,
-        evaluations=given.evaluation,
-    )
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        made = export(order)
+        if words[:1] == ["keygen"]:
+            return _keygen(words[1:])
+        _tell(export(_order(_parser().parse_args(words))))
     except MicroscopeError as failure:
         print(f"export-engine: {failure}", file=sys.stderr)
         return failure.exit_code
-    print(f"{made.path}: {made.manifest.id}, {made.manifest.calibration.cells} calibration cells")
-    for path in sorted(made.path.iterdir()):
-        print(f"  {path.name:22} {path.stat().st_size:>10,} bytes {'' if path.name != MANIFEST else made.sha256}")
     return 0
 
 
+def _keygen(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser("export-engine keygen", description="Make a key pair that signs bundles.")
+    parser.add_argument("--out", type=Path, required=True, metavar="KEY.pem", help="file for the private key")
+    out = parser.parse_args(words).out
+    keygen(out)
+    print(instructions(out))
+    return 0
+
+
+def _order(given: argparse.Namespace) -> Order:
+    cells = Wanted(
+        given.calibration,
+        given.gate,
+        layout=given.layout,
+        um_per_pixel=given.um_per_pixel,
+        count=given.cells,
+        seed=given.seed,
+    )
+    return Order(
+        given.model,
+        given.out,
+        cells,
+        method=given.method,
+        table=given.table,
+        gated=not given.no_gate,
+        key=read_private_key(given.key) if given.key else None,
+        leaky=given.leaky_evaluation,
+    )
+
+
+def _tell(made: Bundle) -> None:
+    gate = made.manifest.gate
+    print(f"{made.path}: {made.manifest.id}, {made.manifest.calibration.cells} calibration cells")
+    print(
+        f"signed by key {made.signed_by}"
+        if made.signed_by
+        else "not signed: agents open it only where told to; see --key"
+    )
+    print(f"gate {gate.state}: {gate.cells} cells, {gate.on}")
+    for path in sorted(made.path.iterdir()):
+        print(f"  {path.name:22} {path.stat().st_size:>10,} bytes {'' if path.name != MANIFEST else made.sha256}")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("export-engine", description=__doc__)
-    parser.add_argument("model", type=Path, help="checkpoint of train-classifier (classifier.pt)")
-    parser.add_argument("--int8", action="store_true", required=True, help="quantise to INT8")
-    parser.add_argument("--calibration", type=Path, required=True, help="folder of cell images, of any depth")
-    parser.add_argument("--out", type=Path, required=True, help="bundle to write; its name becomes the model's id")
-    parser.add_argument(
-        "--layout", choices=sorted(LAYOUTS), help="the calibration folder is labelled: use its training split only"
+    parser = argparse.ArgumentParser(
+        "export-engine",
+        description=__doc__,
+        epilog="Exit codes: 0 done, 2 wrong usage, 3 refused by the gate, 4 a component is missing.",
     )
-    parser.add_argument("--um-per-pixel", type=float, help="scale of the calibration images, if not the training's")
-    parser.add_argument("--cells", type=int, default=512, help="number of calibration cells")
-    parser.add_argument("--seed", type=int, default=0, help="of their choice")
-    parser.add_argument(
-        "--evaluation", type=Path, action="append", default=[], help="report of evaluate-classifier to include"
+    add = parser.add_argument
+    add("model", type=Path, help="checkpoint of train-classifier (classifier.pt)")
+    add("--int8", action="store_true", required=True, help="quantise to INT8")
+    add("--calibration", type=Path, required=True, metavar="DIR", help="folder of cell images, of any depth")
+    add("--out", type=Path, required=True, metavar="DIR", help="bundle to write: MODEL-VERSION, for example blast-2")
+    add("--layout", choices=sorted(LAYOUTS), help=LAYOUT_HELP)
+    add(
+        "--gate", type=Path, metavar="DIR", help="held-out cells; default: a third of the calibration cells, by patient"
     )
+    add("--no-gate", action="store_true", help="export whatever INT8 does; written into the manifest and every report")
+    add("--method", choices=sorted(METHODS), default="minmax", help="calibration method (%(default)s)")
+    add("--table", type=Path, metavar="FILE", help="calibration.json of an earlier export of the same model and cells")
+    add("--key", type=Path, metavar="KEY.pem", help="sign the bundle; `export-engine keygen --out KEY.pem` makes one")
+    add("--um-per-pixel", type=float, metavar="X", help="scale of the images, if not the training's or the layout's")
+    add("--cells", type=int, default=512, metavar="N", help="number of calibration cells (%(default)s)")
+    add("--seed", type=int, default=0, metavar="N", help="of their choice (%(default)s)")
+    add("--leaky-evaluation", type=Path, action="append", default=[], metavar="FILE", help=LEAKY_HELP)
     return parser
 
 

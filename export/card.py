@@ -19,8 +19,11 @@ averaging). INT8 ranges: method `{method}` on {cells} training cells.
 |---|---|
 {columns}
 
-Decision: temperature {temperature}, threshold {threshold}, `uncertain` between {low} and {high}; all chosen on the
-validation split.
+| decision for | temperature | threshold | `uncertain` between |
+|---|---|---|---|
+{decisions}
+
+Chosen on patients that neither trained the network nor are among those below by which it is judged.
 """
 
 LIMITS = """## Limits
@@ -86,7 +89,7 @@ data were published for replication, without an open licence.""",
 
 def model_card(manifest: Manifest, report: Mapping[str, Any]) -> str:
     """Markdown for people, from the manifest and `report.json`."""
-    found, decision = report["evaluations"], manifest.decision
+    found = report["evaluations"]
     head = HEAD.format(
         id=manifest.id,
         terms=manifest.terms,
@@ -98,12 +101,12 @@ def model_card(manifest: Manifest, report: Mapping[str, Any]) -> str:
         method=manifest.calibration.method,
         cells=manifest.calibration.cells,
         columns="\n".join(f"| {k}: `{c.name}` | {c.description} |" for k, c in enumerate(manifest.classes)),
-        temperature=decision.temperature,
-        threshold=decision.threshold,
-        low=decision.uncertain_from,
-        high=decision.uncertain_to,
+        decisions="\n".join(
+            f"| {name} | {d.temperature} | {d.threshold} | {d.uncertain_from} and {d.uncertain_to} |"
+            for name, d in (("FP32", manifest.decisions.fp32), ("INT8", manifest.decisions.int8))
+        ),
     )
-    parts = [head, _agreement(report), *(_evaluation(e) for e in found)]
+    parts = [head, _gate(report), *(_evaluation(e) for e in found)]
     if report["leaky"]:
         parts.append(_leaky(report))
     about = ABOUT[report["training"]["layout"]]
@@ -111,17 +114,22 @@ def model_card(manifest: Manifest, report: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _agreement(report: Mapping[str, Any]) -> str:
+def _gate(report: Mapping[str, Any]) -> str:
+    gate = report["gate"]
+    said = "passed" if gate["state"] == "passed" else "SKIPPED: nobody has shown that INT8 answers as FP32 does"
     lines = [
-        "## INT8 against FP32, on the calibration cells",
+        f"## The gate: {said}",
         "",
-        "| graph | flipped decisions | logit RMSE | RMSE / sigma |",
-        "|---|---|---|---|",
+        f"INT8 against FP32 on {gate['on']} ({gate['cells']} cells, other kinds than the two classes included).",
+        "",
+        "| graph | cells compared | flipped decisions | margin RMSE / sigma | accuracy lost | AUROC lost |",
+        "|---|---|---|---|---|---|",
     ]
-    for name, found in report["agreement"].items():
-        lines.append(
-            f"| {name} | {found['flips']} of {found['cells']} | {found['rmse']:.3f} | {found['rmse_over_sigma']:.4f} |"
-        )
+    for name, cost in gate["costs"].items():
+        lost = [f"{100 * cost['accuracy_drop']:.2f} points" if "accuracy_drop" in cost else "n/a",
+                f"{cost['auroc_drop']:.5f}" if "auroc_drop" in cost else "n/a"]  # fmt: skip
+        flips = f"{cost['flips']} ({100 * cost['flip_share']:.2f} %)"
+        lines.append(f"| {name} | {cost['cells']} | {flips} | {cost['rmse_over_sigma']:.4f} | {' | '.join(lost)} |")
     return "\n".join([*lines, ""])
 
 

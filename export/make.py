@@ -1,6 +1,7 @@
 """From a checkpoint to a bundle: the steps in order."""
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,28 +10,31 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxruntime as ort
-from pydantic import ValidationError
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from calibration.ranges import Table, calibrate
-from calibration.sample import stratified
+from calibration.ranges import Table, calibrate, key_of, reusable
 from contract import bundle
 from contract.errors import UsageError
-from contract.manifest import Calibration, ClassSpec, Manifest
+from contract.manifest import Calibration, ClassSpec, Decisions, Gate, Manifest
 from contract.types import Crops
 from export.card import ABOUT, model_card
+from export.cells import Chosen, Wanted, choose
+from export.gate import Limits, enforce, faults, figures, fit_decisions, range_faults
 from export.golden import golden_batch
+from export.page import report_page
 from export.quantize import quantize
+from export.scoring import ENGINES, Scored, score, with_reference
 from export.to_onnx import write_onnx
 from training.checkpoint import Classifier, read_classifier
-from training.data import LAYOUTS, Sample, images_below, labelled, read_crops
-from training.evaluate import agreement, scale_of, scores_of
+from training.data import LAYOUTS, read_crops
+from training.evaluate import PREFERRED, counts, judgement
 from training.evaluate import table as readable
-from training.metrics import margins_from
 
 TASK = "Tells blasts from other white blood cells."
 TERMS = "Research use only: not a medical device, never a diagnosis."
 GRAPHS = (bundle.FP32, bundle.INT8, bundle.INT8_CPU)
+RANGE_CELLS = 256
+"""Held-out cells on which the ranges are measured again, to see whether the table fits them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,47 +43,65 @@ class Order:
 
     Attributes:
         model: checkpoint of train-classifier.
-        calibration: folder of cell images.
-        layout: key of ``LAYOUTS`` if that folder is labelled; then only its training split is used.
-        um_per_pixel: scale of the images there, if not the layout's or the training's.
-        cells: how many calibration cells to use.
-        seed: of their choice.
-        evaluations: reports of evaluate-classifier to put into the bundle.
+        out: the bundle; its name is the model's, a hyphen, and the version.
+        cells: which cells calibrate and which gate.
+        method: key of ``calibration.methods.METHODS``.
+        table: a `calibration.json` to use again, or None; one of another model, sample or method is refused.
+        gated: False: whoever exports this takes it on trust, and the manifest says so.
+        key: signs the bundle; None: it stays unsigned, and agents open it only where they are told to.
+        leaky: reports of evaluate-classifier on the same recipe trained on a random split.
     """
 
     model: Path
-    calibration: Path
     out: Path
-    layout: str | None = None
-    um_per_pixel: float | None = None
-    cells: int = 512
-    seed: int = 0
-    evaluations: Sequence[Path] = ()
+    cells: Wanted
+    method: str = "minmax"
+    table: Path | None = None
+    gated: bool = True
+    key: Ed25519PrivateKey | None = None
+    leaky: Sequence[Path] = ()
 
 
 def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
     """Make a bundle.
 
     Raises:
-        UsageError: the model is no checkpoint, there is nothing to calibrate with, or an evaluation belongs to
-            another model.
+        UsageError: the model is no checkpoint, there are no cells, or a report is none.
         CheckError: the exported graph does not compute what the network computes.
+        GateError: INT8 does not answer as FP32 does; nothing is written.
     """
+    name = _name(order.out)
+    bundle.refuse_to_replace(order.out)
     classifier = read_classifier(order.model)
-    crops = calibration_crops(order, classifier, quiet=quiet)
+    chosen = choose(order.cells, classifier)
+    leaky = [_leaky(path) for path in order.leaky]
     with tempfile.TemporaryDirectory(prefix="export-") as workshop:
         files = {name: Path(workshop) / name for name in bundle.FILES}
         write_onnx(classifier.network, classifier.input, files[bundle.FP32])
-        table = calibrate(files[bundle.FP32], crops, classifier.input)
+        crops = read_crops(chosen.calibration, chosen.um_per_pixel, classifier.input, quiet=quiet)
+        table = _table(order, classifier, files[bundle.FP32], crops, quiet=quiet)
         files[bundle.CALIBRATION].write_text(table.model_dump_json(indent=1) + "\n")
         write_int8(files, table)
-        graphs = {name: files[name] for name in GRAPHS}
-        bundle.write_golden(files[bundle.GOLDEN], golden_batch(classifier.input, graphs))
-        manifest = _manifest(order, classifier, table)
-        report = _report(order, classifier, files, crops)
+        trial = try_out(classifier, chosen, files, quiet=quiet)
+        if order.gated:
+            enforce([*faults(trial.costs, Limits()), *_range_faults(trial, table, files)], len(trial.gate.samples))
+        bundle.write_golden(files[bundle.GOLDEN], golden_batch(classifier.input, {n: files[n] for n in GRAPHS}))
+        manifest = _manifest(name, order, classifier, table, trial)
+        report = _report(order, trial, leaky)
         files[bundle.REPORT].write_text(json.dumps(report, indent=1) + "\n")
+        pictures = order.cells.layout is None or LAYOUTS[order.cells.layout].storable
+        files[bundle.REPORT_PAGE].write_text(report_page(manifest, report, trial.gate, pictures=pictures))
         files[bundle.MODEL_CARD].write_text(model_card(manifest, report))
-        return bundle.write_bundle(order.out, manifest, files)
+        return bundle.write_bundle(order.out, manifest, files, key=order.key)
+
+
+def _table(order: Order, classifier: Classifier, graph: Path, crops: Crops, *, quiet: bool) -> Table:
+    if order.table is None:
+        return calibrate(graph, crops, classifier.input, method=order.method, quiet=quiet)
+    found = reusable(order.table, key_of(graph, crops, classifier.input, method=order.method))
+    if found.table is None:
+        raise UsageError(f"--table {order.table} can not be used here: {found.reason}")
+    return found.table
 
 
 def write_int8(files: Mapping[str, Path], table: Table) -> None:
@@ -89,92 +111,115 @@ def write_int8(files: Mapping[str, Path], table: Table) -> None:
     onnx.save(quantize(model, table.ranges, "cpu"), files[bundle.INT8_CPU])
 
 
-def calibration_crops(order: Order, classifier: Classifier, *, quiet: bool) -> Crops:
-    """Crops of the chosen calibration cells, as the network will see them."""
-    if order.layout is None:
-        samples = _any_images(order.calibration)
-        scale = order.um_per_pixel or float(classifier.recipe["um_per_pixel"])
-    else:
-        samples = labelled(LAYOUTS[order.layout].find(order.calibration), "training")
-        scale = order.um_per_pixel or scale_of(order.layout, classifier.recipe)
-    chosen = stratified([f"{s.kind} {s.patient}" for s in samples], order.cells, order.seed)
-    return read_crops([samples[k] for k in chosen], scale, classifier.input, quiet=quiet)
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How the graphs did.
+
+    Attributes:
+        classifier: what they were made of.
+        chosen: which cells were used for what.
+        fit: the cells that INT8's decision was fitted on.
+        gate: the held-out cells.
+        decisions: of both precisions.
+        costs: what INT8 costs on the held-out cells, by engine.
+    """
+
+    classifier: Classifier
+    chosen: Chosen
+    fit: Scored
+    gate: Scored
+    decisions: Decisions
+    costs: dict[str, dict[str, Any]]
 
 
-def _any_images(root: Path) -> list[Sample]:
-    """Every image below a folder; each folder is a stratum."""
-    paths = images_below(root)
-    if not paths:
-        raise UsageError(f"{root} holds no image; name a folder of cell images for --calibration")
-    return [Sample(p, p.parent.as_posix(), "", "rare", "training") for p in paths]
+def try_out(classifier: Classifier, chosen: Chosen, files: Mapping[str, Path], *, quiet: bool) -> Trial:
+    """Run the cells that calibration has not seen through every graph, fit INT8's decision, and count the cost."""
+    spec = classifier.input
+    fit = score(chosen.fit, chosen.um_per_pixel, spec, files, quiet=quiet)
+    gate = score(chosen.held, chosen.um_per_pixel, spec, files, quiet=quiet)
+    held = gate.held()
+    decisions = fit_decisions(classifier.decision, fit.held(), engine=PREFERRED)
+    some = with_reference(gate, spec, files).held()
+    return Trial(classifier, chosen, fit, gate, decisions, figures(some, decisions) | figures(held, decisions))
 
 
-def _manifest(order: Order, classifier: Classifier, table: Table) -> Manifest:
+def _range_faults(trial: Trial, table: Table, files: Mapping[str, Path]) -> list[str]:
+    some = trial.gate.crops[:: max(1, len(trial.gate.crops) // RANGE_CELLS)]
+    needed = calibrate(files[bundle.FP32], some, trial.classifier.input).ranges
+    return range_faults(onnx.load(files[bundle.FP32]), table.ranges, needed, Limits())
+
+
+def _name(out: Path) -> tuple[str, int]:
+    """Model and version, from the name of the folder."""
+    parts = re.fullmatch(r"([a-z0-9][a-z0-9.-]{0,50})-(\d{1,9})", out.resolve().name)
+    if not parts:
+        raise UsageError(f"{out} can not be a bundle: name it by model and version in lower case, for example blast-2")
+    return parts[1], int(parts[2])
+
+
+def _manifest(name: tuple[str, int], order: Order, classifier: Classifier, table: Table, trial: Trial) -> Manifest:
     about = ABOUT[classifier.recipe["layout"]]
-    try:
-        return Manifest(
-            id=order.out.resolve().name,
-            created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            task=TASK,
-            terms=TERMS,
-            input=classifier.input,
-            classes=(
-                ClassSpec(name="normal", description=about.normal),
-                ClassSpec(name="blast", description=about.blast),
-            ),
-            decision=classifier.decision,
-            calibration=Calibration(method=table.method, cells=table.cells, sample_sha256=table.sample_sha256),
-            files={},
-        )
-    except ValidationError as cause:
-        what = cause.errors()[0]
-        raise UsageError(
-            f"{order.out} can not be a bundle: {what['loc'][0]} {what['msg']}; the folder's name becomes the model's id"
-        ) from cause
+    return Manifest(
+        id=f"{name[0]}-{name[1]}",
+        model=name[0],
+        version=name[1],
+        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        task=TASK,
+        terms=TERMS,
+        input=classifier.input,
+        classes=(
+            ClassSpec(name="normal", description=about.normal),
+            ClassSpec(name="blast", description=about.blast),
+        ),
+        decisions=trial.decisions,
+        calibration=Calibration(method=table.method, cells=table.cells, sample_sha256=table.sample_sha256),
+        gate=Gate(state="passed" if order.gated else "skipped", cells=len(trial.gate.samples), on=trial.chosen.on),
+        files={},
+    )
 
 
-def _report(order: Order, classifier: Classifier, files: Mapping[str, Path], crops: Crops) -> dict[str, Any]:
-    recipe = dict(classifier.recipe)
-    found = [_evaluation(path, files) for path in order.evaluations]
+def _report(order: Order, trial: Trial, leaky: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    classifier, layout = trial.classifier, order.cells.layout
+    parts = {"validation": trial.fit, "test": trial.gate} if layout and order.cells.gate else {}
     return {
         "schema_version": 1,
         "training": {
-            "layout": recipe["layout"],
-            "terms": LAYOUTS[recipe["layout"]].terms,
+            "layout": classifier.recipe["layout"],
+            "terms": LAYOUTS[classifier.recipe["layout"]].terms,
             "parameters": sum(p.numel() for p in classifier.network.parameters()),
             "epoch": classifier.epoch,
-            "recipe": recipe,
+            "recipe": dict(classifier.recipe),
             "validation": dict(classifier.validation),
         },
-        "agreement": _agreement(classifier, files, crops),
-        "evaluations": [e for e in found if e["model"]["trained_on_split"] == "patient"],
-        "leaky": [e for e in found if e["model"]["trained_on_split"] == "random"],
+        "gate": {
+            "state": "passed" if order.gated else "skipped",
+            "on": trial.chosen.on,
+            "cells": len(trial.gate.samples),
+            "ms_per_cell": dict(trial.gate.ms_per_cell),
+            "costs": trial.costs,
+        },
+        "evaluations": [_evaluation(str(layout), name, part, trial) for name, part in parts.items()],
+        "leaky": list(leaky),
     }
 
 
-def _agreement(classifier: Classifier, files: Mapping[str, Path], crops: Crops) -> dict[str, dict[str, float]]:
-    """INT8 against FP32 on the calibration cells; the S8 graph is run as written, which is how TensorRT computes it."""
-    plain = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    spec = classifier.input
-    reference = margins_from(scores_of(files[bundle.FP32], crops, spec))
-    others = {
-        bundle.INT8_CPU: scores_of(files[bundle.INT8_CPU], crops, spec),
-        bundle.INT8: scores_of(files[bundle.INT8], crops, spec, level=plain),
+def _evaluation(layout: str, split: str, part: Scored, trial: Trial) -> dict[str, Any]:
+    """What evaluate-classifier would say of the bundle on the same cells."""
+    decisions = dict(zip(ENGINES, (trial.decisions.fp32, trial.decisions.int8), strict=True))
+    return {
+        "data": {"layout": layout, "split": split, **counts(part.samples), "terms": LAYOUTS[layout].terms},
+        **judgement(part.samples, part.scores, decisions),
     }
-    return {name: agreement(reference, margins_from(s), classifier.decision) for name, s in others.items()}
 
 
-def _evaluation(path: Path, files: Mapping[str, Path]) -> dict[str, Any]:
-    """Read a report of evaluate-classifier, and refuse one of another model."""
+def _leaky(path: Path) -> dict[str, Any]:
+    """Read a report of evaluate-classifier on a random split."""
     try:
         report: dict[str, Any] = json.loads(path.read_text())
-        origin = report["model"]
-        leaky = origin["trained_on_split"] == "random"
-        hashes = origin.get("graphs", {})
         readable(report)  # what can not be shown is no report
+        random = report["model"]["trained_on_split"] == "random"
     except (OSError, ValueError, KeyError, TypeError) as cause:
         raise UsageError(f"{path} is no report of evaluate-classifier; write one with it") from cause
-    wanted = {"fp32": bundle.sha256_of(files[bundle.FP32]), "int8-cpu": bundle.sha256_of(files[bundle.INT8_CPU])}
-    if not leaky and hashes != wanted:
-        raise UsageError(f"{path} reports on other graphs than these; evaluate the bundle again, then export")
+    if not random:
+        raise UsageError(f"{path} reports on a model that was not trained on a random split")
     return report

@@ -23,6 +23,32 @@ def test_the_pipeline_loads_no_heavy_library_and_no_network_client() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("command", ["export_engine", "train_classifier", "evaluate_classifier"])
+def test_a_workshop_command_without_its_extra_says_what_to_install(command: str) -> None:
+    """An import hook hides torch, as if only the base were installed."""
+    program = (
+        "import sys; sys.modules['torch'] = None; sys.argv = ['command', '--help']\n"
+        f"from contract.commands import {command}; sys.exit({command}())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 4, done.stderr
+    assert "pip install 'microscope-agent[export,training]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_is_told_to_the_makers_of_the_inference_runtime(tmp_path: Path) -> None:
+    """Neither a device id nor a queue of events appears in the home folder."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((480, 640, 3), 200, np.uint8))
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run(
+        [sys.executable, "-m", "agent", "replay", str(tmp_path / "a.png"), "--um-per-pixel", "0.1",
+         "--out", str(tmp_path / "r.jsonl")],
+        env={**os.environ, "HOME": str(home)}, capture_output=True, check=True,
+    )  # fmt: skip
+    assert list(home.rglob("*")) == []
+
+
 def test_no_other_package_installs_files_under_our_names() -> None:
     assert clashes() == []
 

@@ -88,11 +88,13 @@ class Layout:
         find: all samples below a folder; UsageError if it is no such folder.
         um_per_pixel: scale of its images.
         terms: whose data they are, for the model card.
+        storable: whether those terms allow to put an image of it into a report.
     """
 
     find: Callable[[Path], list[Sample]]
     um_per_pixel: float
     terms: str
+    storable: bool = True
 
 
 def labelled(samples: Iterable[Sample], split: Split) -> list[Sample]:
@@ -196,6 +198,7 @@ LAYOUTS = {
         um_per_pixel=0.10,
         terms="DeepAPL (Sidhom et al., npj Precision Oncology 2021), copyright Johns Hopkins University, published "
         "for replication; no open licence is stated",
+        storable=False,
     ),
     "cnmc": Layout(
         find_cnmc,

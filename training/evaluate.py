@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from contract import bundle
 from contract.errors import MicroscopeError, UsageError
 from contract.manifest import Decision, InputSpec
 from contract.pixels import to_batch
+from contract.signature import SHIPPED_ONLY, Trust
+from contract.trust_options import add_trust, trust_from
 from contract.types import Crops, Tensor
 from training.checkpoint import read_classifier
 from training.data import LAYOUTS, SPLITS, Sample, Split, labels_of, read_crops, shuffled
@@ -35,19 +38,27 @@ class Judge:
 
     Attributes:
         engines: by name, a graph on disk or a network in memory; the first is the reference.
+        decisions: by the engine's name.
         origin: which model it is, in words and hashes.
         recipe: how it was trained; empty for a bundle.
     """
 
     engines: Mapping[str, Path | BlastNet]
     spec: InputSpec
-    decision: Decision
+    decisions: Mapping[str, Decision]
     origin: Mapping[str, Any]
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
-    model: Path, data: Path, layout: str, split: Split, *, um_per_pixel: float | None = None, quiet: bool = False
+    model: Path,
+    data: Path,
+    layout: str,
+    split: Split,
+    *,
+    um_per_pixel: float | None = None,
+    trust: Trust = SHIPPED_ONLY,
+    quiet: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a model on one split.
 
@@ -58,6 +69,7 @@ def evaluate(
         split: which cells. A checkpoint that was trained on a random split gets the images that were left out of its
             training by chance: its figures are the leaky ones.
         um_per_pixel: scale of the images, if not the one of the training or the layout.
+        trust: whose signature is good enough for a bundle.
         quiet: draw no progress bar.
 
     Returns:
@@ -66,7 +78,7 @@ def evaluate(
     Raises:
         UsageError: the model or the data are not what they should be.
     """
-    judge = open_judge(model)
+    judge = open_judge(model, trust)
     samples = LAYOUTS[layout].find(data)
     if judge.recipe.get("split") == "random":
         samples = shuffled(samples, judge.recipe["seed"])
@@ -79,9 +91,8 @@ def evaluate(
     return {
         "schema_version": 1,
         "model": dict(judge.origin),
-        "data": {"layout": layout, "split": split, **_counts(chosen), "terms": LAYOUTS[layout].terms},
-        "decision": judge.decision.model_dump(),
-        **judgement(chosen, scores, judge.decision),
+        "data": {"layout": layout, "split": split, **counts(chosen), "terms": LAYOUTS[layout].terms},
+        **judgement(chosen, scores, judge.decisions),
         "leaky": _leaky(model, layout, split),
     }
 
@@ -102,24 +113,28 @@ def scale_of(layout: str, recipe: Mapping[str, Any]) -> float:
     return LAYOUTS[layout].um_per_pixel
 
 
-def judgement(samples: Sequence[Sample], scores: Mapping[str, Tensor], decision: Decision) -> dict[str, Any]:
+def judgement(
+    samples: Sequence[Sample], scores: Mapping[str, Tensor], decisions: Mapping[str, Decision]
+) -> dict[str, Any]:
     """Figures of each engine, agreement with the first of them, and what becomes of cells of neither class.
 
     Args:
         samples: (N,) cells of any kind.
         scores: by engine, (N, 2) logits.
-        decision: temperature and thresholds.
+        decisions: by engine, temperature and thresholds.
     """
     known = np.array([s.labelled for s in samples])
     cells = [s for s in samples if s.labelled]
     margins = {name: margins_from(rows) for name, rows in scores.items()}
     reference = next(iter(margins))
-    shown = margins[PREFERRED if PREFERRED in margins else reference]
-    probabilities = sigmoid(shown / decision.temperature)
+    preferred = PREFERRED if PREFERRED in margins else reference
+    decision = decisions[preferred]
+    probabilities = sigmoid(margins[preferred] / decision.temperature)
     return {
-        "engines": {name: _figures(cells, values[known], decision) for name, values in margins.items()},
+        "decisions": {name: decisions[name].model_dump() for name in margins},
+        "engines": {name: _figures(cells, values[known], decisions[name]) for name, values in margins.items()},
         "agreement": {
-            name: agreement(margins[reference][known], values[known], decision)
+            name: agreement(margins[reference][known], values[known], decisions[reference], decisions[name])
             for name, values in margins.items()
             if name != reference
         },
@@ -129,13 +144,13 @@ def judgement(samples: Sequence[Sample], scores: Mapping[str, Tensor], decision:
     }
 
 
-def agreement(reference: Numbers, other: Numbers, decision: Decision) -> dict[str, float]:
+def agreement(reference: Numbers, other: Numbers, first: Decision, second: Decision) -> dict[str, float]:
     """How far one engine's margins are from another's: flipped decisions and root mean square distance.
 
-    ``rmse_over_sigma`` is in units of the spread of the reference's margins, so that networks can be compared.
+    Each engine decides by its own temperature and threshold. ``rmse_over_sigma`` is in units of the spread of the
+    reference's margins, so that networks can be compared.
     """
-    cut = decision.temperature * float(np.log(decision.threshold / (1 - decision.threshold)))
-    flips = int(((reference >= cut) != (other >= cut)).sum())
+    flips = int((called_blast(reference, first) != called_blast(other, second)).sum())
     rmse = float(np.sqrt(np.mean((other - reference) ** 2)))
     return {
         "cells": len(reference),
@@ -144,6 +159,11 @@ def agreement(reference: Numbers, other: Numbers, decision: Decision) -> dict[st
         "rmse": rmse,
         "rmse_over_sigma": rmse / max(float(reference.std()), 1e-9),
     }
+
+
+def called_blast(margins: Numbers, decision: Decision) -> NDArray[np.bool_]:
+    """Which cells a decision calls blasts where no abstention is allowed."""
+    return np.asarray(sigmoid(margins / decision.temperature) >= decision.threshold)
 
 
 def scores_of(
@@ -164,20 +184,21 @@ def scores_of(
     return np.concatenate([np.zeros((0, 2), np.float32), *rows])
 
 
-def open_judge(model: Path) -> Judge:
+def open_judge(model: Path, trust: Trust = SHIPPED_ONLY) -> Judge:
     """Open a bundle (a folder) or a checkpoint (a file)."""
     if not model.is_dir():
         kept = read_classifier(model)
         origin = {"kind": "checkpoint", "trained_on_split": kept.recipe.get("split"), "epoch": kept.epoch}
-        return Judge({"torch": kept.network}, kept.input, kept.decision, origin, kept.recipe)
-    opened = bundle.open_bundle(model)
+        return Judge({"torch": kept.network}, kept.input, {"torch": kept.decision}, origin, kept.recipe)
+    opened = bundle.open_bundle(model, trust)
     manifest = opened.manifest
     if manifest.blast_column != 1:
         raise UsageError(f"{model} has its classes in another order than normal, blast; export it anew")
     graphs = {"fp32": model / bundle.FP32, PREFERRED: model / bundle.INT8_CPU}
     hashes = {name: manifest.files[path.name] for name, path in graphs.items()}
     origin = {"kind": "bundle", "id": manifest.id, "graphs": hashes, "trained_on_split": "patient"}
-    return Judge(graphs, manifest.input, manifest.decision, origin)
+    decisions = {"fp32": manifest.decisions.fp32, PREFERRED: manifest.decisions.int8}
+    return Judge(graphs, manifest.input, decisions, origin)
 
 
 def shown(figure: Mapping[str, float | None]) -> str:
@@ -193,7 +214,7 @@ def table(report: Mapping[str, Any]) -> str:
     data = report["data"]
     title = f"{data['layout']}, {data['split']} split: {data['cells']} cells of {data['patients']} patients"
     columns = dict(report["engines"])
-    if report["leaky"]:
+    if report.get("leaky"):
         columns[LEAKY] = report["leaky"]
     lines = [
         f"{title}, {data['blasts']} blasts",
@@ -202,7 +223,7 @@ def table(report: Mapping[str, Any]) -> str:
     for name in next(iter(report["engines"].values())):
         row = [engine[name] for engine in columns.values()]
         lines.append(name.ljust(40) + "".join(shown(figure).rjust(25) for figure in row))
-    if report["leaky"]:
+    if report.get("leaky"):
         lines.append(
             f"{LEAKY}: the same recipe trained on a split by image, which flatters it; not this model's figures"
         )
@@ -219,7 +240,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     given = _parser().parse_args(arguments)
     try:
-        report = evaluate(given.model, given.data, given.layout, given.split, um_per_pixel=given.um_per_pixel)
+        report = evaluate(
+            given.model, given.data, given.layout, given.split, um_per_pixel=given.um_per_pixel, trust=trust_from(given)
+        )
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(report, indent=1) + "\n")
     except MicroscopeError as failure:
@@ -237,10 +260,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", choices=SPLITS, required=True, help="which cells")
     parser.add_argument("--um-per-pixel", type=float, help="scale of the images, if not the training's or the layout's")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    add_trust(parser)
     return parser
 
 
-def _counts(samples: Sequence[Sample]) -> dict[str, int]:
+def counts(samples: Sequence[Sample]) -> dict[str, int]:
+    """How many labelled cells, blasts and patients."""
     cells = [s for s in samples if s.labelled]
     return {
         "cells": len(cells),

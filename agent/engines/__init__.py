@@ -7,6 +7,7 @@ import numpy as np
 from agent.engines import ort
 from contract.bundle import INT8_CPU, Bundle
 from contract.errors import IntegrityError, UsageError
+from contract.manifest import Precision
 from contract.types import Tensor
 
 
@@ -16,6 +17,11 @@ class Engine(Protocol):
     @property
     def name(self) -> str:
         """Runtime and precision, as it stands in the reports."""
+        ...
+
+    @property
+    def precision(self) -> Precision:
+        """In which numbers it computes; it chooses the decision."""
         ...
 
     def scores(self, batch: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from contract.bundle import INT8_CPU, Bundle
 from contract.errors import EngineError
+from contract.manifest import Precision
 from contract.types import Tensor
 
 REFUSALS = (
@@ -27,6 +28,7 @@ class OrtEngine:
     """The INT8 twin in ONNX Runtime; satisfies ``Engine``."""
 
     name = "onnxruntime-int8"
+    precision: Precision = "int8"
 
     def __init__(self, model: bytes, *, input_name: str) -> None:
         options = ort.SessionOptions()

@@ -12,6 +12,7 @@ from agent.pipeline import Station, examine, run
 from agent.sources.synthetic import SyntheticSource
 from contract.bundle import SHIPPED, open_bundle
 from contract.errors import OutboxFull
+from contract.manifest import Precision
 from contract.messages import FrameReport
 from contract.types import Frame, Tensor
 
@@ -22,6 +23,7 @@ class DarknessEngine:
     """Scores a crop by how dark it is: a true engine of three lines."""
 
     name = "darkness"
+    precision: Precision = "fp32"
 
     def scores(self, batch: Tensor) -> Tensor:
         """Bright speaks for normal, dark for blast."""

@@ -8,22 +8,26 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from contract import bundle
 from contract.bundle import FILES, GOLDEN, INT8_CPU, MANIFEST, Bundle, Golden, write_bundle, write_golden
-from contract.errors import BundleMissing, IntegrityError
-from contract.manifest import Calibration, ClassSpec, Decision, InputSpec, Manifest
+from contract.errors import BundleMissing, IntegrityError, UsageError
+from contract.manifest import Calibration, ClassSpec, Decision, Decisions, Gate, InputSpec, Manifest
 from contract.pixels import to_batch
 from contract.signature import SIGNATURE, UNSIGNED, Trust, key_id, public_half, sign
 
 SPEC = InputSpec(um_per_pixel=0.25, size=16, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 TRUST = Trust((public_half(KEY),))
+DECISION = Decision(temperature=1, threshold=0.5, uncertain_from=0.4, uncertain_to=0.6)
 MANIFEST_DRAFT = Manifest(
     id="test-1",
+    model="test",
+    version=1,
     created_at="2026-01-31T12:00:00Z",
     task="none",
     terms="none",
     input=SPEC,
     classes=(ClassSpec(name="normal", description="-"), ClassSpec(name="blast", description="-")),
-    decision=Decision(temperature=1, threshold=0.5, uncertain_from=0.4, uncertain_to=0.6),
+    decisions=Decisions(fp32=DECISION, int8=DECISION),
+    gate=Gate(state="passed", cells=1, on="none"),
     calibration=Calibration(method="minmax", cells=1, sample_sha256="0" * 64),
     files={},
 )
@@ -137,3 +141,23 @@ def test_a_file_that_is_read_later_is_verified_again(whole: Path) -> None:
     (whole / INT8_CPU).write_text("put there after the check")
     with pytest.raises(IntegrityError, match="SHA-256"):
         opened.read(INT8_CPU)
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path, files: dict[str, Path]) -> None:
+    """A slip of --out must not cost anybody their images."""
+    cells = tmp_path / "cells"
+    (cells / "sub").mkdir(parents=True)
+    (cells / "keep.txt").write_text("precious")
+    link = tmp_path / "link"
+    link.symlink_to(cells)
+    for place in (cells, cells / "keep.txt", link):
+        with pytest.raises(UsageError, match="not a bundle"):
+            write_bundle(place, MANIFEST_DRAFT, files)
+    assert (cells / "keep.txt").read_text() == "precious"
+
+
+def test_a_bundle_with_a_foreign_file_in_it_is_never_replaced(whole: Path, files: dict[str, Path]) -> None:
+    (whole / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="not a bundle"):
+        write_bundle(whole, MANIFEST_DRAFT, files)
+    assert (whole / "notes.txt").read_text() == "mine"

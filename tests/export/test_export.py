@@ -1,6 +1,7 @@
 """From a checkpoint to a bundle, on the command line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from calibration.ranges import Table
 from calibration.sample import fingerprint, stratified
 from contract.bundle import CALIBRATION, FP32, INT8, INT8_CPU, MODEL_CARD, REPORT, SHIPPED, Bundle, open_bundle
 from contract.manifest import InputSpec
+from contract.signature import UNSIGNED, Trust
 from export.__main__ import main
 from export.golden import draw_cell
 from training.checkpoint import read_classifier
@@ -45,24 +47,26 @@ def drawn_cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint(drawn_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What train-classifier leaves after one epoch on the drawn cells."""
     out = tmp_path_factory.mktemp("training")
-    return train(drawn_cells, out, Recipe("folders", 0.2, epochs=1, size=48), quiet=True)
+    return train(drawn_cells, out, Recipe("folders", 0.2, epochs=3, size=48), quiet=True)
 
 
 @pytest.fixture(scope="module")
 def made(checkpoint: Path, drawn_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     out = tmp_path_factory.mktemp("bundles") / "drawn-1"
     assert run(checkpoint, drawn_cells, out) == 0
-    return open_bundle(out)
+    return open_bundle(out, UNSIGNED)
 
 
 def test_a_folder_of_images_is_enough_to_make_a_bundle(made: Bundle) -> None:
-    """Without a layout, all 24 images are used; the folder's name is the model's id."""
+    """Without a layout, a third of the 24 images is kept for the gate; the folder's name is the model's id."""
     table = Table.model_validate_json((made.path / CALIBRATION).read_text())
-    assert made.manifest.id == "drawn-1"
-    assert made.manifest.calibration.cells == table.cells == 24
-    assert made.manifest.calibration.sample_sha256 == table.sample_sha256
-    assert table.model_sha256 == made.manifest.files[FP32]
-    assert [c.name for c in made.manifest.classes] == ["normal", "blast"]
+    manifest = made.manifest
+    assert (manifest.id, manifest.model, manifest.version) == ("drawn-1", "drawn", 1)
+    assert manifest.calibration.cells == table.cells == 16
+    assert (manifest.gate.state, manifest.gate.cells) == ("passed", 8)
+    assert manifest.calibration.sample_sha256 == table.sample_sha256
+    assert table.model_sha256 == manifest.files[FP32]
+    assert [c.name for c in manifest.classes] == ["normal", "blast"]
 
 
 def test_the_golden_scores_are_what_the_graphs_say(made: Bundle) -> None:
@@ -79,53 +83,84 @@ def test_the_golden_cells_are_drawn_the_same_each_time() -> None:
     assert first.std() > 10
 
 
-def test_a_labelled_folder_gives_only_its_training_cells(checkpoint: Path, drawn_cells: Path, tmp_path: Path) -> None:
-    assert run(checkpoint, drawn_cells, tmp_path / "b", "--layout", "folders", "--um-per-pixel", "0.2") == 0
+LABELLED = ("--layout", "folders", "--um-per-pixel", "0.2")
+
+
+def test_a_labelled_folder_gives_each_split_its_task(checkpoint: Path, drawn_cells: Path, tmp_path: Path) -> None:
+    """Training cells calibrate, validation cells fit INT8's decision, test cells gate."""
+    assert run(checkpoint, drawn_cells, tmp_path / "b-1", *LABELLED, "--gate", str(drawn_cells)) == 0
     samples = labelled(LAYOUTS["folders"].find(drawn_cells), "training")
     spec = read_classifier(checkpoint).input
     chosen = stratified([f"{s.kind} {s.patient}" for s in samples], 512, 0)
     expected = fingerprint(read_crops([samples[k] for k in chosen], 0.2, spec, quiet=True))
-    calibration = open_bundle(tmp_path / "b").manifest.calibration
-    assert (calibration.cells, calibration.sample_sha256) == (16, expected)
+    manifest = open_bundle(tmp_path / "b-1", UNSIGNED).manifest
+    assert (manifest.calibration.cells, manifest.calibration.sample_sha256) == (16, expected)
+    assert manifest.gate.cells == 4
 
 
-@pytest.fixture(scope="module")
-def evaluation(made: Bundle, drawn_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What evaluate-classifier says of the bundle."""
-    path = tmp_path_factory.mktemp("evaluation") / "test.json"
+def test_report_and_card_say_what_evaluate_classifier_says(checkpoint: Path, drawn_cells: Path, tmp_path: Path) -> None:
+    assert run(checkpoint, drawn_cells, tmp_path / "b-1", *LABELLED, "--gate", str(drawn_cells)) == 0
     options = ["--data", str(drawn_cells), "--layout", "folders", "--um-per-pixel", "0.2", "--split", "test"]
-    assert evaluate([str(made.path), *options, "--out", str(path)]) == 0
-    return path
+    assert evaluate([str(tmp_path / "b-1"), "--allow-unsigned", *options, "--out", str(tmp_path / "test.json")]) == 0
+    said = json.loads((tmp_path / "test.json").read_text())
+    report = json.loads((tmp_path / "b-1" / REPORT).read_text())
+    inside = next(e for e in report["evaluations"] if e["data"]["split"] == "test")
+    assert inside == {key: said[key] for key in inside}
+    assert f"{said['engines']['int8-cpu']['auroc']['value']:.4f}" in (tmp_path / "b-1" / MODEL_CARD).read_text()
 
 
-def test_an_evaluation_comes_into_the_report_and_the_card(
-    evaluation: Path, checkpoint: Path, drawn_cells: Path, tmp_path: Path
+def test_a_signed_bundle_opens_with_the_public_key_that_keygen_made(
+    checkpoint: Path, drawn_cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exporting again gives the same graphs, so the figures of the first bundle hold for the second."""
-    assert run(checkpoint, drawn_cells, tmp_path / "again", "--evaluation", str(evaluation)) == 0
-    report = json.loads((tmp_path / "again" / REPORT).read_text())
-    assert report["evaluations"] == [json.loads(evaluation.read_text())]
-    value = report["evaluations"][0]["engines"]["int8-cpu"]["auroc"]["value"]
-    assert f"{value:.4f}" in (tmp_path / "again" / MODEL_CARD).read_text()
+    assert main(["keygen", "--out", str(tmp_path / "KEY.pem")]) == 0
+    assert run(checkpoint, drawn_cells, tmp_path / "b-1", "--key", str(tmp_path / "KEY.pem")) == 0
+    public = (tmp_path / "KEY.pub").read_text().strip()
+    assert open_bundle(tmp_path / "b-1", Trust.of([public])).signed_by in capsys.readouterr().out
 
 
-def test_an_evaluation_of_another_model_is_refused(
-    evaluation: Path, checkpoint: Path, drawn_cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_export_into_the_folder_of_images_is_refused_before_it_begins(
+    checkpoint: Path, drawn_cells: Path, tmp_path: Path
 ) -> None:
-    report = json.loads(evaluation.read_text())
-    report["model"]["graphs"]["int8-cpu"] = "0" * 64
-    path = tmp_path / "other.json"
-    path.write_text(json.dumps(report))
-    assert run(checkpoint, drawn_cells, tmp_path / "b", "--evaluation", str(path)) == 2
-    assert "other graphs" in capsys.readouterr().err
-    assert not (tmp_path / "b").exists()
+    precious = tmp_path / "cells-1"
+    shutil.copytree(drawn_cells, precious)
+    assert run(checkpoint, drawn_cells, precious) == 2
+    assert len(list(precious.rglob("*.png"))) == 24
+
+
+def test_a_table_with_a_range_eight_times_too_wide_is_refused_by_name_and_nothing_is_written(
+    made: Bundle, checkpoint: Path, drawn_cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = json.loads((made.path / CALIBRATION).read_text())
+    name = sorted(table["ranges"])[3]
+    table["ranges"][name] = [8 * bound for bound in table["ranges"][name]]
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    assert run(checkpoint, drawn_cells, tmp_path / "b-1", "--table", str(tmp_path / "table.json")) == 3
+    text = capsys.readouterr().err
+    assert f"the range of {name}" in text
+    assert "nothing was written" in text
+    assert not (tmp_path / "b-1").exists()
+
+
+def test_a_table_of_other_cells_is_never_used_in_silence(
+    made: Bundle, checkpoint: Path, drawn_cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = ["--table", str(made.path / CALIBRATION)]
+    assert run(checkpoint, drawn_cells, tmp_path / "b-1", *again, "--seed", "7") == 2
+    assert "sample" in capsys.readouterr().err
+    assert run(checkpoint, drawn_cells, tmp_path / "b-2", *again) == 0
+
+
+def test_without_a_gate_the_manifest_says_so(checkpoint: Path, drawn_cells: Path, tmp_path: Path) -> None:
+    assert run(checkpoint, drawn_cells, tmp_path / "b-1", "--no-gate") == 0
+    assert open_bundle(tmp_path / "b-1", UNSIGNED).manifest.gate.state == "skipped"
+    assert "SKIPPED" in (tmp_path / "b-1" / MODEL_CARD).read_text()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"model": {}}', '{"model": {"trained_on_split": "random"}}'])
 def test_what_is_no_evaluation_is_refused(checkpoint: Path, drawn_cells: Path, tmp_path: Path, content: str) -> None:
     path = tmp_path / "evaluation.json"
     path.write_text(content)
-    assert run(checkpoint, drawn_cells, tmp_path / "b", "--evaluation", str(path)) == 2
+    assert run(checkpoint, drawn_cells, tmp_path / "b-1", "--leaky-evaluation", str(path)) == 2
 
 
 def test_a_wrong_model_folder_or_name_is_one_line_and_exit_code_2(
@@ -134,10 +169,10 @@ def test_a_wrong_model_folder_or_name_is_one_line_and_exit_code_2(
     (tmp_path / "text.pt").write_text("no checkpoint")
     (tmp_path / "empty").mkdir()
     cases = {
-        "text.pt": (tmp_path / "text.pt", drawn_cells, tmp_path / "b"),
-        "missing.pt": (tmp_path / "missing.pt", drawn_cells, tmp_path / "b"),
-        "empty": (checkpoint, tmp_path / "empty", tmp_path / "b"),
-        "nowhere": (checkpoint, tmp_path / "nowhere", tmp_path / "b"),
+        "text.pt": (tmp_path / "text.pt", drawn_cells, tmp_path / "b-1"),
+        "missing.pt": (tmp_path / "missing.pt", drawn_cells, tmp_path / "b-1"),
+        "empty": (checkpoint, tmp_path / "empty", tmp_path / "b-1"),
+        "nowhere": (checkpoint, tmp_path / "nowhere", tmp_path / "b-1"),
         "Not A Name": (checkpoint, drawn_cells, tmp_path / "Not A Name"),
     }
     for word, (model, cells, out) in cases.items():
@@ -150,7 +185,7 @@ def test_a_wrong_model_folder_or_name_is_one_line_and_exit_code_2(
 
 def test_a_precision_must_be_asked_for(checkpoint: Path, drawn_cells: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main([str(checkpoint), "--calibration", str(drawn_cells), "--out", str(tmp_path / "b")])
+        main([str(checkpoint), "--calibration", str(drawn_cells), "--out", str(tmp_path / "b-1")])
 
 
 def test_a_checkpoint_can_be_evaluated_too(checkpoint: Path, drawn_cells: Path, tmp_path: Path) -> None:
@@ -187,7 +222,6 @@ def test_the_shipped_bundle_is_as_accurate_as_required() -> None:
     report = json.loads((SHIPPED / REPORT).read_text())
     (found,) = (e for e in report["evaluations"] if e["data"]["split"] == "test")
     fp32, int8 = found["engines"]["fp32"], found["engines"]["int8-cpu"]
-    assert found["model"]["graphs"]["int8-cpu"] == open_bundle(SHIPPED).manifest.files[INT8_CPU]
     assert int8["auroc"]["value"] >= 0.985
     assert abs(int8["accuracy"]["value"] - fp32["accuracy"]["value"]) <= 0.005
     assert found["agreement"]["int8-cpu"]["flip_share"] <= 0.01

@@ -1,0 +1,158 @@
+"""The gate: INT8 must answer as FP32 does on cells that calibration has not seen, or nothing is exported."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from contract.errors import GateError
+from contract.manifest import Decision, Decisions
+from training.evaluate import agreement, called_blast
+from training.metrics import Labels, Numbers, auroc, fit_temperature, sigmoid
+
+REFERENCE = "fp32"
+UNITS = {
+    "flip_share": "of the decisions flipped",
+    "rmse_over_sigma": "of sigma between the margins",
+    "accuracy_drop": "of accuracy lost",
+    "auroc_drop": "of AUROC lost",
+}
+"""What each limit bounds, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What INT8 may cost.
+
+    Attributes:
+        flip_share: share of decisions that change.
+        accuracy_drop: accuracy of FP32 less that of INT8.
+        auroc_drop: the same of the area under the ROC curve.
+        rmse_over_sigma: distance of the margins, in units of their own spread; min-max calibration of a good model
+            costs 0.006 of it, one that flips decisions half of it.
+        range_ratio: a calibrated range by the one that the held-out cells need; 4 wastes two of the eight bits.
+    """
+
+    flip_share: float = 0.01
+    accuracy_drop: float = 0.005
+    auroc_drop: float = 0.003
+    rmse_over_sigma: float = 0.1
+    range_ratio: float = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Scores of the held-out cells.
+
+    Attributes:
+        margins: by engine, (N,) logit of blast less logit of normal; ``fp32`` is the reference.
+        labels: (N,) 1 for a blast, 0 for a normal cell; None if nobody knows.
+    """
+
+    margins: Mapping[str, Numbers]
+    labels: Labels | None
+
+
+def fit_decisions(fp32: Decision, fit: Held, *, engine: str) -> Decisions:
+    """The decision of each precision; INT8's keeps the operating point that was chosen for FP32.
+
+    INT8's temperature is fitted anew: with labels by log loss (Guo et al. 2017), without as the one that brings its
+    margins nearest to FP32's. Each bound moves no further than it must for as many cells to lie above it as in FP32: to
+    choose it anew on labels would move it by the chance of a few cells, and flip far more than INT8 itself does.
+
+    Args:
+        fp32: chosen on the validation split at training.
+        fit: cells that are not held out.
+        engine: which margins are INT8's.
+    """
+    reference, other = fit.margins[REFERENCE], fit.margins[engine]
+    if fit.labels is None:
+        stretch = float(reference @ other) / max(float(reference @ reference), 1e-12)
+        temperature = fp32.temperature * max(stretch, 0.1)
+    else:
+        temperature = fit_temperature(fit.labels, other)
+    before, after = sigmoid(reference / fp32.temperature), sigmoid(other / temperature)
+    low, middle, high = (
+        _same_count(bound, before, after) for bound in (fp32.uncertain_from, fp32.threshold, fp32.uncertain_to)
+    )
+    int8 = Decision(
+        temperature=round(temperature, 4),
+        threshold=middle,
+        uncertain_from=min(low, middle),
+        uncertain_to=max(high, middle),
+    )
+    return Decisions(fp32=fp32, int8=int8)
+
+
+def _same_count(bound: float, before: Numbers, after: Numbers) -> float:
+    """The bound nearest to ``bound`` above which as many of ``after`` lie as of ``before`` lie above ``bound``."""
+    above = int((before >= bound).sum())
+    ranked = np.sort(after)[::-1]
+    highest = ranked[above - 1] if above else 1.0
+    lowest = ranked[above] if above < len(ranked) else 0.0
+    return round(float(np.clip(bound, min(lowest + 1e-6, highest), highest)), 6)
+
+
+def figures(held: Held, decisions: Decisions) -> dict[str, dict[str, Any]]:
+    """What INT8 costs, by engine: flips, distance and, where labels are known, accuracy and AUROC of both."""
+    return {name: _cost(held, name, decisions) for name in held.margins if name != REFERENCE}
+
+
+def faults(found: Mapping[str, Mapping[str, Any]], limits: Limits) -> list[str]:
+    """Every limit that is not kept, in words."""
+    lines = []
+    for engine, cost in found.items():
+        for name, unit in UNITS.items():
+            value, limit = cost.get(name), getattr(limits, name)
+            if value is not None and not value <= limit:
+                lines.append(f"{engine}: {100 * value:.2f} % {unit}, at most {100 * limit:.1f} % may be")
+    return lines
+
+
+def range_faults(
+    model: onnx.ModelProto,
+    table: Mapping[str, tuple[float, float]],
+    needed: Mapping[str, tuple[float, float]],
+    limits: Limits,
+) -> list[str]:
+    """Every activation whose calibrated range is far wider than the held-out cells need, with its node.
+
+    Args:
+        model: the FP32 graph.
+        table: calibrated ranges by tensor name.
+        needed: ranges seen on held-out cells.
+        limits: how far is too far.
+    """
+    producer = {name: node for node in model.graph.node for name in node.output}
+    lines = []
+    for name, (low, high) in table.items():
+        ratio = max(abs(low), abs(high)) / max(*(abs(v) for v in needed[name]), 1e-12)
+        if ratio > limits.range_ratio:
+            node = producer.get(name)
+            place = f"{node.op_type} {node.name}" if node else "the input"
+            lines.append(f"the range of {name} ({place}) is {ratio:.1f} times what held-out cells need")
+    return lines
+
+
+def enforce(lines: Sequence[str], cells: int) -> None:
+    """Raise GateError with all of them, if there are any."""
+    if lines:
+        raise GateError(
+            f"INT8 is refused on {cells} held-out cells, and nothing was written: {'; '.join(lines)}. Calibrate on "
+            "more or other cells, choose another --method, or leave the costliest layers in --keep-float"
+        )
+
+
+def _cost(held: Held, engine: str, decisions: Decisions) -> dict[str, Any]:
+    reference, other = held.margins[REFERENCE], held.margins[engine]
+    cost: dict[str, Any] = agreement(reference, other, decisions.fp32, decisions.int8)
+    if held.labels is not None:
+        before = float(np.mean(called_blast(reference, decisions.fp32) == held.labels))
+        after = float(np.mean(called_blast(other, decisions.int8) == held.labels))
+        cost |= {"accuracy_fp32": before, "accuracy": after, "accuracy_drop": before - after}
+        if len(np.unique(held.labels)) > 1:
+            areas = auroc(held.labels, reference), auroc(held.labels, other)
+            cost |= {"auroc_fp32": areas[0], "auroc": areas[1], "auroc_drop": areas[0] - areas[1]}
+    return cost

@@ -1,0 +1,125 @@
+"""`report.html`: what a person must see before a model goes into the field."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from contract.manifest import Decision, Manifest
+from export.html import Picture, gallery, page, paragraph, plots, section, table, verdict
+from export.plots import Series, bars_svg, reliability, reliability_svg, scatter_svg
+from export.scoring import Scored
+from training.evaluate import PREFERRED, called_blast, shown
+from training.metrics import Numbers, sigmoid
+
+FLIPS_SHOWN = 48
+GATE_HEAD = ("engine", "cells", "flips", "flipped, %", "RMSE / sigma", "accuracy lost, points", "AUROC lost")
+
+
+def report_page(manifest: Manifest, report: Mapping[str, Any], gate: Scored, *, pictures: bool) -> str:
+    """The report as one self-contained page.
+
+    Args:
+        manifest: of the bundle.
+        report: `report.json`.
+        gate: the held-out cells.
+        pictures: whether the terms of the cells' images let them be shown.
+    """
+    decisions = {"fp32": manifest.decisions.fp32, PREFERRED: manifest.decisions.int8}
+    held = gate.held()
+    margins = {name: held.margins[name] for name in decisions}
+    probabilities = {name: sigmoid(m / decisions[name].temperature) for name, m in margins.items()}
+    drawn = [_scatter(margins, decisions)]
+    if held.labels is not None:
+        curves = [reliability(name, held.labels, p) for name, p in probabilities.items()]
+        drawn.append(reliability_svg(curves, title="Is a probability what it says?"))
+    drawn.append(
+        bars_svg(
+            report["gate"]["ms_per_cell"], title="Time for a cell, in batches", x_label="milliseconds, this machine"
+        )
+    )
+    return page(
+        f"{manifest.id}: INT8 against FP32",
+        section("The gate", _said(report), _costs(report)),
+        section("On the held-out cells", plots(*drawn)),
+        section("Cells whose decision INT8 changed", *_flips(gate, decisions, pictures=pictures)),
+        *_evaluations(report),
+        lead=f"{manifest.task} {manifest.terms}",
+        foot="Research use only. It assists haematologists; it never diagnoses.",
+    )
+
+
+def _said(report: Mapping[str, Any]) -> str:
+    gate = report["gate"]
+    if gate["state"] == "passed":
+        return verdict(f"INT8 answers as FP32 does on {gate['cells']} cells, {gate['on']}", passed=True)
+    return verdict("the gate was skipped; nobody has shown that INT8 answers as FP32 does", passed=False)
+
+
+def _costs(report: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            name,
+            cost["cells"],
+            cost["flips"],
+            100 * cost["flip_share"],
+            cost["rmse_over_sigma"],
+            100 * cost["accuracy_drop"] if "accuracy_drop" in cost else None,
+            cost.get("auroc_drop"),
+        )
+        for name, cost in report["gate"]["costs"].items()
+    ]
+    return table(GATE_HEAD, rows, caption="What INT8 costs; int8-reference is the S8 graph as TensorRT computes it.")
+
+
+def _scatter(margins: Mapping[str, Numbers], decisions: Mapping[str, Decision]) -> str:
+    bounds = {name: d.temperature * float(np.log(d.threshold / (1 - d.threshold))) for name, d in decisions.items()}
+    return scatter_svg(
+        [Series("held-out cell", margins["fp32"], margins[PREFERRED])],
+        title="Score of INT8 against score of FP32",
+        x_label="FP32: logit of blast less logit of normal",
+        y_label="INT8",
+        diagonal=True,
+        x_marks={"threshold": bounds["fp32"]},
+        y_marks={"threshold": bounds[PREFERRED]},
+        describe="Every held-out cell; one that lies off the diagonal is scored otherwise by INT8.",
+    )
+
+
+def _flips(gate: Scored, decisions: Mapping[str, Decision], *, pictures: bool) -> Iterator[str]:
+    margins, used = gate.held().margins, gate.judged()
+    flipped = np.flatnonzero(
+        called_blast(margins["fp32"], decisions["fp32"]) != called_blast(margins[PREFERRED], decisions[PREFERRED])
+    )
+    if not len(flipped):
+        yield paragraph("None.")
+    elif not pictures:
+        yield paragraph(f"{len(flipped)}; the terms of their images do not allow to show them here.")
+    else:
+        yield gallery(_picture(gate, int(used[k]), k, margins, decisions) for k in flipped[:FLIPS_SHOWN])
+
+
+def _picture(
+    gate: Scored, cell: int, row: int, margins: Mapping[str, Numbers], decisions: Mapping[str, Decision]
+) -> Picture:
+    sample = gate.samples[cell]
+    said = [f"{name} {float(sigmoid(m[row : row + 1] / decisions[name].temperature)[0]):.3f}"
+            for name, m in margins.items() if name in decisions]  # fmt: skip
+    known = sample.kind if sample.labelled else "not labelled"
+    return Picture(
+        gate.crops[cell], (sample.path.name, known, *said), f"{sample.path.name}, {known}: {', '.join(said)}"
+    )
+
+
+def _evaluations(report: Mapping[str, Any]) -> Iterator[str]:
+    for found in report["evaluations"]:
+        data, engines = found["data"], found["engines"]
+        rows = [(name, *(shown(engine[name]) for engine in engines.values())) for name in next(iter(engines.values()))]
+        yield section(
+            f"{data['layout']}, {data['split']} split",
+            table(
+                ("figure, 95 % interval over patients", *engines),
+                rows,
+                caption=f"{data['cells']} cells ({data['blasts']} blasts) of {data['patients']} patients",
+            ),
+        )

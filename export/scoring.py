@@ -1,0 +1,71 @@
+"""Cells through every graph of a draft: what the gate and the report look at."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from calibration.sample import stratified
+from contract import bundle
+from contract.manifest import InputSpec
+from contract.types import Crops, Tensor
+from export.gate import Held
+from training.data import Sample, labels_of, read_crops
+from training.evaluate import PREFERRED, scores_of
+from training.metrics import margins_from
+
+REFERENCE = "int8-reference"
+"""The S8 graph run as written, which is how TensorRT computes it: slow here, so on some cells only."""
+REFERENCE_CELLS = 512
+ENGINES = {"fp32": bundle.FP32, PREFERRED: bundle.INT8_CPU}
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Cells with their crops and, by engine, their scores; row k of each belongs to sample k."""
+
+    samples: list[Sample]
+    crops: Crops
+    scores: Mapping[str, Tensor]
+    ms_per_cell: Mapping[str, float] = field(default_factory=dict)
+
+    def judged(self) -> NDArray[np.int64]:
+        """Which of them the gate judges: the labelled ones if there are any, otherwise all."""
+        known = np.flatnonzero([s.labelled for s in self.samples])
+        return known if len(known) else np.arange(len(self.samples))
+
+    def held(self) -> Held:
+        """The judged cells as the gate sees them."""
+        use = self.judged()
+        chosen = [self.samples[k] for k in use]
+        labels = labels_of(chosen) if any(s.labelled for s in chosen) else None
+        return Held({name: margins_from(rows[use]) for name, rows in self.scores.items()}, labels)
+
+
+def score(
+    samples: Sequence[Sample], um_per_pixel: float, spec: InputSpec, files: Mapping[str, Path], *, quiet: bool
+) -> Scored:
+    """Read cells and run them through FP32 and the INT8 twin."""
+    crops = read_crops(samples, um_per_pixel, spec, quiet=quiet)
+    scores, ms_per_cell = {}, {}
+    for name, file in ENGINES.items():
+        started = time.perf_counter()
+        scores[name] = scores_of(files[file], crops, spec)
+        ms_per_cell[name] = (time.perf_counter() - started) * 1e3 / max(len(crops), 1)
+    return Scored(list(samples), crops, scores, ms_per_cell)
+
+
+def with_reference(scored: Scored, spec: InputSpec, files: Mapping[str, Path]) -> Scored:
+    """Some of the cells that the gate looks at, run through the S8 graph too."""
+    judged = scored.judged()
+    strata = [f"{scored.samples[k].kind} {scored.samples[k].patient}" for k in judged]
+    some = judged[stratified(strata, REFERENCE_CELLS, 0)]
+    crops = scored.crops[some]
+    plain = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    scores = {name: rows[some] for name, rows in scored.scores.items()}
+    scores[REFERENCE] = scores_of(files[bundle.INT8], crops, spec, level=plain)
+    return Scored([scored.samples[k] for k in some], crops, scores)

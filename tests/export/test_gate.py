@@ -1,0 +1,82 @@
+"""What the gate lets through, and what it fits."""
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calibration.ranges import Table
+from contract.bundle import CALIBRATION, FP32, SHIPPED
+from contract.errors import GateError
+from contract.manifest import Decision
+from export.gate import Held, Limits, enforce, faults, figures, fit_decisions, range_faults
+from training.evaluate import called_blast
+
+FP32_DECISION = Decision(temperature=1, threshold=0.4, uncertain_from=0.3, uncertain_to=0.8)
+
+
+def cells(count: int, *, noise: float = 0.0, seed: int = 0) -> Held:
+    """Margins of cells that FP32 tells apart fairly well, and an INT8 that is off by a little noise."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, count)
+    margins = rng.normal(6.0 * labels - 3, 2)
+    return Held({"fp32": margins, "int8": margins + rng.normal(0, max(noise, 1e-9), count)}, labels)
+
+
+def costs(held: Held) -> dict[str, dict[str, float]]:
+    return figures(held, fit_decisions(FP32_DECISION, cells(2000, seed=1), engine="int8"))
+
+
+def test_an_int8_that_answers_as_fp32_does_passes() -> None:
+    assert faults(costs(cells(2000, noise=0.02)), Limits()) == []
+
+
+def test_an_int8_that_answers_otherwise_is_refused_with_every_reason() -> None:
+    found = faults(costs(cells(2000, noise=3)), Limits())
+    assert len(found) == 4
+    with pytest.raises(GateError, match=r"nothing was written.*accuracy lost"):
+        enforce(found, 2000)
+
+
+def test_without_labels_agreement_alone_decides() -> None:
+    held = cells(2000, noise=3)
+    found = faults(costs(Held(held.margins, None)), Limits())
+    assert len(found) == 2
+    assert any("flipped" in line for line in found)
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    held = cells(100)
+    broken = Held({**held.margins, "int8": np.full(100, np.nan)}, None)
+    assert faults(costs(broken), Limits())
+
+
+@given(shift=st.floats(-1, 1), stretch=st.floats(0.5, 2))
+def test_the_fitted_decision_keeps_fp32s_operating_point(shift: float, stretch: float) -> None:
+    """However INT8 shifts and stretches the margins, as many of the fitting cells are called blasts."""
+    held = cells(500)
+    moved = Held({"fp32": held.margins["fp32"], "int8": stretch * held.margins["fp32"] + shift}, held.labels)
+    decisions = fit_decisions(FP32_DECISION, moved, engine="int8")
+    before = called_blast(moved.margins["fp32"], decisions.fp32)
+    after = called_blast(moved.margins["int8"], decisions.int8)
+    assert abs(int(before.sum()) - int(after.sum())) <= 1
+
+
+def test_the_same_scores_get_the_same_decision() -> None:
+    same = Held({"fp32": cells(500).margins["fp32"], "int8": cells(500).margins["fp32"]}, None)
+    assert fit_decisions(FP32_DECISION, same, engine="int8").int8 == FP32_DECISION
+
+
+def test_a_range_that_is_eight_times_too_wide_is_named_with_its_node() -> None:
+    table = Table.model_validate_json((SHIPPED / CALIBRATION).read_text()).ranges
+    model = onnx.load(SHIPPED / FP32)
+    assert range_faults(model, table, table, Limits()) == []
+    for node in model.graph.node:
+        name = node.output[0]
+        if name not in table:
+            continue
+        low, high = table[name]
+        [line] = range_faults(model, {**table, name: (8 * low, 8 * high)}, table, Limits())
+        assert node.name in line
+        assert "8.0 times" in line
