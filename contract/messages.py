@@ -6,7 +6,7 @@ Readers ignore keys that they do not know, so an old subscriber survives a new a
 from datetime import datetime, timezone
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 
 SCHEMA_VERSION = 1
 CONTENT_TYPE = "application/json"
@@ -22,8 +22,8 @@ def _iso(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Moment = Annotated[datetime, PlainSerializer(_iso, return_type=str)]
-"""UTC, ISO 8601, milliseconds: 2026-01-31T12:00:00.000Z."""
+Moment = Annotated[AwareDatetime, PlainSerializer(_iso, return_type=str)]
+"""UTC, ISO 8601, milliseconds: 2026-01-31T12:00:00.000Z. Without a zone it is no moment."""
 
 
 class Message(BaseModel):
@@ -81,6 +81,7 @@ class ModelInfo(Message):
     id: str = Field(description="Name of the model.")
     sha256: str = Field(description="SHA-256 of the bundle's manifest, which holds those of all its files.")
     engine: str = Field(description="Inference engine and precision; a fallback shows here.")
+    gate: str = Field("", description="`passed`, or `skipped`: nobody has shown that INT8 answers as FP32 does.")
 
 
 class Timing(Message):
