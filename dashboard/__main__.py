@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import queue
+import re
 import signal
 import ssl
 import sys
@@ -25,6 +26,7 @@ from dashboard.tally import Kind, Summary, Tally
 from dashboard.words import line_of, lines_of
 
 _PROTOCOLS = {"3.1.1": MQTTProtocolVersion.MQTTv311, "5": MQTTProtocolVersion.MQTTv5}
+_TOPIC_WORD = re.compile(r"[^/+#\s$][^/+#\s]{0,63}")
 _CONNECT_S = 10.0
 _LAST_WORDS_S = 2.0
 _QUIET_S = 0.2
@@ -84,6 +86,23 @@ def _write(path: Path, summary: Summary) -> None:
         raise UsageError(f"--summary: {path} can not be written ({cause.strerror}); name another") from cause
 
 
+def _touch(path: Path) -> None:
+    try:
+        path.touch()
+    except OSError as cause:
+        raise UsageError(f"--ready-file: {path} can not be made ({cause.strerror}); name another") from cause
+
+
+def _word(text: str) -> str:
+    if not _TOPIC_WORD.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no word of a topic: no /, +, #, space, nor $ at its beginning")
+    return text
+
+
+def _word_or_any(text: str) -> str:
+    return text if text == "+" else _word(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="microscope-dashboard",
@@ -94,10 +113,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=1883, help="its port (%(default)s)")
     add("--username", help="name to log in with")
     add("--ca", type=Path, metavar="FILE", help="use TLS; the authority that signed the broker's certificate")
-    add("--prefix", default="microscopy", help="first word of the topics (%(default)s)")
+    add("--prefix", type=_word, default="microscopy", help="first word of the topics (%(default)s)")
     add("--mqtt-version", choices=sorted(_PROTOCOLS), default="5", help="(%(default)s)")
-    add("--site", default="+", help="only this laboratory")
-    add("--device", default="+", help="only this agent")
+    add("--site", type=_word_or_any, default="+", help="only this laboratory")
+    add("--device", type=_word_or_any, default="+", help="only this agent")
     add("--seconds", type=float, metavar="N", help="end after so many seconds")
     add("--frames", type=int, metavar="N", help="end after so many reports")
     add("--until-stopped", action="store_true", help="end when an agent says that it has stopped")
@@ -112,7 +131,7 @@ def _watch(options: argparse.Namespace, stop: Callable[[], bool]) -> Tally:
     tally = Tally()
     with _subscription(options, arrivals) as topics, _screen(options) as screen:
         if options.ready_file:
-            options.ready_file.touch()
+            _touch(options.ready_file)
         screen.note(f"subscribed to {topics}")
         end = _End(options)
         while not (stop() or end.reached(tally)):

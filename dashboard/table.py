@@ -58,7 +58,7 @@ def _devices(tally: Tally) -> Table:
         table.add_column(heading, justify="right")
     for name, device in sorted(tally.devices.items()):
         table.add_row(
-            name,
+            Text(name),
             Text(device.state, style=_STYLES.get(device.state, "")),
             *map(str, (device.frames, device.refused, *device.labels.values())),
             percent(blast_fraction(device.labels)),
@@ -77,7 +77,7 @@ def _frames(tally: Tally) -> Table:
         for report in device.latest:
             blasts = any(cell.label == "blast" for cell in report.cells)
             table.add_row(
-                name,
+                Text(name),
                 str(report.seq),
                 Text(report.frame.source),
                 Text(findings(report), style="bold magenta" if blasts else ""),

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta, timezone
 
 import jsonschema
 import pytest
+from pydantic import ValidationError
 
 from contract.messages import FrameReport, Topics
 
@@ -42,6 +43,12 @@ def test_times_are_written_in_utc_whatever_zone_they_came_in() -> None:
     frame = {**EXAMPLE["frame"], "captured_at": local}  # type: ignore[dict-item]
     report = FrameReport.model_validate({**EXAMPLE, "frame": frame})
     assert json.loads(report.model_dump_json())["frame"]["captured_at"] == "2026-01-31T12:00:00.000Z"
+
+
+def test_a_time_without_a_zone_is_refused() -> None:
+    frame = {**EXAMPLE["frame"], "captured_at": "2026-01-31T12:00:00.000"}  # type: ignore[dict-item]
+    with pytest.raises(ValidationError, match="timezone"):
+        FrameReport.model_validate({**EXAMPLE, "frame": frame})
 
 
 @pytest.mark.parametrize("name", ["status", "frame", "slide", "health", "ack"])

@@ -1,5 +1,6 @@
 """The subscriber in the terminal counts every report once and tells its end."""
 
+import io
 import json
 import os
 import pty
@@ -17,9 +18,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from agent.broker import Broker, find_program
 from contract.messages import FrameReport, Quality, Status, Topics
+from dashboard.table import picture
 from dashboard.tally import Numbers, Tally, percentile
 
 Make = Callable[..., FrameReport]
@@ -216,3 +219,36 @@ def test_fields_of_a_later_version_are_no_fault(make_report: Make) -> None:
     tally = Tally()
     later = json.dumps({**json.loads(make_report(1).model_dump_json()), "stain": "new"})
     assert tally.take("p/v1/s/d/frame", later.encode(), received_at=NOW, retained=False) == "new"
+
+
+def test_a_time_without_a_zone_is_a_malformed_report_and_nothing_worse(make_report: Make) -> None:
+    report = json.loads(make_report(1).model_dump_json())
+    report["frame"]["captured_at"] = "2026-01-31T12:00:00"
+    tally = Tally()
+    kind = tally.take("p/v1/s/d/frame", json.dumps(report).encode(), received_at=NOW, retained=False)
+    assert (kind, tally.malformed, tally.received) == ("malformed", 1, 0)
+
+
+def test_names_are_text_and_no_markup(make_report: Make) -> None:
+    tally = Tally()
+    report = make_report(1, site="[/red]x", device="[b]y")
+    tally.take("p/v1/s/d/frame", report.model_dump_json().encode(), received_at=NOW, retained=False)
+    drawn = Console(width=200, file=io.StringIO(), record=True)
+    drawn.print(picture(tally))
+    assert drawn.export_text().count("[/red]x/[b]y") == 2
+
+
+@pytest.mark.parametrize("option", [("--prefix", "a#b"), ("--site", "a/b"), ("--device", "")])
+def test_what_can_be_no_word_of_a_topic_is_refused(option: tuple[str, str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "dashboard", *option], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"{option[1]!r} is no word of a topic" in done.stderr
+
+
+def test_a_ready_file_that_can_not_be_made_is_named(mosquitto: Broker, tmp_path: Path) -> None:
+    ready = tmp_path / "nowhere" / "ready"
+    command = [sys.executable, "-m", "dashboard", "--plain", "--port", str(mosquitto.port), "--ready-file", str(ready)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 2
+    assert f"--ready-file: {ready} can not be made" in done.stderr
+    assert "Traceback" not in done.stderr
