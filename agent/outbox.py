@@ -3,10 +3,11 @@
 import fcntl
 import os
 import secrets
+import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -18,6 +19,9 @@ from contract.messages import FrameReport
 _APPLICATION_ID = 0x4D494352
 _LAYOUT = 1
 _PAGE_BYTES = 4096
+_BALLAST_BYTES = 512 * 1024
+_LOG_BYTES = 256 * 1024
+"""Room that the write-ahead log needs between two checkpoints."""
 _TABLES = """
 create table meta (key text primary key, value text not null) without rowid;
 create table report (seq integer primary key autoincrement, body blob not null);
@@ -31,8 +35,11 @@ class Outbox:
     commit durable before ``put`` returns (https://www.sqlite.org/pragma.html#pragma_synchronous);
     AUTOINCREMENT keeps a number from ever being given twice, deletes and restarts included.
 
+    To delete, SQLite must write, so the database never takes the last of the disk; and should others take it, a
+    ballast file beside the database gives its room to deletes and to the opening, and is made again after them.
+
     Args:
-        path: the database; made if there is none. A lock file lies beside it.
+        path: the database; made if there is none. A lock file and the ballast, 512 KiB, lie beside it.
         max_mb: bound of the database in MiB. The write-ahead log, 4 MiB at most in rest, comes on top.
 
     Raises:
@@ -44,10 +51,13 @@ class Outbox:
         self._lock = threading.RLock()
         self._listener: Callable[[], None] = _nobody
         self._guard = _claim(path)
+        self._ballast = _Ballast(path.with_name(path.name + ".ballast"))
         try:
+            self._ballast.drop()
             with self._explained("opened"):
                 self._db = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
                 self._prepare()
+            self._ballast.load(self._spare_bytes())
         except OutboxError:
             self.close()
             raise
@@ -86,6 +96,7 @@ class Outbox:
             if (report.epoch, report.seq) != (self._epoch, self._next):
                 raise ValueError(f"report {report.epoch}/{report.seq} is not the next one, {self._epoch}/{self._next}")
             with self._explained("written"):
+                self._bound()
                 self._db.execute("insert into report (seq, body) values (?, ?)", (report.seq, body))
             self._next += 1
         self._listener()
@@ -98,13 +109,11 @@ class Outbox:
 
     def forget(self, seqs: Iterable[int]) -> None:
         """Delete these reports, in one transaction; unknown numbers are ignored."""
-        with self._lock, self._explained("written"), self._transaction():
-            self._db.executemany("delete from report where seq = ?", [(seq,) for seq in seqs])
+        self._delete("delete from report where seq = ?", [(seq,) for seq in seqs])
 
     def forget_upto(self, seq: int) -> None:
         """Delete every report up to and including this number."""
-        with self._lock, self._explained("written"):
-            self._db.execute("delete from report where seq <= ?", (seq,))
+        self._delete("delete from report where seq <= ?", [(seq,)])
 
     def count(self, *, after: int = 0) -> int:
         """How many reports are stored, or of these how many are numbered above ``after``."""
@@ -138,10 +147,26 @@ class Outbox:
         if stamp != _APPLICATION_ID:
             self._create()
         self._check()
-        pages = self._max_mb * 2**20 // self._number("pragma page_size")
-        self._db.execute(f"pragma max_page_count = {pages}")
         self._epoch = str(self._db.execute("select value from meta where key = 'epoch'").fetchone()[0])
         self._next = self._number("select coalesce(max(seq), 0) from sqlite_sequence") + 1
+
+    def _delete(self, statement: str, rows: Sequence[tuple[int]]) -> None:
+        """Delete in one transaction, on a full disk in the room of the ballast."""
+        with self._lock, self._explained("written"):
+            try:
+                self._execute(statement, rows)
+            except sqlite3.Error as cause:
+                if not _is_full(cause):
+                    raise
+                self._ballast.drop()
+                self._execute(statement, rows)
+            if self._ballast.dropped:
+                self._db.execute("pragma wal_checkpoint(truncate)")
+                self._ballast.load(self._spare_bytes())
+
+    def _execute(self, statement: str, rows: Sequence[tuple[int]]) -> None:
+        with self._transaction():
+            self._db.executemany(statement, rows)
 
     def _create(self) -> None:
         with self._transaction():
@@ -178,16 +203,55 @@ class Outbox:
     def _explained(self, attempt: str) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as cause:
-            if "is full" in str(cause):
+        except (OSError, sqlite3.Error) as cause:
+            if _is_full(cause):
                 raise OutboxFull(
-                    f"the outbox {self._path} is full ({self._max_mb} MB, or its disk): nothing new is kept "
-                    "until reports are delivered; bring the broker back, or raise outbox.max_mb"
+                    f"{self._full()}: nothing new is kept until reports are delivered; bring the broker back"
                 ) from cause
             raise OutboxError(
                 f"the outbox {self._path} can not be {attempt} ({cause}); check the disk and the file's "
                 "owner; if the file is damaged, move it away and the agent starts a new one"
             ) from cause
+
+    def _bound(self) -> None:
+        """Let the database grow as far as the settings and its disk allow; what it has taken, it keeps."""
+        page_bytes = self._number("pragma page_size")
+        growth = self._spare_bytes() // page_bytes
+        pages = min(self._max_mb * 2**20 // page_bytes, self._number("pragma page_count") + growth)
+        self._db.execute(f"pragma max_page_count = {pages}")
+
+    def _spare_bytes(self) -> int:
+        """What the disk can give beside the room of the log."""
+        return max(0, shutil.disk_usage(self._path.parent).free - _LOG_BYTES)
+
+    def _full(self) -> str:
+        if self._spare_bytes() < _BALLAST_BYTES:
+            return f"the disk of the outbox {self._path} is full; free some of it"
+        return f"the outbox {self._path} is full: it holds the {self._max_mb} MiB of outbox.max_mb"
+
+
+class _Ballast:
+    """A file of no use but the room that it takes on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.dropped = False
+
+    def drop(self) -> None:
+        """Give the room away; if the file can not be deleted, there is none to give."""
+        self.dropped = True
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def load(self, spare_bytes: int) -> None:
+        """Take the room again, or as much of it as can be spared; written, for promised room may count as free."""
+        with suppress(OSError):
+            self._path.write_bytes(bytes(min(_BALLAST_BYTES, spare_bytes)))
+            self.dropped = False
+
+
+def _is_full(cause: OSError | sqlite3.Error) -> bool:
+    return "is full" in str(cause)
 
 
 def _claim(path: Path) -> int:

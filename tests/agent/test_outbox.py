@@ -1,10 +1,12 @@
 """The outbox keeps what it took, in order, whatever happens to the process."""
 
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -225,3 +227,52 @@ def test_always_holds_what_was_put_less_what_was_forgotten(
             assert outbox.next_seq() == last + 1
     finally:
         outbox.close()
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a tiny disk")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no tiny disk can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.requires_root
+@pytest.mark.parametrize("size", [10, 3000, 40_000])
+def test_on_a_full_disk_reports_can_still_be_forgotten_and_then_new_ones_kept(
+    tiny_disk: Path, make_report: Make, size: int
+) -> None:
+    path, bulky = tiny_disk / "outbox.sqlite", {"slide_id": "s" * size}
+    with Outbox(path, max_mb=512) as outbox:
+        for _ in range(3):
+            with pytest.raises(OutboxFull, match="the disk of the outbox"):
+                put_for_ever(outbox, make_report, **bulky)
+            for seq in numbers(outbox):
+                outbox.forget([seq])
+            assert outbox.count() == 0
+        assert put_one(outbox, make_report, **bulky) == outbox.next_seq() - 1
+
+
+@pytest.mark.requires_root
+def test_an_outbox_whose_disk_others_filled_opens_and_gives_its_reports_away(
+    tiny_disk: Path, make_report: Make
+) -> None:
+    path = tiny_disk / "outbox.sqlite"
+    with Outbox(path, max_mb=512) as outbox:
+        last = [put_one(outbox, make_report) for _ in range(20)][-1]
+    with suppress(OSError), (tiny_disk / "others").open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    with Outbox(path, max_mb=512) as outbox:
+        with pytest.raises(OutboxFull):
+            put_for_ever(outbox, make_report)
+        outbox.forget_upto(last)
+        assert numbers(outbox) == list(range(last + 1, outbox.next_seq()))
