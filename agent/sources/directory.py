@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from itertools import cycle
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -14,12 +15,20 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.sources.names import printable
 from contract.errors import UsageError
 from contract.types import Frame, Image
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 MAX_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])
 """Largest image that is decoded; `contract/__init__.py` says why."""
+AS_CAPTURED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+"""Not turned as a camera's tag suggests: boxes are in pixels of the frame as captured."""
+JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
+"""The markers of ITU-T T.81, table B.1, but for the restarts, which stand within the compressed data."""
+JPEG_END = b"\xd9"
+PNG_END = b"\x00\x00\x00\x00IEND\xae\x42\x60\x82"
+"""A PNG's last chunk, whole: no length, its name, its checksum."""
 
 
 class DirectorySource(BaseModel):
@@ -42,7 +51,8 @@ class DirectorySource(BaseModel):
         for number, path in enumerate(files, start=1):
             if stop.is_set():
                 return
-            yield self._read(path, frame_id=f"{run}-{number:08d}", name=path.relative_to(root).as_posix())
+            name = printable(path.relative_to(root).as_posix())
+            yield self._read(path, frame_id=f"{run}-{number:08d}", name=name)
 
     def _read(self, path: Path, *, frame_id: str, name: str) -> Frame:
         started = time.perf_counter()
@@ -84,7 +94,7 @@ def read_image(path: Path) -> Image:
     """Decode one image file to (height, width, 3) uint8, blue-green-red.
 
     Raises:
-        UnfitImageError: it is no image, is cut short, or is larger than ``MAX_PIXELS``.
+        UnfitImageError: it is no image or several, is cut short, or is larger than ``MAX_PIXELS``.
     """
     try:
         data = path.read_bytes()
@@ -92,8 +102,10 @@ def read_image(path: Path) -> Image:
         raise UnfitImageError("unreadable", f"the file can not be read ({cause.strerror})") from cause
     if _cut_short(data):
         raise UnfitImageError("incomplete", "the file ends before the picture does")
+    if (pages := _pages(path)) > 1:
+        raise UnfitImageError("unreadable", f"the file holds {pages} pictures; store each in a file of its own")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), AS_CAPTURED) if data else None
     except cv2.error as cause:
         if "CV_IO_MAX_IMAGE" in str(cause):
             raise UnfitImageError("too_large", f"more than the {MAX_PIXELS} pixels that are decoded") from cause
@@ -106,9 +118,23 @@ def read_image(path: Path) -> Image:
 def _cut_short(data: bytes) -> bool:
     """Tell whether a JPEG or PNG lacks its end: some decoders fill the rest with grey."""
     if data.startswith(b"\xff\xd8"):
-        return data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda")  # end of image, start of the last scan
-    return data.startswith(b"\x89PNG") and b"IEND" not in data[-64:]
+        return not _jpeg_ends(data)
+    return data.startswith(b"\x89PNG") and PNG_END not in data
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Walk from segment to segment to the end of the image: a thumbnail's end, or bytes after it, do not count."""
+    at = 2
+    while (marker := JPEG_MARKER.search(data, at)) and marker[1] != JPEG_END:
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return marker is not None
+
+
+def _pages(path: Path) -> int:
+    """Pictures in a file; 0 if it is none."""
+    return cv2.imcount(os.fsencode(path))  # type: ignore[arg-type] # a str that is no UTF-8 would end the process
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(part), "") if odd else (-1, part) for part, odd in zip(parts, cycle((False, True)), strict=False)]

@@ -1,5 +1,8 @@
 """Video files and cameras, by OpenCV."""
 
+import itertools
+import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -13,11 +16,16 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.sources.names import printable
 from contract.errors import SourceError, UsageError
 from contract.types import Frame, Image
 
+ESTIMATE = 0.02
+"""Share by which the number of frames that a video announces may be wrong: in some kinds of file it is a guess."""
 LONGEST_SILENCE_S = 300.0
 """A camera that stays away is reported again at doubling intervals up to this one."""
+PIPELINE = " ! "
+"""What joins the elements of a GStreamer pipeline."""
 
 
 class VideoSource(BaseModel):
@@ -35,7 +43,7 @@ class VideoSource(BaseModel):
         """Open it; raises UsageError if there is no such file, SourceError if it is no video."""
         if not self.uri.is_file():
             raise UsageError(f"there is no video file at {self.uri}")
-        capture = cv2.VideoCapture(str(self.uri))
+        capture = cv2.VideoCapture(os.fsencode(self.uri))  # type: ignore[call-overload] # see directory._pages
         try:
             if not capture.isOpened():
                 raise SourceError(f"{self.uri} is no video that OpenCV decodes; FFV1 in MKV or MJPEG in AVI are")
@@ -44,21 +52,30 @@ class VideoSource(BaseModel):
             capture.release()
 
     def _frames(self, run: str, stop: threading.Event, capture: cv2.VideoCapture) -> Iterator[Frame]:
-        number = 0
-        while not stop.is_set():
+        announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        for number in itertools.count(1):
             started = time.perf_counter()
+            if stop.is_set():
+                return
             good, image = capture.read()
             if not good:
-                return
-            number += 1
+                break
             yield Frame(
                 f"{run}-{number:08d}",
-                f"{self.uri.name}#{number}",
+                f"{printable(self.uri.name)}#{number}",
                 datetime.now(timezone.utc),
                 self.um_per_pixel,
                 image=np.asarray(image, np.uint8),
                 read_ms=(time.perf_counter() - started) * 1e3,
             )
+        if number <= announced * (1 - ESTIMATE):
+            yield self._cut_short(f"{run}-{number:08d}", number, announced)
+
+    def _cut_short(self, frame_id: str, number: int, announced: int) -> Frame:
+        name = printable(self.uri.name)
+        detail = f"{name} announces {announced} frames, and only {number - 1} can be decoded; was it copied whole?"
+        moment = datetime.now(timezone.utc)
+        return Frame(frame_id, f"{name}#{number}", moment, self.um_per_pixel, fault="incomplete", detail=detail)
 
 
 class CameraSource(BaseModel):
@@ -123,6 +140,10 @@ class CameraSource(BaseModel):
         )
 
 
+def _has_gstreamer() -> bool:
+    return bool(re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()))
+
+
 def shown(uri: str) -> str:
     """An address without the password in it."""
     scheme, mark, rest = uri.partition("://")
@@ -151,6 +172,11 @@ class _Reader:
 
     def start(self) -> None:
         """Open the camera once, so that a wrong address is known at once, then read on in the thread."""
+        if PIPELINE in self._uri and not _has_gstreamer():
+            raise SourceError(
+                f"the camera {shown(self._uri)} is a GStreamer pipeline, and this OpenCV was built without GStreamer; "
+                "use the device's number or its RTSP address, or install an OpenCV that has it"
+            )
         self._capture = self._connect()
         if not self._capture.isOpened():
             raise SourceError(
@@ -181,10 +207,11 @@ class _Reader:
         self._thread.join(self._timeout_ms / 1e3 + 1)
 
     def _connect(self) -> cv2.VideoCapture:
-        if " ! " in self._uri:
+        if PIPELINE in self._uri:
             return cv2.VideoCapture(self._uri, cv2.CAP_GSTREAMER)
         if "://" not in self._uri:
-            return cv2.VideoCapture(int(self._uri) if self._uri.isdigit() else self._uri, cv2.CAP_ANY)
+            device = re.fullmatch(r"[0-9]{1,4}", self._uri)
+            return cv2.VideoCapture(int(self._uri) if device else self._uri, cv2.CAP_ANY)
         limits = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
             self._timeout_ms,

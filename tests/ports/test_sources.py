@@ -1,10 +1,13 @@
 """What every source promises; each kind is one parameter."""
 
 import http.server
+import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
 
@@ -13,8 +16,8 @@ import numpy as np
 import pytest
 
 from agent.settings import AnySource
-from agent.sources.directory import DirectorySource, image_files
-from agent.sources.opencv import CameraSource, VideoSource, shown
+from agent.sources.directory import DirectorySource, image_files, read_image
+from agent.sources.opencv import CameraSource, VideoSource, _has_gstreamer, shown
 from agent.sources.synthetic import SyntheticSource
 from contract.errors import SourceError, UsageError
 from contract.types import Frame, Image
@@ -94,6 +97,42 @@ class TestDirectory:
             cv2.imwrite(str(tmp_path / name), picture(1))
         assert [p.relative_to(tmp_path).as_posix() for p in image_files(tmp_path)] == ["a2.png", "a10.png", "b/a1.png"]
 
+    def test_names_hold_whatever_linux_allows(self, tmp_path: Path) -> None:
+        """Digits that Python calls digits and cannot count, and bytes that are no UTF-8."""
+        for name in ("1²3.png".encode(), "٣.png".encode(), b"2\xff.png"):
+            (tmp_path / os.fsdecode(name)).write_bytes(cv2.imencode(".png", picture(1))[1].tobytes())
+        seen = _all(DirectorySource(uri=tmp_path, um_per_pixel=0.1))
+        assert {frame.source for frame in seen} == {"1²3.png", "٣.png", r"2\xff.png"}
+        assert not any(frame.fault for frame in seen)
+
+    def test_an_image_is_taken_as_captured_whatever_its_tag_says_of_turning_it(self, tmp_path: Path) -> None:
+        jpeg = cv2.imencode(".jpg", picture(1))[1].tobytes()
+        turned = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+        tag = b"\xff\xe1" + (len(turned) + 2).to_bytes(2, "big") + turned
+        (tmp_path / "1.jpg").write_bytes(jpeg[:2] + tag + jpeg[2:])
+        assert np.asarray(cv2.imread(str(tmp_path / "1.jpg"))).shape[:2] == SIZE, "the tag says nothing"
+        assert read_image(tmp_path / "1.jpg").shape[:2] == (SIZE[1], SIZE[0])
+
+    def test_a_jpeg_or_png_may_be_followed_by_other_bytes(self, tmp_path: Path) -> None:
+        for suffix in (".jpg", ".png"):
+            data = cv2.imencode(suffix, picture(1))[1].tobytes()
+            (tmp_path / f"1{suffix}").write_bytes(data + b"notes \xff\xda" * 20)
+        assert [frame.fault for frame in _all(DirectorySource(uri=tmp_path, um_per_pixel=0.1))] == ["", ""]
+
+    def test_a_jpeg_that_ends_within_its_picture_is_incomplete_though_its_thumbnail_is_whole(
+        self, tmp_path: Path
+    ) -> None:
+        jpeg = cv2.imencode(".jpg", picture(1))[1].tobytes()
+        thumbnail = b"\xff\xe1" + (len(jpeg) + 2).to_bytes(2, "big") + jpeg
+        (tmp_path / "1.jpg").write_bytes((jpeg[:2] + thumbnail + jpeg[2:])[:-10])
+        assert [frame.fault for frame in _all(DirectorySource(uri=tmp_path, um_per_pixel=0.1))] == ["incomplete"]
+
+    def test_a_file_of_several_pictures_is_refused_and_says_so(self, tmp_path: Path) -> None:
+        cv2.imwritemulti(str(tmp_path / "1.tif"), [picture(1), picture(2), picture(3)])
+        (frame,) = _all(DirectorySource(uri=tmp_path, um_per_pixel=0.1))
+        assert frame.fault == "unreadable"
+        assert "3 pictures" in frame.detail
+
     def test_bad_files_become_faults_and_the_good_ones_around_them_survive(self, tmp_path: Path) -> None:
         good = cv2.imencode(".jpg", picture(3))[1].tobytes()
         files = {"1.jpg": good, "2.jpg": b"just text", "3.jpg": good[: len(good) // 2], "4.jpg": b"", "5.jpg": good}
@@ -138,6 +177,21 @@ class TestVideo:
         with a_video(tmp_path).open("r", threading.Event()) as frames:
             means = [round(float(frame.image.mean())) for frame in frames]
         assert means == [50, 60, 70, 80, 90]
+
+    def test_a_video_that_was_cut_short_says_so_in_its_last_frame(self, tmp_path: Path) -> None:
+        whole = a_video(tmp_path)
+        data = whole.uri.read_bytes()
+        starts = [chunk.start() for chunk in re.finditer(b"00dc", data)]
+        whole.uri.write_bytes(data[: starts[2]])
+        *good, last = _all(whole)
+        assert 0 < len(good) < 5
+        assert not any(frame.fault for frame in good)
+        assert last.fault == "incomplete"
+        assert "announces 5 frames" in last.detail
+
+    def test_a_name_that_is_no_utf_8_is_a_name(self, tmp_path: Path) -> None:
+        path = a_video(tmp_path).uri.rename(tmp_path / os.fsdecode(b"\xff.avi"))
+        assert _all(VideoSource(uri=path, um_per_pixel=0.1))[0].source == r"\xff.avi#1"
 
 
 class Mjpeg(http.server.BaseHTTPRequestHandler):
@@ -188,10 +242,12 @@ class TestCamera:
     def test_the_newest_frame_wins_and_the_skipped_ones_are_counted(self) -> None:
         with a_network_camera() as url, CameraSource(uri=url, um_per_pixel=0.1).open("r", threading.Event()) as frames:
             next(frames)
-            time.sleep(0.5)
+            time.sleep(0.25)
+            halfway = datetime.now(timezone.utc)
+            time.sleep(0.25)
             late = list(islice(frames, 2))
         assert sum(frame.skipped for frame in late) >= 3
-        assert late[-1].read_ms < 500
+        assert halfway < late[0].captured_at < late[1].captured_at
 
     def test_a_silent_camera_is_reported_and_taken_up_again(self) -> None:
         camera = CameraSource(uri="", um_per_pixel=0.1, max_age_ms=300)
@@ -205,9 +261,16 @@ class TestCamera:
             Mjpeg.silent.clear()
             assert any(frame.fault == "" for frame in islice(frames, 10))
 
-    def test_a_camera_that_is_not_there_is_an_error(self) -> None:
-        camera = CameraSource(uri="http://127.0.0.1:9/none", um_per_pixel=0.1, max_age_ms=300)
+    @pytest.mark.parametrize("uri", ["http://127.0.0.1:9/none", "²", "9" * 20])
+    def test_a_camera_that_is_not_there_is_an_error(self, uri: str) -> None:
+        camera = CameraSource(uri=uri, um_per_pixel=0.1, max_age_ms=300)
         with pytest.raises(SourceError, match="can not be opened"), camera.open("r", threading.Event()):
+            pass
+
+    @pytest.mark.skipif(_has_gstreamer(), reason="this OpenCV has GStreamer")
+    def test_a_pipeline_without_gstreamer_is_an_error_that_says_what_is_missing(self) -> None:
+        camera = CameraSource(uri="videotestsrc ! appsink", um_per_pixel=0.1)
+        with pytest.raises(SourceError, match="built without GStreamer"), camera.open("r", threading.Event()):
             pass
 
     def test_a_password_in_the_address_is_never_shown(self) -> None:
