@@ -73,7 +73,7 @@ def check_bundle(settings: Settings) -> str:
 def check_engine(settings: Settings) -> str:
     """Open the engine, prove it on the golden batch, and time one cell."""
     bundle = open_trusted(settings)
-    with closing(open_engine(bundle, settings.engine)) as engine:
+    with closing(open_engine(bundle, settings.engine, state_dir=settings.state_dir)) as engine:
         started = time.perf_counter()
         engine.scores(bundle.golden.batch)
         cell_ms = (time.perf_counter() - started) * 1e3 / len(bundle.golden.batch)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from agent.annotate import annotate
 from agent.engines import open_engine
 from agent.pipeline import Finding, Station, crops_of, examine, report_of
+from agent.settings import default_state_dir
 from agent.sources.directory import DirectorySource, image_files
 from agent.sources.opencv import VideoSource
 from contract.bundle import open_bundle
@@ -90,7 +91,7 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
     bundle = open_bundle(job.bundle, job.trust)
     summary, started = Summary(), time.perf_counter()
     with ExitStack() as house:
-        engine = house.enter_context(closing(open_engine(bundle, job.engine)))
+        engine = house.enter_context(closing(open_engine(bundle, job.engine, state_dir=default_state_dir())))
         frames = house.enter_context(source.open(EPOCH, stop))
         out = house.enter_context(_writable(job.out))
         station = Station("offline", EPOCH, job.source.stem, bundle, engine)

@@ -19,7 +19,7 @@ from contract.scoring import score, write_scored
 from contract.trust_options import add_trust, trust_from
 
 if TYPE_CHECKING:
-    from contract.stamp import Precision
+    from contract.manifest import Precision
 
 PRECISIONS: "dict[str, Precision]" = {"tensorrt": "int8", "tensorrt-fp16": "fp16"}
 

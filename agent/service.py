@@ -35,7 +35,9 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
     bundle = open_trusted(settings)
     counters = Counters()
     with ExitStack() as house:
-        engine = house.enter_context(closing(open_engine(bundle, settings.engine)))
+        engine = house.enter_context(
+            closing(open_engine(bundle, settings.engine, state_dir=settings.state_dir, rebuild=settings.engine_rebuild))
+        )
         outbox = house.enter_context(_outbox(settings))
         topics = Topics(prefix=settings.mqtt.prefix, site=settings.site, device=settings.device)
         courier = house.enter_context(

@@ -18,10 +18,22 @@ from agent.sources.opencv import CameraSource, VideoSource
 from agent.sources.synthetic import SyntheticSource
 from contract import signature
 from contract.bundle import SHIPPED
+from contract.errors import UsageError
 
 ENV_PREFIX = "MICROSCOPE_"
 TopicWord = Annotated[str, Field(pattern=r"^[^/+#\s$][^/+#\s]{0,63}$")]
-AnySource = Annotated[DirectorySource | VideoSource | CameraSource | SyntheticSource, Field(discriminator="kind")]
+
+
+def _with_kind(value: object) -> object:
+    """Where no kind is named, the rendered smear is meant."""
+    return {"kind": "synthetic", **value} if isinstance(value, dict) else value
+
+
+AnySource = Annotated[
+    DirectorySource | VideoSource | CameraSource | SyntheticSource,
+    Field(discriminator="kind"),
+    BeforeValidator(_with_kind),
+]
 
 
 def _several(value: object) -> object:
@@ -104,10 +116,14 @@ def _device_name() -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:64] or "agent"
 
 
-def _state_dir() -> Path:
+def default_state_dir() -> Path:
+    """Systemd's state folder for the service, else the user's."""
     named = os.environ.get("STATE_DIRECTORY")  # systemd's StateDirectory=
     home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(named.split(":")[0]) if named else Path(home).expanduser() / "microscope-agent"
+    try:
+        return Path(named.split(":")[0]) if named else Path(home).expanduser() / "microscope-agent"
+    except RuntimeError as cause:
+        raise UsageError(f"there is no folder for what the agent must keep ({cause}); set `state_dir`") from cause
 
 
 class Settings(BaseSettings):
@@ -121,12 +137,20 @@ class Settings(BaseSettings):
     device: TopicWord = Field(default_factory=_device_name, description="Name of this computer; default: host name.")
     bundle: Path = Field(SHIPPED, description="Folder of the model; default: the one that comes with the project.")
     state_dir: Path = Field(
-        default_factory=_state_dir, description="Where the outbox lives; default: systemd's, else the user's."
+        default_factory=default_state_dir,
+        description="Where the outbox and the TensorRT engines live; default: systemd's, else the user's.",
     )
     source: AnySource = Field(SyntheticSource(), description="Where frames come from; `source.kind` chooses.")
     mqtt: MqttSettings = Field(MqttSettings(), description="The broker.")
     outbox: OutboxSettings = Field(OutboxSettings(), description="The store of unsent reports.")
-    engine: Literal["auto", "onnxruntime"] = Field("auto", description="Inference engine; `auto`: the best there is.")
+    engine: Literal["auto", "tensorrt", "onnxruntime"] = Field(
+        "auto",
+        description="Inference engine; `auto`: TensorRT where an engine was built for this board, else ONNX Runtime "
+        "(which one runs stands in every report); `tensorrt`: that, or stop with exit code 4.",
+    )
+    engine_rebuild: bool = Field(
+        default=False, description="Build the TensorRT engine at the start where none fits; takes minutes."
+    )
     trust: TrustSettings = Field(TrustSettings(), description="Whose models to run.")
     slide: SlideSettings = Field(SlideSettings(), description="The slide.")
 

@@ -15,14 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contract.bundle import CALIBRATION, FP32, INT8, Bundle
 from contract.errors import EngineError
-from contract.manifest import Sha256
+from contract.manifest import Precision, Sha256
 
 PLAN = "model.engine"
 STAMP = "engine.json"
 LAYERS = "layers.json"
 L4T_RELEASE = Path("/etc/nv_tegra_release")
 
-Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
 Typing: TypeAlias = Literal["strong", "weak"]
 GRAPHS: dict[Precision, str] = {"fp32": FP32, "fp16": FP32, "int8": INT8}
 """The graph of the bundle that a plan of each precision is built from."""

@@ -1,14 +1,21 @@
 """What turns a batch into scores: one file per runtime."""
 
+import logging
+from collections.abc import Mapping
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from agent.engines import ort
-from contract.bundle import INT8_CPU, Bundle
-from contract.errors import IntegrityError, UsageError
+from agent.engines import ort, plan
+from contract.bundle import FP32, INT8, INT8_CPU, Bundle
+from contract.errors import EngineError, IntegrityError, UsageError
 from contract.manifest import Precision
 from contract.types import Tensor
+
+log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
@@ -40,8 +47,19 @@ class Engine(Protocol):
         ...
 
 
-ENGINES = {"onnxruntime": ort.open_engine}
+class Opener(Protocol):
+    """Opens one kind of engine; raises EngineError where it can not run here."""
+
+    def __call__(self, bundle: Bundle, *, state_dir: Path | None, rebuild: bool) -> Engine:
+        """Open it for a verified bundle; what is built for this machine lies in ``state_dir``."""
+        ...
+
+
+ENGINES: Mapping[str, Opener] = {"tensorrt": plan.open_engine, "onnxruntime": ort.open_engine}
 """Every engine by its name in the settings, the best first."""
+
+REFERENCES = {"onnxruntime-int8": INT8_CPU, "tensorrt-int8": INT8, "tensorrt-fp16": FP32, "tensorrt-fp32": FP32}
+"""By the name of an engine, the graph whose scores of the golden batch it must reproduce."""
 
 GOLDEN_TOLERANCE = 0.35
 """Largest difference of a score between this machine and the one where the bundle was made.
@@ -51,28 +69,46 @@ saturate differs by whole units.
 """
 
 
-def open_engine(bundle: Bundle, name: str = "auto") -> Engine:
+def open_engine(bundle: Bundle, name: str = "auto", *, state_dir: Path | None = None, rebuild: bool = False) -> Engine:
     """Open an engine and prove it on the bundle's golden batch.
+
+    Args:
+        bundle: the model.
+        name: key of ``ENGINES``, or `auto`: the first of them that can run here; why another can not is logged.
+        state_dir: the agent's folder, where engines that were built for this machine lie.
+        rebuild: build such an engine where there is none that fits; takes minutes.
 
     Raises:
         UsageError: there is no engine of that name.
         EngineError: its runtime is missing, or refuses the model.
-        IntegrityError: it does not score here as it scored where the bundle was made.
+        IntegrityError: it does not score here as it scored where the bundle was made, or was changed.
     """
-    chosen = next(iter(ENGINES)) if name == "auto" else name
-    if chosen not in ENGINES:
+    if name not in {"auto", *ENGINES}:
         raise UsageError(f"there is no engine {name!r}; choose one of auto, {', '.join(ENGINES)}")
-    engine: Engine = ENGINES[chosen](bundle)
-    off = golden_difference(engine, bundle)
-    if not off <= GOLDEN_TOLERANCE:
-        engine.close()
-        raise IntegrityError(
-            f"the engine {engine.name} scores the golden batch of {bundle.path} off by {off:.2f} "
-            f"(at most {GOLDEN_TOLERANCE}): this processor or runtime does not compute this model; do not use it here"
-        )
+    engine = _first(bundle, list(ENGINES) if name == "auto" else [name], state_dir=state_dir, rebuild=rebuild)
+    with ExitStack() as unproven:
+        unproven.callback(engine.close)
+        off = golden_difference(engine, bundle)
+        if not off <= GOLDEN_TOLERANCE:
+            raise IntegrityError(
+                f"the engine {engine.name} scores the golden batch of {bundle.path} off by {off:.2f} (at most "
+                f"{GOLDEN_TOLERANCE}): this processor or runtime does not compute this model; do not use it here"
+            )
+        unproven.pop_all()
     return engine
+
+
+def _first(bundle: Bundle, names: list[str], *, state_dir: Path | None, rebuild: bool) -> Engine:
+    """The first engine of some that opens."""
+    for name, following in pairwise(names):
+        try:
+            return ENGINES[name](bundle, state_dir=state_dir, rebuild=rebuild)
+        except EngineError as cause:
+            log.info("engine %s instead of %s: %s", following, name, cause)
+    return ENGINES[names[-1]](bundle, state_dir=state_dir, rebuild=rebuild)
 
 
 def golden_difference(engine: Engine, bundle: Bundle) -> float:
     """Largest difference between an engine's scores of the golden batch and those that the bundle carries."""
-    return float(np.abs(engine.scores(bundle.golden.batch) - bundle.golden.scores[INT8_CPU]).max())
+    expected = bundle.golden.scores[REFERENCES.get(engine.name, INT8_CPU)]
+    return float(np.abs(engine.scores(bundle.golden.batch) - expected).max())

@@ -1,6 +1,7 @@
 """ONNX Runtime on the CPU, on the INT8 twin."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -56,9 +57,14 @@ class OrtEngine:
         self._session = None
 
 
-def open_engine(bundle: Bundle) -> OrtEngine:
+def open_engine(
+    bundle: Bundle,
+    *,
+    state_dir: Path | None = None,  # noqa: ARG001 - the twin is built for no machine
+    rebuild: bool = False,  # noqa: ARG001
+) -> OrtEngine:
     """Open the INT8 twin of a verified bundle; raises EngineError if ONNX Runtime refuses it."""
-    model = (bundle.path / INT8_CPU).read_bytes()
+    model = bundle.read(INT8_CPU)
     try:
         return OrtEngine(model, input_name=bundle.manifest.input.name)
     except REFUSALS as cause:

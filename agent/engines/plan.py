@@ -14,10 +14,10 @@ from agent.engines.trt import TensorRtEngine, load_tensorrt
 from agent.engines.trt_api import DeviceMemory, TensorRt
 from contract.bundle import Bundle
 from contract.errors import EngineError, IntegrityError
+from contract.manifest import Precision
 from contract.stamp import (
     PLAN,
     Board,
-    Precision,
     Stamp,
     board_of,
     differences,
@@ -85,7 +85,7 @@ def build_apart(bundle: Bundle, precision: Precision, state_dir: Path) -> None:
     Raises:
         EngineError: it failed; its own text has said why.
     """
-    what = [str(bundle.path), "--precision", precision, "--state-dir", str(state_dir)]
+    what = [str(bundle.path), "--precision", precision, "--state-dir", str(state_dir), "--verified", bundle.sha256]
     done = subprocess.run([sys.executable, "-m", "export.engine", *what], check=False)
     if done.returncode:
         command = rebuild_command(state_dir, bundle, precision)

@@ -9,7 +9,7 @@ import numpy as np
 
 from agent.engines.trt_api import Buffer, DeviceMemory, ICudaEngine, IExecutionContext, ILogger, TensorRt
 from contract.errors import EngineError
-from contract.stamp import Precision
+from contract.manifest import Precision
 from contract.types import Tensor
 
 log = logging.getLogger(__name__)

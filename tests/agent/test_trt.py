@@ -17,11 +17,11 @@ from agent.engines.plan import open_plan
 from agent.engines.trt import TensorRtEngine, load_tensorrt
 from contract.bundle import CALIBRATION, INT8, SHIPPED, Bundle, open_bundle
 from contract.errors import EngineError, IntegrityError
+from contract.manifest import Precision
 from contract.stamp import (
     PLAN,
     STAMP,
     Board,
-    Precision,
     Recipe,
     board_of,
     engine_folder,

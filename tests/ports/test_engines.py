@@ -1,14 +1,22 @@
 """What every engine promises; each is one parameter, on the shipped bundle."""
 
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from agent.engines import ENGINES, GOLDEN_TOLERANCE, Engine, golden_difference, open_engine
+from agent.engines.device import PyCudaMemory
 from agent.engines.ort import MAX_BATCH
-from contract.bundle import INT8_CPU, SHIPPED, Bundle, Golden, open_bundle
+from agent.engines.trt import TensorRtEngine
+from agent.settings import default_state_dir
+from contract.bundle import INT8, INT8_CPU, SHIPPED, Bundle, Golden, open_bundle
 from contract.errors import EngineError, IntegrityError, UsageError
+from contract.types import Tensor
+from tests.trt_fake import FakeDriver, FakeTensorRt, Gpu
 
 
 @pytest.fixture(scope="module")
@@ -16,11 +24,38 @@ def bundle() -> Bundle:
     return open_bundle(SHIPPED)
 
 
-@pytest.fixture(params=ENGINES)
+FAKE_GPU = "TensorRT on a fake GPU"
+MARKS = {"tensorrt": [pytest.mark.requires_tensorrt]}
+
+
+@pytest.fixture(params=[FAKE_GPU, *(pytest.param(name, marks=MARKS.get(name, [])) for name in ENGINES)])
 def engine(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[Engine]:
-    opened = open_engine(bundle, request.param)
+    opened = on_a_fake_gpu(bundle) if request.param == FAKE_GPU else installed(bundle, request.param)
     yield opened
     opened.close()
+
+
+def installed(bundle: Bundle, name: str) -> Engine:
+    try:
+        return open_engine(bundle, name, state_dir=default_state_dir())
+    except EngineError as missing:
+        if name != "tensorrt":
+            raise
+        pytest.skip(str(missing))
+
+
+def on_a_fake_gpu(bundle: Bundle) -> Engine:
+    """TensorRT's engine around the S8 graph, which ONNX Runtime computes as it is written."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(bundle.read(INT8), options, providers=["CPUExecutionProvider"])
+
+    def compute(batch: Tensor) -> Tensor:
+        return np.asarray(session.run(None, {bundle.manifest.input.name: batch})[0], np.float32)
+
+    gpu = Gpu()
+    trt = FakeTensorRt(gpu, compute, largest=MAX_BATCH, size=bundle.manifest.input.size)
+    return TensorRtEngine(b"plan", precision="int8", trt=trt, memory=PyCudaMemory(FakeDriver(gpu)))
 
 
 @pytest.mark.parametrize("count", [0, 1, MAX_BATCH, MAX_BATCH + 1])
@@ -60,6 +95,25 @@ def test_a_machine_that_scores_otherwise_is_refused(bundle: Bundle) -> None:
     )
     with pytest.raises(IntegrityError, match="golden"):
         open_engine(other)
+
+
+def test_an_engine_says_its_runtime_and_its_precision(engine: Engine) -> None:
+    assert engine.name.endswith(f"-{engine.precision}")
+
+
+def test_auto_says_in_the_log_why_it_is_not_the_best(
+    bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No engine was built into an empty folder, whether TensorRT is here or not."""
+    with caplog.at_level("INFO"), closing(open_engine(bundle, state_dir=tmp_path)) as opened:
+        assert opened.name == "onnxruntime-int8"
+    [said] = [r.message for r in caplog.records if r.name == "agent.engines"]
+    assert said.startswith("engine onnxruntime instead of tensorrt: ")
+
+
+def test_tensorrt_by_name_never_becomes_another_engine(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(EngineError):
+        open_engine(bundle, "tensorrt", state_dir=tmp_path)
 
 
 def test_an_unknown_engine_is_named_with_the_known_ones(bundle: Bundle) -> None:
