@@ -13,6 +13,7 @@ from typing import Literal
 
 from agent.config import load
 from agent.engines import golden_difference, open_engine
+from agent.memory import refuse_rollback
 from agent.mqtt import probe
 from agent.quality import assess
 from agent.settings import Settings
@@ -65,8 +66,10 @@ def check_source(settings: Settings) -> str:
 
 
 def check_bundle(settings: Settings) -> str:
-    """Verify the signature and every byte of the bundle."""
+    """Verify the signature and every byte of the bundle; is it older than what has run here?"""
     bundle = open_trusted(settings)
+    model, number = bundle.manifest.model, bundle.manifest.version
+    refuse_rollback(model, number, settings.state_dir, allow=settings.trust.allow_rollback)
     return f"{bundle.manifest.id} at {bundle.path}, {said_of(bundle)}, {len(bundle.manifest.files)} files verified"
 
 

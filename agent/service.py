@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from agent.engines import open_engine
 from agent.health import Counters
+from agent.memory import refuse_rollback, remember
 from agent.mqtt import Courier
 from agent.outbox import Outbox
 from agent.pipeline import Station, run
@@ -33,12 +34,15 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
         MicroscopeError: an adapter can not be built; the text says which and why.
     """
     bundle = open_trusted(settings)
+    model, number = bundle.manifest.model, bundle.manifest.version
+    refuse_rollback(model, number, settings.state_dir, allow=settings.trust.allow_rollback)
     counters = Counters()
     with ExitStack() as house:
         engine = house.enter_context(
             closing(open_engine(bundle, settings.engine, state_dir=settings.state_dir, rebuild=settings.engine_rebuild))
         )
         outbox = house.enter_context(_outbox(settings))
+        remember(model, number, settings.state_dir)
         topics = Topics(prefix=settings.mqtt.prefix, site=settings.site, device=settings.device)
         courier = house.enter_context(
             Courier(

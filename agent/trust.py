@@ -1,7 +1,7 @@
 """Which model may run on this machine."""
 
 from agent.settings import Settings
-from contract.bundle import SHIPPED, Bundle, open_bundle
+from contract.bundle import Bundle, open_bundle
 from contract.signature import Trust
 
 
@@ -13,8 +13,7 @@ def open_trusted(settings: Settings) -> Bundle:
         BundleMissing: there is no bundle.
         IntegrityError: it is not one that these settings trust, or it was changed.
     """
-    unsigned = settings.trust.allow_unsigned or settings.bundle == SHIPPED  # until that one is signed
-    return open_bundle(settings.bundle, Trust.of(settings.trust.keys, allow_unsigned=unsigned))
+    return open_bundle(settings.bundle, Trust.of(settings.trust.keys, allow_unsigned=settings.trust.allow_unsigned))
 
 
 def said_of(bundle: Bundle) -> str:

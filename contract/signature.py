@@ -147,7 +147,7 @@ def _no_key(name: str) -> UsageError:
     )
 
 
-SHIPPED_ONLY = Trust.of(allow_unsigned=True)  # until the shipped bundle is signed
+SHIPPED_ONLY = Trust.of()
 """Trust in the bundles of this project, and in nothing else."""
 UNSIGNED = Trust((), allow_unsigned=True)
 """For a bundle that one has just made oneself."""

@@ -19,4 +19,4 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 def trust_from(given: argparse.Namespace) -> Trust:
     """What the options ask for; UsageError if a key is none."""
-    return Trust.of([SHIPPED, *given.trust], allow_unsigned=True)  # until the shipped bundle is signed
+    return Trust.of([SHIPPED, *given.trust], allow_unsigned=given.allow_unsigned)

@@ -8,13 +8,15 @@ import numpy as np
 
 from contract.bundle import Bundle
 from contract.decide import blast_probability, label_of
-from contract.manifest import Decision, Manifest
+from contract.manifest import Decision, Manifest, Precision
 from contract.scoring import Scored
 from contract.types import Crops
 from training.metrics import Labels, Numbers, auroc, margins_from
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 DISTANCES = (0.5, 0.9, 0.99, 1.0)
+FLOATING: Mapping[str, Precision] = {"fp32": "fp32", "tensorrt-fp16": "fp16"}
+"""Engines that compute in floating point; all others compute in INT8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +89,20 @@ def words(k: int, cells: Cells, verdicts: Mapping[str, Verdicts]) -> dict[str, A
     return {"file": cells.names[k], "truth": truth, "said": said}
 
 
-def decision_of(manifest: Manifest, engine: str) -> Decision:  # noqa: ARG001 - one decision serves all, today
+def decision_of(manifest: Manifest, engine: str) -> Decision:
     """The decision that belongs to an engine's precision."""
-    return manifest.decision
+    return manifest.decisions.of(precision_of(engine))
+
+
+def precision_of(engine: str) -> Precision:
+    """In which precision an engine computes."""
+    return FLOATING.get(engine, "int8")
 
 
 def _verdicts(name: str, scored: Scored, manifest: Manifest) -> Verdicts:
     decision = decision_of(manifest, name)
     ordered = scored.scores if manifest.blast_column == 1 else scored.scores[:, ::-1]
-    probabilities = np.asarray(blast_probability(scored.scores, manifest), np.float64)
+    probabilities = np.asarray(blast_probability(scored.scores, manifest, precision_of(name)), np.float64)
     labels = [label_of(float(p), decision) for p in probabilities]
     return Verdicts(
         scored, margins_from(ordered), probabilities, (probabilities >= decision.threshold).astype(np.int64), labels
