@@ -3,15 +3,17 @@
 import difflib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
-from pydantic_settings import EnvSettingsSource
+from pydantic_core import ErrorDetails
+from pydantic_settings import EnvSettingsSource, SettingsError
 
 from agent.settings import ENV_PREFIX, Settings
+from agent.sources.opencv import shown
 from contract.errors import UsageError
 
 if sys.version_info >= (3, 11):
@@ -20,6 +22,7 @@ else:
     import tomli as tomllib
 
 Tree = dict[str, Any]
+KINDS = ("directory", "video", "camera", "synthetic")
 NOT_OURS = frozenset({"MICROSCOPE_DATA", "MICROSCOPE_DEEPAPL"})
 """Variables with our prefix that are no settings: they tell the tests where real images lie."""
 
@@ -56,16 +59,27 @@ def load(config: Path | None = None, overrides: Mapping[str, str] | None = None)
     Raises:
         UsageError: a name is unknown, or a value does not fit; the text names it, where it stands, and the remedy.
     """
-    layers = (
-        Layer("command line", _nested(overrides or {})),
+    return _settled(
+        Layer("command line", _nested(overrides or {}, "command line")),
         Layer("environment", _environment()),
         Layer("systemd credential", _credentials()),
         Layer(f"file {config}", _file(config) if config else {}),
     )
-    for layer in layers:
-        _refuse_unknown(layer)
+
+
+def load_alone(overrides: Mapping[str, str]) -> Settings:
+    """Settings from these values and the defaults; whatever else this machine says is not heard.
+
+    Raises:
+        UsageError: as ``load``.
+    """
+    return _settled(Layer("command line", _nested(overrides, "command line"))).settings
+
+
+def _settled(*layers: Layer) -> Loaded:
     merged: Tree = {}
     for layer in reversed(layers):
+        _refuse_unknown((name for name, _ in _flat(layer.values)), layer.origin)
         _merge(merged, layer.values)
     try:
         return Loaded(Settings.model_validate(merged), layers)
@@ -93,34 +107,53 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 def _environment() -> Tree:
     ours = {k for k in os.environ if k.upper().startswith(ENV_PREFIX)} - NOT_OURS
-    raw = {k.upper().removeprefix(ENV_PREFIX).lower().replace("__", "."): os.environ[k] for k in ours}
-    _refuse_unknown(Layer("environment", _nested(raw)))
-    return dict(EnvSettingsSource(Settings)())
+    _refuse_unknown((k.upper().removeprefix(ENV_PREFIX).lower().replace("__", ".") for k in ours), "environment")
+    try:
+        return dict(EnvSettingsSource(Settings)())
+    except SettingsError as cause:
+        raise UsageError(
+            f"the environment: {cause}; write a section as JSON, or one variable for each setting in it, "
+            f"for example {ENV_PREFIX}MQTT__PORT=8883"
+        ) from cause
 
 
 def _credentials() -> Tree:
     """What systemd's LoadCredential= hands over: one file for each setting, named by its dotted name."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    files = sorted(Path(folder).iterdir()) if folder else []
-    return _nested({p.name: p.read_text().rstrip("\n") for p in files if p.name in known_names()})
+    try:
+        files = sorted(Path(folder).iterdir()) if folder else []
+    except OSError as cause:
+        raise UsageError(f"CREDENTIALS_DIRECTORY: {folder} can not be read ({cause.strerror}); correct it") from cause
+    ours = [path for path in files if path.name in known_names()]
+    return _nested({path.name: _text(path, "credential").rstrip("\n") for path in ours}, "systemd credential")
 
 
 def _file(path: Path) -> Tree:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as cause:
-        raise UsageError(f"the settings file {path} can not be read: {cause}") from cause
+        return tomllib.loads(_text(path, "settings file"))
     except tomllib.TOMLDecodeError as cause:
         raise UsageError(f"the settings file {path} is not TOML: {cause}") from cause
 
 
-def _nested(dotted: Mapping[str, str]) -> Tree:
+def _text(path: Path, what: str) -> str:
+    """The content of a file, without the mark that some editors put before UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as cause:
+        raise UsageError(f"the {what} {path} can not be read: {cause}") from cause
+
+
+def _nested(dotted: Mapping[str, str], origin: str) -> Tree:
     tree: Tree = {}
-    for name, value in dotted.items():
+    for name, value in sorted(dotted.items()):  # a section comes before what is in it
         *sections, last = name.split(".")
         branch = tree
         for section in sections:
             branch = branch.setdefault(section, {})
+            if not isinstance(branch, dict):
+                raise UsageError(
+                    f"{name!r} ({origin}): {section!r} was given a value of its own; give only one of the two"
+                )
         branch[last] = value
     return tree
 
@@ -142,25 +175,40 @@ def _flat(tree: Tree, above: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _has(tree: Tree, name: str) -> bool:
-    return any(found == name for found, _ in _flat(tree))
+    """Whether a setting, or a part of a section, stands there."""
+    return any(found == name or found.startswith(f"{name}.") for found, _ in _flat(tree))
 
 
-def _refuse_unknown(layer: Layer) -> None:
+def _refuse_unknown(names: Iterable[str], origin: str) -> None:
     known = known_names()
-    for name, _ in _flat(layer.values):
+    for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise UsageError(f"there is no setting {name!r} ({layer.origin}); the nearest is {near!r}")
+            raise UsageError(f"there is no setting {name!r} ({origin}); the nearest is {near!r}")
 
 
 def _explain(error: ValidationError, layers: tuple[Layer, ...]) -> str:
     lines = []
     for fault in error.errors():
-        name = ".".join(str(part) for part in fault["loc"] if part not in {"directory", "video", "camera", "synthetic"})
+        name = ".".join(str(part) for part in fault["loc"] if part not in KINDS)
         origin = next((layer.origin for layer in layers if _has(layer.values, name)), "default")
-        given = "" if fault["type"] == "missing" or "password" in name else f", not {fault['input']!r}"
-        lines.append(f"the setting {name} ({origin}): {fault['msg']}{given}")
+        foreign = fault["type"] == "extra_forbidden"  # its name is known, so another kind of source has it
+        what = f"not of this kind of source; set source.kind too ({', '.join(KINDS)})" if foreign else fault["msg"]
+        lines.append(f"the setting {name} ({origin}): {what}{_given(name, fault)}")
     return "; ".join(lines)
+
+
+def _given(name: str, fault: ErrorDetails) -> str:
+    """The value that does not fit, unless a secret is, or may be, in it."""
+    value = fault["input"]
+    secret = "password" in name or any(known.startswith(f"{name}.") for known in known_names())
+    plain = isinstance(value, str | int | float)
+    return f", not {_bare(value)!r}" if plain and not secret and fault["type"] != "missing" else ""
+
+
+def _bare(value: Any) -> Any:
+    """A value as it may be printed: an address without its password."""
+    return shown(str(value)) if isinstance(value, str | Path) else value
 
 
 def _plain(model: BaseModel) -> Tree:
@@ -175,4 +223,4 @@ def _shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return f"[{', '.join(map(_shown, value))}]"
-    return "unset" if value is None else f'"{value}"'
+    return "unset" if value is None else f'"{_bare(value)}"'

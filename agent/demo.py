@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.broker import Broker, open_broker
-from agent.config import load
+from agent.config import load_alone
 from agent.service import serve
 from contract.errors import BrokerError, CheckError, MissingError
 
@@ -35,7 +35,7 @@ def demo(source: Mapping[str, str], stop: threading.Event) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="microscope-demo-") as folder, open_broker() as broker:
         yield f"broker: {broker.name}, MQTT {broker.version}, at {broker.host}:{broker.port}"
         with _subscriber(broker, Path(folder)) as summary:
-            published = serve(load(None, _settings(source, broker, folder)).settings, stop).frames
+            published = serve(load_alone(_settings(source, broker, folder)), stop).frames
         received = json.loads(summary.read_text())["received"]
     line = f"published {published} = received {received}"
     if published != received:
@@ -73,11 +73,23 @@ def _subscriber(broker: Broker, folder: Path) -> Iterator[Path]:
     try:
         _await(ready, process)
         yield summary
-        process.wait(END_S)
+        _await_end(process)
     finally:
         if process.poll() is None:
-            process.terminate()
+            process.kill()
             process.wait(END_S)
+
+
+def _await_end(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        code = process.wait(END_S)
+    except subprocess.TimeoutExpired as cause:
+        raise CheckError(
+            f"the agent has stopped, and {END_S:.0f} s later the subscriber has not heard of it; "
+            "what it did hear stands above"
+        ) from cause
+    if code:
+        raise CheckError(f"the subscriber ended with exit code {code}; its reason stands above")
 
 
 def _await(ready: Path, process: subprocess.Popen[bytes]) -> None:

@@ -75,10 +75,11 @@ def run(
 
     When the sink is full, a live source loses the frame, which is counted; any other source waits.
     """
+    gate = _Gate(sink)
     for frame in frames:
         counters.drop("skipped", frame.skipped)
         report = report_of(frame, examine(frame, station), station, epoch=sink.epoch, seq=sink.next_seq())
-        while not _put(sink, report):
+        while not gate.put(report):
             if live or stop.wait(RETRY_FULL_S):
                 counters.drop("outbox_full")
                 break
@@ -164,10 +165,23 @@ def _timing(frame: Frame, started: float, *marks: float) -> Timing:
     )
 
 
-def _put(sink: Sink, report: FrameReport) -> bool:
-    try:
-        sink.put(report)
-    except OutboxFull as cause:
-        log.error("%s", cause)  # noqa: TRY400 - the text says all
-        return False
-    return True
+class _Gate:
+    """The way into the sink; it says once that the sink is full, and once that it takes again."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._full = False
+
+    def put(self, report: FrameReport) -> bool:
+        """Hand over a report; False if there is no room for it."""
+        try:
+            self._sink.put(report)
+        except OutboxFull as cause:
+            if not self._full:
+                log.error("%s", cause)  # noqa: TRY400 - the text says all
+            self._full = True
+            return False
+        if self._full:
+            log.info("there is room for reports again")
+        self._full = False
+        return True

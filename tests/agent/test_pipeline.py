@@ -1,6 +1,7 @@
 """The loop from frame to report, with small true parts."""
 
 import threading
+from collections.abc import Iterator
 from datetime import datetime, timezone
 
 import numpy as np
@@ -130,6 +131,21 @@ def test_a_source_that_can_wait_waits_for_a_full_sink(frames: list[Frame], stati
     health = go(frames, station, sink).health(queued=0, engine="")
     assert health.frames == 4
     assert health.dropped == {}
+
+
+def test_a_full_sink_is_logged_once_and_so_is_its_end(
+    frames: list[Frame], station: Station, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = ListSink(room=0)
+
+    def make_room_for_the_third() -> Iterator[Frame]:
+        for number, frame in enumerate(frames):
+            sink.room = 100 if number == 2 else sink.room
+            yield frame
+
+    with caplog.at_level("INFO", logger="agent.pipeline"):
+        run(make_room_for_the_third(), station, sink, counters=Counters(), stop=threading.Event(), live=True)
+    assert [record.message for record in caplog.records] == ["full", "there is room for reports again"]
 
 
 def test_frames_that_a_live_source_skipped_are_counted(frames: list[Frame], station: Station) -> None:

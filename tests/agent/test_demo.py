@@ -1,0 +1,15 @@
+"""The demonstration, as a user types it."""
+
+import os
+import subprocess
+import sys
+
+
+def test_it_heeds_no_setting_of_the_machine_and_every_report_is_received() -> None:
+    foreign = {"MICROSCOPE_MQTT__PREFIX": "foo", "MICROSCOPE_SOURCE__WIDTH": "7", "MICROSCOPE_NO_SUCH": "x"}
+    done = subprocess.run(
+        [sys.executable, "-m", "agent", "demo", "--count", "5"],
+        env={**os.environ, **foreign}, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "published 5 = received 5"
