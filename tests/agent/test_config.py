@@ -1,13 +1,16 @@
 """Settings: where they come from, and what is refused."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from agent.config import known_names, load
+from agent.config import known_names, load, load_alone
 from agent.settings import Settings
 from contract.errors import UsageError
-from contract.manifest import Manifest
+from contract.manifest import Decision, Manifest
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +74,10 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name_wherever_it_stands(
         ({"source.kind": "directory"}, r"source\.uri.*required"),
         ({"source.kind": "telescope"}, "telescope"),
         ({"engine": "abacus"}, "onnxruntime"),
+        ({"mqtt": "1", "mqtt.port": "2"}, r"'mqtt\.port' \(command line\): 'mqtt' was given a value of its own"),
+        ({"mqtt.port": "2", "mqtt": "1"}, "'mqtt' was given a value of its own"),
+        ({"source.uri": "/slides"}, r"source\.uri \(command line\): .*set source\.kind too"),
+        ({"source.uri": "rtsp://me:swordfish@host/1", "source.kind": "synthetic"}, "'rtsp://host/1'"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name_and_origin(overrides: dict[str, str], message: str) -> None:
@@ -94,11 +101,15 @@ def test_a_source_may_be_chosen_in_one_place_and_completed_in_another(
 
 def test_settings_and_manifest_share_no_name() -> None:
     """Facts about the model come with the model: a setting could only disagree with them."""
-    of_the_model = set(Manifest.model_fields) | {
-        name
-        for field in ("input", "decision", "calibration")
-        for name in Manifest.model_fields[field].annotation.model_fields  # type: ignore[union-attr]
-    }
+    of_the_model = (
+        set(Manifest.model_fields)
+        | set(Decision.model_fields)
+        | {
+            name
+            for field in ("input", "calibration")
+            for name in Manifest.model_fields[field].annotation.model_fields  # type: ignore[union-attr]
+        }
+    )
     shared = {name.rpartition(".")[2] for name in known_names()} & of_the_model
     assert shared == {"id", "um_per_pixel"}, "only the slide's id and the camera's own scale share a word with it"
 
@@ -119,3 +130,73 @@ def test_a_list_can_be_written_where_only_text_can_stand(text: str, monkeypatch:
 def test_a_list_in_the_file_is_a_list(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('[trust]\nkeys = ["shipped", "lab.pub"]\n')
     assert load(tmp_path / "a.toml").settings.trust.keys == ("shipped", "lab.pub")
+
+
+def test_a_source_without_a_kind_is_the_rendered_smear() -> None:
+    source = load(None, {"source.frames": "3"}).settings.source
+    assert (source.kind, source.frames) == ("synthetic", 3)  # type: ignore[union-attr]
+
+
+def test_the_value_of_a_whole_section_is_never_printed(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('[[mqtt]]\npassword = "swordfish"\n[source]\nkind = "x"\nuri = "swordfish"\n')
+    with pytest.raises(UsageError, match=r"source \(file .*mqtt \(file") as refused:
+        load(tmp_path / "a.toml")
+    with pytest.raises(UsageError, match="mqtt") as also_refused:
+        load(None, {"mqtt": '{"password": "swordfish"}'})
+    assert "swordfish" not in f"{refused.value}{also_refused.value}"
+
+
+def test_show_prints_no_password_of_a_camera() -> None:
+    given = {"source.kind": "camera", "source.uri": "rtsp://me:swordfish@host/1", "source.um_per_pixel": "0.1"}
+    assert 'source.uri = "rtsp://host/1"  # command line' in list(load(None, given).lines())
+
+
+@pytest.mark.parametrize("value", ["notjson", "5", '"text"', '{"port": 1'])
+def test_a_section_in_the_environment_that_is_none_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICROSCOPE_MQTT", value)
+    with pytest.raises(UsageError, match=r"mqtt.*environment|environment.*mqtt"):
+        load()
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b'\xef\xbb\xbfsite = "file"\n')
+    assert load(tmp_path / "a.toml").settings.site == "file"
+
+
+def test_credentials_that_can_not_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "nowhere"))
+    with pytest.raises(UsageError, match=r"CREDENTIALS_DIRECTORY: .*nowhere"):
+        load()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "mqtt.password").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match=r"credential .*mqtt\.password can not be read"):
+        load()
+    (tmp_path / "mqtt.password").unlink()
+    (tmp_path / "mqtt.password").mkdir()
+    with pytest.raises(UsageError, match=r"credential .*mqtt\.password can not be read"):
+        load()
+
+
+def test_settings_of_one_values_own_hear_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICROSCOPE_MQTT__PREFIX", "foo")
+    monkeypatch.setenv("MICROSCOPE_NO_SUCH_SETTING", "1")
+    settings = load_alone({"site": "demo"})
+    assert (settings.site, settings.mqtt.prefix) == ("demo", "microscopy")
+
+
+@pytest.mark.requires_root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become a user without a name")
+def test_without_a_home_folder_state_dir_must_be_set() -> None:
+    """In a process of its own, whose user id stands in no passwd file."""
+    code = (
+        "import os, sys; os.environ.pop('HOME', 0); os.setuid(54321)\n"
+        "from agent.config import load; from contract.errors import UsageError\n"
+        "try: load(None, {})\n"
+        "except UsageError as cause: print(cause)\n"
+        "print(load(None, {'state_dir': '/here'}).settings.state_dir)"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "XDG_STATE_HOME"}
+    code = "from agent import config; " + code  # imported as a user who may read it
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert "set `state_dir`" in done.stdout, done.stderr
+    assert "/here" in done.stdout
