@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+from contract.arguments import micrometres
 from contract.bundle import SHIPPED
 from contract.errors import CheckError, MicroscopeError, UsageError
 from contract.trust_options import add_trust, trust_from
@@ -118,13 +119,6 @@ def _overrides(pairs: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in split}
 
 
-def _scale(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 10:  # noqa: PLR2004 - ten micrometres are more than a red cell
-        raise ValueError
-    return value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="microscope-agent",
@@ -148,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     offline = commands.add_parser("replay", help="examine a folder, a video or one image; one report per line")
     offline.add_argument("source", type=Path, help="folder of images, video, or image")
     offline.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="file for the reports")
-    offline.add_argument("--um-per-pixel", type=_scale, required=True, metavar="X", help="micrometres per pixel")
+    offline.add_argument("--um-per-pixel", type=micrometres, required=True, metavar="X", help="micrometres per pixel")
     offline.add_argument("--bundle", type=Path, default=SHIPPED, metavar="DIR", help="model; default: the shipped one")
     add_trust(offline)
     offline.add_argument(
@@ -160,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
 
     show = commands.add_parser("demo", help="a broker, the agent and a subscriber on this machine; ends by itself")
     show.add_argument("--frames", type=Path, metavar="DIR", help="real images instead of the rendered smear")
-    show.add_argument("--um-per-pixel", type=_scale, default=0.075, metavar="X", help="their scale; default 0.075")
+    show.add_argument("--um-per-pixel", type=micrometres, default=0.075, metavar="X", help="their scale; default 0.075")
     show.add_argument("--count", type=int, default=200, metavar="N", help="rendered frames; default 200")
     show.set_defaults(command=_demo)
 

@@ -26,7 +26,7 @@ def measure() -> Figures:
     with open_broker() as broker:
         starts = sorted(_first_report_s(broker) for _ in range(STARTS))
         imports = sorted(_imports_s() for _ in range(STARTS))
-        early_mb, late_mb, peak_mb = _memory_mb(broker)
+        early_mb, late_mb, peak_mb = memory_mb(broker, frames=FRAMES)
     first, bare = starts[STARTS // 2], imports[STARTS // 2]
     return {
         "start_to_first_report_s": round(first, 2),
@@ -53,12 +53,12 @@ def _first_report_s(broker: Broker) -> float:
             return time.perf_counter() - started
 
 
-def _memory_mb(broker: Broker) -> tuple[float, float, float]:
-    """Resident memory after a fifth of the frames and near the end, and the peak."""
-    with _counting(broker) as counter, _agent(broker, frames=FRAMES) as process:
-        counter.wait_for(FRAMES // 5)
+def memory_mb(broker: Broker, *, frames: int) -> tuple[float, float, float]:
+    """Resident memory of `run` after a fifth of the frames and near the end, and the peak, in MiB."""
+    with _counting(broker) as counter, _agent(broker, frames=frames) as process:
+        counter.wait_for(frames // 5)
         early = _status_mb(process.pid, "VmRSS")
-        counter.wait_for(FRAMES - 20)
+        counter.wait_for(frames - 20)
         return early, _status_mb(process.pid, "VmRSS"), _status_mb(process.pid, "VmHWM")
 
 

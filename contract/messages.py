@@ -145,7 +145,6 @@ class Topics:
         self.root = f"{prefix}/v1/{site}/{device}"
         self.status = f"{self.root}/status"
         self.frame = f"{self.root}/frame"
-        self.slide = f"{self.root}/slide"
         self.health = f"{self.root}/health"
         self.ack = f"{self.root}/ack"
 

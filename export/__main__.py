@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from calibration.methods import METHODS
+from contract.arguments import micrometres
 from contract.bundle import MANIFEST, Bundle
 from contract.errors import MicroscopeError
 from export.cells import Wanted
@@ -94,7 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--method", choices=sorted(METHODS), default="minmax", help="calibration method (%(default)s)")
     add("--table", type=Path, metavar="FILE", help="calibration.json of an earlier export of the same model and cells")
     add("--key", type=Path, metavar="KEY.pem", help="sign the bundle; `export-engine keygen --out KEY.pem` makes one")
-    add("--um-per-pixel", type=float, metavar="X", help="scale of the images, if not the training's or the layout's")
+    add(
+        "--um-per-pixel",
+        type=micrometres,
+        metavar="X",
+        help="scale of the images, if not the training's or the layout's",
+    )
     add("--cells", type=int, default=512, metavar="N", help="number of calibration cells (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="of their choice (%(default)s)")
     add("--leaky-evaluation", type=Path, action="append", default=[], metavar="FILE", help=LEAKY_HELP)

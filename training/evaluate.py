@@ -14,6 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from contract import bundle
+from contract.arguments import made_folder, micrometres
 from contract.errors import MicroscopeError, UsageError
 from contract.manifest import Decision, InputSpec
 from contract.pixels import to_batch
@@ -243,13 +244,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = evaluate(
             given.model, given.data, given.layout, given.split, um_per_pixel=given.um_per_pixel, trust=trust_from(given)
         )
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(report, indent=1) + "\n")
+        _write(given.out, report)
     except MicroscopeError as failure:
         sys.stderr.write(f"evaluate-classifier: {failure}\n")
         return failure.exit_code
     sys.stdout.write(table(report) + "\n")
     return 0
+
+
+def _write(out: Path, report: Mapping[str, Any]) -> None:
+    made_folder(out.parent)
+    try:
+        out.write_text(json.dumps(report, indent=1) + "\n")
+    except OSError as cause:
+        raise UsageError(f"the report can not be written to {out} ({cause.strerror}); choose another --out") from cause
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -258,7 +266,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder of images")
     parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True, help="how they lie there")
     parser.add_argument("--split", choices=SPLITS, required=True, help="which cells")
-    parser.add_argument("--um-per-pixel", type=float, help="scale of the images, if not the training's or the layout's")
+    parser.add_argument(
+        "--um-per-pixel", type=micrometres, help="scale of the images, if not the training's or the layout's"
+    )
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     add_trust(parser)
     return parser

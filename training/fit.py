@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from contract.arguments import made_folder, micrometres
 from contract.errors import MicroscopeError, UsageError
 from contract.manifest import InputSpec
 from contract.types import Crops
@@ -42,7 +43,7 @@ def train(root: Path, out: Path, recipe: Recipe, *, quiet: bool = False) -> Path
     training, validation = _samples(root, recipe)
     images = _fingerprint([*training, *validation], root)
     identity = {**asdict(recipe), "jitter": asdict(Jitter()), "images": images}
-    out.mkdir(parents=True, exist_ok=True)
+    made_folder(out)
     run = _begin(out, recipe, identity)
     bare = InputSpec(um_per_pixel=recipe.field_um / recipe.size, size=recipe.size, mean=(0, 0, 0), std=(1, 1, 1))
     wide = bare.model_copy(update={"size": round(recipe.size * MARGIN)})
@@ -90,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--epochs", type=_positive, default=40, help="passes over the training cells")
     parser.add_argument("--seed", type=int, default=0, help="of every draw")
-    parser.add_argument("--um-per-pixel", type=float, help="scale of the images, if not the layout's own")
+    parser.add_argument("--um-per-pixel", type=micrometres, help="scale of the images, if not the layout's own")
     parser.add_argument(
         "--split",
         choices=("patient", "random"),

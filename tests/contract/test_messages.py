@@ -51,7 +51,7 @@ def test_a_time_without_a_zone_is_refused() -> None:
         FrameReport.model_validate({**EXAMPLE, "frame": frame})
 
 
-@pytest.mark.parametrize("name", ["status", "frame", "slide", "health", "ack"])
+@pytest.mark.parametrize("name", ["status", "frame", "health", "ack"])
 def test_every_topic_stands_below_the_agents_own_root(name: str) -> None:
     topics = Topics(prefix="microscopy", site="s", device="d")
     assert getattr(topics, name) == f"microscopy/v1/s/d/{name}"

@@ -1,0 +1,26 @@
+"""Arguments that several commands take."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from contract.arguments import made_folder, micrometres
+from contract.errors import UsageError
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e-9", "11", "ten", ""])
+def test_what_is_no_scale_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="no scale"):
+        micrometres(text)
+
+
+def test_a_scale_is_a_number() -> None:
+    assert micrometres("0.075") == 0.075
+
+
+def test_a_folder_that_can_not_be_made_is_an_error_with_its_cause(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="file/out can not be made"):
+        made_folder(tmp_path / "file" / "out")
+    assert made_folder(tmp_path / "new").is_dir()
