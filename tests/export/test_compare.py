@@ -1,6 +1,8 @@
 """`compare-engines` as a user types it: the same cells, every engine, and what is not here is said."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,12 @@ def test_what_can_not_be_compared_is_one_line(drawn: Path, tmp_path: Path, capsy
     for text, (code, arguments) in cases.items():
         assert main(arguments) == code, text
         assert text in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_board_needs_no_torch_to_compare() -> None:
+    program = "import sys, export.compare, export.score; print([m for m in ('torch', 'onnx') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.fixture
