@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 LOCK := constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test check soak bench docs lock clean
+.PHONY: help demo test test-jetson check soak bench docs lock clean
 
 help:
 	@echo 'make demo   a broker, the agent and a subscriber; ends by itself. FRAMES=DIR UM_PER_PIXEL=0.075 for real images'
 	@echo 'make test   every test; MICROSCOPE_DATA=DIR adds those on real images'
 	@echo 'make check  format, lint, types, import rules, generated documents'
 	@echo 'make bench  speed and memory, as ratios in one run, into bench/results.json'
+	@echo 'make test-jetson  the tests that need TensorRT, on a board'
 	@echo 'make soak   the long tests'
 	@echo 'make docs   write the generated documents anew'
 	@echo 'make lock   resolve constraints.txt anew'
@@ -21,6 +22,9 @@ demo: $(VENV)/.agent
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m 'not soak' $(ARGS)
+
+test-jetson: $(VENV)/.dev
+	$(BIN)/python -m pytest -m requires_tensorrt $(ARGS)
 
 soak: $(VENV)/.dev
 	$(BIN)/python -m pytest -m soak $(ARGS)

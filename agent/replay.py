@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -15,9 +15,10 @@ from tqdm import tqdm
 from agent.annotate import annotate
 from agent.engines import open_engine
 from agent.pipeline import Finding, Station, crops_of, examine, report_of
-from agent.settings import default_state_dir
-from agent.sources.directory import DirectorySource, image_files
+from agent.sources.directory import SUFFIXES, DirectorySource, image_files
+from agent.sources.names import is_folder, printable
 from agent.sources.opencv import VideoSource
+from contract.arguments import default_state_dir
 from contract.bundle import open_bundle
 from contract.errors import UsageError
 from contract.messages import FrameReport
@@ -55,8 +56,13 @@ class Job:
 
 @dataclass(slots=True)
 class Summary:
-    """What came of it: counts, and milliseconds by step."""
+    """What came of it: counts, and milliseconds by step.
 
+    ``planned`` is how many frames there are, where that is known; ``stopped`` is true if the rest was left.
+    """
+
+    planned: int | None = None
+    stopped: bool = False
     frames: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
@@ -74,8 +80,10 @@ class Summary:
         refused = ", ".join(f"{n} {reason}" for reason, n in self.refused.most_common()) or "none"
         labels = ", ".join(f"{self.labels[name]} {name}" for name in ("normal", "blast", "uncertain"))
         rate = self.frames / self.seconds if self.seconds else 0.0
+        of = f" of {self.planned}" if self.planned else ""
+        stopped = f"stopped after {self.frames}{of} frames; the rest was not examined\n" if self.stopped else ""
         return (
-            f"{self.frames} frames in {self.seconds:.1f} s ({rate:.1f} a second), refused: {refused}\n"
+            f"{stopped}{self.frames} frames in {self.seconds:.1f} s ({rate:.1f} a second), refused: {refused}\n"
             f"{self.labels.total()} white cells: {labels}"
         )
 
@@ -87,15 +95,15 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
         UsageError: the source is none, or a file can not be written where it was asked for.
         MicroscopeError: the model can not be used.
     """
-    source, total = _source(job)
+    source, files = _source(job)
     bundle = open_bundle(job.bundle, job.trust)
-    summary, started = Summary(), time.perf_counter()
+    summary, started = Summary(planned=None if isinstance(source, VideoSource) else len(files)), time.perf_counter()
     with ExitStack() as house:
         engine = house.enter_context(closing(open_engine(bundle, job.engine, state_dir=default_state_dir())))
         frames = house.enter_context(source.open(EPOCH, stop))
-        out = house.enter_context(_writable(job.out))
-        station = Station("offline", EPOCH, job.source.stem, bundle, engine)
-        shown = tqdm(frames, total=total, unit="frame", disable=not progress)
+        out = house.enter_context(_reports(job.out, files))
+        station = Station("offline", EPOCH, _slide(job.source), bundle, engine)
+        shown = tqdm(frames, total=summary.planned, unit="frame", disable=not progress)
         for seq, frame in enumerate(shown, start=1):
             finding = examine(frame, station)
             report = report_of(frame, finding, station, epoch=EPOCH, seq=seq)
@@ -104,44 +112,58 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
             for path, image in _pictures(job, frame, finding, report, station):
                 _save(path, image)
     summary.seconds = time.perf_counter() - started
+    summary.stopped = stop.is_set() and summary.frames != summary.planned
     return summary
 
 
-def _source(job: Job) -> tuple[DirectorySource | VideoSource, int | None]:
-    if job.source.suffix.lower() in VIDEOS:
-        return VideoSource(uri=job.source, um_per_pixel=job.um_per_pixel), None
-    return DirectorySource(uri=job.source, um_per_pixel=job.um_per_pixel), len(image_files(job.source))
+def _source(job: Job) -> tuple[DirectorySource | VideoSource, list[Path]]:
+    """The source, and the files that it reads."""
+    if job.source.suffix.lower() in VIDEOS and not is_folder(job.source, wanted="folder or video"):
+        return VideoSource(uri=job.source, um_per_pixel=job.um_per_pixel), [job.source]
+    return DirectorySource(uri=job.source, um_per_pixel=job.um_per_pixel), image_files(job.source)
 
 
-def _writable(path: Path) -> IO[str]:
-    try:
+def _slide(source: Path) -> str:
+    """The source's name without its suffix, that of the folder itself for `.`."""
+    return printable(source.stem.strip(".") or source.resolve().stem) or EPOCH
+
+
+@contextmanager
+def _reports(path: Path, files: list[Path]) -> Iterator[IO[str]]:
+    """The file of reports, each line written out at once; never one that the source reads."""
+    with _written(path, option="--out"):
+        if path.suffix.lower() in SUFFIXES | VIDEOS or (path.exists() and any(path.samefile(f) for f in files)):
+            raise UsageError(f"--out {path} is a picture or a video; name a file for the reports, such as r.jsonl")
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("w", encoding="utf-8")
+        with path.open("w", encoding="utf-8", buffering=1) as out:
+            yield out
+
+
+@contextmanager
+def _written(path: Path, *, option: str) -> Iterator[None]:
+    """Say of a file that can not be written which one it is, why, and what to do."""
+    try:
+        yield
     except OSError as cause:
         raise UsageError(
-            f"the reports can not be written to {path} ({cause.strerror}); choose another --out"
+            f"{path} can not be written ({cause.strerror}); make room, or choose another place with {option}"
         ) from cause
 
 
 def _pictures(
     job: Job, frame: Frame, finding: Finding, report: FrameReport, station: Station
 ) -> Iterator[tuple[Path, Image]]:
-    """Every picture that was asked for, with the file it belongs into."""
+    """Every picture that was asked for, with the file it belongs into: the frame's whole name and `.png`."""
+    name = report.frame.source
     if job.crops:
         cells = [p.cell for p in finding.predictions]
         for cell, crop in zip(report.cells, crops_of(frame, cells, station.bundle), strict=True):
-            yield job.crops / cell.label / f"{_stem(report)}-{cell.cell_id.rpartition('-')[2]}.png", crop
+            yield job.crops / cell.label / f"{name}-{cell.cell_id.rpartition('-')[2]}.png", crop
     if job.annotated and frame.image.size:
-        yield job.annotated / f"{_stem(report)}.png", annotate(frame.image, report)
-
-
-def _stem(report: FrameReport) -> str:
-    """A file name for a frame: its own without the suffix, folders and frame numbers kept apart."""
-    path = Path(report.frame.source)
-    return path.with_suffix("").as_posix().replace("/", "__") if "#" not in path.name else path.name
+        yield job.annotated / f"{name}.png", annotate(frame.image, report)
 
 
 def _save(path: Path, image: Image) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), image):
-        raise UsageError(f"the picture {path} can not be written; is the disk full?")
+    with _written(path, option="--crops or --annotate"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode(".png", image)[1].tobytes())

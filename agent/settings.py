@@ -4,7 +4,6 @@ Order of precedence: command line, environment, systemd credentials, TOML file, 
 """
 
 import json
-import os
 import re
 import socket
 from pathlib import Path
@@ -17,8 +16,8 @@ from agent.sources.directory import DirectorySource
 from agent.sources.opencv import CameraSource, VideoSource
 from agent.sources.synthetic import SyntheticSource
 from contract import signature
+from contract.arguments import default_state_dir
 from contract.bundle import SHIPPED
-from contract.errors import UsageError
 
 ENV_PREFIX = "MICROSCOPE_"
 TopicWord = Annotated[str, Field(pattern=r"^[^/+#\s$][^/+#\s]{0,63}$")]
@@ -114,16 +113,6 @@ class SlideSettings(Section):
 
 def _device_name() -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:64] or "agent"
-
-
-def default_state_dir() -> Path:
-    """Systemd's state folder for the service, else the user's."""
-    named = os.environ.get("STATE_DIRECTORY")  # systemd's StateDirectory=
-    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    try:
-        return Path(named.split(":")[0]) if named else Path(home).expanduser() / "microscope-agent"
-    except RuntimeError as cause:
-        raise UsageError(f"there is no folder for what the agent must keep ({cause}); set `state_dir`") from cause
 
 
 class Settings(BaseSettings):

@@ -1,7 +1,8 @@
-"""Arguments that several commands take: their form is checked once, and what is wrong is said alike."""
+"""Arguments and places that several commands share: checked once, and what is wrong is said alike."""
 
 import argparse
 import math
+import os
 from pathlib import Path
 
 from contract.errors import UsageError
@@ -31,3 +32,13 @@ def made_folder(path: Path) -> Path:
     except OSError as cause:
         raise UsageError(f"the folder {path} can not be made ({cause.strerror}); choose another --out") from cause
     return path
+
+
+def default_state_dir() -> Path:
+    """Systemd's state folder for the service, else the user's."""
+    named = os.environ.get("STATE_DIRECTORY")  # systemd's StateDirectory=
+    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    try:
+        return Path(named.split(":")[0]) if named else Path(home).expanduser() / "microscope-agent"
+    except RuntimeError as cause:
+        raise UsageError(f"there is no folder for what the agent must keep ({cause}); set `state_dir`") from cause

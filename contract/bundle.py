@@ -95,8 +95,7 @@ def open_bundle(path: Path, trust: Trust = SHIPPED_ONLY) -> Bundle:
         IntegrityError: the signature is missing, foreign or wrong; or the manifest, a hash or the golden batch is not
             what it was.
     """
-    if not (path / MANIFEST).is_file():
-        raise BundleMissing(f"no bundle at {path}: it has no {MANIFEST}; name a folder that export-engine wrote")
+    _refuse_if_missing(path)
     written = _read(path / MANIFEST, MANIFEST_MAX_BYTES)
     signed_by = trust.verify(path, written, _signature(path))
     manifest = _manifest(path, written)
@@ -162,6 +161,15 @@ def write_golden(path: Path, golden: Golden) -> None:
 def read_golden(path: Path) -> Golden:
     """Read a golden batch; an unreadable one is an IntegrityError."""
     return _golden(path, _read(path))
+
+
+def _refuse_if_missing(path: Path) -> None:
+    try:
+        there = (path / MANIFEST).is_file()
+    except OSError as cause:
+        raise BundleMissing(f"no bundle can be seen at {path} ({cause.strerror}); name another folder") from cause
+    if not there:
+        raise BundleMissing(f"no bundle at {path}: it has no {MANIFEST}; name a folder that export-engine wrote")
 
 
 def _golden(path: Path, content: bytes) -> Golden:

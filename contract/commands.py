@@ -12,6 +12,11 @@ def export_engine() -> int:
     return _run("export-engine", "export.__main__")
 
 
+def compare_engines() -> int:
+    """`compare-engines`."""
+    return _run("compare-engines", "export.compare")
+
+
 def train_classifier() -> int:
     """`train-classifier`."""
     return _run("train-classifier", "training.fit")

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from calibration.methods import METHODS
-from contract.arguments import micrometres
+from contract.arguments import default_state_dir, micrometres
 from contract.bundle import MANIFEST, Bundle
-from contract.errors import MicroscopeError
+from contract.errors import EngineError, MicroscopeError
 from export.cells import Wanted
+from export.engine import build_engine
 from export.keygen import instructions, keygen, read_private_key
 from export.make import Order, export
 from training.data import LAYOUTS
@@ -26,11 +27,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if words[:1] == ["keygen"]:
             return _keygen(words[1:])
-        _tell(export(_order(_parser().parse_args(words))))
+        given = _parser().parse_args(words)
+        made = export(_order(given))
+        _tell(made)
+        if not given.no_engine:
+            _build(made, given)
     except MicroscopeError as failure:
         print(f"export-engine: {failure}", file=sys.stderr)
         return failure.exit_code
     return 0
+
+
+def _build(made: Bundle, given: argparse.Namespace) -> None:
+    """Build the engine; where it can not be, say so, and that the bundle is whole."""
+    try:
+        built = build_engine(made, state_dir=given.state_dir or default_state_dir(), typing=given.typing)
+    except EngineError as cause:
+        raise EngineError(
+            f"the bundle {made.path} is written and complete, but it has no TensorRT engine: {cause}; "
+            "--no-engine leaves it out"
+        ) from cause
+    print(f"engine: {built.folder}")
 
 
 def _keygen(words: Sequence[str]) -> int:
@@ -56,6 +73,8 @@ def _order(given: argparse.Namespace) -> Order:
         given.out,
         cells,
         method=given.method,
+        keep_float=tuple(given.keep_float),
+        sensitivity=given.sensitivity,
         table=given.table,
         gated=not given.no_gate,
         key=read_private_key(given.key) if given.key else None,
@@ -94,6 +113,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-gate", action="store_true", help="export whatever INT8 does; written into the manifest and every report")
     add("--method", choices=sorted(METHODS), default="minmax", help="calibration method (%(default)s)")
     add("--table", type=Path, metavar="FILE", help="calibration.json of an earlier export of the same model and cells")
+    add("--keep-float", action="append", default=[], metavar="NODE", help="leave this Conv in floating point")
+    add("--sensitivity", action="store_true", help="measure what each layer costs in INT8, for the report")
+    add("--no-engine", action="store_true", help="write the bundle only; the engine is built on the board")
+    add(
+        "--typing", choices=["strong", "weak"], help="of the TensorRT engine; default: strong; weak on TensorRT 10 only"
+    )
+    add("--state-dir", type=Path, metavar="DIR", help="the agent's state folder, for the engine; default: the user's")
     add("--key", type=Path, metavar="KEY.pem", help="sign the bundle; `export-engine keygen --out KEY.pem` makes one")
     add(
         "--um-per-pixel",

@@ -4,7 +4,7 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from calibration.ranges import Table, calibrate, key_of, reusable
 from contract import bundle
-from contract.errors import UsageError
+from contract.errors import CheckError, UsageError
 from contract.manifest import Calibration, ClassSpec, Decisions, Gate, Manifest
 from contract.types import Crops
 from export.card import ABOUT, model_card
 from export.cells import Chosen, Wanted, choose
 from export.gate import Limits, enforce, faults, figures, fit_decisions, range_faults
 from export.golden import golden_batch
+from export.lint import lint
+from export.lint import readable as findings_in_words
 from export.page import report_page
 from export.quantize import quantize
 from export.scoring import ENGINES, Scored, score, with_reference
+from export.sensitivity import sensitivity
 from export.to_onnx import write_onnx
 from training.checkpoint import Classifier, read_classifier
 from training.data import LAYOUTS, read_crops
@@ -46,6 +49,8 @@ class Order:
         out: the bundle; its name is the model's, a hyphen, and the version.
         cells: which cells calibrate and which gate.
         method: key of ``calibration.methods.METHODS``.
+        keep_float: names of Conv nodes that stay in floating point.
+        sensitivity: measure what each layer costs in INT8, for the report.
         table: a `calibration.json` to use again, or None; one of another model, sample or method is refused.
         gated: False: whoever exports this takes it on trust, and the manifest says so.
         key: signs the bundle; None: it stays unsigned, and agents open it only where they are told to.
@@ -56,6 +61,8 @@ class Order:
     out: Path
     cells: Wanted
     method: str = "minmax"
+    keep_float: tuple[str, ...] = ()
+    sensitivity: bool = False
     table: Path | None = None
     gated: bool = True
     key: Ed25519PrivateKey | None = None
@@ -67,7 +74,7 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
 
     Raises:
         UsageError: the model is no checkpoint, there are no cells, or a report is none.
-        CheckError: the exported graph does not compute what the network computes.
+        CheckError: the exported graph does not compute what the network computes, or TensorRT would refuse it.
         GateError: INT8 does not answer as FP32 does; nothing is written.
     """
     name = _name(order.out)
@@ -81,13 +88,14 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
         crops = read_crops(chosen.calibration, chosen.um_per_pixel, classifier.input, quiet=quiet)
         table = _table(order, classifier, files[bundle.FP32], crops, quiet=quiet)
         files[bundle.CALIBRATION].write_text(table.model_dump_json(indent=1) + "\n")
-        write_int8(files, table)
+        write_int8(files, table, order.keep_float)
         trial = try_out(classifier, chosen, files, quiet=quiet)
         if order.gated:
             enforce([*faults(trial.costs, Limits()), *_range_faults(trial, table, files)], len(trial.gate.samples))
         bundle.write_golden(files[bundle.GOLDEN], golden_batch(classifier.input, {n: files[n] for n in GRAPHS}))
         manifest = _manifest(name, order, classifier, table, trial)
-        report = _report(order, trial, leaky)
+        layers = _sensitivity(files[bundle.FP32], table, trial, quiet=quiet) if order.sensitivity else []
+        report = _report(order, trial, leaky) | {"sensitivity": layers}
         files[bundle.REPORT].write_text(json.dumps(report, indent=1) + "\n")
         pictures = order.cells.layout is None or LAYOUTS[order.cells.layout].storable
         files[bundle.REPORT_PAGE].write_text(report_page(manifest, report, trial.gate, pictures=pictures))
@@ -104,11 +112,14 @@ def _table(order: Order, classifier: Classifier, graph: Path, crops: Crops, *, q
     return found.table
 
 
-def write_int8(files: Mapping[str, Path], table: Table) -> None:
-    """Write both INT8 graphs from the FP32 graph and one table."""
+def write_int8(files: Mapping[str, Path], table: Table, keep_float: Sequence[str] = ()) -> None:
+    """Write both INT8 graphs from the FP32 graph and one table; CheckError if TensorRT would refuse its one."""
     model = onnx.load(files[bundle.FP32])
-    onnx.save(quantize(model, table.ranges, "tensorrt"), files[bundle.INT8])
-    onnx.save(quantize(model, table.ranges, "cpu"), files[bundle.INT8_CPU])
+    onnx.save(quantize(model, table.ranges, "tensorrt", keep_float=keep_float), files[bundle.INT8])
+    onnx.save(quantize(model, table.ranges, "cpu", keep_float=keep_float), files[bundle.INT8_CPU])
+    findings = lint(files[bundle.INT8])
+    if any(finding.severity == "refused" for finding in findings):
+        raise CheckError(f"TensorRT would refuse the INT8 graph: {findings_in_words(findings)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +154,13 @@ def try_out(classifier: Classifier, chosen: Chosen, files: Mapping[str, Path], *
     return Trial(classifier, chosen, fit, gate, decisions, figures(some, decisions) | figures(held, decisions))
 
 
+def _sensitivity(graph: Path, table: Table, trial: Trial, *, quiet: bool) -> list[dict[str, Any]]:
+    """What each layer costs in INT8, measured on some of the cells that the decision was fitted on."""
+    some = trial.fit.crops[:: max(1, len(trial.fit.crops) // RANGE_CELLS)]
+    rows = sensitivity(onnx.load(graph), table, some, trial.classifier.input, quiet=quiet)
+    return [asdict(row) for row in rows]
+
+
 def _range_faults(trial: Trial, table: Table, files: Mapping[str, Path]) -> list[str]:
     some = trial.gate.crops[:: max(1, len(trial.gate.crops) // RANGE_CELLS)]
     needed = calibrate(files[bundle.FP32], some, trial.classifier.input).ranges
@@ -172,7 +190,12 @@ def _manifest(name: tuple[str, int], order: Order, classifier: Classifier, table
             ClassSpec(name="blast", description=about.blast),
         ),
         decisions=trial.decisions,
-        calibration=Calibration(method=table.method, cells=table.cells, sample_sha256=table.sample_sha256),
+        calibration=Calibration(
+            method=table.method,
+            cells=table.cells,
+            sample_sha256=table.sample_sha256,
+            keep_float=tuple(sorted(order.keep_float)),
+        ),
         gate=Gate(state="passed" if order.gated else "skipped", cells=len(trial.gate.samples), on=trial.chosen.on),
         files={},
     )

@@ -44,6 +44,7 @@ def report_page(manifest: Manifest, report: Mapping[str, Any], gate: Scored, *, 
         section("On the held-out cells", plots(*drawn)),
         section("Cells whose decision INT8 changed", *_flips(gate, decisions, pictures=pictures)),
         *_evaluations(report),
+        *_sensitivity(report),
         lead=f"{manifest.task} {manifest.terms}",
         foot="Research use only. It assists haematologists; it never diagnoses.",
     )
@@ -109,6 +110,18 @@ def _picture(
     return Picture(
         gate.crops[cell], (sample.path.name, known, *said), f"{sample.path.name}, {known}: {', '.join(said)}"
     )
+
+
+def _sensitivity(report: Mapping[str, Any]) -> Iterator[str]:
+    if report["sensitivity"]:
+        yield section(
+            "What each layer costs in INT8",
+            table(
+                ("layer", "alone in INT8, logit RMSE", "left in float, RMSE of the rest", "gain of leaving it"),
+                [(row["node"], row["alone"], row["kept"], row["gain"]) for row in report["sensitivity"]],
+                caption="Costliest first; --keep-float NAME leaves one in floating point.",
+            ),
+        )
 
 
 def _evaluations(report: Mapping[str, Any]) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 from calibration.ranges import Table
@@ -26,7 +28,7 @@ WIDE = InputSpec(um_per_pixel=0.2, size=150, mean=(0, 0, 0), std=(1, 1, 1))
 
 
 def run(checkpoint: Path, cells: Path, out: Path, *more: str) -> int:
-    return main([str(checkpoint), "--int8", "--calibration", str(cells), "--out", str(out), *more])
+    return main([str(checkpoint), "--int8", "--no-engine", "--calibration", str(cells), "--out", str(out), *more])
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +109,28 @@ def test_report_and_card_say_what_evaluate_classifier_says(checkpoint: Path, dra
     inside = next(e for e in report["evaluations"] if e["data"]["split"] == "test")
     assert inside == {key: said[key] for key in inside}
     assert f"{said['engines']['int8-cpu']['auroc']['value']:.4f}" in (tmp_path / "b-1" / MODEL_CARD).read_text()
+
+
+@pytest.mark.skipif(find_spec("tensorrt") is not None, reason="TensorRT is installed here: an engine would be built")
+def test_without_tensorrt_the_bundle_is_written_and_exit_code_4_says_what_is_missing(
+    checkpoint: Path, drawn_cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--int8", "--calibration", str(drawn_cells), "--out", str(tmp_path / "b-1")]
+    assert main([str(checkpoint), *arguments]) == 4
+    text = capsys.readouterr().err
+    assert f"{tmp_path / 'b-1'} is written and complete" in text
+    assert "tensorrt" in text
+    open_bundle(tmp_path / "b-1", UNSIGNED)
+
+
+def test_layers_kept_in_float_and_the_sensitivity_table_come_into_manifest_and_report(
+    made: Bundle, checkpoint: Path, drawn_cells: Path, tmp_path: Path
+) -> None:
+    first = next(n.name for n in onnx.load(made.path / FP32).graph.node if n.op_type == "Conv")
+    assert run(checkpoint, drawn_cells, tmp_path / "b-1", "--keep-float", first, "--sensitivity") == 0
+    assert open_bundle(tmp_path / "b-1", UNSIGNED).manifest.calibration.keep_float == (first,)
+    rows = json.loads((tmp_path / "b-1" / REPORT).read_text())["sensitivity"]
+    assert first in {row["node"] for row in rows}
 
 
 def test_a_signed_bundle_opens_with_the_public_key_that_keygen_made(

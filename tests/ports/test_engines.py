@@ -12,7 +12,7 @@ from agent.engines import ENGINES, GOLDEN_TOLERANCE, Engine, golden_difference, 
 from agent.engines.device import PyCudaMemory
 from agent.engines.ort import MAX_BATCH
 from agent.engines.trt import TensorRtEngine
-from agent.settings import default_state_dir
+from contract.arguments import default_state_dir
 from contract.bundle import INT8, INT8_CPU, SHIPPED, Bundle, Golden, open_bundle
 from contract.errors import EngineError, IntegrityError, UsageError
 from contract.types import Tensor
