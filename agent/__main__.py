@@ -66,8 +66,9 @@ def _replay(args: argparse.Namespace) -> int:
         annotated=args.annotate,
     )
     with _stop_on_signals() as stop:
-        print(replay(job, stop, progress=sys.stderr.isatty()), file=sys.stderr)
-    return 0
+        summary = replay(job, stop, progress=sys.stderr.isatty())
+    print(summary, file=sys.stderr)
+    return int(summary.stopped)
 
 
 def _demo(args: argparse.Namespace) -> int:

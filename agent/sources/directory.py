@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.sources.names import printable
+from agent.sources.names import is_folder, printable
 from contract.errors import UsageError
 from contract.types import Frame, Image
 
@@ -79,10 +79,8 @@ def image_files(place: Path) -> list[Path]:
     Raises:
         UsageError: nothing there, or no image in it.
     """
-    if place.is_file():
+    if not is_folder(place, wanted="folder or image"):
         return [place]
-    if not place.is_dir():
-        raise UsageError(f"there is no folder or image at {place}")
     found = [p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
     if not found:
         kinds = " ".join(sorted(SUFFIXES))

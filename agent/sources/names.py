@@ -1,8 +1,23 @@
-"""What a file is called in a report."""
+"""Places that a user names, and what they are called in a report."""
 
 import os
+import stat
+from pathlib import Path
+
+from contract.errors import UsageError
 
 
 def printable(name: str) -> str:
     """A file's name as text that can be sent: bytes that are no UTF-8, which Linux allows, are written out in hex."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def is_folder(place: Path, *, wanted: str) -> bool:
+    """Tell a folder from a file; UsageError if it is neither, or can not be looked at."""
+    try:
+        mode = place.stat().st_mode
+    except OSError as cause:
+        raise UsageError(f"there is no {wanted} at {place} ({cause.strerror}); correct the path") from cause
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise UsageError(f"there is no {wanted} at {place}, but something else; correct the path")
+    return stat.S_ISDIR(mode)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.sources.names import printable
+from agent.sources.names import is_folder, printable
 from contract.errors import SourceError, UsageError
 from contract.types import Frame, Image
 
@@ -41,8 +41,8 @@ class VideoSource(BaseModel):
     @contextmanager
     def open(self, run: str, stop: threading.Event) -> Iterator[Iterator[Frame]]:
         """Open it; raises UsageError if there is no such file, SourceError if it is no video."""
-        if not self.uri.is_file():
-            raise UsageError(f"there is no video file at {self.uri}")
+        if is_folder(self.uri, wanted="video file"):
+            raise UsageError(f"{self.uri} is a folder, not a video file; correct the path")
         capture = cv2.VideoCapture(os.fsencode(self.uri))  # type: ignore[call-overload] # see directory._pages
         try:
             if not capture.isOpened():

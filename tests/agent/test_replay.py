@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,84 @@ def test_crops_and_annotated_frames_are_written_where_asked(smear: Path, tmp_pat
     assert len(list((tmp_path / "a").glob("*.png"))) == 6
 
 
+def test_frames_of_like_names_get_a_picture_each(smear: Path, tmp_path: Path) -> None:
+    image = read_image(smear / "1.png")
+    names = ["x.png", "x.bmp", "x#1.png", "f/x.png", "f/x#1.png", "f__x.png"]
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "in" / name), image)
+    replay(tmp_path / "in", tmp_path / "r.jsonl", "--crops", str(tmp_path / "c"), "--annotate", str(tmp_path / "a"))
+    drawn = {path.relative_to(tmp_path / "a").as_posix() for path in (tmp_path / "a").rglob("*.png")}
+    assert drawn == {f"{name}.png" for name in names}
+    cells = [cell for r in reports(tmp_path / "r.jsonl") for cell in r["cells"]]
+    assert len(list((tmp_path / "c").rglob("*.png"))) == len(cells)
+
+
+@pytest.mark.parametrize("out", ["in/1.png", "in/link.jsonl", "other.avi"])
+def test_reports_are_never_written_over_a_picture(out: str, smear: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    picture = tmp_path / "in/1.png"
+    picture.write_bytes((smear / "1.png").read_bytes())
+    (tmp_path / "in/link.jsonl").symlink_to(picture)
+    assert replay(tmp_path / "in", tmp_path / out) == 2
+    assert picture.read_bytes() == (smear / "1.png").read_bytes()
+    assert not (tmp_path / "other.avi").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--out", "/dev/full"),
+        ("--out", "a file/r.jsonl"),
+        ("--annotate", "a file"),
+        ("--crops", "a file/x"),
+        ("--annotate", "n" * 300),
+    ],
+)
+def test_a_result_that_can_not_be_written_is_named_with_cause_and_remedy(
+    options: tuple[str, str], smear: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a file").touch()
+    option, place = options[0], str(tmp_path / options[1])
+    assert replay(smear, tmp_path / "r.jsonl", option, place) == 2
+    told = capsys.readouterr().err
+    assert place in told
+    assert "can not be written (" in told
+    assert "choose another place" in told
+
+
+def test_a_replay_that_is_interrupted_says_so_and_is_no_success(smear: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "many", tmp_path / "r.jsonl"
+    folder.mkdir()
+    for number in range(500):
+        (folder / f"{number}.png").symlink_to(smear / "1.png")
+    command = [sys.executable, "-m", "agent", "replay", str(folder), "--um-per-pixel", "0.1", "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (out.exists() and out.read_text()):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert f"stopped after {len(reports(out))} of 500 frames" in told
+
+
+def test_the_slide_is_called_as_its_folder(smear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(smear)
+    for source in (Path(), smear):
+        assert replay(source, tmp_path / "r.jsonl") == 0
+        assert {r["slide_id"] for r in reports(tmp_path / "r.jsonl")} == {smear.name}
+
+
+def test_names_that_are_no_utf_8_are_reported_and_drawn(smear: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"slide\xff.mp4")
+    folder.mkdir()
+    (folder / os.fsdecode(b"\xfe.png")).write_bytes((smear / "1.png").read_bytes())
+    assert replay(folder, tmp_path / "r.jsonl", "--annotate", str(tmp_path / "a")) == 0
+    (report,) = reports(tmp_path / "r.jsonl")
+    assert (report["slide_id"], report["frame"]["source"]) == (r"slide\xff", r"\xfe.png")
+    assert (tmp_path / r"a/\xfe.png.png").exists()
+
+
 def test_a_video_is_replayed_frame_by_frame(smear: Path, tmp_path: Path) -> None:
     frames = [read_image(path) for path in image_files(smear)]
     writer = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"FFV1"), 10, (640, 480))
@@ -124,6 +204,8 @@ def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     [
         ("empty", None, 2, "holds no image"),
         ("nowhere", None, 2, "no folder or image"),
+        ("n" * 300, None, 2, "no folder or image"),
+        ("nowhere.mp4", None, 2, "no folder or video"),
         ("smear", "changed", 5, "was changed after it was made"),
         ("smear", "nowhere", 4, "no bundle at"),
     ],
