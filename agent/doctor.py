@@ -91,7 +91,7 @@ def check_broker(settings: Settings) -> str:
 
 def check_disk(settings: Settings) -> str:
     """Is there room for a full outbox, and may we write there?"""
-    folder = next(p for p in (settings.state_dir, *settings.state_dir.absolute().parents) if p.is_dir())
+    folder = _nearest(settings.state_dir)
     free_mb = shutil.disk_usage(folder).free // 2**20
     need_mb = 2 * settings.outbox.max_mb
     if free_mb < need_mb:
@@ -105,6 +105,14 @@ def check_disk(settings: Settings) -> str:
     except OSError as cause:
         raise CheckError(f"{folder} can not be written to ({cause.strerror}); set `state_dir`") from cause
     return f"{settings.state_dir}: {free_mb} MiB free, {need_mb} needed"
+
+
+def _nearest(folder: Path) -> Path:
+    """The first of a folder and those above it that is there, be it a folder or not."""
+    try:
+        return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError as cause:
+        raise CheckError(f"{folder} can not be looked at ({cause.strerror}); set `state_dir`") from cause
 
 
 def check_clock(settings: Settings) -> str:

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
@@ -380,10 +381,17 @@ class _TidySocket(ssl.SSLSocket):
             raise
 
 
+def _can_read(name: str, path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as cause:
+        raise UsageError(f"mqtt.tls.{name}: {path} can not be read ({cause.strerror}); correct the setting") from cause
+
+
 def _tls(settings: TlsSettings) -> ssl.SSLContext:
     for name, path in (("ca", settings.ca), ("cert", settings.cert), ("key", settings.key)):
-        if path is not None and not path.is_file():
-            raise UsageError(f"mqtt.tls.{name}: there is no file {path}; correct the setting")
+        if path is not None:
+            _can_read(name, path)
     try:
         context = ssl.create_default_context(cafile=settings.ca)
         context.sslsocket_class = _TidySocket

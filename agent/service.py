@@ -30,7 +30,8 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
         What was done, as the last health message says it.
 
     Raises:
-        BrokerError: the source ended, and the broker has not taken every report; they stay in the outbox.
+        BrokerError: the source ended, and the broker has not taken every report; they stay in the outbox. Or the
+            courier's thread ended before it was told to, by a fault in this program.
         MicroscopeError: an adapter can not be built; the text says which and why.
     """
     bundle = open_trusted(settings)
@@ -67,10 +68,21 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
             engine.name,
             settings.source.kind,
         )
-        with _heartbeat(lambda: courier.health(health())):
+
+        def beat() -> None:
+            courier.health(health())
+            if not courier.alive:
+                stop.set()
+
+        with _heartbeat(beat):
             run(frames, station, outbox, counters=counters, stop=stop, live=settings.source.live)
         left = courier.drain(settings.mqtt.drain_s)
         done = health()
+        if not courier.alive:
+            raise BrokerError(
+                "the courier's thread is gone by a fault in this program, which stands above; start the agent again: "
+                f"{done.queued} reports wait in {settings.state_dir / OUTBOX_FILE}"
+            )
         courier.health(done)
     _account_for(left, settings, trouble=courier.trouble, stopped=stop.is_set())
     return done

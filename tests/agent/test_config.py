@@ -111,7 +111,7 @@ def test_settings_and_manifest_share_no_name() -> None:
         }
     )
     shared = {name.rpartition(".")[2] for name in known_names()} & of_the_model
-    assert shared == {"id", "um_per_pixel"}, "only the slide's id and the camera's own scale share a word with it"
+    assert shared == {"id", "um_per_pixel", "version"}, "only the slide's id, the camera's scale and MQTT's version"
 
 
 def test_every_setting_says_what_it_means() -> None:

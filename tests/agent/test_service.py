@@ -4,17 +4,28 @@ import json
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Protocol
 
 import jsonschema
 import pytest
 
-from agent.broker import Broker, find_program, open_broker
+from agent.broker import Broker, open_broker
 from contract.messages import FrameReport, Health, Status
 
 FRAMES = 12
+
+
+class Subscriber(Protocol):
+    """The subscriber of the fixture ``subscribe``."""
+
+    def next(self) -> dict[str, Any]: ...
+
+    def take(self, count: int) -> list[dict[str, Any]]: ...
+
+
+Subscribe = Callable[..., Subscriber]
 
 
 @pytest.fixture(scope="module")
@@ -37,76 +48,87 @@ def call(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
 
 
-class Listener:
-    """mosquitto_sub: a subscriber of another make, in a process of its own."""
-
-    def __init__(self, broker: Broker, topic: str, *more: str) -> None:
-        program = find_program("mosquitto_sub")
-        assert program, "mosquitto_sub comes with the broker's package"
-        self.process = subprocess.Popen(
-            [program, "-V", "mqttv5", "-h", broker.host, "-p", str(broker.port), "-q", "1", "-t", topic, *more],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def lines(self) -> list[str]:
-        out, _ = self.process.communicate(timeout=60)
-        return out.splitlines()
-
-
 def test_a_subscriber_of_another_make_reads_every_report_valid_against_the_schema(
-    mosquitto: Broker, tmp_path: Path
+    mosquitto: Broker, subscribe: Subscribe, tmp_path: Path
 ) -> None:
-    listener = Listener(mosquitto, "microscopy/v1/lab/scope-1/frame", "-C", str(FRAMES), "-W", "60", "-F", "%C %P %p")
-    time.sleep(0.5)
+    listener = subscribe(mosquitto, "microscopy/v1/lab/scope-1/frame")
     done = call(command("run", tmp_path, mosquitto.port))
     assert done.returncode == 0, done.stderr
-    lines = listener.lines()
-    assert len(lines) == FRAMES
     schema = FrameReport.model_json_schema(mode="serialization")
     reports = []
-    for line in lines:
-        assert line.startswith("application/json schema_version:1 "), line[:80]
-        reports.append(json.loads(line[line.index("{") :]))
+    for message in listener.take(FRAMES):
+        assert message["properties"]["content-type"] == "application/json"
+        assert message["properties"]["user-properties"] == {"schema_version": "1"}
+        reports.append(json.loads(message["payload"]))
         jsonschema.validate(reports[-1], schema)
     assert [report["seq"] for report in reports] == list(range(1, FRAMES + 1))
 
 
-def retained(broker: Broker, name: str) -> str:
-    [line] = Listener(broker, f"microscopy/v1/lab/scope-1/{name}", "-C", "1", "-W", "10").lines()
-    return line
+def retained(listener: Subscriber) -> str:
+    return str(listener.next()["payload"])
 
 
-def test_afterwards_status_says_stopped_and_health_says_what_was_done(mosquitto: Broker, tmp_path: Path) -> None:
+def test_afterwards_status_says_stopped_and_health_says_what_was_done(
+    mosquitto: Broker, subscribe: Subscribe, tmp_path: Path
+) -> None:
     assert call(command("run", tmp_path, mosquitto.port)).returncode == 0
-    assert Status.model_validate_json(retained(mosquitto, "status")).state == "stopped"
-    health = Health.model_validate_json(retained(mosquitto, "health"))
+    assert (
+        Status.model_validate_json(retained(subscribe(mosquitto, "microscopy/v1/lab/scope-1/status"))).state
+        == "stopped"
+    )
+    health = Health.model_validate_json(retained(subscribe(mosquitto, "microscopy/v1/lab/scope-1/health")))
     assert (health.frames, health.queued, health.engine) == (FRAMES, 0, "onnxruntime-int8")
 
 
-def test_sigterm_ends_an_endless_run_in_order(mosquitto: Broker, tmp_path: Path) -> None:
+def test_sigterm_ends_an_endless_run_in_order(mosquitto: Broker, subscribe: Subscribe, tmp_path: Path) -> None:
     arguments = command("run", tmp_path, mosquitto.port, source__fps=20, source__frames=1_000_000)
-    listener = Listener(mosquitto, "microscopy/v1/lab/scope-1/frame", "-C", "3", "-W", "60")
+    listener = subscribe(mosquitto, "microscopy/v1/lab/scope-1/frame")
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
-        assert len(listener.lines()) == 3
+        listener.take(3)
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=30)
         assert process.returncode == 0, log
     assert "Traceback" not in log
-    assert Status.model_validate_json(retained(mosquitto, "status")).state == "stopped"
+    assert (
+        Status.model_validate_json(retained(subscribe(mosquitto, "microscopy/v1/lab/scope-1/status"))).state
+        == "stopped"
+    )
 
 
-def test_reports_that_found_no_broker_are_kept_and_delivered_by_the_next_run(mosquitto: Broker, tmp_path: Path) -> None:
+def test_reports_that_found_no_broker_are_kept_and_delivered_by_the_next_run(
+    mosquitto: Broker, subscribe: Subscribe, tmp_path: Path
+) -> None:
     nowhere = call(command("run", tmp_path, 9, mqtt__drain_s=0.5))
     assert nowhere.returncode == 4
     assert "Traceback" not in nowhere.stderr
     assert f"{FRAMES} reports wait in {tmp_path}" in nowhere.stderr
     assert "127.0.0.1:9" in nowhere.stderr
-    listener = Listener(mosquitto, "microscopy/v1/lab/scope-1/frame", "-C", str(2 * FRAMES), "-W", "60")
-    time.sleep(0.5)
+    listener = subscribe(mosquitto, "microscopy/v1/lab/scope-1/frame")
     assert call(command("run", tmp_path, mosquitto.port)).returncode == 0
-    reports = [json.loads(line) for line in listener.lines()]
+    reports = [json.loads(message["payload"]) for message in listener.take(2 * FRAMES)]
     assert [report["seq"] for report in reports] == list(range(1, 2 * FRAMES + 1))
     assert len({report["epoch"] for report in reports}) == 1
+
+
+KILL_THE_COURIER = """
+import ctypes, sys, threading, time
+from agent.__main__ import main
+
+def kill():
+    while not (found := [thread for thread in threading.enumerate() if thread.name == "courier"]):
+        time.sleep(0.05)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(found[0].ident), ctypes.py_object(SystemExit))
+
+threading.Thread(target=kill).start()
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_an_agent_whose_courier_died_ends_with_an_error(mosquitto: Broker, tmp_path: Path) -> None:
+    arguments = command("run", tmp_path, mosquitto.port, source__fps=20, source__frames=1_000_000)
+    done = call([sys.executable, "-c", KILL_THE_COURIER, *arguments[3:]])
+    assert done.returncode == 4
+    assert "the courier's thread is gone" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -147,6 +169,27 @@ def test_the_doctor_names_each_ill_and_exits_1(tmp_path: Path) -> None:
     assert done.returncode == 1
     failed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("FAIL")}
     assert failed == {"bundle", "engine", "broker", "disk", "clock"}
+
+
+def test_the_doctor_finds_a_state_dir_that_can_be_no_folder(mosquitto: Broker, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name, why in (("file", "Not a directory"), ("x" * 300, "File name too long")):
+        done = call(command("doctor", tmp_path / name, mosquitto.port))
+        [line] = [line for line in done.stdout.splitlines() if line.startswith("FAIL disk")]
+        assert why in line
+        assert "set `state_dir`" in line
+
+
+@pytest.mark.parametrize(("setting", "code"), [("mqtt.tls.ca", 2), ("bundle", 4)])
+def test_a_path_that_the_system_will_not_even_look_at_is_named(setting: str, code: int, tmp_path: Path) -> None:
+    odd = str(tmp_path / ("x" * 300))
+    done = call([*command("run", tmp_path, 9), "--set", f"{setting}={odd}"])
+    assert done.returncode == code, done.stderr
+    seen = call([*command("doctor", tmp_path, 9), "--set", f"{setting}={odd}"])
+    assert seen.returncode == 1
+    for said in (done.stderr, seen.stdout):
+        assert odd in said
+    assert "Traceback" not in done.stderr + seen.stderr
 
 
 def test_config_show_prints_every_setting_with_its_origin(tmp_path: Path) -> None:
