@@ -31,6 +31,9 @@ STAINED_DENSITY = 0.12
 """Sum of the three densities above which a pixel is stained; red cells have 0.25 and more."""
 MIN_STAINED = 0.005
 """Share of stained pixels; a 50 x 35 um frame has this much of half a red cell. Fit pictures have 0.12 and more."""
+MIN_COLOUR = 0.1
+"""Spread of the stained pixels' mean density over the three colours, as a share of their sum: 0.23 and more in fit
+pictures, 0.01 in grey ones with a tint and noise. Cells are found by colour."""
 MAX_UNEVENNESS = 0.45
 """Of 1,500 crops 99.5 % are below 0.39; a vignette that leaves a third of the light in the corners gives 0.54."""
 MIN_FOCUS_PER_UM = 1.2
@@ -62,10 +65,9 @@ def assess(image: Image, um_per_pixel: float) -> Quality:
     if faults:
         return _verdict(measured, faults)
     density = lit.density()
-    stained = _share(density.sum(axis=2) > STAINED_DENSITY)
-    if stained < MIN_STAINED:
-        text = f"{stained:.2%} of the frame is stained, and at least {MIN_STAINED:.1%} must be"
-        return _verdict(measured, [("empty", text)])
+    faults = list(_faults_of_stain(density))
+    if faults:
+        return _verdict(measured, faults)
     focus = _focus(density[..., 1], lit.um_per_pixel)
     measured = measured.model_copy(update={"focus": round(focus, 4)})
     return _verdict(measured, list(_faults_of_optics(measured)))
@@ -104,6 +106,21 @@ def _faults_of_exposure(measured: Quality) -> Iterator[Fault]:
     elif measured.background < MIN_BACKGROUND:
         text = f"the background's brightness is {measured.background:.2f}, and {MIN_BACKGROUND:g} is the least"
         yield "underexposed", text
+
+
+def _faults_of_stain(density: light.Density) -> Iterator[Fault]:
+    stained = density.sum(axis=2) > STAINED_DENSITY
+    share = _share(stained)
+    if share < MIN_STAINED:
+        yield "empty", f"{share:.2%} of the frame is stained, and at least {MIN_STAINED:.1%} must be"
+        return
+    mean = density[stained].mean(axis=0)
+    colour = float(np.ptp(mean) / mean.sum())
+    if colour < MIN_COLOUR:
+        text = (
+            f"what is stained has no colour ({colour:.2f}, and {MIN_COLOUR:g} is the least); is the camera monochrome?"
+        )
+        yield "no_colour", text
 
 
 def _faults_of_optics(measured: Quality) -> Iterator[Fault]:

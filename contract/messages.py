@@ -13,7 +13,7 @@ CONTENT_TYPE = "application/json"
 
 Reason = Literal[
     "unreadable", "incomplete", "too_small", "too_large", "stale",
-    "empty", "out_of_focus", "overexposed", "underexposed", "uneven",
+    "empty", "out_of_focus", "overexposed", "underexposed", "uneven", "no_colour",
 ]  # fmt: skip
 """Why a frame can not be judged."""
 

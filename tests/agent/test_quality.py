@@ -40,12 +40,19 @@ def emptied(image: Image, _: float) -> Image:
     return np.broadcast_to(np.percentile(image, 90, axis=(0, 1)).astype(np.uint8), image.shape)
 
 
+def greyed(image: Image, _: float) -> Image:
+    """A monochrome camera's picture, with a tint."""
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    return np.asarray(grey * np.array([0.8, 0.9, 1.0]), np.uint8)
+
+
 SPOILED: dict[str, Spoil] = {
     "out_of_focus": blurred,
     "underexposed": darkened,
     "overexposed": burnt_out,
     "uneven": vignetted,
     "empty": emptied,
+    "no_colour": greyed,
 }
 
 
