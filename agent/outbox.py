@@ -57,7 +57,7 @@ class Outbox:
             with self._explained("opened"):
                 self._db = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
                 self._prepare()
-            self._ballast.load(self._spare_bytes())
+                self._ballast.load(self._spare_bytes())
         except OutboxError:
             self.close()
             raise
@@ -160,8 +160,9 @@ class Outbox:
                     raise
                 self._ballast.drop()
                 self._execute(statement, rows)
-            if self._ballast.dropped:
+            if not self._ballast.whole:
                 self._db.execute("pragma wal_checkpoint(truncate)")
+                self._ballast.drop()
                 self._ballast.load(self._spare_bytes())
 
     def _execute(self, statement: str, rows: Sequence[tuple[int]]) -> None:
@@ -235,19 +236,18 @@ class _Ballast:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.dropped = False
+        self.whole = False
 
     def drop(self) -> None:
         """Give the room away; if the file can not be deleted, there is none to give."""
-        self.dropped = True
+        self.whole = False
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
 
     def load(self, spare_bytes: int) -> None:
         """Take the room again, or as much of it as can be spared; written, for promised room may count as free."""
         with suppress(OSError):
-            self._path.write_bytes(bytes(min(_BALLAST_BYTES, spare_bytes)))
-            self.dropped = False
+            self.whole = self._path.write_bytes(bytes(min(_BALLAST_BYTES, spare_bytes))) == _BALLAST_BYTES
 
 
 def _is_full(cause: OSError | sqlite3.Error) -> bool:
