@@ -63,7 +63,8 @@ ABOUT = {
         normal="lymphocytes, segmented and band neutrophils, monocytes, eosinophils, basophils of leukaemia patients",
         blast="blasts without lineage (acute myeloid and promyelocytic leukaemia)",
         limits="""- It knows the cells of one laboratory and one camera. Other stains, cameras and magnifications are
-  another domain until measured; cells cut out on black (C-NMC) are one for certain: no figure holds for them.
+  another domain until measured; cells cut out on black (C-NMC) are one for certain: no figure holds for them, and
+  there INT8 and FP32 part ways too (on 51 such cells 5 labels differed), for their activations leave the ranges.
 - The leukaemias behind its blasts are acute myeloid and promyelocytic ones. Lymphoblasts were not trained.
 - Promyelocytes, erythroblasts, variant lymphocytes, smudges and the other cells set apart above were not trained as
   either class: what it says of them is not knowledge.""",
@@ -120,7 +121,7 @@ def _gate(report: Mapping[str, Any]) -> str:
     lines = [
         f"## The gate: {said}",
         "",
-        f"INT8 against FP32 on {gate['on']} ({gate['cells']} cells, other kinds than the two classes included).",
+        f"INT8 against FP32 on {gate['on']} ({gate['cells']} cells).",
         "",
         "| graph | cells compared | flipped decisions | margin RMSE / sigma | accuracy lost | AUROC lost |",
         "|---|---|---|---|---|---|",

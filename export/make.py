@@ -91,7 +91,7 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
         write_int8(files, table, order.keep_float)
         trial = try_out(classifier, chosen, files, quiet=quiet)
         if order.gated:
-            enforce([*faults(trial.costs, Limits()), *_range_faults(trial, table, files)], len(trial.gate.samples))
+            enforce([*faults(trial.costs, Limits()), *_range_faults(trial, table, files)], len(trial.gate.judged()))
         bundle.write_golden(files[bundle.GOLDEN], golden_batch(classifier.input, {n: files[n] for n in GRAPHS}))
         manifest = _manifest(name, order, classifier, table, trial)
         layers = _sensitivity(files[bundle.FP32], table, trial, quiet=quiet) if order.sensitivity else []
@@ -196,7 +196,7 @@ def _manifest(name: tuple[str, int], order: Order, classifier: Classifier, table
             sample_sha256=table.sample_sha256,
             keep_float=tuple(sorted(order.keep_float)),
         ),
-        gate=Gate(state="passed" if order.gated else "skipped", cells=len(trial.gate.samples), on=trial.chosen.on),
+        gate=Gate(state="passed" if order.gated else "skipped", cells=len(trial.gate.judged()), on=trial.chosen.on),
         files={},
     )
 
@@ -217,7 +217,7 @@ def _report(order: Order, trial: Trial, leaky: Sequence[Mapping[str, Any]]) -> d
         "gate": {
             "state": "passed" if order.gated else "skipped",
             "on": trial.chosen.on,
-            "cells": len(trial.gate.samples),
+            "cells": len(trial.gate.judged()),
             "ms_per_cell": dict(trial.gate.ms_per_cell),
             "costs": trial.costs,
         },
