@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.sources.names import is_folder, printable
+from agent.sources.scale import Scale
 from contract.errors import UsageError
 from contract.types import Frame, Image
 
@@ -39,7 +40,7 @@ class DirectorySource(BaseModel):
     live: ClassVar[bool] = False
     kind: Literal["directory"] = Field("directory", description="Images of a folder, in the order of their names.")
     uri: Path = Field(description="The folder, or one image.")
-    um_per_pixel: float = Field(gt=0, le=10, description="Micrometres per pixel.")
+    um_per_pixel: Scale
 
     @contextmanager
     def open(self, run: str, stop: threading.Event) -> Iterator[Iterator[Frame]]:

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.sources.names import is_folder, printable
+from agent.sources.scale import Scale
 from contract.errors import SourceError, UsageError
 from contract.types import Frame, Image
 
@@ -36,7 +37,7 @@ class VideoSource(BaseModel):
     live: ClassVar[bool] = False
     kind: Literal["video"] = Field("video", description="Every frame of a video file.")
     uri: Path = Field(description="The file.")
-    um_per_pixel: float = Field(gt=0, le=10, description="Micrometres per pixel.")
+    um_per_pixel: Scale
 
     @contextmanager
     def open(self, run: str, stop: threading.Event) -> Iterator[Iterator[Frame]]:
@@ -85,8 +86,11 @@ class CameraSource(BaseModel):
 
     live: ClassVar[bool] = True
     kind: Literal["camera"] = Field("camera", description="A camera that OpenCV can open.")
-    uri: str = Field("0", description="Device number or path, URL (RTSP, HTTP), or GStreamer pipeline with ` ! `.")
-    um_per_pixel: float = Field(gt=0, le=10, description="Micrometres per pixel.")
+    uri: str = Field(
+        "0",
+        description="Device number or path, URL (RTSP, HTTP), or pipeline with ` ! ` if OpenCV has GStreamer.",
+    )
+    um_per_pixel: Scale
     max_age_ms: int = Field(
         2000,
         ge=10,
