@@ -146,12 +146,13 @@ def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", params=VERSIONS)
-def bindings(request: pytest.FixtureRequest) -> Path:
+def bindings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the real bindings of one version; kept in pytest's cache."""
     cuda, version = request.param.split()
     config: pytest.Config = request.config
-    cache = config.cache
-    folder = Path(cache.mkdir("tensorrt-bindings") if cache else ".") / f"{version}-{sys.version_info.minor}"
+    cache = config.cache  # None where pytest keeps none
+    kept = cache.mkdir("tensorrt-bindings") if cache else tmp_path_factory.mktemp("bindings")
+    folder = Path(kept) / f"{version}-{sys.version_info.minor}"
     if not folder.is_dir():
         wanted = f"tensorrt_{cuda}_bindings=={version}"
         draft = folder.with_name(f"{folder.name}-{os.getpid()}")
