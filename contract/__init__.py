@@ -2,10 +2,14 @@
 
 import os
 
-# OpenCV reads its bound on decoded images once, when it is loaded: so it stands here, before any of our rooms
-# imports it. 64 megapixels are 192 MB, well over any microscope camera and well under a board's memory. It is no
-# setting: larger frames are refused in any case, and OpenCV ends the process over a value that is no number.
-os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = "64000000"
+# OpenCV reads its bounds on decoded images once, when it is loaded: so they stand here, before any of our rooms
+# imports it. 64 megapixels are 192 MB, well over any microscope camera and well under a board's memory. They are no
+# settings: larger frames are refused in any case, and OpenCV ends the process over a value that is no number.
+os.environ |= {
+    "OPENCV_IO_MAX_IMAGE_PIXELS": "64000000",
+    "OPENCV_IO_MAX_IMAGE_WIDTH": "64000000",
+    "OPENCV_IO_MAX_IMAGE_HEIGHT": "64000000",
+}
 # What is wrong with a file or a camera, the agent says itself, once. These two are levels of OpenCV and FFmpeg.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

@@ -226,6 +226,22 @@ def test_bad_input_ends_with_its_exit_code_and_one_clear_line(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_what_is_wrong_with_a_file_stands_in_its_report_and_nowhere_else(tmp_path: Path) -> None:
+    """OpenCV and its libraries keep quiet, and hear no bound from the environment, whose form they do not check."""
+    picture = cv2.imencode(".tif", np.random.default_rng(1).integers(0, 255, (480, 640, 3), np.uint8))[1].tobytes()
+    (tmp_path / "1.tif").write_bytes(picture[: len(picture) // 2])
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    bounds = {f"OPENCV_IO_MAX_IMAGE_{name}": "x" for name in ("PIXELS", "WIDTH", "HEIGHT")}
+    done = subprocess.run(
+        [sys.executable, "-m", "agent", "--log", "ERROR", "replay", str(tmp_path), "--um-per-pixel", "0.1",
+         "--out", str(tmp_path / "r.jsonl")],
+        capture_output=True, text=True, check=False, env={**os.environ, **bounds},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 2, done.stderr
+    assert [r["quality"]["reasons"] for r in reports(tmp_path / "r.jsonl")] == [["unreadable"]] * 2
+
+
 def test_a_scale_that_no_microscope_has_is_wrong_usage(smear: Path, tmp_path: Path) -> None:
     done = run_command("replay", str(smear), "--um-per-pixel", "0", "--out", str(tmp_path / "r.jsonl"))
     assert done.returncode == 2
