@@ -13,6 +13,7 @@ weights                   int8 per output channel                int8 per output
 bias                      float32                                int32, scale = input scale x weight scale
 Add                       the shortcut alone is quantised        both inputs are quantised
 mean before the head      float32                                on quantised input
+picture                   as it is                               an empty fourth channel
 last Gemm                 float32                                float32
 ========================  =====================================  =========================================
 
@@ -37,6 +38,8 @@ from contract.errors import UsageError
 Target: TypeAlias = Literal["tensorrt", "cpu"]
 LEVELS = 127
 """Largest INT8 magnitude in use; -128 is left out so that the range is symmetric."""
+BLOCK = 4
+"""ONNX Runtime's direct INT8 convolution reads whole blocks of so many channels."""
 QUANTISING = frozenset({"Conv", "Add", "ReduceMean"})
 """Operators of the twin that read quantised inputs."""
 
@@ -92,7 +95,8 @@ class _Surgeon:
         self.nodes: list[onnx.NodeProto] = []
         self.made: dict[str, onnx.TensorProto] = {}
         self.read_back: dict[str, str] = {}
-        self.clipped_from: dict[str, str] = {}
+        self.origin: dict[str, str] = {}
+        """What is quantised in a tensor's place: a Relu's input where the quantiser clips, a widened picture."""
 
     def operate(self) -> onnx.ModelProto:
         steps = {"Conv": self._conv, "Add": self._add, "Relu": self._relu, "ReduceMean": self._mean}
@@ -105,12 +109,29 @@ class _Surgeon:
 
     def _conv(self, node: onnx.NodeProto) -> None:
         scale = self._scale(node.input[0])
+        more = self._widened(node)
         node.input[0] = self._quantised(node.input[0])
         kernel = node.input[1]
-        node.input[1], scales = self._weight(kernel)
+        node.input[1], scales = self._weight(kernel, more)
         if self.twin and len(node.input) > 2:  # noqa: PLR2004 - the third input of a Conv is its bias
             node.input[2] = self._bias(node.input[2], scale * scales)
         self.nodes.append(node)
+
+    def _widened(self, node: onnx.NodeProto) -> int:
+        """Give the picture empty channels up to a whole block, if this Conv alone reads it; how many it got.
+
+        Three channels take the slow way through a copy of every window. Weights of the empty ones are zero, so that
+        results stay the same to the bit.
+        """
+        image = str(node.input[0])
+        more = -int(self.constants[node.input[1]].dims[1]) % BLOCK
+        fed = image in {i.name for i in self.model.graph.input}
+        if not (self.twin and more and fed and len(self.consumers[image]) == 1):
+            return 0
+        pads = self._constant(f"{image}_pads", np.array([0, 0, 0, 0, 0, more, 0, 0], np.int64))
+        self.nodes.append(helper.make_node("Pad", [image, pads], [f"{image}_wide"], name=f"{image}_wide_node"))
+        self.origin[image] = f"{image}_wide"
+        return more
 
     def _add(self, node: onnx.NodeProto) -> None:
         raw = self._raw_branches(node)
@@ -123,7 +144,7 @@ class _Surgeon:
         readers = self.consumers[node.output[0]]
         alone = len(self.consumers[node.input[0]]) == 1
         if self.twin and alone and readers and all(self._rounds(reader) for reader in readers):
-            self.clipped_from[node.output[0]] = node.input[0]
+            self.origin[node.output[0]] = node.input[0]
         else:
             self.nodes.append(node)
 
@@ -155,14 +176,16 @@ class _Surgeon:
             zero = np.uint8(0 if clipped else 128) if self.twin else np.int8(0)
             scale = self._constant(f"{tensor}_scale", np.float32(self._scale(tensor)))
             point = self._constant(f"{tensor}_zero", zero)
-            origin = self.clipped_from.get(tensor, tensor)
+            origin = self.origin.get(tensor, tensor)
             self._through("QuantizeLinear", [origin, scale, point], f"{tensor}_int8")
             self._through("DequantizeLinear", [f"{tensor}_int8", scale, point], f"{tensor}_back")
             self.read_back[tensor] = f"{tensor}_back"
         return self.read_back[tensor]
 
-    def _weight(self, name: str) -> tuple[str, NDArray[np.float32]]:
+    def _weight(self, name: str, more: int) -> tuple[str, NDArray[np.float32]]:
+        """Weights in INT8 with ``more`` empty input channels: name of what comes back, and the scales."""
         values = numpy_helper.to_array(self.constants[name]).astype(np.float32)
+        values = np.pad(values, ((0, 0), (0, more), (0, 0), (0, 0)))
         rows = np.abs(values.reshape(len(values), -1)).max(axis=1)
         scales = np.where(rows > 0, rows / LEVELS, 1).astype(np.float32)
         whole = np.rint(values / scales.reshape(-1, *[1] * (values.ndim - 1)))

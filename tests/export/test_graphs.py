@@ -184,6 +184,23 @@ def test_both_graphs_share_every_scale_of_an_activation(graphs: Graphs) -> None:
     assert all(tables[0][k] == tables[1][k] for k in shared)
 
 
+def test_the_twin_reads_the_picture_in_a_whole_block_of_channels(graphs: Graphs, tmp_path: Path) -> None:
+    """The fourth channel is empty and weighs nothing: cut away again, results are the same to the bit."""
+    wide = graphs.load(INT8_CPU)
+    values = {i.name: i for i in wide.graph.initializer}
+    (pad,) = (n for n in wide.graph.node if n.op_type == "Pad")
+    (reader,) = (n for n in wide.graph.node if pad.output[0] in n.input)
+    kernel = next(name for name, i in values.items() if i.data_type == onnx.TensorProto.INT8 and i.dims[1:2] == [4])
+    stem = numpy_helper.to_array(values[kernel])
+    assert not stem[:, 3:].any()
+    values[kernel].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(stem[:, :3]), kernel))
+    reader.input[0] = pad.input[0]
+    wide.graph.node.remove(pad)
+    onnx.save(wide, tmp_path / "narrow.onnx")
+    narrow = scores_of(tmp_path / "narrow.onnx", graphs.crops, graphs.spec)
+    assert np.array_equal(narrow, scores_of(graphs.folder / INT8_CPU, graphs.crops, graphs.spec))
+
+
 def test_quantising_leaves_the_fp32_graph_alone(graphs: Graphs) -> None:
     model = graphs.load(FP32)
     before = model.SerializeToString()
