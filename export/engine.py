@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from contract.arguments import default_state_dir
 from contract.bundle import CALIBRATION, Bundle, open_bundle
 from contract.errors import EngineError, IntegrityError, MicroscopeError, UsageError
 from contract.manifest import Precision
@@ -291,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         trust = ByHash((), sha256=given.verified) if given.verified else trust_from(given)
         built = build_engine(
             open_bundle(given.bundle, trust),
-            state_dir=given.state_dir,
+            state_dir=given.state_dir or default_state_dir(),
             precision=given.precision,
             typing=given.typing,
             profile=Profile(best=min(given.best, given.largest), largest=given.largest),
@@ -305,14 +306,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _batch(text: str) -> int:
+    if (size := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{size} is no batch size")
+    return size
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m export.engine", description=__doc__)
     parser.add_argument("bundle", type=Path, help="the model")
-    parser.add_argument("--state-dir", type=Path, required=True, help="the agent's state folder (setting `state_dir`)")
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        help="the agent's state folder (its setting `state_dir`); default: where the agent keeps it by default",
+    )
     parser.add_argument("--precision", choices=sorted(GRAPHS), default="int8", help="default: int8")
     parser.add_argument("--typing", choices=["strong", "weak"], help="default: strong; weak for fp16, on TensorRT 10")
-    parser.add_argument("--best", type=int, default=Profile().best, help="batch size that it is tuned for")
-    parser.add_argument("--largest", type=int, default=Profile().largest, help="largest batch size")
+    parser.add_argument("--best", type=_batch, default=Profile().best, help="batch size that it is tuned for")
+    parser.add_argument("--largest", type=_batch, default=Profile().largest, help="largest batch size")
     parser.add_argument("--verified", metavar="SHA256", help="of manifest.json, where the caller has verified it")
     add_trust(parser)
     return parser
