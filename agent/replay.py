@@ -118,6 +118,8 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
 
 def _source(job: Job) -> tuple[DirectorySource | VideoSource, list[Path]]:
     """The source, and the files that it reads."""
+    if job.source.absolute() in {folder.absolute() for folder in (job.crops, job.annotated) if folder}:
+        raise UsageError(f"{job.source} is the source; name another folder for what --crops or --annotate write")
     if job.source.suffix.lower() in VIDEOS and not is_folder(job.source, wanted="folder or video"):
         return VideoSource(uri=job.source, um_per_pixel=job.um_per_pixel), [job.source]
     return DirectorySource(uri=job.source, um_per_pixel=job.um_per_pixel), image_files(job.source)

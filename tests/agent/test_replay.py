@@ -96,6 +96,13 @@ def test_reports_are_never_written_over_a_picture(out: str, smear: Path, tmp_pat
     assert not (tmp_path / "other.avi").exists()
 
 
+@pytest.mark.parametrize("option", ["--annotate", "--crops"])
+def test_pictures_are_never_written_among_those_that_are_read(option: str, smear: Path, tmp_path: Path) -> None:
+    before = sorted(smear.rglob("*"))
+    assert replay(smear, tmp_path / "r.jsonl", option, f"{smear}/") == 2
+    assert sorted(smear.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     "options",
     [
