@@ -150,7 +150,7 @@ def bindings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """A folder with the real bindings of one version; kept in pytest's cache."""
     cuda, version = request.param.split()
     config: pytest.Config = request.config
-    cache = config.cache  # None where pytest keeps none
+    cache = getattr(config, "cache", None)  # where pytest keeps none, there is no such thing
     kept = cache.mkdir("tensorrt-bindings") if cache else tmp_path_factory.mktemp("bindings")
     folder = Path(kept) / f"{version}-{sys.version_info.minor}"
     if not folder.is_dir():
