@@ -140,6 +140,7 @@ class Outbox:
             f"page_size = {_PAGE_BYTES}",
             "journal_mode = wal",
             "synchronous = full",
+            "secure_delete = fast",  # to wipe each freed page would cost as much room as it held
             "wal_autocheckpoint = 50",
             "journal_size_limit = 4194304",
         ):

@@ -231,13 +231,13 @@ def test_always_holds_what_was_put_less_what_was_forgotten(
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1 MiB."""
+    """A disk of 3 MiB."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount a tiny disk")
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
     )
     if mounted.returncode:
         pytest.skip(f"no tiny disk can be mounted here: {mounted.stderr.strip()}")
@@ -267,7 +267,7 @@ def test_an_outbox_whose_disk_others_filled_opens_and_gives_its_reports_away(
 ) -> None:
     path = tiny_disk / "outbox.sqlite"
     with Outbox(path, max_mb=512) as outbox:
-        last = [put_one(outbox, make_report) for _ in range(20)][-1]
+        last = [put_one(outbox, make_report, slide_id="s" * 30_000) for _ in range(50)][-1]
     with suppress(OSError), (tiny_disk / "others").open("wb", buffering=0) as file:
         while file.write(bytes(4096)):
             pass
