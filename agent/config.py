@@ -193,8 +193,8 @@ def _explain(error: ValidationError, layers: tuple[Layer, ...]) -> str:
         name = ".".join(str(part) for part in fault["loc"] if part not in KINDS)
         origin = next((layer.origin for layer in layers if _has(layer.values, name)), "default")
         foreign = fault["type"] == "extra_forbidden"  # its name is known, so another kind of source has it
-        what = f"not of this kind of source; set source.kind too ({', '.join(KINDS)})" if foreign else fault["msg"]
-        lines.append(f"the setting {name} ({origin}): {what}{_given(name, fault)}")
+        what = f"for this, set source.kind too ({', '.join(KINDS)})" if foreign else fault["msg"] + _given(name, fault)
+        lines.append(f"the setting {name} ({origin}): {what}")
     return "; ".join(lines)
 
 
@@ -203,12 +203,7 @@ def _given(name: str, fault: ErrorDetails) -> str:
     value = fault["input"]
     secret = "password" in name or any(known.startswith(f"{name}.") for known in known_names())
     plain = isinstance(value, str | int | float)
-    return f", not {_bare(value)!r}" if plain and not secret and fault["type"] != "missing" else ""
-
-
-def _bare(value: Any) -> Any:
-    """A value as it may be printed: an address without its password."""
-    return shown(str(value)) if isinstance(value, str | Path) else value
+    return f", not {value!r}" if plain and not secret and fault["type"] != "missing" else ""
 
 
 def _plain(model: BaseModel) -> Tree:
@@ -223,4 +218,4 @@ def _shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return f"[{', '.join(map(_shown, value))}]"
-    return "unset" if value is None else f'"{_bare(value)}"'
+    return "unset" if value is None else f'"{shown(str(value))}"'  # an address without its password

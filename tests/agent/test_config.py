@@ -76,8 +76,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name_wherever_it_stands(
         ({"engine": "abacus"}, "onnxruntime"),
         ({"mqtt": "1", "mqtt.port": "2"}, r"'mqtt\.port' \(command line\): 'mqtt' was given a value of its own"),
         ({"mqtt.port": "2", "mqtt": "1"}, "'mqtt' was given a value of its own"),
-        ({"source.uri": "/slides"}, r"source\.uri \(command line\): .*set source\.kind too"),
-        ({"source.uri": "rtsp://me:swordfish@host/1", "source.kind": "synthetic"}, "'rtsp://host/1'"),
+        ({"source.uri": "/slides"}, r"source\.uri \(command line\): for this, set source\.kind too \([a-z, ]*\)$"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name_and_origin(overrides: dict[str, str], message: str) -> None:
