@@ -146,7 +146,11 @@ def read_crops(samples: Sequence[Sample], um_per_pixel: float, spec: InputSpec, 
 
 def read_image(path: Path) -> Image:
     """Read one image, blue-green-red; UsageError if it is none."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    try:
+        content = np.frombuffer(path.read_bytes(), np.uint8)  # OpenCV ends the process over a name that is not UTF-8
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if len(content) else None
+    except (OSError, cv2.error):
+        image = None
     if image is None:
         raise UsageError(f"{path} can not be read as an image; remove it or copy it again")
     return np.asarray(image, np.uint8)
