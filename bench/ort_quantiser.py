@@ -25,9 +25,9 @@ from contract.types import Crops, Tensor
 from export.quantize import quantize
 from export.to_onnx import write_onnx
 from training.checkpoint import Classifier, read_classifier
-from training.data import LAYOUTS, labelled, read_crops
-from training.evaluate import agreement, scale_of, scores_of
-from training.metrics import margins_from
+from training.data import LAYOUTS, labelled, labels_of, read_crops
+from training.evaluate import agreement, called_blast, scale_of, scores_of
+from training.metrics import Labels, auroc, margins_from
 
 PLAIN = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
 BATCH = 16
@@ -70,9 +70,9 @@ def write_theirs(fp32: Path, crops: Crops, spec: InputSpec, folder: Path) -> dic
 
 
 def compare(checkpoint: Path, data: Path, layout: str) -> dict[str, dict[str, float]]:
-    """Logit error and flipped decisions of each INT8 graph against FP32, on validation cells."""
+    """Each INT8 graph on validation cells: logit error and flipped decisions against FP32, accuracy and AUROC."""
     classifier = read_classifier(checkpoint)
-    calibration, validation = _cells(classifier, data, layout)
+    calibration, validation, labels = _cells(classifier, data, layout)
     spec = classifier.input
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -84,7 +84,12 @@ def compare(checkpoint: Path, data: Path, layout: str) -> dict[str, dict[str, fl
         for label, path in graphs.items():
             level = {"level": PLAIN} if label.startswith("s8") else {}
             found = margins_from(scores_of(path, validation, spec, **level))
-            rows[label] = agreement(reference, found, classifier.decision, classifier.decision)
+            right = called_blast(found, classifier.decision) == labels
+            rows[label] = {
+                **agreement(reference, found, classifier.decision, classifier.decision),
+                "accuracy": float(right.mean()),
+                "auroc": auroc(labels, found),
+            }
         return rows
 
 
@@ -98,12 +103,13 @@ def _ours(model: onnx.ModelProto, fp32: Path, crops: Crops, spec: InputSpec) -> 
     return graphs
 
 
-def _cells(classifier: Classifier, data: Path, layout: str) -> tuple[Crops, Crops]:
+def _cells(classifier: Classifier, data: Path, layout: str) -> tuple[Crops, Crops, Labels]:
     samples, scale = LAYOUTS[layout].find(data), scale_of(layout, classifier.recipe)
     pool = labelled(samples, "training")
     chosen = stratified([f"{s.kind} {s.patient}" for s in pool], CELLS, 0)
     calibration = read_crops([pool[k] for k in chosen], scale, classifier.input)
-    return calibration, read_crops(labelled(samples, "validation"), scale, classifier.input)
+    held = labelled(samples, "validation")
+    return calibration, read_crops(held, scale, classifier.input), labels_of(held)
 
 
 def main() -> int:
