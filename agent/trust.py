@@ -17,7 +17,6 @@ def open_trusted(settings: Settings) -> Bundle:
 
 
 def said_of(bundle: Bundle) -> str:
-    """Who vouches for a bundle, in words."""
-    if bundle.signed_by:
-        return f"signed by key {bundle.signed_by}"
-    return "NOT SIGNED, allowed by trust.allow_unsigned"
+    """Who vouches for a bundle, and whether INT8 was gated, in words."""
+    signed = f"signed by key {bundle.signed_by}" if bundle.signed_by else "NOT SIGNED, allowed by trust.allow_unsigned"
+    return signed if bundle.manifest.gate.state == "passed" else f"{signed}, accuracy gate SKIPPED at export"

@@ -24,7 +24,7 @@ PUBLIC = public_half(KEY).hex()
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped model as versions 2 and 3 of `lab`, and a version 4 that does not score as it says."""
+    """The shipped model as versions 2 and 3 of `lab`, a version 4 that does not score as it says, an ungated 5."""
     root = tmp_path_factory.mktemp("bundles")
     shipped = open_bundle(SHIPPED)
     files = {name: SHIPPED / name for name in shipped.manifest.files}
@@ -35,6 +35,9 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
         manifest = shipped.manifest.model_copy(update=own)
         these = {**files, GOLDEN: root / GOLDEN} if version == 4 else files
         write_bundle(root / f"lab-{version}", manifest, these, key=KEY)
+    gate = shipped.manifest.gate.model_copy(update={"state": "skipped"})
+    ungated = shipped.manifest.model_copy(update={"id": "lab-5", "model": "lab", "version": 5, "gate": gate})
+    write_bundle(root / "lab-5", ungated, files, key=KEY)
     shutil.copytree(root / "lab-3", root / "unsigned")
     (root / "unsigned" / SIGNATURE).unlink()
     return root
@@ -91,6 +94,11 @@ def test_an_unsigned_model_runs_by_an_express_word_only_and_doctor_says_so(setti
     allowed = settings_of("unsigned", allow_unsigned="true")
     run(allowed)
     assert "NOT SIGNED" in check_bundle(allowed)
+
+
+def test_a_model_that_skipped_the_gate_is_named_so_before_it_runs(settings_of: SettingsOf) -> None:
+    assert "gate SKIPPED" in check_bundle(settings_of("lab-5"))
+    assert "gate" not in check_bundle(settings_of("lab-3"))
 
 
 def test_a_key_that_is_none_is_a_wrong_setting(settings_of: SettingsOf) -> None:
