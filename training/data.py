@@ -17,6 +17,7 @@ much a split by image flatters.
 """
 
 import csv
+import os
 import re
 import zlib
 from collections import defaultdict
@@ -145,12 +146,12 @@ def read_crops(samples: Sequence[Sample], um_per_pixel: float, spec: InputSpec, 
 
 
 def read_image(path: Path) -> Image:
-    """Read one image, blue-green-red; UsageError if it is none."""
-    try:
-        content = np.frombuffer(path.read_bytes(), np.uint8)  # OpenCV ends the process over a name that is not UTF-8
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if len(content) else None
-    except (OSError, cv2.error):
-        image = None
+    """Read one image, blue-green-red; UsageError if it is none.
+
+    A JPEG that is cut short is read as far as it goes, for some of the data sets hold a few.
+    """
+    how = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imread(os.fsencode(path), how)  # type: ignore[call-overload] # a str that is no UTF-8 ends the process
     if image is None:
         raise UsageError(f"{path} can not be read as an image; remove it or copy it again")
     return np.asarray(image, np.uint8)

@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from contract.errors import UsageError
 from contract.manifest import InputSpec
-from training.data import LAYOUTS, Sample, cnmc_patient, labelled, labels_of, read_crops, shuffled
+from training.data import LAYOUTS, Sample, cnmc_patient, labelled, labels_of, read_crops, read_image, shuffled
 
 Touch = Callable[[Path, list[str]], None]
 SPEC = InputSpec(um_per_pixel=0.2, size=16, mean=(0, 0, 0), std=(1, 1, 1))
@@ -185,3 +186,18 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"no image")
     with pytest.raises(UsageError, match=r"broken\.png"):
         read_crops([Sample(path, "1", "", "blast", "training")], 0.2, SPEC, quiet=True)
+
+
+def test_a_cut_image_is_read_as_far_as_it_goes_and_any_name_will_do(tmp_path: Path) -> None:
+    """DeepAPL holds a few JPEGs without their end."""
+    rows = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    whole = cv2.imencode(".jpg", rows)[1].tobytes()
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/cell\xff.jpg"))
+    path.write_bytes(whole[: len(whole) - 200])
+    assert read_image(path).shape == (64, 64, 3)
+
+
+def test_what_is_no_image_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("text")
+    with pytest.raises(UsageError, match=r"a\.jpg can not be read"):
+        read_image(tmp_path / "a.jpg")
