@@ -7,8 +7,9 @@ from pathlib import Path
 
 from calibration.methods import METHODS
 from contract.arguments import default_state_dir, micrometres
-from contract.bundle import MANIFEST, Bundle
-from contract.errors import EngineError, MicroscopeError
+from contract.bundle import MANIFEST, Bundle, open_bundle
+from contract.errors import EngineError, MicroscopeError, UsageError
+from contract.trust_options import add_trust, trust_from
 from export.cells import Wanted
 from export.engine import build_engine
 from export.keygen import instructions, keygen, read_private_key
@@ -28,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[:1] == ["keygen"]:
             return _keygen(words[1:])
         given = _parser().parse_args(words)
+        if given.model.is_dir():
+            _build(open_bundle(given.model, trust_from(given)), given)
+            return 0
         made = export(_order(given))
         _tell(made)
         if not given.no_engine:
@@ -60,6 +64,8 @@ def _keygen(words: Sequence[str]) -> int:
 
 
 def _order(given: argparse.Namespace) -> Order:
+    if given.calibration is None or given.out is None:
+        raise UsageError("a checkpoint needs --calibration DIR and --out DIR")
     cells = Wanted(
         given.calibration,
         given.gate,
@@ -102,10 +108,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 2 wrong usage, 3 refused by the gate, 4 a component is missing.",
     )
     add = parser.add_argument
-    add("model", type=Path, help="checkpoint of train-classifier (classifier.pt)")
+    add("model", type=Path, help="checkpoint of train-classifier (classifier.pt), or a bundle whose engine to build")
     add("--int8", action="store_true", required=True, help="quantise to INT8")
-    add("--calibration", type=Path, required=True, metavar="DIR", help="folder of cell images, of any depth")
-    add("--out", type=Path, required=True, metavar="DIR", help="bundle to write: MODEL-VERSION, for example blast-2")
+    add("--calibration", type=Path, metavar="DIR", help="folder of cell images, of any depth; not for a bundle")
+    add("--out", type=Path, metavar="DIR", help="bundle to write: MODEL-VERSION, for example blast-2; not for a bundle")
     add("--layout", choices=sorted(LAYOUTS), help=LAYOUT_HELP)
     add(
         "--gate", type=Path, metavar="DIR", help="held-out cells; default: a third of the calibration cells, by patient"
@@ -130,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--cells", type=int, default=512, metavar="N", help="number of calibration cells (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="of their choice (%(default)s)")
     add("--leaky-evaluation", type=Path, action="append", default=[], metavar="FILE", help=LEAKY_HELP)
+    add_trust(parser)
     return parser
 
 

@@ -123,6 +123,23 @@ def test_without_tensorrt_the_bundle_is_written_and_exit_code_4_says_what_is_mis
     open_bundle(tmp_path / "b-1", UNSIGNED)
 
 
+@pytest.mark.skipif(find_spec("tensorrt") is not None, reason="TensorRT is installed here: an engine would be built")
+def test_of_a_bundle_the_engine_alone_is_built_and_only_of_one_that_is_trusted(
+    made: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(made.path), "--int8"]) == 5
+    assert "not signed" in capsys.readouterr().err
+    assert main([str(made.path), "--int8", "--allow-unsigned"]) == 4
+    assert "no TensorRT engine" in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_cells_or_a_place_is_wrong_usage(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(checkpoint), "--int8"]) == 2
+    assert "--calibration" in capsys.readouterr().err
+
+
 def test_layers_kept_in_float_and_the_sensitivity_table_come_into_manifest_and_report(
     made: Bundle, checkpoint: Path, drawn_cells: Path, tmp_path: Path
 ) -> None:
