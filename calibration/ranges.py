@@ -2,9 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import onnx
 import onnxruntime as ort
@@ -65,13 +63,6 @@ class Table(BaseModel):
     def model_sha256(self) -> str:
         """Hash of the FP32 graph that was run."""
         return self.key.model
-
-
-class Reuse(NamedTuple):
-    """A table from disk, or why there is none that fits."""
-
-    table: Table | None
-    reason: str
 
 
 def calibrate(
@@ -148,52 +139,21 @@ def key_of(
     )
 
 
-def reusable(path: Path, key: Key) -> Reuse:
-    """The table at ``path`` if its key is exactly ``key``; otherwise none, and the reason in words for the user."""
+def read_table(path: Path, key: Key) -> Table:
+    """The table at ``path``, if it is of exactly this key: a stale one is never reused.
+
+    Raises:
+        UsageError: there is none, it is no table, or it was made from something else; the text names what differs.
+    """
     try:
         table = Table.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return Reuse(None, f"there is no table at {path}")
-    except (OSError, ValidationError):
-        return Reuse(None, f"{path} is not reused: it is no table of this version; it is written anew")
+    except OSError as cause:
+        raise UsageError(f"the table {path} can not be read ({cause.strerror}); leave --table out") from cause
+    except ValidationError as cause:
+        raise UsageError(f"{path} is no calibration table of this version; leave --table out") from cause
     if parts := key.differences(table.key):
-        return Reuse(None, f"{path} is not reused: it was made with another {', '.join(parts)}; it is written anew")
-    return Reuse(table, f"{path} is reused: model, sample, preprocessing and method are the same")
-
-
-def cached(
-    cache: Path,
-    path: Path,
-    crops: Crops,
-    spec: InputSpec,
-    *,
-    method: str = "minmax",
-    parameters: Mapping[str, float] | None = None,
-    quiet: bool = True,
-) -> Reuse:
-    """``calibrate``, but take the table at ``cache`` if it is of the same key, and write it there if not.
-
-    Returns:
-        The table and what was done, for the user: a stale table is never reused, nor replaced in silence.
-    """
-    key = key_of(path, crops, spec, method=method, parameters=parameters)
-    found = reusable(cache, key)
-    if found.table is not None:
-        return found
-    table = table_from(observe(path, crops, spec, quiet=quiet), key, cells=len(crops))
-    write_table(cache, table)
-    return Reuse(table, found.reason)
-
-
-def write_table(path: Path, table: Table) -> None:
-    """Write `calibration.json`, whole or not at all."""
-    draft = path.with_name(f".{path.name}.new")
-    try:
-        draft.write_text(table.model_dump_json(indent=1) + "\n")
-        draft.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            draft.unlink()
+        raise UsageError(f"the table {path} was made with another {', '.join(parts)}; leave --table out")
+    return table
 
 
 def _activations(model: onnx.ModelProto, crops: Crops, spec: InputSpec) -> Iterator[dict[str, Tensor]]:

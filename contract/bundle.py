@@ -153,14 +153,9 @@ def refuse_to_replace(target: Path) -> None:
 
 
 def write_golden(path: Path, golden: Golden) -> None:
-    """Store a golden batch; ``read_golden`` reads it."""
+    """Store a golden batch as a bundle holds it."""
     scores = {f"scores/{name}": values for name, values in golden.scores.items()}
     np.savez_compressed(path, allow_pickle=False, crops=golden.crops, batch=golden.batch, **scores)
-
-
-def read_golden(path: Path) -> Golden:
-    """Read a golden batch; an unreadable one is an IntegrityError."""
-    return _golden(path, _read(path))
 
 
 def _refuse_if_missing(path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from calibration.ranges import Table, calibrate, key_of, reusable
+from calibration.ranges import Table, calibrate, key_of, read_table
 from contract import bundle
 from contract.errors import CheckError, UsageError
 from contract.manifest import Calibration, ClassSpec, Decisions, Gate, Manifest
@@ -106,10 +106,7 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
 def _table(order: Order, classifier: Classifier, graph: Path, crops: Crops, *, quiet: bool) -> Table:
     if order.table is None:
         return calibrate(graph, crops, classifier.input, method=order.method, quiet=quiet)
-    found = reusable(order.table, key_of(graph, crops, classifier.input, method=order.method))
-    if found.table is None:
-        raise UsageError(f"--table {order.table} can not be used here: {found.reason}")
-    return found.table
+    return read_table(order.table, key_of(graph, crops, classifier.input, method=order.method))
 
 
 def write_int8(files: Mapping[str, Path], table: Table, keep_float: Sequence[str] = ()) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from calibration.methods import METHODS
-from calibration.ranges import Table, cached, calibrate, calibrate_by, key_of, reusable, write_table
+from calibration.ranges import Table, calibrate, calibrate_by, key_of, read_table
 from calibration.sample import fingerprint, stratified
 from contract.errors import UsageError
 from contract.manifest import InputSpec
@@ -99,22 +99,11 @@ def test_an_unknown_method_or_parameter_and_an_empty_sample_are_refused(graph: P
         calibrate(graph, CROPS[:0], SPEC)
 
 
-def test_a_table_of_the_same_key_is_reused_and_nothing_is_measured(graph: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "calibration.json"
-    made = cached(cache, graph, CROPS, SPEC)
-    marked = made.table.model_copy(update={"ranges": {"marked": (0.0, 1.0)}}) if made.table else None
-    assert marked is not None
-    write_table(cache, marked)
-    again = cached(cache, graph, CROPS, SPEC)
-    assert again.table == marked
-    assert "is reused" in again.reason
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["calibration.json", "model.onnx"]
-
-
-def test_a_stale_table_is_named_with_the_part_that_differs_and_written_anew(graph: Path, tmp_path: Path) -> None:
-    cache = tmp_path / "calibration.json"
+def test_a_table_is_used_again_only_for_exactly_what_it_was_made_from(graph: Path, tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
     key = key_of(graph, CROPS, SPEC, method="percentile")
-    write_table(cache, calibrate(graph, CROPS, SPEC, method="percentile"))
+    made = calibrate(graph, CROPS, SPEC, method="percentile")
+    path.write_text(made.model_dump_json())
     other_graph = tmp_path / "other.onnx"
     model = onnx.load(graph)
     model.producer_name = "another"
@@ -128,22 +117,18 @@ def test_a_stale_table_is_named_with_the_part_that_differs_and_written_anew(grap
         "parameters": key_of(graph, CROPS, SPEC, method="percentile", parameters={"share": 99.0}),
         "revision": key.model_copy(update={"revision": 0}),
     }
-    assert reusable(cache, key).table is not None
+    assert read_table(path, key) == made
     for part, wanted in stale.items():
-        found = reusable(cache, wanted)
-        assert found.table is None
-        assert f"another {part};" in found.reason
-    anew = cached(cache, graph, CROPS, brighter, method="percentile")
-    assert "preprocessing" in anew.reason
-    assert reusable(cache, stale["preprocessing"]).table == anew.table
+        with pytest.raises(UsageError, match=f"another {part};"):
+            read_table(path, wanted)
 
 
 @pytest.mark.parametrize("written", ["", "{", '{"method": "minmax", "ranges": {}}', "[1]"])
-def test_what_is_no_table_is_not_reused(graph: Path, tmp_path: Path, written: str) -> None:
-    cache = tmp_path / "calibration.json"
+def test_what_is_no_table_is_refused(graph: Path, tmp_path: Path, written: str) -> None:
+    path = tmp_path / "calibration.json"
     key = key_of(graph, CROPS, SPEC)
-    assert "there is no table" in reusable(cache, key).reason
-    cache.write_text(written)
-    found = reusable(cache, key)
-    assert found.table is None
-    assert "no table of this version" in found.reason
+    with pytest.raises(UsageError, match="can not be read"):
+        read_table(path, key)
+    path.write_text(written)
+    with pytest.raises(UsageError, match="no calibration table"):
+        read_table(path, key)
