@@ -4,19 +4,16 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from contract.reference import Record, Reference, Triple
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Triple = tuple[float, float, float]
 Precision = Literal["fp32", "fp16", "int8"]
 """In which numbers a graph is computed."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class InputSpec(_Record):
+class InputSpec(Record):
     """What the network sees."""
 
     um_per_pixel: float = Field(gt=0, description="Physical scale of a crop, in micrometres per pixel.")
@@ -33,14 +30,14 @@ class InputSpec(_Record):
         return self.size * self.um_per_pixel
 
 
-class ClassSpec(_Record):
+class ClassSpec(Record):
     """One column of the scores."""
 
     name: Literal["normal", "blast"] = Field(description="Label in the reports.")
     description: str = Field(description="What was trained under this label.")
 
 
-class Decision(_Record):
+class Decision(Record):
     """How scores become a label.
 
     The probability of a blast is softmax(scores / temperature)[blast] (temperature scaling, Guo et al. 2017).
@@ -62,7 +59,7 @@ class Decision(_Record):
         return self
 
 
-class Decisions(_Record):
+class Decisions(Record):
     """One decision for each precision, for the scores of one are not quite those of the other."""
 
     fp32: Decision
@@ -73,7 +70,7 @@ class Decisions(_Record):
         return self.int8 if precision == "int8" else self.fp32
 
 
-class Gate(_Record):
+class Gate(Record):
     """What was found when INT8 was held against FP32 on cells that calibration had not seen."""
 
     state: Literal["passed", "skipped"] = Field(description="`skipped`: the person who exported it asked for that.")
@@ -81,7 +78,7 @@ class Gate(_Record):
     on: str = Field(description="Which cells these were.")
 
 
-class Calibration(_Record):
+class Calibration(Record):
     """Where the INT8 ranges come from."""
 
     method: str = Field(description="Name of the calibration method.")
@@ -90,7 +87,7 @@ class Calibration(_Record):
     keep_float: tuple[str, ...] = Field((), description="Convolutions that were left in floating point.")
 
 
-class Manifest(_Record):
+class Manifest(Record):
     """The one record that travels with a model; `manifest.json` of a bundle."""
 
     schema_version: Literal[1] = Field(1, description="Version of this record's form.")
@@ -105,6 +102,9 @@ class Manifest(_Record):
     decisions: Decisions
     calibration: Calibration
     gate: Gate
+    reference: Reference | None = Field(
+        None, description="What the training images looked like; bundles made before it was measured have none."
+    )
     files: dict[str, Sha256] = Field(description="SHA-256 of every other file of the bundle.")
     digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = Field(
         "", description="SHA-256 of this record with an empty digest."
@@ -133,5 +133,9 @@ class Manifest(_Record):
         return bare.model_copy(update={"digest": hashlib.sha256(bare.to_bytes()).hexdigest()})
 
     def to_bytes(self) -> bytes:
-        """The one way in which a manifest is written, so that any changed byte can be seen."""
-        return (json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True) + "\n").encode()
+        """The one way in which a manifest is written, so that any changed byte can be seen.
+
+        Without a reference it is written as it was before there were any: older bundles keep their digest.
+        """
+        without = {"reference"} if self.reference is None else set[str]()
+        return (json.dumps(self.model_dump(mode="json", exclude=without), indent=2, sort_keys=True) + "\n").encode()
