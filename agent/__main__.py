@@ -98,6 +98,16 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0
 
 
+def _calibrate_scale(args: argparse.Namespace) -> int:
+    from agent.calibrate import ScaleJob, measure_scale  # noqa: PLC0415
+
+    job = ScaleJob(args.source, frames=args.frames, given=args.um_per_pixel, as_json=args.json)
+    with _stop_on_signals() as stop:
+        for line in measure_scale(job, stop, progress=sys.stderr.isatty()):
+            print(line)
+    return 0
+
+
 def _config_show(args: argparse.Namespace) -> int:
     from agent.config import load  # noqa: PLC0415
 
@@ -163,12 +173,24 @@ def _parser() -> argparse.ArgumentParser:
     _settings_arguments(doctor)
     doctor.set_defaults(command=_doctor)
 
+    calibrate = commands.add_parser("calibrate", help="measure this microscope by its own frames")
+    _calibrate_commands(calibrate.add_subparsers(required=True, metavar="WHAT"))
+
     config = commands.add_parser("config", help="the settings").add_subparsers(required=True, metavar="WHAT")
     shown = config.add_parser("show", help="the settings in force, each with its origin; secrets masked")
     _settings_arguments(shown)
     shown.set_defaults(command=_config_show)
     config.add_parser("schema", help="JSON Schema of the settings").set_defaults(command=_config_schema)
     return parser
+
+
+def _calibrate_commands(calibrate: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    scale = calibrate.add_parser("scale", help="micrometres per pixel, from the size of red cells")
+    scale.add_argument("source", help="folder of images, video, image, or camera (number, device, address)")
+    scale.add_argument("--frames", type=int, default=200, metavar="N", help="look at N frames at most; default 200")
+    scale.add_argument("--um-per-pixel", type=micrometres, metavar="X", help="warn if the frames disagree with this")
+    scale.add_argument("--json", action="store_true", help="print the result as JSON")
+    scale.set_defaults(command=_calibrate_scale)
 
 
 def _settings_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,31 @@
+"""A source by the name of its place alone, as a command line gives it: folder, image, video or camera."""
+
+import re
+from pathlib import Path
+from typing import TypeAlias
+
+from agent.sources.directory import DirectorySource
+from agent.sources.opencv import PIPELINE, CameraSource, VideoSource
+
+VIDEOS = frozenset({".avi", ".mkv", ".mov", ".mp4", ".webm"})
+PIXELS = 1.0
+"""Scale of frames whose scale nobody knows: a micrometre is a pixel, so that lengths are in pixels."""
+CAMERA = re.compile(rf"\d+|/dev/.+|\w+://.+|.+{PIPELINE}.+")
+
+AnyPlace: TypeAlias = DirectorySource | VideoSource | CameraSource
+
+
+def source_at(place: str, um_per_pixel: float) -> AnyPlace:
+    """The source that a place's name means; whether there is something is seen when it is opened.
+
+    A number, a device, an address or a pipeline is a camera; a name that ends like a video is a video, unless it is a
+    folder; all others are a folder of images or one image.
+    """
+    if CAMERA.fullmatch(place) and not Path(place).exists():
+        return CameraSource(uri=place, um_per_pixel=um_per_pixel)
+    if place.startswith("/dev/"):
+        return CameraSource(uri=place, um_per_pixel=um_per_pixel)
+    path = Path(place)
+    if path.suffix.lower() in VIDEOS and not path.is_dir():
+        return VideoSource(uri=path, um_per_pixel=um_per_pixel)
+    return DirectorySource(uri=path, um_per_pixel=um_per_pixel)
