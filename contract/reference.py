@@ -30,19 +30,33 @@ class Spread(Record):
 class Colour(Record):
     """Optical density (blue, green, red) of one kind of pixel."""
 
-    mean: Triple = Field(description="Mean over the images of each image's mean.")
-    std: Triple = Field(description="Mean over the images of the standard deviation among an image's pixels.")
+    mean: Triple = Field(description="Median over the images of each image's mean.")
+    std: Triple = Field(description="Median over the images of the standard deviation among an image's pixels.")
     between: Triple = Field(description="Standard deviation over the images of their means.")
 
 
 class Stains(Record):
     """The two stains that explain the most of the density (Macenko et al., ISBI 2009), and how strong they were."""
 
-    red: Triple = Field(description="Unit vector of what stains red cells: haemoglobin and eosin.")
-    blue: Triple = Field(description="Unit vector of what stains nuclei: azure.")
+    red: Triple = Field(description="Unit vector (blue, green, red) of what stains red cells: haemoglobin and eosin.")
+    blue: Triple = Field(description="Unit vector (blue, green, red) of what stains nuclei: azure.")
     strength: tuple[float, float] = Field(
         description="Optical density of the red and the blue stain that one stained pixel in a hundred exceeds."
     )
+
+
+class Look(Record):
+    """What some images look like: those of a training, or those of a site (``contract.colour.look_of`` measures it)."""
+
+    images: int = Field(ge=1, description="Number of images that were measured.")
+    on: str = Field(description="Which images these were.")
+    um_per_pixel: float = Field(gt=0, description="Their scale, in micrometres per pixel.")
+    background: Spread = Field(description="Brightness of the bare background, mean of the three colours, 0 to 1.")
+    bare: Triple = Field(description="Blue, green, red of the bare background, 0 to 1: median over the images.")
+    focus: Spread = Field(description="Sharpness in 1/um, as `quality.focus` of a report.")
+    red_cells: Colour = Field(description="Red cells: what is stained and far from a nucleus.")
+    nuclei: Colour = Field(description="Nuclei of white cells.")
+    stains: Stains
 
 
 class Margins(Record):
@@ -70,16 +84,7 @@ class Scores(Record):
         return self
 
 
-class Reference(Record):
-    """What the training images looked like."""
+class Reference(Look):
+    """What the training images looked like, and how cells score that look so."""
 
-    images: int = Field(ge=1, description="Number of images that were measured.")
-    on: str = Field(description="Which images these were.")
-    um_per_pixel: float = Field(gt=0, description="Their scale, in micrometres per pixel.")
-    background: Spread = Field(description="Brightness of the bare background, mean of the three colours, 0 to 1.")
-    bare: Triple = Field(description="Blue, green, red of the bare background, 0 to 1: mean over the images.")
-    focus: Spread = Field(description="Sharpness in 1/um, as `quality.focus` of a report.")
-    red_cells: Colour = Field(description="Red cells: what is stained and far from a nucleus.")
-    nuclei: Colour = Field(description="Nuclei of white cells.")
-    stains: Stains
     scores: Scores
