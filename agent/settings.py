@@ -132,13 +132,15 @@ class Settings(BaseSettings):
     source: AnySource = Field(SyntheticSource(), description="Where frames come from; `source.kind` chooses.")
     mqtt: MqttSettings = Field(MqttSettings(), description="The broker.")
     outbox: OutboxSettings = Field(OutboxSettings(), description="The store of unsent reports.")
-    engine: Literal["auto", "tensorrt", "onnxruntime"] = Field(
+    engine: Literal["auto", "tensorrt", "tensorrt-fp16", "tensorrt-fp32", "onnxruntime"] = Field(
         "auto",
-        description="Inference engine; `auto`: TensorRT where an engine was built for this board, else ONNX Runtime "
-        "(which one runs stands in every report); `tensorrt`: that, or stop with exit code 4.",
+        description="Inference engine; `auto`: TensorRT in INT8 where an engine was built for this board, else ONNX "
+        "Runtime (which one runs stands in every report); `tensorrt`, `tensorrt-fp16`, `tensorrt-fp32`: an engine of "
+        "that precision (`tensorrt`: INT8), or stop with exit code 4.",
     )
     engine_rebuild: bool = Field(
-        default=False, description="Build the TensorRT engine at the start where none fits; takes minutes."
+        default=False,
+        description="Build the TensorRT engine at the start where none fits; takes minutes, and is given up after 45.",
     )
     trust: TrustSettings = Field(TrustSettings(), description="Whose models to run.")
     slide: SlideSettings = Field(SlideSettings(), description="The slide.")

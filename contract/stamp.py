@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from contract.bundle import CALIBRATION, FP32, INT8, Bundle
 from contract.errors import EngineError
 from contract.manifest import Precision, Sha256
+from contract.owned import read_owned, refuse_shared
 
 PLAN = "model.engine"
 STAMP = "engine.json"
@@ -25,6 +26,10 @@ L4T_RELEASE = Path("/etc/nv_tegra_release")
 Typing: TypeAlias = Literal["strong", "weak"]
 GRAPHS: dict[Precision, str] = {"fp32": FP32, "fp16": FP32, "int8": INT8}
 """The graph of the bundle that a plan of each precision is built from."""
+WEAK_FLAGS: dict[Precision, tuple[str, ...]] = {"int8": ("INT8", "FP16"), "fp16": ("FP16",), "fp32": ()}
+"""What TensorRT may choose from where the graph does not decide."""
+STRONG_ONLY = 11
+"""From this major version on TensorRT takes every type from the graph."""
 
 
 class _Record(BaseModel):
@@ -114,21 +119,38 @@ def rebuild_command(state_dir: Path, bundle: Bundle, precision: Precision) -> st
     return f"python -m export.engine {bundle.path} --precision {precision} --state-dir {state_dir}"
 
 
-def differences(stamp: Stamp, board: Board, bundle: Bundle) -> list[str]:
-    """Each fact in which a plan was made for something else than this board and this bundle, in words."""
-    made, found = stamp.board.model_dump(), board.model_dump()
-    names = {"tensorrt": "TensorRT", "gpu": "GPU", "compute_capability": "compute capability", "cuda": "CUDA"}
-    facts = [
-        f"{names.get(key, 'Jetson Linux')} was {made[key] or 'none'}, is {found[key] or 'none'}"
-        for key in made
-        if made[key] != found[key]
-    ]
-    graph = GRAPHS[stamp.recipe.precision]
-    if stamp.recipe.graph_sha256 != bundle.manifest.files[graph]:
-        facts.append(f"it was built from another {graph}")
-    if stamp.recipe.table_sha256 != bundle.manifest.files[CALIBRATION]:
-        facts.append(f"it was built with another {CALIBRATION}")
-    return facts
+def flags_of(precision: Precision, typing: Typing) -> tuple[str, ...]:
+    """Builder flags that a plan is built with."""
+    return WEAK_FLAGS[precision] if typing == "weak" else ()
+
+
+def can_be_weak(tensorrt: str) -> bool:
+    """Whether a version of TensorRT knows weak typing."""
+    return int(tensorrt.split(".", maxsplit=1)[0]) < STRONG_ONLY
+
+
+def differences(stamp: Stamp, board: Board, bundle: Bundle, precision: Precision) -> list[str]:
+    """Each fact in which a plan was made for something else than this board, this bundle and this order, in words.
+
+    Profile and typing are the choice of who built it: the agent runs any, so each is only held against what is
+    possible; the profile is held against the plan once it is loaded.
+    """
+    recipe, files = stamp.recipe, bundle.manifest.files
+    graph = GRAPHS[precision]
+    possible = recipe.typing == "strong" or can_be_weak(board.tensorrt)
+    facts = {
+        "TensorRT": (stamp.board.tensorrt, board.tensorrt),
+        "GPU": (stamp.board.gpu, board.gpu),
+        "compute capability": (stamp.board.compute_capability, board.compute_capability),
+        "CUDA": (stamp.board.cuda, board.cuda),
+        "Jetson Linux": (stamp.board.l4t, board.l4t),
+        "precision": (recipe.precision, precision),
+        f"SHA-256 of {graph}": (recipe.graph_sha256, files[graph]),
+        f"SHA-256 of {CALIBRATION}": (recipe.table_sha256, files[CALIBRATION]),
+        "typing": (recipe.typing, recipe.typing if possible else "strong"),
+        "builder flags": (" ".join(recipe.flags), " ".join(flags_of(recipe.precision, recipe.typing))),
+    }
+    return [f"{name} was {a or 'none'}, is {b or 'none'}" for name, (a, b) in facts.items() if a != b]
 
 
 def read_stamp(folder: Path) -> Stamp | None:
@@ -136,24 +158,50 @@ def read_stamp(folder: Path) -> Stamp | None:
 
     Raises:
         EngineError: it is not what export writes.
+        IntegrityError: somebody beside this user and root can write it, or put another there.
     """
     path = folder / STAMP
     if not path.is_file():
         return None
+    for place in (folder.parent, folder):
+        refuse_shared(place)
     try:
-        return Stamp.model_validate_json(path.read_bytes())
+        return Stamp.model_validate_json(read_owned(path))
     except (ValidationError, OSError) as cause:
         raise EngineError(f"{path} is no stamp of an engine ({cause}); delete it and build the engine again") from cause
 
 
 def write_plan(folder: Path, plan: bytes, board: Board, recipe: Recipe) -> Stamp:
-    """Store a plan and its stamp; at no moment does a stamp lie beside another plan than its own."""
+    """Store a plan and its stamp; at no moment does a stamp lie beside another plan than its own.
+
+    Raises:
+        IntegrityError: others can write into the folder.
+    """
     stamp = Stamp(board=board, recipe=recipe, plan_sha256=hashlib.sha256(plan).hexdigest())
-    folder.mkdir(parents=True, exist_ok=True)
+    make_own_folder(folder)
     (folder / STAMP).unlink(missing_ok=True)
     write_whole(folder / PLAN, plan)
     write_whole(folder / STAMP, (stamp.model_dump_json(indent=2) + "\n").encode())
     return stamp
+
+
+def make_own_folder(folder: Path) -> None:
+    """Make a folder of an engine that nobody else can write into, whatever this user's umask is.
+
+    Raises:
+        EngineError: it can not be made.
+        IntegrityError: it is there, and others can write into it.
+    """
+    try:
+        folder.parent.parent.mkdir(parents=True, exist_ok=True)
+        for place in (folder.parent, folder):
+            place.mkdir(mode=0o755, exist_ok=True)
+    except OSError as cause:
+        raise EngineError(
+            f"the folder {folder} can not be made ({cause.strerror}); name another --state-dir"
+        ) from cause
+    for place in (folder.parent, folder):
+        refuse_shared(place)
 
 
 def write_whole(path: Path, content: bytes) -> None:

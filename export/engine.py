@@ -1,7 +1,7 @@
 """`python -m export.engine`: build the TensorRT plan of a bundle, on the board that will run it.
 
-No torch and no onnx: it must run on the board. The agent starts it as a process of its own where `engine_rebuild`
-allows it: so it can build, and yet does not import this room.
+No torch, and onnx for FP16 on TensorRT 11 alone: it must run on the board. The agent starts it as a process of its own
+where `engine_rebuild` allows it: so it can build, and yet does not import this room.
 """
 
 import argparse
@@ -10,11 +10,9 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from contract.arguments import default_state_dir
 from contract.bundle import CALIBRATION, Bundle, open_bundle
@@ -30,33 +28,21 @@ from contract.stamp import (
     Stamp,
     Typing,
     board_of,
+    can_be_weak,
     engine_folder,
+    flags_of,
+    make_own_folder,
     write_plan,
     write_whole,
 )
 from contract.trust_options import add_trust, trust_from
-from export.trt_api import (
-    Cuda,
-    IBuilderConfig,
-    IHostMemory,
-    ILogger,
-    INetworkDefinition,
-    IOptimizationProfile,
-    ITimingCache,
-    OnnxParser,
-    TensorRt,
-)
-from export.trt_layers import Layers, summary
-from export.trt_progress import Progress
+from export.trt_api import Cuda, TensorRt
+from export.trt_build import Work
+from export.trt_layers import Layers
 
-log = logging.getLogger(__name__)
 OLDEST = 10
 INSTALL = "docs/install-tensorrt.md says how to install it"
 TIMING_CACHE = "timing.cache"
-WORKSPACE_SHARE = 0.5
-"""Of the free memory: on a board, GPU and CPU share it, and the builder needs some beside its workspace."""
-WEAK_FLAGS: dict[Precision, tuple[str, ...]] = {"int8": ("INT8", "FP16"), "fp16": ("FP16",), "fp32": ()}
-"""What TensorRT may choose from where the graph does not decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,127 +107,69 @@ def build_engine(
         state_dir: the agent's; plans lie in its folder `engines`.
         precision: of the fastest layers.
         typing: `strong`: the graph decides each layer's type; `weak`: TensorRT may choose faster ones (10.x only).
-            Default: strong, but weak for fp16, as the bundle has no graph in FP16.
+            Default: strong; for fp16 weak where that is possible, as the bundle has no graph in FP16, and a copy in
+            FP16 is made with onnx, which a board may lack.
         profile: batch sizes.
         tools: the libraries, if not the installed ones.
 
     Raises:
         EngineError: a library or the GPU is missing, or TensorRT failed; every reason that it gave is in the text.
         UsageError: this TensorRT has no such typing.
+        IntegrityError: others can write into the folder of the engines.
     """
     tools = tools or load_tools()
-    trt, cuda = tools.trt, tools.cuda
+    trt = tools.trt
     if int(trt.__version__.split(".")[0]) < OLDEST:
         raise EngineError(f"TensorRT {trt.__version__} is too old: {OLDEST}.0 or newer is needed; {INSTALL}")
-    chosen = typing or ("weak" if precision == "fp16" else "strong")
-    flags = _flags(trt, precision, chosen)
-    files = bundle.manifest.files
-    recipe = Recipe(
-        graph_sha256=files[GRAPHS[precision]],
-        table_sha256=files[CALIBRATION],
-        precision=precision,
-        typing=chosen,
-        profile=profile or Profile(),
-        flags=flags,
-    )
-    board, free = _survey(trt, cuda)
-    cache = state_dir / "engines" / TIMING_CACHE
-    work = _Work(trt, recipe, free, cache)
-    plan = work.build(bundle.read(GRAPHS[precision]))
-    layers = work.inspect(plan)
+    recipe = _recipe(bundle, precision, _typing(trt, precision, typing), profile or Profile())
+    graph = _graph(bundle, recipe)
     folder = engine_folder(state_dir, bundle, precision)
+    board, free = _survey(trt, tools.cuda)
+    make_own_folder(folder)
+    work = Work(trt, recipe, free=free, cache=folder.parent / TIMING_CACHE)
+    plan = work.build(graph)
+    layers = work.inspect(plan)
     stamp = write_plan(folder, plan, board, recipe)
     write_whole(folder / LAYERS, (json.dumps(layers.as_json(), indent=1) + "\n").encode())
     return Built(folder, stamp, layers)
 
 
-class _Work:
-    """One build: the libraries, the order, and what TensorRT complained of."""
-
-    def __init__(self, trt: TensorRt, recipe: Recipe, free: int, cache: Path) -> None:
-        self._trt, self._recipe, self._free, self._cache_file = trt, recipe, free, cache
-        self._complaints: list[str] = []
-        self._logger = _logger(trt, self._complaints)
-
-    def build(self, graph: bytes) -> bytes:
-        """The plan of a graph."""
-        trt = self._trt
-        builder = trt.Builder(self._logger)
-        network = builder.create_network(self._network_flags())
-        parser = trt.OnnxParser(network, self._logger)
-        if not parser.parse(graph):
-            raise EngineError(f"TensorRT {trt.__version__} can not read the graph: {_parser_errors(parser)}")
-        if network.num_inputs != 1:
-            raise EngineError(f"the graph has {network.num_inputs} inputs, not one of images; export the bundle anew")
-        config = builder.create_builder_config()
-        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(self._free * WORKSPACE_SHARE))
-        for name in self._recipe.flags:
-            config.set_flag(getattr(trt.BuilderFlag, name, None))
-        shapes = builder.create_optimization_profile()
-        self._set_shapes(shapes, network)
-        if config.add_optimization_profile(shapes) < 0:
-            raise self._failure("TensorRT refused the optimisation profile")
-        cache = self._timing_cache(config)
-        with closing(Progress(getattr(trt, "IProgressMonitor", None))) as progress:
-            progress.watch(config)
-            plan = builder.build_serialized_network(network, config)
-        if plan is None:
-            raise self._failure(
-                f"TensorRT {trt.__version__} built nothing ('could not find any implementation' mostly means that "
-                f"memory is short: {self._free >> 20} MiB were free; stop other programs, or try a smaller --largest)"
-            )
-        if cache is not None:
-            self._keep(cache.serialize())
-        return _bytes(plan)
-
-    def inspect(self, plan: bytes) -> Layers:
-        """What became of the layers; loads the plan, which proves that it can be loaded."""
-        runtime = self._trt.Runtime(self._logger)
-        runtime.engine_host_code_allowed = False
-        engine = runtime.deserialize_cuda_engine(plan)
-        if engine is None:
-            raise self._failure("TensorRT can not load the plan that it has just built")
-        told = engine.create_engine_inspector().get_engine_information(self._trt.LayerInformationFormat.JSON)
-        return summary(told)
-
-    def _network_flags(self) -> int:
-        strong = self._trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
-        return 1 << int(strong) if self._recipe.typing == "strong" else 0
-
-    def _set_shapes(self, shapes: IOptimizationProfile, network: INetworkDefinition) -> None:
-        image = network.get_input(0)
-        cell = tuple(image.shape)[1:]
-        sizes = (1, min(self._recipe.profile.best, self._recipe.profile.largest), self._recipe.profile.largest)
-        shapes.set_shape(image.name, *((n, *cell) for n in sizes))
-
-    def _timing_cache(self, config: IBuilderConfig) -> ITimingCache | None:
-        """A cache of kernel times from earlier builds; one of another board or version is left aside."""
-        kept = self._cache_file.read_bytes() if self._cache_file.is_file() else b""
-        for content in (kept, b""):
-            cache = config.create_timing_cache(content)
-            if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
-                return cache
-        return None
-
-    def _keep(self, cache: IHostMemory) -> None:
-        self._cache_file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self._cache_file, _bytes(cache))
-
-    def _failure(self, what: str) -> EngineError:
-        return EngineError(f"{what}: {'; '.join(self._complaints[-5:]) or 'TensorRT gave no reason'}")
+def _recipe(bundle: Bundle, precision: Precision, typing: Typing, profile: Profile) -> Recipe:
+    files = bundle.manifest.files
+    return Recipe(
+        graph_sha256=files[GRAPHS[precision]],
+        table_sha256=files[CALIBRATION],
+        precision=precision,
+        typing=typing,
+        profile=profile,
+        flags=flags_of(precision, typing),
+    )
 
 
-def _flags(trt: TensorRt, precision: Precision, typing: Typing) -> tuple[str, ...]:
-    if typing == "strong" and precision == "fp16":
-        raise UsageError("fp16 needs --typing weak: the bundle's graph is FP32, and with strong typing it stays so")
-    flags = WEAK_FLAGS[precision] if typing == "weak" else ()
-    has = {"INT8": getattr(trt.BuilderFlag, "INT8", None), "FP16": getattr(trt.BuilderFlag, "FP16", None)}
-    if typing == "weak" and None in has.values():
+def _typing(trt: TensorRt, precision: Precision, asked: Typing | None) -> Typing:
+    """Who chooses types: as asked; else the graph, but for FP16 on TensorRT 10, which then needs no other library."""
+    has = (getattr(trt.BuilderFlag, "INT8", None), getattr(trt.BuilderFlag, "FP16", None))
+    weak = can_be_weak(trt.__version__) and None not in has
+    if asked == "weak" and not weak:
         raise UsageError(
             f"TensorRT {trt.__version__} knows strong typing only: take --typing strong (TensorRT 10 can do both)"
         )
-    return flags
+    return asked or ("weak" if precision == "fp16" and weak else "strong")
+
+
+def _graph(bundle: Bundle, recipe: Recipe) -> bytes:
+    """What TensorRT is given: a graph of the bundle, or its copy in FP16 where TensorRT may not choose that itself."""
+    graph = bundle.read(GRAPHS[recipe.precision])
+    if recipe.precision != "fp16" or recipe.typing == "weak":
+        return graph
+    try:
+        from export.half import half_copy  # noqa: PLC0415 - onnx need not be on a board; FP16 alone needs it
+    except ImportError as missing:
+        raise EngineError(
+            f"{missing.name} can not be loaded, and an engine in FP16 with strong typing is built from a copy of the "
+            "graph that is made with onnx: pip install onnx, or take --typing weak on TensorRT 10"
+        ) from missing
+    return half_copy(graph)
 
 
 def _survey(trt: TensorRt, cuda: Cuda) -> tuple[Board, int]:
@@ -258,30 +186,6 @@ def _survey(trt: TensorRt, cuda: Cuda) -> tuple[Board, int]:
         return board_of(trt.__version__, device, cuda.get_driver_version()), free
     except cuda.Error as cause:
         raise EngineError(f"no CUDA device can be used: {cause}; look at `nvidia-smi` or `tegrastats`") from cause
-
-
-def _logger(trt: TensorRt, complaints: list[str]) -> ILogger:
-    grave: list[object] = [trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR]
-    warning = trt.ILogger.Severity.WARNING
-
-    def write(_: object, severity: object, msg: str) -> None:
-        if severity in grave:
-            complaints.append(msg)
-        level = logging.ERROR if severity in grave else logging.WARNING if severity == warning else logging.DEBUG
-        log.log(level, "TensorRT: %s", msg)
-
-    logger: ILogger = type("Log", (trt.ILogger,), {"log": write})()
-    return logger
-
-
-def _parser_errors(parser: OnnxParser) -> str:
-    errors = [parser.get_error(k) for k in range(parser.num_errors)]
-    return "; ".join(f"{e.node_operator()} {e.node_name()}: {e.desc()}" for e in errors) or "it gave no reason"
-
-
-def _bytes(memory: IHostMemory) -> bytes:
-    made: Any = memory
-    return bytes(made)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -321,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the agent's state folder (its setting `state_dir`); default: where the agent keeps it by default",
     )
     parser.add_argument("--precision", choices=sorted(GRAPHS), default="int8", help="default: int8")
-    parser.add_argument("--typing", choices=["strong", "weak"], help="default: strong; weak for fp16, on TensorRT 10")
+    parser.add_argument("--typing", choices=["strong", "weak"], help="default: strong; for fp16 weak on TensorRT 10")
     parser.add_argument("--best", type=_batch, default=Profile().best, help="batch size that it is tuned for")
     parser.add_argument("--largest", type=_batch, default=Profile().largest, help="largest batch size")
     parser.add_argument("--verified", metavar="SHA256", help="of manifest.json, where the caller has verified it")

@@ -1,8 +1,9 @@
 """What turns a batch into scores: one file per runtime."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -55,8 +56,16 @@ class Opener(Protocol):
         ...
 
 
-ENGINES: Mapping[str, Opener] = {"tensorrt": plan.open_engine, "onnxruntime": ort.open_engine}
-"""Every engine by its name in the settings, the best first."""
+ENGINES: Mapping[str, Opener] = {
+    "tensorrt": plan.open_engine,
+    "tensorrt-fp16": partial(plan.open_engine, precision="fp16"),
+    "tensorrt-fp32": partial(plan.open_engine, precision="fp32"),
+    "onnxruntime": ort.open_engine,
+}
+"""Every engine by its name in the settings; `tensorrt` is INT8."""
+
+AUTO = ("tensorrt", "onnxruntime")
+"""What `auto` tries, the best first. The floating-point plans are run by who asks for them."""
 
 REFERENCES = {"onnxruntime-int8": INT8_CPU, "tensorrt-int8": INT8, "tensorrt-fp16": FP32, "tensorrt-fp32": FP32}
 """By the name of an engine, the graph whose scores of the golden batch it must reproduce."""
@@ -74,7 +83,7 @@ def open_engine(bundle: Bundle, name: str = "auto", *, state_dir: Path | None = 
 
     Args:
         bundle: the model.
-        name: key of ``ENGINES``, or `auto`: the first of them that can run here; why another can not is logged.
+        name: key of ``ENGINES``, or `auto`: the first of ``AUTO`` that can run here; why another can not is logged.
         state_dir: the agent's folder, where engines that were built for this machine lie.
         rebuild: build such an engine where there is none that fits; takes minutes.
 
@@ -85,7 +94,7 @@ def open_engine(bundle: Bundle, name: str = "auto", *, state_dir: Path | None = 
     """
     if name not in {"auto", *ENGINES}:
         raise UsageError(f"there is no engine {name!r}; choose one of auto, {', '.join(ENGINES)}")
-    engine = _first(bundle, list(ENGINES) if name == "auto" else [name], state_dir=state_dir, rebuild=rebuild)
+    engine = _first(bundle, AUTO if name == "auto" else (name,), state_dir=state_dir, rebuild=rebuild)
     with ExitStack() as unproven:
         unproven.callback(engine.close)
         off = golden_difference(engine, bundle)
@@ -98,13 +107,14 @@ def open_engine(bundle: Bundle, name: str = "auto", *, state_dir: Path | None = 
     return engine
 
 
-def _first(bundle: Bundle, names: list[str], *, state_dir: Path | None, rebuild: bool) -> Engine:
+def _first(bundle: Bundle, names: Sequence[str], *, state_dir: Path | None, rebuild: bool) -> Engine:
     """The first engine of some that opens."""
     for name, following in pairwise(names):
         try:
             return ENGINES[name](bundle, state_dir=state_dir, rebuild=rebuild)
         except EngineError as cause:
-            log.info("engine %s instead of %s: %s", following, name, cause)
+            # Who asked for a plan to be built must see that there is none; on most machines there never was one.
+            log.log(logging.WARNING if rebuild else logging.INFO, "engine %s instead of %s: %s", following, name, cause)
     return ENGINES[names[-1]](bundle, state_dir=state_dir, rebuild=rebuild)
 
 

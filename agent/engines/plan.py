@@ -2,11 +2,11 @@
 
 import hashlib
 import logging
-import os
-import stat
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.engines.device import open_device
@@ -15,6 +15,7 @@ from agent.engines.trt_api import DeviceMemory, TensorRt
 from contract.bundle import Bundle
 from contract.errors import EngineError, IntegrityError
 from contract.manifest import Precision
+from contract.owned import read_owned
 from contract.stamp import (
     PLAN,
     Board,
@@ -28,7 +29,22 @@ from contract.stamp import (
 
 log = logging.getLogger(__name__)
 Build = Callable[[Bundle, Precision, Path], None]
-FOREIGN_WRITERS = stat.S_IWGRP | stat.S_IWOTH
+BUILDER = (sys.executable, "-m", "export.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a start of the agent waits for the builder.
+
+    A build takes up to 20 minutes on the slowest board; who needs longer builds by hand, where there is no limit.
+    """
+
+    limit_s: float = 45 * 60.0
+    sign_of_life_s: float = 60.0
+    farewell_s: float = 10.0
+
+
+PATIENCE = Patience()
 
 
 def open_engine(
@@ -44,7 +60,7 @@ def open_engine(
 
     Raises:
         EngineError: TensorRT or the GPU is missing, or no plan fits; the text says why, and how to build one.
-        IntegrityError: the plan is not the one that was built.
+        IntegrityError: the plan is not the one that was built, or somebody else can write it.
     """
     trt, memory = load_tensorrt(), open_device()
     if state_dir is None:
@@ -70,28 +86,73 @@ def open_plan(
         log.warning("building the TensorRT engine of %s, some minutes: %s", bundle.manifest.id, found)
         build(bundle, precision, state_dir)
         found = _fitting(folder, board, bundle, precision)
+    command = rebuild_command(state_dir, bundle, precision)
     if isinstance(found, str):
-        command = rebuild_command(state_dir, bundle, precision)
         raise EngineError(f"the TensorRT engine {folder} can not be used: {found}; build it here: {command}")
-    plan = _verified(folder / PLAN, found, rebuild_command(state_dir, bundle, precision))
-    return TensorRtEngine(plan, precision=precision, trt=trt, memory=memory)
+    plan = _verified(folder / PLAN, found, command)
+    return _proven(TensorRtEngine(plan, precision=precision, trt=trt, memory=memory), found, command)
 
 
-def build_apart(bundle: Bundle, precision: Precision, state_dir: Path) -> None:
+def build_apart(
+    bundle: Bundle,
+    precision: Precision,
+    state_dir: Path,
+    *,
+    program: Sequence[str] = BUILDER,
+    patience: Patience = PATIENCE,
+) -> None:
     """Build a plan in a process of its own: the builder takes gigabytes, and the agent does not import the workshops.
 
-    Its progress goes to our stderr.
+    Its progress goes to our stderr. However this ends, that process has ended too.
+
+    Args:
+        bundle: the model.
+        precision: of the plan.
+        state_dir: the agent's.
+        program: the builder, with what stands before its arguments.
+        patience: after what time it is ended.
 
     Raises:
-        EngineError: it failed; its own text has said why.
+        EngineError: it failed, its own text has said why; or it took too long.
     """
     what = [str(bundle.path), "--precision", precision, "--state-dir", str(state_dir), "--verified", bundle.sha256]
-    done = subprocess.run([sys.executable, "-m", "export.engine", *what], check=False)
-    if done.returncode:
-        command = rebuild_command(state_dir, bundle, precision)
+    command = rebuild_command(state_dir, bundle, precision)
+    builder = subprocess.Popen([*program, *what])
+    try:
+        code = _wait(builder, patience)
+    finally:
+        _end(builder, patience)
+    if code is None:
         raise EngineError(
-            f"the TensorRT engine could not be built (exit {done.returncode}); see above, or run: {command}"
+            f"the TensorRT engine was not built within {patience.limit_s / 60:.0f} min, and its builder was ended; see "
+            f"above how far it came, or build it without a limit: {command}"
         )
+    if code:
+        raise EngineError(f"the TensorRT engine could not be built (exit {code}); see above, or run: {command}")
+
+
+def _wait(builder: "subprocess.Popen[bytes]", patience: Patience) -> int | None:
+    """The exit code of the builder; None if it goes on beyond the limit. Says now and then that it goes on."""
+    started = time.monotonic()
+    while (left_s := started + patience.limit_s - time.monotonic()) > 0:
+        try:
+            return builder.wait(min(left_s, patience.sign_of_life_s))
+        except subprocess.TimeoutExpired:
+            passed_s = time.monotonic() - started
+            log.info("building the TensorRT engine: %.0f of at most %.0f s", passed_s, patience.limit_s)
+    return None
+
+
+def _end(builder: "subprocess.Popen[bytes]", patience: Patience) -> None:
+    """End the builder if it still runs, the hard way if it does not listen."""
+    if builder.poll() is not None:
+        return
+    builder.terminate()
+    try:
+        builder.wait(patience.farewell_s)
+    except subprocess.TimeoutExpired:
+        builder.kill()
+        builder.wait()
 
 
 def _fitting(folder: Path, board: Board, bundle: Bundle, precision: Precision) -> Stamp | str:
@@ -102,20 +163,30 @@ def _fitting(folder: Path, board: Board, bundle: Bundle, precision: Precision) -
         return str(cause)
     if stamp is None or not (folder / PLAN).is_file():
         return "it has not been built"
-    facts = differences(stamp, board, bundle)
-    if stamp.recipe.precision != precision:
-        facts.append(f"its precision is {stamp.recipe.precision}")
-    return "; ".join(facts) or stamp
+    return "; ".join(differences(stamp, board, bundle, precision)) or stamp
 
 
 def _verified(path: Path, stamp: Stamp, command: str) -> bytes:
     """Read a plan once, and return those bytes only if they are what the builder wrote."""
-    about = path.stat()
-    if about.st_uid not in {0, os.geteuid()} or about.st_mode & FOREIGN_WRITERS:
-        raise IntegrityError(f"{path} can be written by others, and a plan is native code; build it again: {command}")
-    plan = path.read_bytes()
-    if hashlib.sha256(plan).hexdigest() != stamp.plan_sha256:
+    try:
+        plan = read_owned(path)
+    except OSError as cause:
+        raise EngineError(f"{path} can not be read ({cause.strerror}); build it again: {command}") from cause
+    found = hashlib.sha256(plan).hexdigest()
+    if found != stamp.plan_sha256:
         raise IntegrityError(
-            f"{path} was changed after it was built: its SHA-256 is another; build it again: {command}"
+            f"{path} was changed after it was built: its SHA-256 was {stamp.plan_sha256}, is {found}; "
+            f"build it again: {command}"
         )
     return plan
+
+
+def _proven(engine: TensorRtEngine, stamp: Stamp, command: str) -> TensorRtEngine:
+    """Return an engine whose profile is the one that its stamp names."""
+    if (found := engine.largest) != stamp.recipe.profile.largest:
+        engine.close()
+        raise IntegrityError(
+            f"the largest batch of the TensorRT engine was {stamp.recipe.profile.largest} by its stamp, is "
+            f"{found}: the stamp was changed after the engine was built; build it again: {command}"
+        )
+    return engine

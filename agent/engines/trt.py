@@ -91,6 +91,11 @@ class TensorRtEngine:
         """Runtime and precision."""
         return f"tensorrt-{self.precision}"
 
+    @property
+    def largest(self) -> int:
+        """Most cells that the plan takes at once."""
+        return len(self._input.host)
+
     def scores(self, batch: Tensor) -> Tensor:
         """Score a batch; see ``Engine.scores``. One beyond the plan's largest is split.
 
@@ -99,7 +104,7 @@ class TensorRtEngine:
         """
         context = self._usable()
         rows = np.empty((len(batch), self._output.host.shape[1]), np.float32)
-        largest = len(self._input.host)
+        largest = self.largest
         with self._memory.current():
             for start in range(0, len(batch), largest):
                 part = batch[start : start + largest]

@@ -1,18 +1,23 @@
 """The builder on a fake TensorRT: what it is told, what is written, what is refused and why."""
 
 import json
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
 
 from agent.engines.device import PyCudaMemory
 from agent.engines.plan import open_plan
-from contract.bundle import INT8, SHIPPED, Bundle, open_bundle
-from contract.errors import EngineError, UsageError
+from contract.bundle import FP32, INT8, SHIPPED, Bundle, open_bundle
+from contract.errors import EngineError, IntegrityError, UsageError
 from contract.manifest import Precision
 from contract.stamp import LAYERS, PLAN, STAMP, Profile, Typing
 from export.engine import Built, Tools, build_engine, main
+from export.half import half_copy
 from export.trt_layers import summary
 from tests.trt_build_fake import FakeBuilderTrt, Flags10
 from tests.trt_fake import FakeDriver, FakeTensorRt, Gpu
@@ -50,7 +55,8 @@ def test_a_plan_is_written_with_its_stamp_and_its_layers(bundle: Bundle, tmp_pat
 def test_the_agent_takes_what_the_builder_writes(bundle: Bundle, tmp_path: Path) -> None:
     build(bundle, tmp_path, FakeBuilderTrt("10.3.0"))
     gpu = Gpu()
-    trt = FakeTensorRt(gpu, lambda batch: batch[:, 0, 0, :2], size=bundle.manifest.input.size, version="10.3.0")
+    size = bundle.manifest.input.size
+    trt = FakeTensorRt(gpu, lambda batch: batch[:, 0, 0, :2], largest=8, size=size, version="10.3.0")
     open_plan(bundle, "int8", state_dir=tmp_path, trt=trt, memory=PyCudaMemory(FakeDriver(gpu))).close()
     assert trt.loaded == [b"plan"]
 
@@ -75,12 +81,57 @@ def test_tensorrt_11_has_no_weak_typing_and_that_is_said(bundle: Bundle, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fp16_is_weakly_typed_where_nobody_says_otherwise(bundle: Bundle, tmp_path: Path) -> None:
+def test_fp16_is_weakly_typed_on_tensorrt_10_so_that_no_other_library_is_needed(bundle: Bundle, tmp_path: Path) -> None:
     trt = FakeBuilderTrt()
     assert build(bundle, tmp_path, trt, precision="fp16").stamp.recipe.typing == "weak"
-    assert trt.config.flags == [Flags10.FP16]
-    with pytest.raises(UsageError, match="fp16 needs --typing weak"):
-        build(bundle, tmp_path, trt, precision="fp16", typing="strong")
+    assert (trt.config.flags, trt.parsed) == ([Flags10.FP16], bundle.read(FP32))
+
+
+@pytest.mark.parametrize(("version", "typing"), [("11.4.0", None), ("11.4.0", "strong"), ("10.3.0", "strong")])
+def test_fp16_under_strong_typing_is_built_from_a_copy_in_fp16(
+    bundle: Bundle, tmp_path: Path, version: str, typing: Typing | None
+) -> None:
+    trt = FakeBuilderTrt(version)
+    recipe = build(bundle, tmp_path, trt, precision="fp16", typing=typing).stamp.recipe
+    assert (recipe.precision, recipe.typing, recipe.flags, trt.config.flags) == ("fp16", "strong", (), [])
+    assert recipe.graph_sha256 == bundle.manifest.files[FP32]
+    assert trt.parsed == half_copy(bundle.read(FP32))
+
+
+def test_without_onnx_that_copy_is_refused_with_the_remedy(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "export.half")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(EngineError, match=r"onnx can not be loaded.*pip install onnx, or take --typing weak"):
+        build(bundle, tmp_path, FakeBuilderTrt("11.4.0"), precision="fp16")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_copy_in_fp16_scores_as_the_graph_in_fp32(bundle: Bundle) -> None:
+    """Images and scores stay FP32, every weight is FP16."""
+    half = half_copy(bundle.read(FP32))
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(half, options, providers=["CPUExecutionProvider"])
+    (scores,) = session.run(None, {bundle.manifest.input.name: bundle.golden.batch})
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, bundle.golden.scores[FP32], atol=0.01)
+    kinds = {t.data_type for t in onnx.load_model_from_string(half).graph.initializer}
+    assert kinds == {onnx.TensorProto.FLOAT16, onnx.TensorProto.INT64}
+
+
+def test_a_graph_with_an_unknown_operator_has_no_copy_in_fp16(bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match=r"DequantizeLinear.*no rule in export/half\.py"):
+        half_copy(bundle.read(INT8))
+
+
+def test_a_weight_beyond_fp16_has_no_copy_in_fp16(bundle: Bundle) -> None:
+    model = onnx.load_model_from_string(bundle.read(FP32))
+    huge = onnx.numpy_helper.from_array(np.full(1, 7e4, np.float32), "huge")
+    model.graph.initializer.append(huge)
+    with pytest.raises(EngineError, match=r"huge go beyond what FP16 holds.*--precision fp32"):
+        half_copy(model.SerializeToString())
 
 
 def test_the_profile_reaches_from_one_cell_to_the_largest_batch(bundle: Bundle, tmp_path: Path) -> None:
@@ -103,6 +154,24 @@ def test_the_timing_cache_is_kept_and_a_foreign_one_left_aside(bundle: Bundle, t
     (tmp_path / "engines" / "timing.cache").write_bytes(b"of another board")
     build(bundle, tmp_path, trt)
     assert trt.caches == [b"", b"kernels", b"of another board", b""]
+
+
+def test_a_timing_cache_that_others_can_write_is_left_aside(bundle: Bundle, tmp_path: Path) -> None:
+    trt = FakeBuilderTrt()
+    build(bundle, tmp_path, trt)
+    (tmp_path / "engines" / "timing.cache").chmod(0o666)
+    build(bundle, tmp_path, trt)
+    assert trt.caches == [b"", b""]
+
+
+def test_nothing_is_built_into_a_folder_that_others_can_write(bundle: Bundle, tmp_path: Path) -> None:
+    """It would be refused when it is opened; the user learns it before the minutes are spent."""
+    build(bundle, tmp_path, FakeBuilderTrt())
+    (tmp_path / "engines").chmod(0o777)
+    trt = FakeBuilderTrt()
+    with pytest.raises(IntegrityError, match="chmod go-w"):
+        build(bundle, tmp_path, trt)
+    assert trt.parsed == b""
 
 
 def test_every_error_of_the_parser_is_shown(bundle: Bundle, tmp_path: Path) -> None:

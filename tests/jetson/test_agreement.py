@@ -24,7 +24,7 @@ from contract.types import Image, Tensor
 from export.engine import build_engine
 
 pytestmark = pytest.mark.requires_tensorrt
-PRECISIONS: list[Precision] = ["int8", "fp32"]
+PRECISIONS: list[Precision] = ["int8", "fp16", "fp32"]
 FLIPS_AT_MOST = 0.01
 DISTANCE_AT_MOST = 0.05
 """Root mean square distance of the margins, in units of their spread."""

@@ -3,15 +3,17 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
-from agent.engines import ENGINES, GOLDEN_TOLERANCE, Engine, golden_difference, open_engine
+from agent.engines import AUTO, ENGINES, GOLDEN_TOLERANCE, Engine, golden_difference, open_engine
 from agent.engines.device import PyCudaMemory
 from agent.engines.ort import MAX_BATCH
 from agent.engines.trt import TensorRtEngine
+from agent.settings import Settings
 from contract.arguments import default_state_dir
 from contract.bundle import INT8, INT8_CPU, SHIPPED, Bundle, Golden, open_bundle
 from contract.errors import EngineError, IntegrityError, UsageError
@@ -25,7 +27,7 @@ def bundle() -> Bundle:
 
 
 FAKE_GPU = "TensorRT on a fake GPU"
-MARKS = {"tensorrt": [pytest.mark.requires_tensorrt]}
+MARKS = {name: [pytest.mark.requires_tensorrt] for name in ENGINES if name.startswith("tensorrt")}
 
 
 @pytest.fixture(params=[FAKE_GPU, *(pytest.param(name, marks=MARKS.get(name, [])) for name in ENGINES)])
@@ -39,7 +41,7 @@ def installed(bundle: Bundle, name: str) -> Engine:
     try:
         return open_engine(bundle, name, state_dir=default_state_dir())
     except EngineError as missing:
-        if name != "tensorrt":
+        if name not in MARKS:
             raise
         pytest.skip(str(missing))
 
@@ -111,9 +113,16 @@ def test_auto_says_in_the_log_why_it_is_not_the_best(
     assert said.startswith("engine onnxruntime instead of tensorrt: ")
 
 
-def test_tensorrt_by_name_never_becomes_another_engine(bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", MARKS)
+def test_tensorrt_by_name_never_becomes_another_engine(bundle: Bundle, tmp_path: Path, name: str) -> None:
     with pytest.raises(EngineError):
-        open_engine(bundle, "tensorrt", state_dir=tmp_path)
+        open_engine(bundle, name, state_dir=tmp_path)
+
+
+def test_every_engine_can_be_named_in_the_settings() -> None:
+    names = get_args(Settings.model_fields["engine"].annotation)
+    assert set(names) == {"auto", *ENGINES}
+    assert set(AUTO) <= set(ENGINES)
 
 
 def test_an_unknown_engine_is_named_with_the_known_ones(bundle: Bundle) -> None:

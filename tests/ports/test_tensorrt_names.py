@@ -20,7 +20,7 @@ STUB = Path(__file__).with_name("tensorrt_stub.c")
 PROTOCOLS = [ROOT / "agent/engines/trt_api.py", ROOT / "export/trt_api.py"]
 USERS = [
     *(ROOT / "agent/engines" / name for name in ("trt.py", "plan.py")),
-    *(ROOT / "export" / name for name in ("engine.py", "trt_layers.py", "trt_progress.py")),
+    *(ROOT / "export" / name for name in ("engine.py", "trt_build.py", "trt_layers.py", "trt_progress.py")),
 ]
 VERSIONS = ["cu12 10.3.0", "cu12 10.13.3.9", "cu12 10.16.1.11", "cu13 11.4.0.106"]
 OURS = {"Buffer", "Stream", "DeviceMemory", "PrimaryContext", "PrimaryDevice", "Cuda"}
