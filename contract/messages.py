@@ -14,6 +14,7 @@ CONTENT_TYPE = "application/json"
 Reason = Literal[
     "unreadable", "incomplete", "too_small", "too_large", "stale",
     "empty", "out_of_focus", "overexposed", "underexposed", "uneven", "no_colour",
+    "wrong_stain", "wrong_scale", "motion", "noise",
 ]  # fmt: skip
 """Why a frame can not be judged."""
 
@@ -62,6 +63,10 @@ class Quality(Message):
     background: float = Field(0.0, description="Median brightness of the bare background, 0 to 1.")
     unevenness: float = Field(0.0, description="Spread of the background's brightness over the frame, 0 to 1.")
     saturated: float = Field(0.0, description="Share of pixels at the sensor's limit, 0 to 1.")
+    noise: float = Field(0.0, description="Camera noise as a share of the background's light, at 0.2 um.")
+    motion: float = Field(0.0, description="Difference of sharpness between directions, 0 to 1.")
+    red_hue: float = Field(0.0, description="Hue of what is commonly stained (red cells), degrees from green to red.")
+    dark_hue: float = Field(0.0, description="Hue of the darkest part (nuclei where there are any), degrees.")
 
 
 class CellReport(Message):
@@ -73,6 +78,10 @@ class CellReport(Message):
     label: Literal["normal", "blast", "uncertain"] = Field(description="`uncertain` asks a person to look.")
     probability: float = Field(ge=0, le=1, description="Calibrated probability of a blast.")
     flags: list[str] = Field(default_factory=list, description="`edge`: the frame's border cuts the cell.")
+    object_id: str = Field(
+        "",
+        description="Name of the cell on its slide, the same in every frame that shows it; empty where none is open.",
+    )
 
 
 class ModelInfo(Message):
@@ -91,7 +100,24 @@ class Timing(Message):
     quality: float = Field(0.0, description="Judge the frame.")
     segment: float = Field(0.0, description="Find the cells.")
     classify: float = Field(0.0, description="Cut, batch and score them.")
+    place: float = Field(0.0, description="Find the frame's place on the slide, and which cells were seen before.")
     total: float = Field(0.0, description="From the picture to the finished report.")
+
+
+class Position(Message):
+    """Where a frame lies on its slide."""
+
+    part: int = Field(
+        ge=1,
+        description="Number of the connected part of the slide: a jump, beside which nothing is known, begins one.",
+    )
+    x: float = Field(description="Micrometres to the right from the corner of the part's first frame to this frame's.")
+    y: float = Field(description="Micrometres down.")
+    confidence: float = Field(
+        ge=0,
+        le=1,
+        description="Correlation of what it shares with the frame that it was found beside; 0 for a part's first.",
+    )
 
 
 class FrameReport(Message):
@@ -105,12 +131,13 @@ class FrameReport(Message):
     site: str = Field(description="Name of the laboratory.")
     epoch: str = Field(description="Identity of the agent's store; changes when the store is made anew.")
     seq: int = Field(ge=1, description="Number of the report within the epoch, without gaps.")
-    slide_id: str = Field(description="Pseudonym of the slide.")
+    slide_id: str = Field(description="Pseudonym of the slide; empty where none was open.")
     frame: FrameInfo
     quality: Quality
     cells: list[CellReport] = Field(default_factory=list)
     model: ModelInfo
     timing_ms: Timing = Field(default_factory=Timing)
+    position_um: Position | None = Field(None, description="Absent where no slide is open or the frame was refused.")
 
 
 class Status(Message):
@@ -136,6 +163,66 @@ class Health(Message):
     )
     queued: int = Field(ge=0, description="Reports that wait in the outbox.")
     engine: str = Field(description="Inference engine and precision in use.")
+    epoch: str = Field("", description="Identity of the agent's store.")
+    oldest: int = Field(
+        0,
+        ge=0,
+        description="Lowest number of the epoch that the agent still holds, or will give next: what a consumer lacks "
+        "below it can not come any more; 0: not told.",
+    )
+    alarms: list[str] = Field(default_factory=list, description="What a person should see to, in words.")
+
+
+class Interval(Message):
+    """An interval of confidence."""
+
+    low: float = Field(ge=0, le=1, description="Lower end.")
+    high: float = Field(ge=0, le=1, description="Upper end.")
+    level: float = Field(description="Confidence level, 0.95 for example.")
+
+
+class Registration(Message):
+    """How sure the places of a slide's frames are: correlations, 0 to 1, of what neighbours share."""
+
+    frames: int = Field(0, ge=0, description="Frames that were found beside another; all but the first of each part.")
+    mean: float | None = Field(None, description="Mean of their confidences.")
+    least: float | None = Field(None, description="The least of them.")
+
+
+class SlideSummary(Message):
+    """What is known of a slide; topic `slide`, retained: at its start, every few seconds as it changes, at its end.
+
+    It speaks of one count: from a start of the slide, or of the agent, to its end. If the agent starts again amid a
+    slide, a new count begins, with a new `count_id` and `started_at`; the frame reports of both remain.
+    """
+
+    schema_version: Literal[1] = Field(1, description="Version of this message's form.")
+    slide_id: str = Field(description="Pseudonym of the slide.")
+    count_id: str = Field(description="Name of this count, never used again; each `object_id` begins with it.")
+    state: Literal["open", "closed"] = Field(description="`closed`: nothing will be added.")
+    started_at: Moment = Field(description="When the count began, UTC.")
+    ended_at: Moment | None = Field(None, description="When it ended, UTC.")
+    at: Moment = Field(description="Time of this message, UTC.")
+    frames: int = Field(ge=0, description="Frames examined.")
+    refused: int = Field(ge=0, description="Of these, frames not fit to be judged.")
+    refused_by: dict[str, int] = Field(default_factory=dict, description="Refused frames by reason; some have several.")
+    cells: int = Field(ge=0, description="White cells, each counted once: the sum of the four that follow.")
+    normal: int = Field(ge=0, description="Cells called normal by all their whole views together.")
+    blasts: int = Field(ge=0, description="Cells called blast.")
+    uncertain: int = Field(ge=0, description="Cells between the two, for a person to look at.")
+    edge_only: int = Field(ge=0, description="Cells that no frame showed whole; not judged.")
+    blast_fraction: float | None = Field(
+        None, description="Blasts among the cells called normal or blast; absent if there are none."
+    )
+    blast_interval: Interval | None = Field(
+        None, description="Wilson's interval for that share: the chance of the draw, not the faults of the model."
+    )
+    jumps: int = Field(
+        ge=0,
+        description="Times when a frame shared nothing with any place remembered; a cell on both sides counts twice.",
+    )
+    registration: Registration = Field(default_factory=Registration)
+    model: ModelInfo
 
 
 class Topics:
@@ -145,6 +232,7 @@ class Topics:
         self.root = f"{prefix}/v1/{site}/{device}"
         self.status = f"{self.root}/status"
         self.frame = f"{self.root}/frame"
+        self.slide = f"{self.root}/slide"
         self.health = f"{self.root}/health"
         self.ack = f"{self.root}/ack"
 

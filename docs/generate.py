@@ -11,11 +11,17 @@ from pydantic_core import PydanticUndefined
 
 from agent.settings import ENV_PREFIX, Settings
 from contract.manifest import Manifest
-from contract.messages import Ack, FrameReport, Health, Message, Status
+from contract.messages import Ack, FrameReport, Health, Message, SlideSummary, Status
 
 DOCS = Path(__file__).resolve().parent
 MADE = "<!-- made by `make docs`; change the code, not this file -->\n\n"
-MESSAGES: dict[str, type[Message]] = {"frame": FrameReport, "status": Status, "health": Health, "ack": Ack}
+MESSAGES: dict[str, type[Message]] = {
+    "frame": FrameReport,
+    "slide": SlideSummary,
+    "status": Status,
+    "health": Health,
+    "ack": Ack,
+}
 
 
 SETTINGS_HEAD = f"""# Settings
