@@ -11,6 +11,7 @@ from agent.engines import open_engine
 from agent.health import Counters
 from agent.memory import refuse_rollback, remember
 from agent.mqtt import Courier
+from agent.notify import Notifier, WatchedSink
 from agent.outbox import Outbox
 from agent.pipeline import Station, run
 from agent.settings import Settings
@@ -37,7 +38,7 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
     bundle = open_trusted(settings)
     model, number = bundle.manifest.model, bundle.manifest.version
     refuse_rollback(model, number, settings.state_dir, allow=settings.trust.allow_rollback)
-    counters = Counters()
+    counters, systemd = Counters(), Notifier()
     with ExitStack() as house:
         engine = house.enter_context(
             closing(open_engine(bundle, settings.engine, state_dir=settings.state_dir, rebuild=settings.engine_rebuild))
@@ -70,12 +71,18 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
         )
 
         def beat() -> None:
-            courier.health(health())
+            now = health()
+            courier.health(now)
+            systemd.status(
+                f"{now.frames} frames, {now.cells} cells, {now.queued} reports wait; {courier.trouble or 'online'}"
+            )
             if not courier.alive:
                 stop.set()
 
         with _heartbeat(beat):
-            run(frames, station, outbox, counters=counters, stop=stop, live=settings.source.live)
+            sink = WatchedSink(outbox, systemd, fit=lambda: courier.alive)
+            run(frames, station, sink, counters=counters, stop=stop, live=settings.source.live)
+        systemd.stopping()
         left = courier.drain(settings.mqtt.drain_s)
         done = health()
         if not courier.alive:
