@@ -1,8 +1,4 @@
-"""Is a frame fit to be judged? What is measured, the bounds, and the reasons in words.
-
-The bounds were set on 294 BCCD frames, 450 Barcelona tiles and 1,500 DeepAPL crops, all of which are meant to
-pass, and on the same pictures made worse.
-"""
+"""Is a frame fit to be judged? What is measured, and the reasons in words; the bounds are in ``agent.limits``."""
 
 from collections.abc import Iterator
 
@@ -10,7 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agent import light
+from agent import light, sharpness, stain
+from agent.limits import DEFAULT_LIMITS, QualityLimits
 from contract.messages import Quality, Reason
 from contract.types import Image
 
@@ -21,56 +18,55 @@ MIN_SIDE_UM = 8.0
 """A small lymphocyte is 8 um across."""
 MAX_PIXELS = 64_000_000
 """Larger than any microscope camera's picture."""
-MIN_BACKGROUND = 0.3
-"""Fit pictures have 0.72 to 0.93, and 0.18 to 0.24 at a quarter of the exposure; below, 8 bits are too few."""
 LIMIT_LEVEL = 253
 """Grey level from which a pixel counts as at the sensor's limit; compression moves 255 by two."""
-MAX_SATURATED = 0.6
-"""Share of pixels with all colours at the limit: none in fit pictures, 0.64 and more at three times the exposure."""
-STAINED_DENSITY = 0.12
-"""Sum of the three densities above which a pixel is stained; red cells have 0.25 and more."""
-MIN_STAINED = 0.005
-"""Share of stained pixels; a 50 x 35 um frame has this much of half a red cell. Fit pictures have 0.12 and more."""
-MIN_COLOUR = 0.1
-"""Spread of the stained pixels' mean density over the three colours, as a share of their sum: 0.23 and more in fit
-pictures, 0.01 in grey ones with a tint and noise. Cells are found by colour."""
-MAX_UNEVENNESS = 0.45
-"""Of 1,500 crops 99.5 % are below 0.39; a vignette that leaves a third of the light in the corners gives 0.54."""
-MIN_FOCUS_PER_UM = 1.2
-"""Fit pictures have 1.7 to 3.8; blurred by 1 um (standard deviation) they have 0.6 to 1.1."""
+MAX_BLANK = 0.02
+"""Share of rows of one colour at the lower border from which a frame counts as torn; real rows have noise."""
+SHADE_STEPS = 24
+"""Steps each way in which the light is looked at; it is a smooth surface."""
 
 
-def assess(image: Image, um_per_pixel: float) -> Quality:
+def assess(image: Image, um_per_pixel: float, limits: QualityLimits = DEFAULT_LIMITS) -> Quality:
     """Measure a frame and say whether it can be judged.
 
     Args:
         image: (height, width, 3) uint8.
         um_per_pixel: micrometres per pixel, positive.
+        limits: what it must keep.
 
     Returns:
-        ``focus`` is the root mean square of the Laplacian over that of the gradient, in 1/um, of the green's
-        optical density. Figures that can not be had (a frame too dark has no focus) are 0.
+        Figures that can not be had (a frame too dark has no focus) are 0.
     """
     faults = list(_faults_of_size(image.shape, um_per_pixel))
     if faults:
         return _verdict(Quality(accepted=False), faults)
     lit = light.measure(image, um_per_pixel, working_um=WORKING_UM)
+    background = sum(lit.bare) / 3 / 255
     measured = Quality(
         accepted=True,
-        background=round(sum(lit.bare) / 3 / 255, 4),
-        unevenness=round(lit.unevenness, 4),
-        saturated=round(_share(cv2.min(cv2.min(*cv2.split(lit.small)[:2]), lit.small[..., 2]) >= LIMIT_LEVEL), 4),
+        background=round(background, 4),
+        unevenness=round(_unevenness(lit), 4),
+        saturated=round(_saturated(lit.small), 4),
+        noise=round(sharpness.noise_of(image, um_per_pixel) / max(background, 1 / 255), 4),
     )
-    faults = list(_faults_of_exposure(measured))
+    faults = [*_faults_of_transfer(lit.small), *_faults_of_exposure(measured, limits)]
     if faults:
         return _verdict(measured, faults)
     density = lit.density()
-    faults = list(_faults_of_stain(density))
-    if faults:
-        return _verdict(measured, faults)
-    focus = _focus(density[..., 1], lit.um_per_pixel)
-    measured = measured.model_copy(update={"focus": round(focus, 4)})
-    return _verdict(measured, list(_faults_of_optics(measured)))
+    stained = stain.measure(density)
+    if stained.share < limits.min_stained:
+        text = f"{stained.share:.2%} of the frame is stained, and at least {limits.min_stained:.1%} must be"
+        return _verdict(measured, [("empty", text)])
+    sharp = sharpness.measure(np.ascontiguousarray(density[..., 1]), lit.um_per_pixel)
+    measured = measured.model_copy(
+        update={
+            "focus": round(sharp.per_um, 4),
+            "motion": round(sharp.motion, 4),
+            "red_hue": round(stained.red_hue, 1),
+            "dark_hue": round(stained.dark_hue, 1),
+        }
+    )
+    return _verdict(measured, [*_faults_of_stain(stained, limits), *_faults_of_optics(measured, limits)])
 
 
 Fault = tuple[Reason, str]
@@ -100,45 +96,65 @@ def _faults_of_size(shape: tuple[int, ...], um_per_pixel: float) -> Iterator[Fau
         yield "too_large", f"the frame has {height * width / 1e6:.0f} megapixels, and {MAX_PIXELS / 1e6:g} is the most"
 
 
-def _faults_of_exposure(measured: Quality) -> Iterator[Fault]:
-    if measured.saturated > MAX_SATURATED:
-        yield "overexposed", f"{measured.saturated:.0%} of the pixels are white, and {MAX_SATURATED:.0%} is the most"
-    elif measured.background < MIN_BACKGROUND:
-        text = f"the background's brightness is {measured.background:.2f}, and {MIN_BACKGROUND:g} is the least"
+def _faults_of_transfer(small: Image) -> Iterator[Fault]:
+    """Rows of one colour at the lower border: what a driver leaves where data did not come."""
+    last = small[-1]
+    if last.max() >= LIMIT_LEVEL or (last != last[0]).any():
+        return
+    same = (small == small[:, :1]).all(axis=(1, 2))
+    blank = len(same) if same.all() else int(np.argmin(same[::-1]))
+    if MAX_BLANK * len(same) < blank < len(same):
+        yield "incomplete", f"the lower {blank / len(same):.0%} of the frame are of one colour: they did not arrive"
+
+
+def _faults_of_exposure(measured: Quality, limits: QualityLimits) -> Iterator[Fault]:
+    if measured.saturated > limits.max_saturated:
+        text = f"{measured.saturated:.0%} of the pixels are white, and {limits.max_saturated:.0%} is the most"
+        yield "overexposed", text
+    elif measured.background < limits.min_background:
+        text = f"the background's brightness is {measured.background:.2f}, and {limits.min_background:g} is the least"
         yield "underexposed", text
 
 
-def _faults_of_stain(density: light.Density) -> Iterator[Fault]:
-    stained = density.sum(axis=2) > STAINED_DENSITY
-    share = _share(stained)
-    if share < MIN_STAINED:
-        yield "empty", f"{share:.2%} of the frame is stained, and at least {MIN_STAINED:.1%} must be"
-        return
-    mean = density[stained].mean(axis=0)
-    colour = float(np.ptp(mean) / mean.sum())
-    if colour < MIN_COLOUR:
+def _faults_of_stain(stained: stain.Stain, limits: QualityLimits) -> Iterator[Fault]:
+    if stained.colour < limits.min_colour:
         text = (
-            f"what is stained has no colour ({colour:.2f}, and {MIN_COLOUR:g} is the least); is the camera monochrome?"
+            f"what is stained has no colour ({stained.colour:.2f}, and {limits.min_colour:g} is the least); "
+            "is the camera monochrome?"
         )
         yield "no_colour", text
+        return
+    for text in stain.faults(stained, limits):
+        yield "wrong_stain", text
 
 
-def _faults_of_optics(measured: Quality) -> Iterator[Fault]:
-    if measured.focus < MIN_FOCUS_PER_UM:
-        yield "out_of_focus", f"the sharpness is {measured.focus:.2f} per um, and {MIN_FOCUS_PER_UM:g} is the least"
-    if measured.unevenness > MAX_UNEVENNESS:
-        text = f"the light falls by {measured.unevenness:.0%} over the frame, and {MAX_UNEVENNESS:.0%} is the most"
+def _faults_of_optics(measured: Quality, limits: QualityLimits) -> Iterator[Fault]:
+    if measured.motion > limits.max_motion:
+        text = f"sharpness differs by {measured.motion:.0%} between directions, and {limits.max_motion:.0%} is the most"
+        yield "motion", text
+    if measured.focus < limits.min_focus_per_um:
+        text = f"the sharpness is {measured.focus:.2f} per um, and {limits.min_focus_per_um:g} is the least"
+        yield "out_of_focus", text
+    if measured.unevenness > limits.max_unevenness:
+        text = (
+            f"the light falls by {measured.unevenness:.0%} over the frame, and {limits.max_unevenness:.0%} is the most"
+        )
         yield "uneven", text
+    if measured.noise > limits.max_noise:
+        text = f"the noise is {measured.noise:.1%} of the light, and {limits.max_noise:.1%} is the most"
+        yield "noise", text
+
+
+def _unevenness(lit: light.Light) -> float:
+    """Share of the light that the darkest part of the frame lacks beside the brightest, by the fitted surface."""
+    step = max(1, min(lit.shade.shape) // SHADE_STEPS)
+    bright, dark = np.percentile(lit.shade[::step, ::step], (1, 99))
+    return float(1 - 10 ** (bright - dark))
+
+
+def _saturated(small: Image) -> float:
+    return _share(cv2.min(cv2.min(*cv2.split(small)[:2]), small[..., 2]) >= LIMIT_LEVEL)
 
 
 def _share(mask: NDArray[np.bool_]) -> float:
     return float(np.count_nonzero(mask) / mask.size)
-
-
-def _focus(density: NDArray[np.float32], um_per_pixel: float) -> float:
-    """How sharp edges are, whatever their number and strength, in 1/um."""
-    smooth = cv2.GaussianBlur(density, (3, 3), 0)
-    across, down = (cv2.Sobel(smooth, cv2.CV_32F, dx, 1 - dx, scale=0.125) for dx in (1, 0))
-    slope = float(np.mean(across * across) + np.mean(down * down))
-    bend = float(np.mean(cv2.Laplacian(smooth, cv2.CV_32F) ** 2))
-    return float(np.sqrt(bend / slope)) / um_per_pixel if slope > 0 else 0.0

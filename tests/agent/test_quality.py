@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from agent import quality
+from agent.limits import DEFAULT_LIMITS
 from agent.quality import assess
 from agent.sources.synthetic import SyntheticSource
 from contract.types import Frame, Image
@@ -72,7 +72,7 @@ def test_a_good_frame_is_accepted_without_a_word() -> None:
         assert verdict.accepted
         assert verdict.reasons == []
         assert verdict.detail == ""
-        assert verdict.focus > quality.MIN_FOCUS_PER_UM
+        assert verdict.focus > DEFAULT_LIMITS.min_focus_per_um
         assert 0.7 < verdict.background < 0.95
         assert verdict.unevenness < 0.3
         assert verdict.saturated == 0
@@ -91,7 +91,7 @@ def test_the_detail_says_the_figure_and_the_bound() -> None:
     frame = smears()[0]
     verdict = assess(darkened(frame.image, 0), frame.um_per_pixel)
     assert f"{verdict.background:.2f}" in verdict.detail
-    assert f"{quality.MIN_BACKGROUND:g}" in verdict.detail
+    assert f"{DEFAULT_LIMITS.min_background:g}" in verdict.detail
 
 
 @pytest.mark.parametrize(
