@@ -1,161 +1,109 @@
-"""The courier: carries reports from the outbox to the MQTT broker. The only file here that imports paho.
+"""One connection to the MQTT broker, through paho; the only file of the agent that imports it.
 
-One thread does everything: it connects, listens, reads the outbox and publishes, so nothing is shared
-with a network thread, and paho's callbacks only leave a note for it. Read ``_run`` first.
+Its owner's thread does everything, network included: paho's callbacks only leave a note, and ``take_notes`` reads the
+notes out to the ``Listener``. So nothing is shared with a network thread.
 """
 
-import logging
-import random
 import secrets
 import select
 import socket
 import ssl
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Protocol
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from pydantic import ValidationError
-from typing_extensions import Self
 
-from agent.delivery import Delivery
-from agent.outbox import Outbox
-from agent.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
+from agent.refusals import Reason, where, why_hung_up, why_refused, why_unreachable
 from agent.settings import MqttSettings, TlsSettings
-from contract.errors import BrokerError, OutboxError, UsageError
-from contract.messages import CONTENT_TYPE, SCHEMA_VERSION, Ack, Health, Status, Topics
+from contract.errors import BrokerError, UsageError
+from contract.messages import CONTENT_TYPE, SCHEMA_VERSION
 
-log = logging.getLogger(__name__)
-
-_CONNECT_S = 5.0
-_FAREWELL_S = 2.0
-_BACK_OFF_S = 0.5, 30.0
-_STABLE_S = 10.0
+CONNECT_S = 5.0
+"""Longest wait for the broker's host to answer."""
 _TURN_MS = 250
 _PROTOCOLS = {"3.1.1": MQTTProtocolVersion.MQTTv311, "5": MQTTProtocolVersion.MQTTv5}
 
 
-class Courier:
-    """Delivers what the outbox holds, for as long as it is entered; a broker that is away is waited for.
+class Answer(Reason, Protocol):
+    """What the broker answered."""
 
-    ``status`` says ``online`` after every connect, ``offline`` by will, ``stopped`` after an orderly end.
-    A report leaves the outbox when the broker (``forget_on="broker"``) or a consumer has acknowledged it;
-    after a lost connection everything unacknowledged is sent again.
+    @property
+    def is_failure(self) -> bool:
+        """Whether it said no."""
+        ...
+
+
+class Listener(Protocol):
+    """Who hears what happens on a connection."""
+
+    def on_connect(self, answer: Answer, at_once: int) -> None:
+        """The broker has answered; it takes so many unacknowledged messages at once."""
+        ...
+
+    def on_disconnect(self, answer: Answer, *, by_broker: bool) -> None:
+        """The connection is gone."""
+        ...
+
+    def on_published(self, ticket: int, answer: Answer) -> None:
+        """The broker has answered a message."""
+        ...
+
+    def on_subscribed(self, ticket: int, answer: Answer) -> None:
+        """The broker has answered a subscription."""
+        ...
+
+    def on_message(self, topic: str, payload: bytes) -> None:
+        """Somebody has published on a topic that is subscribed to."""
+        ...
+
+    def on_error(self, text: str) -> None:
+        """What paho has to say about a fault."""
+        ...
+
+
+class Connection:
+    """One client of the broker; it never reconnects by itself. All but ``ring`` are for its owner's thread.
+
+    Args:
+        settings: the broker.
+        client_id: two clients of one id throw each other out.
+        will: topic and body that the broker publishes, retained, if we vanish.
+        listener: hears what happens.
 
     Raises:
         UsageError: a setting can not be used, such as a certificate that is not there.
     """
 
-    def __init__(
-        self,
-        settings: MqttSettings,
-        topics: Topics,
-        outbox: Outbox,
-        *,
-        forget_on: Literal["consumer", "broker"],
-        version: str,
-    ) -> None:
-        self._settings, self._topics, self._outbox, self._version = settings, topics, outbox, version
-        self._listens = forget_on == "consumer"
-        self._delivery = Delivery(outbox, forget_on=forget_on, window=settings.window)
+    def __init__(self, settings: MqttSettings, client_id: str, *, will: tuple[str, bytes], listener: Listener) -> None:
+        self._settings = settings
         self._notes: deque[Callable[[], None]] = deque()
-        self._client = self._new_client()
-        self._connected, self._closing = threading.Event(), threading.Event()
+        self._client = _client(settings, client_id)
+        self._client.will_set(*will, qos=1, retain=True, properties=self._properties(PacketTypes.WILLMESSAGE))
+        self._tell(listener)
         self._bell, self._button = socket.socketpair()
         self._bell.settimeout(0)
         self._button.settimeout(0)
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
-        self._trouble, self._fault, self._detail, self._logged = "not connected yet", "", "", ""
-        self._attempts, self._connected_at, self._outbox_again_at = 0, 0.0, 0.0
-        self._health, self._health_is_due = b"", False
-        self._health_ticket: int | None = None
-        self._farewell: int | None = None
-        self.ignored_acks = 0
 
-    def __enter__(self) -> Self:
-        self._outbox.on_change(self._ring)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._closing.set()
-        self._ring()
-        self._thread.join(2 * _CONNECT_S)
-        self._bell.close()
-        self._button.close()
+    def open(self) -> None:
+        """Connect, or connect again; raises OSError or ValueError where nobody answers."""
+        self._client.reconnect()
 
     @property
-    def alive(self) -> bool:
-        """Whether the courier's thread runs; False after the end, or if a fault in this program killed it."""
-        return self._thread.is_alive()
+    def is_open(self) -> bool:
+        """Whether there is a socket; the broker's welcome may be yet to come."""
+        return self._client.socket() is not None
 
-    @property
-    def trouble(self) -> str:
-        """Why reports do not leave at the moment, in words; "" while all is well."""
-        return self._trouble
-
-    def wait_connected(self, timeout_s: float) -> bool:
-        """Wait for the broker's welcome; False if it did not come in time."""
-        return self._connected.wait(timeout_s)
-
-    def health(self, health: Health) -> None:
-        """Publish the retained health message, now or as soon as there is a connection; the latest wins."""
-        self._health = health.model_dump_json().encode()
-        self._health_is_due = True
-        self._ring()
-
-    def drain(self, timeout_s: float | None = None) -> int:
-        """Wait until the broker has taken every report; by default for ``drain_s`` of the settings.
-
-        Returns:
-            How many it has not taken; they stay in the outbox.
-        """
-        deadline = time.monotonic() + (self._settings.drain_s if timeout_s is None else timeout_s)
-        while (unsent := self._delivery.unsent()) and self.alive and time.monotonic() < deadline:
-            time.sleep(0.02)
-        return unsent
-
-    # The thread.
-
-    def _run(self) -> None:
-        while not self._closing.is_set():
-            self._fault = self._detail = ""
-            try:
-                self._client.reconnect()
-                self._converse()
-            except (OSError, ValueError) as cause:
-                self._fault = why_unreachable(cause, self._settings)
-            self._take_notes()
-            self._connected.clear()
-            if not self._closing.is_set():
-                self._complain(self._fault or why_hung_up(self._detail, self._settings))
-                self._closing.wait(self._back_off_s())
-
-    def _converse(self) -> None:
-        deadline = float("inf")
-        while (sock := self._client.socket()) is not None and time.monotonic() < deadline:
-            if self._closing.is_set() and deadline == float("inf"):
-                deadline = time.monotonic() + _FAREWELL_S
-                self._say_farewell()
-            self._listen(sock)
-            self._take_notes()
-            if self._connected.is_set() and not self._closing.is_set():
-                self._publish_what_is_due()
-        self._client.disconnect()
-
-    def _listen(self, sock: Any) -> None:
-        """Wait for the network or the bell, and let paho read and write."""
+    def listen(self) -> None:
+        """Wait a little for the network or the bell, and let paho read and write."""
+        sock: Any = self._client.socket()
         poller = select.poll()
         poller.register(sock, select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
         poller.register(self._bell, select.POLLIN)
@@ -169,51 +117,53 @@ class Courier:
             self._client.loop_write()
         self._client.loop_misc()
 
-    def _take_notes(self) -> None:
+    def take_notes(self) -> None:
+        """Tell the listener what has happened since."""
         while self._notes:
             self._notes.popleft()()
-        try:
-            self._delivery.settle()
-        except OutboxError as cause:
-            self._complain(str(cause))
 
-    def _publish_what_is_due(self) -> None:
-        self._publish_health()
-        if time.monotonic() < self._outbox_again_at:
-            return
-        try:
-            for seq, body in self._delivery.next_batch():
-                ticket = self._publish(self._topics.frame, body)
-                if ticket is None:
-                    break
-                self._delivery.sent(ticket, seq)
-                if self._client.socket() is None:  # paho keeps this one and sends it after the next connect
-                    break
-        except OutboxError as cause:
-            self._outbox_again_at = time.monotonic() + 1.0
-            self._complain(str(cause))
+    def ring(self) -> None:
+        """End a wait in ``listen`` early; any thread may."""
+        with suppress(OSError):  # a full bell rings already, a closed one need not
+            self._button.send(b"\0")
 
-    def _publish_health(self) -> None:
-        if self._health_is_due and self._health_ticket is None:  # one at a time: only the latest matters
-            self._health_is_due = False
-            self._health_ticket = self._publish(self._topics.health, self._health, retain=True)
-
-    def _publish(self, topic: str, body: bytes, *, retain: bool = False) -> int | None:
+    def publish(self, topic: str, body: bytes, *, retain: bool = False) -> int | None:
         """Hand paho a message; its ticket, or None if paho did not take it."""
-        properties = self._properties(PacketTypes.PUBLISH)
-        info = self._client.publish(topic, body, 1, retain, properties)
+        info = self._client.publish(topic, body, 1, retain, self._properties(PacketTypes.PUBLISH))
         return None if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE else info.mid
 
-    def _say_farewell(self) -> None:
-        if self._connected.is_set():
-            self._health_ticket = None
-            self._publish_health()
-            self._farewell = self._publish(self._topics.status, self._status("stopped"), retain=True)
-        else:
-            self._client.disconnect()
+    def subscribe(self, topic: str) -> int | None:
+        """Ask for the messages of a topic; the ticket of the question."""
+        return self._client.subscribe(topic, qos=1)[1]
 
-    def _status(self, state: Literal["online", "offline", "stopped"]) -> bytes:
-        return Status(state=state, version=self._version).model_dump_json().encode()
+    def hang_up(self) -> None:
+        """Leave in good order: the broker forgets the will."""
+        self._client.disconnect()
+
+    def free(self) -> None:
+        """Close the bell; the connection is not to be used any more."""
+        self._bell.close()
+        self._button.close()
+
+    def _tell(self, listener: Listener) -> None:
+        client, note = self._client, self._note
+
+        def on_connect(_c: Any, _u: Any, _f: Any, reason: Any, properties: Any) -> None:
+            note(listener.on_connect, reason, getattr(properties, "ReceiveMaximum", 65535))
+
+        def on_disconnect(_c: Any, _u: Any, flags: Any, reason: Any, _p: Any) -> None:
+            note(listener.on_disconnect, reason, by_broker=flags.is_disconnect_packet_from_server)
+
+        client.on_connect, client.on_disconnect = on_connect, on_disconnect
+        client.on_publish = lambda _c, _u, ticket, reason, _p: note(listener.on_published, ticket, reason)
+        client.on_subscribe = lambda _c, _u, ticket, reasons, _p: note(listener.on_subscribed, ticket, reasons[0])
+        client.on_message = lambda _c, _u, message: note(listener.on_message, message.topic, message.payload)
+        client.on_log = lambda _c, _u, level, text: (
+            note(listener.on_error, text) if level == LogLevel.MQTT_LOG_ERR else None
+        )
+
+    def _note(self, handler: Callable[..., None], *arguments: Any, **named: Any) -> None:
+        self._notes.append(partial(handler, *arguments, **named))
 
     def _properties(self, kind: int) -> Properties | None:
         if self._settings.version != "5":
@@ -223,96 +173,6 @@ class Courier:
         properties.ContentType = CONTENT_TYPE
         properties.UserProperty = ("schema_version", str(SCHEMA_VERSION))
         return properties
-
-    def _back_off_s(self) -> float:
-        if self._connected_at and time.monotonic() - self._connected_at >= _STABLE_S:
-            self._attempts = 0
-        self._connected_at = 0.0
-        longest = min(_BACK_OFF_S[1], _BACK_OFF_S[0] * 2.0 ** min(self._attempts, 16))
-        self._attempts += 1
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - keeps agents apart, guards nothing
-
-    def _complain(self, text: str) -> None:
-        self._trouble = text
-        log.log(logging.DEBUG if text == self._logged else logging.WARNING, "%s", text)
-        self._logged = text
-
-    # What paho tells us: each callback leaves a note, the thread takes it up.
-
-    def _new_client(self) -> paho.Client:
-        site, device = self._topics.root.split("/")[-2:]
-        client = _client(self._settings, f"microscope-agent.{site}.{device}")
-        will = self._properties(PacketTypes.WILLMESSAGE)
-        client.will_set(self._topics.status, self._status("offline"), qos=1, retain=True, properties=will)
-        client.on_connect = lambda _c, _u, _f, reason, p: self._note(self._on_connect, reason, p)
-        client.on_disconnect = lambda _c, _u, flags, reason, _p: self._note(self._on_disconnect, flags, reason)
-        client.on_publish = lambda _c, _u, ticket, reason, _p: self._note(self._on_puback, ticket, reason)
-        client.on_subscribe = lambda _c, _u, _m, reasons, _p: self._note(self._on_suback, reasons)
-        client.on_message = lambda _c, _u, message: self._note(self._on_ack, message.payload)
-        client.on_log = lambda _c, _u, level, text: self._note(self._on_log, level, text)
-        return client
-
-    def _note(self, handler: Callable[..., None], *arguments: Any) -> None:
-        self._notes.append(partial(handler, *arguments))
-
-    def _ring(self) -> None:
-        with suppress(OSError):  # a full bell rings already, a closed one need not
-            self._button.send(b"\0")
-
-    def _on_connect(self, reason: Any, properties: Any) -> None:
-        if reason.is_failure:
-            self._fault = why_refused(reason, self._settings)
-            return
-        at_once = getattr(properties, "ReceiveMaximum", 65535) - 3  # the rest is for `status` and `health`
-        self._delivery.window = max(1, min(self._settings.window, at_once))
-        self._delivery.rewind()
-        if self._listens:
-            self._client.subscribe(self._topics.ack, qos=1)
-        self._publish(self._topics.status, self._status("online"), retain=True)
-        self._health_is_due = bool(self._health)
-        self._trouble = self._logged = ""
-        self._connected_at = time.monotonic()
-        self._connected.set()
-        log.info("connected to the broker at %s", where(self._settings))
-
-    def _on_disconnect(self, flags: Any, reason: Any) -> None:
-        self._connected.clear()
-        if flags.is_disconnect_packet_from_server:
-            self._fault = why_refused(reason, self._settings)
-        elif self._connected_at and not self._fault:
-            self._fault = why_broken(self._detail, self._settings)
-
-    def _on_puback(self, ticket: int, reason: Any) -> None:
-        if ticket == self._farewell:
-            self._client.disconnect()
-        elif ticket == self._health_ticket:
-            self._health_ticket = None
-        elif not reason.is_failure:
-            if self._delivery.accepted(ticket):
-                self._attempts, self._trouble, self._logged = 0, "", ""
-        elif self._delivery.refused(ticket):
-            self._complain(why_not_taken(reason, self._settings, self._topics.frame))
-
-    def _on_suback(self, reasons: Any) -> None:
-        if any(reason.is_failure for reason in reasons):
-            self._complain(why_not_taken(reasons[0], self._settings, self._topics.ack))
-
-    def _on_ack(self, payload: bytes) -> None:
-        try:
-            ack = Ack.model_validate_json(payload)
-            known = ack.epoch != self._outbox.epoch or self._delivery.acknowledged(ack.upto)
-        except OutboxError as cause:
-            self._complain(str(cause))
-            return
-        except ValidationError:
-            known = False
-        if not known:
-            self.ignored_acks += 1
-            log.warning("ignored a message on %s: it is no acknowledgement of ours", self._topics.ack)
-
-    def _on_log(self, level: int, text: str) -> None:
-        if level == LogLevel.MQTT_LOG_ERR:
-            self._detail = text.removeprefix("failed to receive on socket: ")
 
 
 def probe(settings: MqttSettings, timeout_s: float) -> str:
@@ -345,7 +205,7 @@ def probe(settings: MqttSettings, timeout_s: float) -> str:
     return f"{where(settings)} speaks MQTT {settings.version}"
 
 
-def _client(settings: MqttSettings, client_id: str, *, connect_s: float = _CONNECT_S) -> paho.Client:
+def _client(settings: MqttSettings, client_id: str, *, connect_s: float = CONNECT_S) -> paho.Client:
     """A client that knows its broker and is not connected yet; it never reconnects by itself."""
     version5 = settings.version == "5"
     client = paho.Client(

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from importlib.metadata import version
 
+from agent.courier import Courier
 from agent.engines import open_engine
 from agent.health import Counters
 from agent.memory import refuse_rollback, remember
-from agent.mqtt import Courier
 from agent.notify import Notifier, WatchedSink
 from agent.outbox import Outbox
 from agent.pipeline import Station, run

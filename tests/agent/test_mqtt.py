@@ -22,7 +22,8 @@ from pydantic import SecretStr
 from typing_extensions import Self
 
 from agent.broker import Broker, find_program, open_broker
-from agent.mqtt import Courier, probe
+from agent.courier import Courier
+from agent.mqtt import probe
 from agent.outbox import Outbox
 from agent.settings import MqttSettings, TlsSettings
 from contract.errors import BrokerError, UsageError
@@ -35,7 +36,7 @@ Agent = Callable[..., AbstractContextManager["subprocess.Popen[bytes]"]]
 SERVE = """
 import sys, time
 from pathlib import Path
-from agent.mqtt import Courier
+from agent.courier import Courier
 from agent.outbox import Outbox
 from agent.settings import MqttSettings
 from contract.messages import FrameReport, Topics

@@ -1,0 +1,255 @@
+"""The courier: carries reports from the outbox to the MQTT broker.
+
+One thread does everything: it connects, listens, reads the outbox and publishes. Read ``_run`` first. What comes in is
+routed by its topic: ``_routes``.
+"""
+
+import logging
+import random
+import threading
+import time
+from types import TracebackType
+from typing import Literal
+
+from pydantic import ValidationError
+from typing_extensions import Self
+
+from agent.delivery import Delivery
+from agent.mqtt import CONNECT_S, Answer, Connection
+from agent.outbox import Outbox
+from agent.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
+from agent.settings import MqttSettings
+from contract.errors import OutboxError
+from contract.messages import Ack, Health, Status, Topics
+
+log = logging.getLogger(__name__)
+
+_FAREWELL_S = 2.0
+_BACK_OFF_S = 0.5, 30.0
+_STABLE_S = 10.0
+
+
+class Courier:
+    """Delivers what the outbox holds, for as long as it is entered; a broker that is away is waited for.
+
+    ``status`` says ``online`` after every connect, ``offline`` by will, ``stopped`` after an orderly end.
+    A report leaves the outbox when the broker (``forget_on="broker"``) or a consumer has acknowledged it;
+    after a lost connection everything unacknowledged is sent again.
+
+    Raises:
+        UsageError: a setting can not be used, such as a certificate that is not there.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        topics: Topics,
+        outbox: Outbox,
+        *,
+        forget_on: Literal["consumer", "broker"],
+        version: str,
+    ) -> None:
+        self._settings, self._topics, self._outbox, self._version = settings, topics, outbox, version
+        self._routes = {topics.ack: self._on_ack} if forget_on == "consumer" else {}
+        """Who takes up a message, by its topic; each of these topics is subscribed to."""
+        self._subscriptions: dict[int | None, str] = {}
+        self._delivery = Delivery(outbox, forget_on=forget_on, window=settings.window)
+        site, device = topics.root.split("/")[-2:]
+        will = topics.status, self._status("offline")
+        self._connection = Connection(settings, f"microscope-agent.{site}.{device}", will=will, listener=self)
+        self._connected, self._closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._trouble, self._fault, self._detail, self._logged = "not connected yet", "", "", ""
+        self._attempts, self._connected_at, self._outbox_again_at = 0, 0.0, 0.0
+        self._health, self._health_is_due = b"", False
+        self._health_ticket: int | None = None
+        self._farewell: int | None = None
+        self.ignored_acks = 0
+
+    def __enter__(self) -> Self:
+        self._outbox.on_change(self._connection.ring)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        self._connection.ring()
+        self._thread.join(2 * CONNECT_S)
+        self._connection.free()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the courier's thread runs; False after the end, or if a fault in this program killed it."""
+        return self._thread.is_alive()
+
+    @property
+    def trouble(self) -> str:
+        """Why reports do not leave at the moment, in words; "" while all is well."""
+        return self._trouble
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Wait for the broker's welcome; False if it did not come in time."""
+        return self._connected.wait(timeout_s)
+
+    def health(self, health: Health) -> None:
+        """Publish the retained health message, now or as soon as there is a connection; the latest wins."""
+        self._health = health.model_dump_json().encode()
+        self._health_is_due = True
+        self._connection.ring()
+
+    def drain(self, timeout_s: float | None = None) -> int:
+        """Wait until the broker has taken every report; by default for ``drain_s`` of the settings.
+
+        Returns:
+            How many it has not taken; they stay in the outbox.
+        """
+        deadline = time.monotonic() + (self._settings.drain_s if timeout_s is None else timeout_s)
+        while (unsent := self._delivery.unsent()) and self.alive and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return unsent
+
+    # The thread.
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._fault = self._detail = ""
+            try:
+                self._connection.open()
+                self._converse()
+            except (OSError, ValueError) as cause:
+                self._fault = why_unreachable(cause, self._settings)
+            self._take_notes()
+            self._connected.clear()
+            if not self._closing.is_set():
+                self._complain(self._fault or why_hung_up(self._detail, self._settings))
+                self._closing.wait(self._back_off_s())
+
+    def _converse(self) -> None:
+        deadline = float("inf")
+        while self._connection.is_open and time.monotonic() < deadline:
+            if self._closing.is_set() and deadline == float("inf"):
+                deadline = time.monotonic() + _FAREWELL_S
+                self._say_farewell()
+            self._connection.listen()
+            self._take_notes()
+            if self._connected.is_set() and not self._closing.is_set():
+                self._publish_what_is_due()
+        self._connection.hang_up()
+
+    def _take_notes(self) -> None:
+        self._connection.take_notes()
+        try:
+            self._delivery.settle()
+        except OutboxError as cause:
+            self._complain(str(cause))
+
+    def _publish_what_is_due(self) -> None:
+        self._publish_health()
+        if time.monotonic() < self._outbox_again_at:
+            return
+        try:
+            for seq, body in self._delivery.next_batch():
+                ticket = self._connection.publish(self._topics.frame, body)
+                if ticket is None:
+                    break
+                self._delivery.sent(ticket, seq)
+                if not self._connection.is_open:  # paho keeps this one and sends it after the next connect
+                    break
+        except OutboxError as cause:
+            self._outbox_again_at = time.monotonic() + 1.0
+            self._complain(str(cause))
+
+    def _publish_health(self) -> None:
+        if self._health_is_due and self._health_ticket is None:  # one at a time: only the latest matters
+            self._health_is_due = False
+            self._health_ticket = self._connection.publish(self._topics.health, self._health, retain=True)
+
+    def _say_farewell(self) -> None:
+        if self._connected.is_set():
+            self._health_ticket = None
+            self._publish_health()
+            self._farewell = self._connection.publish(self._topics.status, self._status("stopped"), retain=True)
+        else:
+            self._connection.hang_up()
+
+    def _status(self, state: Literal["online", "offline", "stopped"]) -> bytes:
+        return Status(state=state, version=self._version).model_dump_json().encode()
+
+    def _back_off_s(self) -> float:
+        if self._connected_at and time.monotonic() - self._connected_at >= _STABLE_S:
+            self._attempts = 0
+        self._connected_at = 0.0
+        longest = min(_BACK_OFF_S[1], _BACK_OFF_S[0] * 2.0 ** min(self._attempts, 16))
+        self._attempts += 1
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - keeps agents apart, guards nothing
+
+    def _complain(self, text: str) -> None:
+        self._trouble = text
+        log.log(logging.DEBUG if text == self._logged else logging.WARNING, "%s", text)
+        self._logged = text
+
+    # What the connection tells us, on this thread: see agent.mqtt.Listener.
+
+    def on_connect(self, answer: Answer, at_once: int) -> None:
+        """Take up work, unless we were refused."""
+        if answer.is_failure:
+            self._fault = why_refused(answer, self._settings)
+            return
+        self._delivery.window = max(1, min(self._settings.window, at_once - 3))  # the rest is for `status` and `health`
+        self._delivery.rewind()
+        self._subscriptions = {self._connection.subscribe(topic): topic for topic in self._routes}
+        self._connection.publish(self._topics.status, self._status("online"), retain=True)
+        self._health_is_due = bool(self._health)
+        self._trouble = self._logged = ""
+        self._connected_at = time.monotonic()
+        self._connected.set()
+        log.info("connected to the broker at %s", where(self._settings))
+
+    def on_disconnect(self, answer: Answer, *, by_broker: bool) -> None:
+        """Remember why, as far as it is known."""
+        self._connected.clear()
+        if by_broker:
+            self._fault = why_refused(answer, self._settings)
+        elif self._connected_at and not self._fault:
+            self._fault = why_broken(self._detail, self._settings)
+
+    def on_published(self, ticket: int, answer: Answer) -> None:
+        """Write the broker's answer into the books."""
+        if ticket == self._farewell:
+            self._connection.hang_up()
+        elif ticket == self._health_ticket:
+            self._health_ticket = None
+        elif not answer.is_failure:
+            if self._delivery.accepted(ticket):
+                self._attempts, self._trouble, self._logged = 0, "", ""
+        elif self._delivery.refused(ticket):
+            self._complain(why_not_taken(answer, self._settings, self._topics.frame))
+
+    def on_subscribed(self, ticket: int, answer: Answer) -> None:
+        """Complain if we may not listen."""
+        if answer.is_failure:
+            self._complain(why_not_taken(answer, self._settings, self._subscriptions.get(ticket, "?")))
+
+    def on_message(self, topic: str, payload: bytes) -> None:
+        """Hand a message to who takes up its topic."""
+        if take_up := self._routes.get(topic):
+            take_up(payload)
+
+    def on_error(self, text: str) -> None:
+        """Keep paho's words, in case the connection ends."""
+        self._detail = text.removeprefix("failed to receive on socket: ")
+
+    def _on_ack(self, payload: bytes) -> None:
+        try:
+            ack = Ack.model_validate_json(payload)
+            known = ack.epoch != self._outbox.epoch or self._delivery.acknowledged(ack.upto)
+        except OutboxError as cause:
+            self._complain(str(cause))
+            return
+        except ValidationError:
+            known = False
+        if not known:
+            self.ignored_acks += 1
+            log.warning("ignored a message on %s: it is no acknowledgement of ours", self._topics.ack)
