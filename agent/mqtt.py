@@ -104,6 +104,8 @@ class Connection:
     def listen(self) -> None:
         """Wait a little for the network or the bell, and let paho read and write."""
         sock: Any = self._client.socket()
+        if sock is None:  # closed since somebody asked ``is_open``, by a ``hang_up``
+            return
         poller = select.poll()
         poller.register(sock, select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
         poller.register(self._bell, select.POLLIN)

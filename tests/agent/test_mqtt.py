@@ -170,6 +170,15 @@ def test_status_is_online_while_it_runs_and_stopped_after_an_orderly_end(
     assert not courier.alive
 
 
+def test_an_end_before_the_brokers_welcome_is_an_orderly_end(topics: Topics, outbox: Outbox) -> None:
+    """A fault on the courier's thread would be a warning, and so an error here."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        with courier_to(mute.getsockname()[1], topics, outbox) as courier:
+            caller, _ = mute.accept()
+        caller.close()
+        assert not courier.alive
+
+
 def test_stopped_comes_after_the_last_report(
     mosquitto: Broker, subscribe: Open, topics: Topics, outbox: Outbox, make_report: Make
 ) -> None:
