@@ -46,7 +46,7 @@ class Stains(Record):
 
 
 class Look(Record):
-    """What some images look like: those of a training, or those of a site (``contract.colour.look_of`` measures it)."""
+    """What some images look like: those of a training, or those of a site (``contract.look.look_of`` measures it)."""
 
     images: int = Field(ge=1, description="Number of images that were measured.")
     on: str = Field(description="Which images these were.")

@@ -1,0 +1,109 @@
+"""Makes the cells of one site look like those of the training, in optical density.
+
+There light is a factor and stains add (Beer-Lambert). What the site looks like is measured over many of its frames
+(``contract.look``) and then stays as it is: the same frame always gets the same scores, and no cell counts in its own
+normalisation. Which method, if any, is a site's to choose; see `docs/decisions/0008-colour-normalisation.md`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.errors import UsageError
+from contract.look import Numbers, density_table
+from contract.reference import Look
+from contract.types import Crops
+
+Method = Literal["off", "reinhard", "macenko"]
+MAX_GAIN = 3.0
+"""No colour and no stain is made stronger or weaker by more: beyond, noise or a mistake is all there is."""
+MAX_CONDITION = 20.0
+"""Of a site's two stains: about 6 degrees between them; in three laboratories they are 20 to 70 degrees apart."""
+LESS_ONE = np.array([-1, -1, -1, 0], np.float64)
+"""For OpenCV's four channels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Normaliser:
+    """What is done to each crop of a site.
+
+    Attributes:
+        density: (1, 256, 3) float32, optical density of the site's grey levels.
+        matrix: (3, 4) float32, from these densities to the natural logarithm of (value + 1).
+        levels: (1, 256, 3) uint8, the whole way where no colour spills into another.
+    """
+
+    density: NDArray[np.float32]
+    matrix: NDArray[np.float32]
+    levels: NDArray[np.uint8] | None = None
+
+    def apply(self, crops: Crops) -> Crops:
+        """Normalise crops, (N, size, size, 3) uint8; a new array."""
+        if not crops.size:
+            return crops
+        sheet = crops.reshape(-1, crops.shape[2], 3)
+        if self.levels is not None:
+            done = cv2.LUT(sheet, self.levels)
+        else:
+            light = cv2.exp(cv2.transform(cv2.LUT(sheet, self.density), self.matrix))
+            done = cv2.add(light, LESS_ONE, dtype=cv2.CV_8U)
+        return np.asarray(done, np.uint8).reshape(crops.shape)
+
+
+def normaliser(method: Method, site: Look, reference: Look) -> Normaliser | None:
+    """From what a site looks like to what the training looked like; None where the method is `off`.
+
+    Raises:
+        UsageError: the site's stains can not be told apart.
+    """
+    if method == "off":
+        return None
+    matrix = METHODS[method](site, reference)
+    density = density_table(np.array(site.bare) * 255)
+    light = np.log(np.array(reference.bare) * 255 + 1)
+    affine = np.column_stack([-np.log(10) * matrix, light]).astype(np.float32)
+    made = Normaliser(density, affine)
+    if np.count_nonzero(matrix - np.diag(np.diag(matrix))):
+        return made
+    every = np.repeat(np.arange(256, dtype=np.uint8)[None, None, :, None], 3, axis=3)
+    return Normaliser(density, affine, made.apply(every)[0])
+
+
+def _reinhard(site: Look, reference: Look) -> Numbers:
+    """A gain for each colour's density (after Reinhard et al., IEEE CG&A 21, 2001).
+
+    Their shift is left out: bare background must stay bare. Red cells and nuclei count alike, so that it does not
+    matter how many of each there are.
+    """
+    ours, theirs = (np.array([look.red_cells.mean, look.nuclei.mean]) for look in (site, reference))
+    return np.diag(_bounded(np.linalg.norm(theirs, axis=0), np.linalg.norm(ours, axis=0)))
+
+
+def _macenko(site: Look, reference: Look) -> Numbers:
+    """The site's two stains become the training's, each with its strength (Macenko et al., ISBI 2009).
+
+    What neither stain explains is kept as it is.
+    """
+    gain = _bounded(np.array(reference.stains.strength), np.array(site.stains.strength))
+    return _basis(reference) @ np.diag([*gain, 1.0]) @ np.linalg.inv(_basis(site))
+
+
+METHODS: dict[str, Callable[[Look, Look], Numbers]] = {"reinhard": _reinhard, "macenko": _macenko}
+
+
+def _basis(look: Look) -> Numbers:
+    """(3, 3): the two stains and what is at right angles to both, as columns."""
+    red, blue = np.array(look.stains.red), np.array(look.stains.blue)
+    rest = np.cross(red, blue)
+    basis = np.stack([red, blue, rest / max(float(np.linalg.norm(rest)), 1e-9)], axis=1)
+    if not np.linalg.cond(basis) < MAX_CONDITION:
+        raise UsageError(f"the two stains of {look.on} can not be told apart; set colour to reinhard or off")
+    return basis
+
+
+def _bounded(goal: Numbers, own: Numbers) -> Numbers:
+    return np.clip(goal / np.maximum(own, 1e-6), 1 / MAX_GAIN, MAX_GAIN)
