@@ -1,9 +1,9 @@
-"""Entry points of the workshops' commands, whose libraries are extras: without them, one line says what to install."""
+"""Entry points of the commands whose libraries are extras: without them, one line says what to install."""
 
 import sys
 from importlib import import_module
 
-EXTRAS = {"onnx": "export", "onnxscript": "export", "torch": "export,training"}
+EXTRAS = {"onnx": "export", "onnxscript": "export", "sqlalchemy": "collector", "torch": "export,training"}
 """Which extra brings a library that may be missing."""
 
 
@@ -15,6 +15,11 @@ def export_engine() -> int:
 def compare_engines() -> int:
     """`compare-engines`."""
     return _run("compare-engines", "export.compare")
+
+
+def collect() -> int:
+    """`microscope-collect`."""
+    return _run("microscope-collect", "collector.__main__")
 
 
 def train_classifier() -> int:

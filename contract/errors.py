@@ -8,7 +8,8 @@ MicroscopeError
 │   ├── EngineError        an inference runtime
 │   ├── SourceError        a camera, a video or a folder of images
 │   ├── BundleMissing      the folder that holds the model
-│   └── BrokerError        the MQTT broker
+│   ├── BrokerError        the MQTT broker
+│   └── StoreError         the collector's database
 ├── IntegrityError    5  a file is not what it was when it was made
 └── OutboxError       1  the store of unsent reports can not take or keep one
     └── OutboxFull
@@ -61,6 +62,10 @@ class BundleMissing(MissingError):  # noqa: N818 - reads as what happened
 
 class BrokerError(MissingError):
     """The MQTT broker can not be reached, or refuses us."""
+
+
+class StoreError(MissingError):
+    """The collector's database can not be reached, read or written; nothing was stored, and it may be tried again."""
 
 
 class IntegrityError(MicroscopeError):

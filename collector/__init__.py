@@ -1,0 +1,1 @@
+"""The reference consumer: stores each report once, and only then acknowledges it."""

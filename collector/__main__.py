@@ -1,0 +1,128 @@
+"""`microscope-collect`: stores what the agents of a broker report, each report once, and acknowledges it."""
+
+import argparse
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO
+
+from collector import export
+from collector.receive import Collector
+from collector.settings import ENV_PREFIX, CollectorSettings, load
+from collector.store import Store
+from contract.errors import MicroscopeError, StoreError, UsageError
+
+log = logging.getLogger("collector")
+SHORT = {"host": "mqtt.host", "port": "mqtt.port", "username": "mqtt.username", "database": "database"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit codes are those of ``contract.errors``."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=options.log, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        settings = load(options.config, _overrides(options))
+        return int(options.command(settings, options))
+    except MicroscopeError as cause:
+        print(f"microscope-collect: {cause}", file=sys.stderr)
+        return cause.exit_code
+
+
+def _collect(settings: CollectorSettings, _options: argparse.Namespace) -> int:
+    _make_folder_of(settings.database)
+    stop = _stop_on_signals()
+    with Store(settings.database, quarantine_rows=settings.quarantine_rows) as store:
+        with contextlib.suppress(StoreError):  # the collector waits for it, and says so
+            store.open()
+        log.info("storing into %s", store.where)
+        collector = Collector(settings, store)
+        collector.run(stop)
+        done = collector.totals
+    log.info("stored %d reports; %d came again; %d in quarantine", done.new, done.again, done.quarantined)
+    return 0
+
+
+def _status(settings: CollectorSettings, _options: argparse.Namespace) -> int:
+    for line in export.status(settings.database):
+        print(line)
+    return 0
+
+
+def _export(settings: CollectorSettings, options: argparse.Namespace) -> int:
+    with _opened(options.out) as out:
+        count = export.export(settings.database, options.what, form=options.form, slide_id=options.slide, out=out)
+    log.info("%d rows", count)
+    return 0
+
+
+@contextlib.contextmanager
+def _opened(path: Path | None) -> Iterator[IO[str]]:
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            yield file
+    except OSError as cause:
+        raise UsageError(f"--out: {path} can not be written ({cause.strerror}); name another") from cause
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="microscope-collect",
+        description="Store what microscope agents report, each report once, and acknowledge it to them. Settings are "
+        f"read as the agent's are: command line, environment ({ENV_PREFIX}MQTT__PASSWORD), systemd credentials, file.",
+    )
+    add = parser.add_argument
+    add("--version", action="version", version=version("microscope-agent"))
+    add("--config", type=Path, metavar="FILE", help="settings, TOML")
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting, such as mqtt.tls.ca=ca.pem")
+    for name, setting in SHORT.items():
+        add(f"--{name}", metavar=name.upper(), help=f"short for --set {setting}=...")
+    add("--log", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="(%(default)s)")
+    parser.set_defaults(command=_collect)
+    commands = parser.add_subparsers(metavar="COMMAND", title="other commands")
+    told = commands.add_parser("status", help="how far each agent is, what is missing, what is in quarantine")
+    told.set_defaults(command=_status)
+    written = commands.add_parser("export", help="write what is stored, as CSV or JSON lines")
+    written.set_defaults(command=_export)
+    written.add_argument("what", choices=["reports", "cells", "slides"])
+    written.add_argument("--form", choices=["csv", "jsonl"], default="csv", help="(%(default)s)")
+    written.add_argument("--slide", metavar="ID", help="only this slide")
+    written.add_argument("--out", type=Path, metavar="FILE", help="default: standard output")
+    return parser
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, str]:
+    overrides = {SHORT[name]: value for name, value in vars(options).items() if name in SHORT and value is not None}
+    for word in options.set:
+        name, separator, value = word.partition("=")
+        if not separator:
+            raise UsageError(f"--set {word}: write NAME=VALUE")
+        overrides[name] = value
+    return overrides
+
+
+def _make_folder_of(url: str) -> None:
+    """Make the folder of an SQLite file, which SQLite itself does not."""
+    if url.startswith("sqlite:///") and not url.startswith("sqlite:///file:"):
+        folder = Path(url.removeprefix("sqlite:///").partition("?")[0]).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as cause:
+            raise UsageError(f"database: the folder {folder} can not be made ({cause.strerror})") from cause
+
+
+def _stop_on_signals() -> Callable[[], bool]:
+    asked: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda which, _frame: asked.append(which))
+    return lambda: bool(asked)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""What is stored, for people and for other programs: a line for each stream, reports and cells as CSV or JSON lines."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Literal, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from collector import tables
+from collector.numbers import Numbers, shown
+from collector.rows import spans_of
+from contract.errors import StoreError
+
+What: TypeAlias = Literal["reports", "cells", "slides"]
+Form: TypeAlias = Literal["csv", "jsonl"]
+
+_R, _C = tables.report.c, tables.cell.c
+_NAMES = _R.site, _R.device, _R.epoch, _R.seq, _R.slide_id, _R.frame_id
+_CHUNK = 1000
+
+
+def status(url: str) -> Iterator[str]:
+    """A line for each stream, and one for the quarantine.
+
+    Raises:
+        StoreError: the database can not be read.
+    """
+    with _reading(url) as connection:
+        counts = sa.select(_R.device, _R.epoch, sa.func.count(), sa.func.max(_R.seq)).group_by(_R.device, _R.epoch)
+        stored = {(device, epoch): (count, top) for device, epoch, count, top in connection.execute(counts)}
+        for row in connection.execute(sa.select(tables.stream).order_by("site", "device", "received_at")):
+            count, top = stored.get((row.device, row.epoch), (0, 0))
+            holes = shown(_holes(connection, row.device, row.epoch)) or "none"
+            yield (
+                f"{row.site}/{row.device} epoch {row.epoch}: {count} reports up to {top}, "
+                f"acknowledged up to {row.upto}, missing: {holes}; last {row.received_at:%Y-%m-%d %H:%M:%S} UTC"
+            )
+        causes = sa.select(tables.quarantine.c.cause, sa.func.sum(tables.quarantine.c.times)).group_by("cause")
+        found = ", ".join(f"{times} {cause}" for cause, times in connection.execute(causes)) or "nothing"
+        yield f"quarantine: {found}"
+
+
+def export(url: str, what: What, *, form: Form, slide_id: str | None, out: IO[str]) -> int:
+    """Write what is stored, in the order in which it came; returns the number of rows.
+
+    JSON lines of reports and slides are the messages as they came.
+
+    Raises:
+        StoreError: the database can not be read.
+    """
+    query, table = _query(what, form)
+    if slide_id is not None:
+        query = query.where(table.c.slide_id == slide_id)
+    with _reading(url) as connection:
+        result = connection.execution_options(yield_per=_CHUNK).execute(query)
+        names = list(result.keys())
+        rows = (tuple(row) for row in result)
+        return _csv(names, rows, out) if form == "csv" else _jsonl(names, rows, out)
+
+
+@contextmanager
+def _reading(url: str) -> Iterator[sa.Connection]:
+    engine = tables.open_engine(url)
+    file = engine.url.database if engine.dialect.name == "sqlite" else None
+    if file is not None and not Path(file).exists():  # SQLite would make it
+        raise StoreError(f"there is no database {file}; correct --database, or start the collector first")
+    try:
+        with engine.connect() as connection:
+            tables.refuse_other_layout(connection)
+            yield connection
+    except SQLAlchemyError as cause:
+        where = engine.url.render_as_string(hide_password=True)
+        said = str(getattr(cause, "orig", None) or cause).strip()
+        raise StoreError(f"the database {where} can not be read ({said}); correct --database") from cause
+    finally:
+        engine.dispose()
+
+
+def _query(what: What, form: Form) -> tuple[sa.Select[Any], sa.Table]:
+    if what == "slides":
+        every = [column for column in tables.slide.c if form == "csv" or column.name == "body"]
+        return sa.select(*every).order_by(tables.slide.c.received_at), tables.slide
+    if what == "reports":
+        wanted = [_R.body] if form == "jsonl" else [column for column in tables.report.c if column.name != "body"]
+        return sa.select(*wanted).order_by(_R.id), tables.report
+    cells = [column for column in tables.cell.c if column.name != "report_id"]
+    joined = sa.select(*_NAMES, _R.captured_at, *cells).join(tables.report, _R.id == _C.report_id)
+    return joined.order_by(_R.id, _C.number), tables.report
+
+
+def _csv(names: list[str], rows: Iterable[tuple[Any, ...]], out: IO[str]) -> int:
+    writer = csv.writer(out)
+    writer.writerow(names)
+    count = 0
+    for count, row in enumerate(rows, start=1):  # noqa: B007 - it counts
+        writer.writerow(row)
+    return count
+
+
+def _jsonl(names: list[str], rows: Iterable[tuple[Any, ...]], out: IO[str]) -> int:
+    count = 0
+    for count, row in enumerate(rows, start=1):  # noqa: B007
+        body = row[0] if names == ["body"] else json.dumps(dict(zip(names, row, strict=True)), default=str)
+        out.write(f"{body}\n")
+    return count
+
+
+def _holes(connection: sa.Connection, device: str, epoch: str) -> Iterable[tuple[int, int]]:
+    return Numbers(spans_of(connection, device, epoch)).holes()

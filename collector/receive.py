@@ -1,0 +1,270 @@
+"""Listens to the broker, hands what comes to the store, and acknowledges what the store has made safe.
+
+One thread does everything, so nothing is shared: read ``run`` first. A message is acknowledged twice, and both
+only after the commit that holds it: to the broker (PUBACK, which ends its own keeping), and to the agent
+(cumulative, topic `ack`, which ends the agent's).
+"""
+
+import logging
+import random
+import select
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from collector.numbers import shown
+from collector.settings import CollectorSettings
+from collector.store import Arrival, Outcome, Reply, Store
+from contract.connection import tls_context
+from contract.errors import StoreError
+from contract.messages import CONTENT_TYPE, SCHEMA_VERSION
+from contract.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
+
+log = logging.getLogger(__name__)
+
+TOPICS = "frame", "health", "slide", "status"
+_CONNECT_S = 5.0
+_BACK_OFF_S = 0.5, 15.0
+_ACK_EVERY_S = 0.1
+_GAP_SAID_EVERY_S = 10.0
+_TURN_MS = 250
+_FAREWELL_S = 2.0
+_PROTOCOLS = {"3.1.1": MQTTProtocolVersion.MQTTv311, "5": MQTTProtocolVersion.MQTTv5}
+
+
+class Collector:
+    """The consumer: ``run`` it until it is told to stop; a broker or a database that is away is waited for.
+
+    Raises:
+        UsageError: a setting can not be used, such as a certificate that is not there.
+    """
+
+    def __init__(self, settings: CollectorSettings, store: Store) -> None:
+        self._settings, self._store = settings, store
+        self._client = self._new_client()
+        self._held: list[tuple[Arrival, int | None]] = []
+        """What came and is not stored yet, with the ticket under which the broker waits for our word."""
+        self._replies: dict[tuple[str, str], Reply] = {}
+        self._reply_at = self._try_at = self._gap_said_at = 0.0
+        self._attempts = self._failures = 0
+        self._welcome = self._ready = False
+        self._fault = self._detail = self._logged = ""
+        self.totals = Outcome()
+        """What became of everything so far; ``replies`` stays empty."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the broker has confirmed the subscription."""
+        return self._ready
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Collect until ``stop()`` is true; what came by then is stored, or stays with the broker."""
+        while not stop():
+            if self._held and not self._connected():
+                self._store_held()
+            if not self._held:
+                self._meet(stop)
+            self._rest(stop)
+        self._store_held()
+        self._farewell()
+
+    def _meet(self, stop: Callable[[], bool]) -> None:
+        """One connection, from its beginning to its end."""
+        self._fault = self._detail = ""
+        self._welcome = self._ready = False
+        try:
+            self._client.reconnect()
+            while self._connected() and not stop():
+                self._turn()
+        except (OSError, ValueError) as cause:
+            self._fault = why_unreachable(cause, self._settings.mqtt)
+        if stop():
+            return
+        self._held = [(arrival, None) for arrival, _ in self._held]  # the tickets ended with the connection
+        self._replies.clear()
+        if self._welcome and not self._fault:
+            self._fault = why_broken(self._detail, self._settings.mqtt)
+        self._complain(self._fault or why_hung_up(self._detail, self._settings.mqtt))
+
+    def _turn(self) -> None:
+        if not self._listen() or len(self._held) >= self._settings.batch:
+            self._store_held()
+            self._reply()
+
+    def _listen(self) -> bool:
+        """Let paho read and write; False if nothing came."""
+        sock: Any = self._client.socket()
+        wants = select.POLLIN | (select.POLLOUT if self._client.want_write() else 0)
+        poller = select.poll()
+        poller.register(sock, wants)
+        buffered = isinstance(sock, ssl.SSLSocket) and bool(sock.pending())
+        ready = bool(poller.poll(0 if buffered or self._has_work() else _TURN_MS)) or buffered
+        if ready:
+            self._client.loop_read()
+        if self._client.want_write():
+            self._client.loop_write()
+        self._client.loop_misc()
+        if len(self._held) > 2 * self._settings.window:  # the broker does not heed our window: let it hold the rest
+            self._client.disconnect()
+        return ready
+
+    def _has_work(self) -> bool:
+        now = time.monotonic()
+        return bool(self._held and now >= self._try_at) or bool(self._replies and now >= self._reply_at)
+
+    def _store_held(self) -> None:
+        """Store what is held, and tell the broker; if the database is away, hold it and try later."""
+        while self._held and time.monotonic() >= self._try_at:
+            batch = self._held[: self._settings.batch]
+            try:
+                outcome = self._store.store([arrival for arrival, _ in batch])
+            except StoreError as cause:
+                self._failures += 1
+                self._try_at = time.monotonic() + min(_BACK_OFF_S[1], _BACK_OFF_S[0] * 2.0 ** min(self._failures, 8))
+                self._complain(str(cause))
+                return
+            del self._held[: len(batch)]
+            self._failures = 0
+            self._account_for(outcome)
+            for _, ticket in batch:
+                if ticket is not None:
+                    self._client.ack(ticket, 1)
+
+    def _account_for(self, outcome: Outcome) -> None:
+        self.totals.new += outcome.new
+        self.totals.again += outcome.again
+        self.totals.quarantined += outcome.quarantined
+        self._replies |= {(reply.topic, reply.ack.epoch): reply for reply in outcome.replies}
+        if outcome.quarantined:
+            log.warning("%d messages could not be stored; they stand in the table quarantine", outcome.quarantined)
+        if time.monotonic() >= self._gap_said_at:
+            self._gap_said_at = time.monotonic() + _GAP_SAID_EVERY_S
+            for (device, epoch), stream in self._store.streams.items():
+                holes = list(stream.numbers.holes())
+                if holes:
+                    log.warning(
+                        "%s, epoch %s: %s are missing; acknowledged up to %d until they come",
+                        *(device, epoch, shown(holes), stream.numbers.upto),
+                    )
+
+    def _reply(self) -> None:
+        """Tell the agents what is safe; many reports at once, for each word costs the agent a transaction."""
+        if not self._replies or time.monotonic() < self._reply_at or not self._settings.acknowledge:
+            return
+        self._reply_at = time.monotonic() + _ACK_EVERY_S
+        for reply in self._replies.values():
+            self._client.publish(reply.topic, reply.ack.model_dump_json(), 1, properties=self._properties())
+        self._replies.clear()
+
+    def _rest(self, stop: Callable[[], bool]) -> None:
+        until = time.monotonic() + self._back_off_s()
+        while not stop() and time.monotonic() < until:
+            time.sleep(0.05)
+
+    def _back_off_s(self) -> float:
+        longest = min(_BACK_OFF_S[1], _BACK_OFF_S[0] * 2.0 ** min(self._attempts, 8))
+        self._attempts += 1
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - keeps clients apart, guards nothing
+
+    def _farewell(self) -> None:
+        """Say the last acknowledgements, and leave; the broker keeps the session."""
+        self._reply_at = 0.0
+        if self._connected():
+            self._reply()
+        deadline = time.monotonic() + _FAREWELL_S
+        while self._connected() and self._client.want_write() and time.monotonic() < deadline:
+            self._client.loop_write()
+        self._client.disconnect()
+        with suppress(OSError):
+            self._client.loop_write()
+
+    def _connected(self) -> bool:
+        return self._client.socket() is not None
+
+    def _complain(self, text: str) -> None:
+        log.log(logging.DEBUG if text == self._logged else logging.WARNING, "%s", text)
+        self._logged = text
+
+    def _properties(self) -> Properties | None:
+        if self._settings.mqtt.version != "5":
+            return None
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.PayloadFormatIndicator = 1
+        properties.ContentType = CONTENT_TYPE
+        properties.UserProperty = ("schema_version", str(SCHEMA_VERSION))
+        return properties
+
+    # What paho tells us; it calls from within ``_listen``.
+
+    def _new_client(self) -> paho.Client:
+        mqtt = self._settings.mqtt
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            f"microscope-collect.{self._settings.name}",
+            clean_session=None if mqtt.version == "5" else False,
+            protocol=_PROTOCOLS[mqtt.version],
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        client.suppress_exceptions = False
+        client.connect_timeout = _CONNECT_S
+        if mqtt.username is not None:
+            client.username_pw_set(mqtt.username, mqtt.password.get_secret_value() if mqtt.password else None)
+        if mqtt.tls is not None:
+            client.tls_set_context(tls_context(mqtt.tls))
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_log = self._on_log
+        keep: dict[str, Any] = {}
+        if mqtt.version == "5":
+            session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            session.SessionExpiryInterval = int(self._settings.session_days * 86400)
+            session.ReceiveMaximum = self._settings.window
+            keep = {"clean_start": False, "properties": session}
+        client.connect_async(mqtt.host, mqtt.port, mqtt.keepalive_s, **keep)
+        return client
+
+    def _on_connect(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            self._fault = why_refused(reason, self._settings.mqtt)
+            return
+        self._welcome = True
+        settings = self._settings
+        root = f"{settings.mqtt.prefix}/v1/{settings.site}/{settings.device}"
+        self._client.subscribe([(f"{root}/{name}", 1) for name in TOPICS])
+        kept = "with its messages" if flags.session_present else "anew"
+        log.info("connected to the broker at %s, the session %s", where(settings.mqtt), kept)
+
+    def _on_subscribe(self, _client: Any, _data: Any, _ticket: int, reasons: Any, _properties: Any) -> None:
+        refused = [reason for reason in reasons if reason.is_failure]
+        if refused:
+            self._fault = why_not_taken(refused[0], self._settings.mqtt, f"{self._settings.mqtt.prefix}/v1/#")
+            self._client.disconnect()
+            return
+        self._ready, self._attempts, self._logged = True, 0, ""
+
+    def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self._fault = why_refused(reason, self._settings.mqtt)
+
+    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # no broker passes that on, and none shall stop us with it
+            topic = "?"
+        arrival = Arrival(topic, bytes(message.payload), datetime.now(timezone.utc))
+        self._held.append((arrival, message.mid if message.qos else None))
+
+    def _on_log(self, _client: Any, _data: Any, level: int, text: str) -> None:
+        if level == LogLevel.MQTT_LOG_ERR:
+            self._detail = text

@@ -1,0 +1,313 @@
+"""Stores what arrives, each report once; what it returns from is safe. Knows nothing of MQTT's library."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import TypeAlias
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from typing_extensions import Self
+
+from collector import rows, tables
+from collector.numbers import Numbers
+from contract.errors import StoreError
+from contract.messages import Ack, FrameReport, Health, Message, Status
+
+_UNSTORABLE = (DataError, IntegrityError, OverflowError, ValueError)
+"""The report's fault, not the database's: another attempt would fail alike."""
+_MAX_PAYLOAD = 64 * 1024
+
+Key: TypeAlias = tuple[str, str, int]
+StreamName: TypeAlias = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message as it came."""
+
+    topic: str
+    payload: bytes
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An acknowledgement, and where the agent listens for it."""
+
+    topic: str
+    ack: Ack
+
+
+class _SlideName(Message):
+    """What the collector must know of a slide's summary; the rest is kept as it is."""
+
+    slide_id: str
+    count_id: str = ""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a batch."""
+
+    new: int = 0
+    again: int = 0
+    quarantined: int = 0
+    replies: list[Reply] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Stream:
+    """What is known of one outbox: ``numbers`` holds what is stored and what can not come any more."""
+
+    site: str
+    numbers: Numbers
+    floor: int = 0
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The arrivals of one transaction, sorted by what they are."""
+
+    reports: dict[Key, tuple[FrameReport, Arrival]] = field(default_factory=dict)
+    quarantined: list[rows.Row] = field(default_factory=list)
+    slides: list[rows.Row] = field(default_factory=list)
+    floors: dict[StreamName, tuple[str, int]] = field(default_factory=dict)
+    topics: dict[StreamName, str] = field(default_factory=dict)
+    """Where to answer: the streams that were heard of."""
+    greeted: dict[StreamName, str] = field(default_factory=dict)
+    """(site, device) of agents that came online, and where to answer."""
+    again: int = 0
+
+
+class Store:
+    """The database of one collector; one thread may use it.
+
+    ``store`` returns after the commit, so whoever acknowledges then acknowledges what survives a power cut
+    (SQLite: WAL with synchronous=FULL; PostgreSQL: synchronous_commit). To store a report again changes nothing.
+
+    Args:
+        url: SQLAlchemy's address of the database.
+        quarantine_rows: how many malformed messages are kept, at most.
+
+    Raises:
+        UsageError: the address can not be used.
+        MissingError: the driver is not installed.
+    """
+
+    def __init__(self, url: str, *, quarantine_rows: int = 10_000) -> None:
+        self._engine = tables.open_engine(url)
+        self._quarantine_rows = quarantine_rows
+        self._connection: sa.Connection | None = None
+        self.streams: dict[StreamName, Stream] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def where(self) -> str:
+        """The address, without its password."""
+        return self._engine.url.render_as_string(hide_password=True)
+
+    def store(self, arrivals: Sequence[Arrival]) -> Outcome:
+        """Store these messages in one transaction; those that can not be stored go into quarantine.
+
+        Raises:
+            StoreError: the database can not be used now; nothing of the batch was stored, and it may be tried again.
+        """
+        try:
+            return self._store(self._connected(), arrivals)
+        except _UNSTORABLE as cause:
+            if len(arrivals) == 1:
+                return self._refuse(arrivals[0], cause)
+            return _together([self.store([arrival]) for arrival in arrivals])
+        except SQLAlchemyError as cause:
+            raise self._explained(cause) from cause
+
+    def open(self) -> None:
+        """Connect and read how far every stream is; ``store`` does so by itself.
+
+        Raises:
+            StoreError: the database can not be used now.
+            UsageError: its tables are of another layout.
+        """
+        try:
+            self._connected()
+        except SQLAlchemyError as cause:
+            raise self._explained(cause) from cause
+
+    def close(self) -> None:
+        """Let go of the database; the next call connects anew."""
+        connection, self._connection = self._connection, None
+        try:
+            if connection is not None:
+                connection.close()
+        except SQLAlchemyError:
+            pass  # it was lost already
+        finally:
+            self._engine.dispose()
+
+    def _connected(self) -> sa.Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            with self._connection.begin():
+                tables.make_tables(self._connection)
+                self.streams = rows.read_streams(self._connection, Stream)
+        return self._connection
+
+    def _explained(self, cause: SQLAlchemyError) -> StoreError:
+        self.close()
+        said = str(getattr(cause, "orig", None) or cause).strip().replace("\n", " ")
+        return StoreError(
+            f"the database {self.where} can not be used ({said}); nothing is acknowledged until it can: see that it "
+            "runs, that its disk has room, and that no other program holds it locked"
+        )
+
+    def _store(self, connection: sa.Connection, arrivals: Sequence[Arrival]) -> Outcome:
+        batch = _sorted(arrivals)
+        with connection.begin():
+            new = rows.insert_reports(connection, batch.reports)
+            again = [key for key in batch.reports if key not in new]
+            batch.quarantined.extend(self._conflicts(connection, batch, again))
+            rows.upsert_slides(connection, batch.slides)
+            rows.insert_quarantine(connection, batch.quarantined, most=self._quarantine_rows)
+            advanced = self._advanced(batch)
+            rows.upsert_streams(connection, advanced, at=max(arrival.at for arrival in arrivals))
+        self.streams.update(advanced)
+        return Outcome(len(new), len(again) + batch.again, len(batch.quarantined), self._replies(batch))
+
+    def _refuse(self, arrival: Arrival, cause: Exception) -> Outcome:
+        """Keep a message that the database will not have as a report."""
+        row = _quarantine_row(arrival, "refused", str(getattr(cause, "orig", None) or cause))
+        try:
+            connection = self._connected()
+            with connection.begin():
+                rows.insert_quarantine(connection, [row], most=self._quarantine_rows)
+        except SQLAlchemyError as broken:
+            raise self._explained(broken) from broken
+        return Outcome(quarantined=1)
+
+    def _conflicts(self, connection: sa.Connection, batch: _Batch, again: Sequence[Key]) -> Iterable[rows.Row]:
+        """Reports whose key another report has: a copied, or restored, outbox gives numbers twice."""
+        stored = rows.read_bodies(connection, again)
+        for key in again:
+            report, arrival = batch.reports[key]
+            if FrameReport.model_validate_json(stored[key]) != report:
+                yield _conflict_row(arrival)
+
+    def _advanced(self, batch: _Batch) -> dict[StreamName, Stream]:
+        """The streams as they are once the batch is stored."""
+        changed: dict[StreamName, Stream] = {}
+
+        def changing(name: StreamName, site: str) -> Stream:
+            if name not in changed:
+                known = self.streams.get(name)
+                changed[name] = Stream(site, known.numbers.copy(), known.floor) if known else Stream(site, Numbers())
+            return changed[name]
+
+        for (device, epoch, seq), (report, _) in batch.reports.items():
+            changing((device, epoch), report.site).numbers.cover(seq, seq)
+        for name, (site, floor) in batch.floors.items():
+            if floor > (self.streams[name].floor if name in self.streams else 0):
+                settled = changing(name, site)
+                settled.floor = floor
+                settled.numbers.cover(1, floor)
+        return changed
+
+    def _replies(self, batch: _Batch) -> list[Reply]:
+        where = dict(batch.topics)
+        for (site, device), topic in batch.greeted.items():
+            where |= {name: topic for name, known in self.streams.items() if (known.site, name[0]) == (site, device)}
+        acks = {name: self.streams[name].numbers.upto for name in where if name in self.streams}
+        return [Reply(where[name], Ack(epoch=name[1], upto=upto)) for name, upto in acks.items() if upto]
+
+
+def _sorted(arrivals: Sequence[Arrival]) -> _Batch:
+    batch = _Batch()
+    for arrival in arrivals:
+        try:
+            _sort_in(arrival, batch)
+        except ValidationError as cause:
+            batch.quarantined.append(_quarantine_row(arrival, "malformed", str(cause)))
+    return batch
+
+
+def _sort_in(arrival: Arrival, batch: _Batch) -> None:
+    *_, site, device, name = ["", "", *arrival.topic.split("/")]
+    answer = arrival.topic.removesuffix(name) + "ack"
+    if name == "frame":
+        report = FrameReport.model_validate_json(arrival.payload)
+        key = report.device, report.epoch, report.seq
+        batch.topics[key[:2]] = answer
+        first, _ = batch.reports.setdefault(key, (report, arrival))
+        if first is not report:
+            batch.again += 1
+            if first != report:
+                batch.quarantined.append(_conflict_row(arrival))
+    elif name == "slide" and arrival.payload:  # an empty one only clears what the broker retained
+        batch.slides.append(_slide_row(arrival, site, device))
+    elif name == "health":
+        health = Health.model_validate_json(arrival.payload)
+        if health.epoch and health.oldest:
+            batch.floors[device, health.epoch] = site, health.oldest - 1
+            batch.topics[device, health.epoch] = answer
+    elif name == "status" and Status.model_validate_json(arrival.payload).state == "online":
+        batch.greeted[site, device] = answer
+
+
+def _slide_row(arrival: Arrival, site: str, device: str) -> rows.Row:
+    names = _SlideName.model_validate_json(arrival.payload)
+    return {
+        "device": device,
+        "slide_id": names.slide_id,
+        "count_id": names.count_id,
+        "site": site,
+        "received_at": arrival.at.astimezone(timezone.utc),
+        "body": arrival.payload.decode(),
+    }
+
+
+def _conflict_row(arrival: Arrival) -> rows.Row:
+    return _quarantine_row(
+        arrival, "conflict", "another report has this device, epoch and seq: was an outbox copied, or restored?"
+    )
+
+
+def _quarantine_row(arrival: Arrival, cause: str, error: str) -> rows.Row:
+    at = arrival.at.astimezone(timezone.utc)
+    digest = hashlib.sha256(arrival.topic.encode(errors="replace") + b"\0" + arrival.payload).hexdigest()
+    return {
+        "digest": digest,
+        "cause": cause,
+        "topic": _clean(arrival.topic),
+        "error": _clean(error[:2000]),
+        "payload": arrival.payload if cause == "conflict" else arrival.payload[:_MAX_PAYLOAD],
+        "times": 1,
+        "first_at": at,
+        "last_at": at,
+    }
+
+
+def _clean(text: str) -> str:
+    """Text that every database takes."""
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
+
+
+def _together(outcomes: Sequence[Outcome]) -> Outcome:
+    total = Outcome()
+    latest: dict[tuple[str, str], Reply] = {}
+    for outcome in outcomes:
+        total.new += outcome.new
+        total.again += outcome.again
+        total.quarantined += outcome.quarantined
+        latest |= {(reply.topic, reply.ack.epoch): reply for reply in outcome.replies}
+    total.replies = list(latest.values())
+    return total

@@ -1,0 +1,80 @@
+"""How to reach the MQTT broker: the settings that its clients share, and TLS as they ask for it."""
+
+import ssl
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from contract.errors import UsageError
+
+TopicWord = Annotated[str, Field(pattern=r"^[^/+#\s$][^/+#\s]{0,63}$")]
+
+
+class Section(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TlsSettings(Section):
+    """Encryption towards the broker; give `cert` and `key` for mutual TLS."""
+
+    ca: Path | None = Field(None, description="Certificate authority that signed the broker; default: the system's.")
+    cert: Path | None = Field(None, description="Certificate of this client.")
+    key: Path | None = Field(None, description="Private key of this client.")
+
+
+class BrokerSettings(Section):
+    """The broker and how to speak with it."""
+
+    host: str = Field("127.0.0.1", description="Name or address of the broker.")
+    port: int = Field(1883, ge=1, le=65535, description="Port of the broker; 8883 is usual for TLS.")
+    username: str | None = Field(None, description="Name to log in with.")
+    password: SecretStr | None = Field(None, description="Password to log in with; better as a systemd credential.")
+    tls: TlsSettings | None = Field(None, description="Encryption; absent: plain text.")
+    prefix: TopicWord = Field("microscopy", description="First word of every topic.")
+    version: Literal["5", "3.1.1"] = Field(
+        "5", description="MQTT version; 3.1.1 for old brokers: no expiry, reason codes or responses."
+    )
+    keepalive_s: int = Field(30, ge=1, le=3600, description="Seconds of silence after which either side sends a ping.")
+
+
+def tls_context(settings: TlsSettings) -> ssl.SSLContext:
+    """What Python's ssl needs of the settings.
+
+    Raises:
+        UsageError: a file can not be read, or is not what it should be.
+    """
+    for name, path in (("ca", settings.ca), ("cert", settings.cert), ("key", settings.key)):
+        if path is not None:
+            _can_read(name, path)
+    try:
+        context = ssl.create_default_context(cafile=settings.ca)
+        context.sslsocket_class = _TidySocket
+        if settings.cert is not None:
+            context.load_cert_chain(settings.cert, settings.key, password="")  # never ask on the terminal
+    except OSError as cause:
+        raise UsageError(
+            f"mqtt.tls: {settings.cert or settings.ca} can not be used ({cause}); it must be PEM, readable by "
+            "this user, the key without a passphrase and fitting its certificate"
+        ) from cause
+    return context
+
+
+class _TidySocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails; the client library would leave that to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's own signature
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
+def _can_read(name: str, path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as cause:
+        raise UsageError(f"mqtt.tls.{name}: {path} can not be read ({cause.strerror}); correct the setting") from cause

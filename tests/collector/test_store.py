@@ -1,0 +1,268 @@
+"""The store keeps each report once, and says no more than it has."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from collector import tables
+from collector.store import Arrival, Outcome, Store
+from contract.errors import MissingError, StoreError, UsageError
+from contract.messages import FrameReport, Health, Status
+
+Make = Callable[..., FrameReport]
+EPOCH = "0123456789abcdef"
+ROOT = "microscopy/v1/lab/scope-1"
+NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+
+def frame(payload: FrameReport | bytes, root: str = ROOT) -> Arrival:
+    body = payload if isinstance(payload, bytes) else payload.model_dump_json().encode()
+    return Arrival(f"{root}/frame", body, NOW)
+
+
+def health(oldest: int, epoch: str = EPOCH) -> Arrival:
+    message = Health(at=NOW, frames=0, refused=0, cells=0, queued=0, engine="", epoch=epoch, oldest=oldest)
+    return Arrival(f"{ROOT}/health", message.model_dump_json().encode(), NOW)
+
+
+def online() -> Arrival:
+    return Arrival(f"{ROOT}/status", Status(state="online").model_dump_json().encode(), NOW)
+
+
+def acks(outcome: Outcome) -> dict[str, int]:
+    return {f"{reply.topic} {reply.ack.epoch}": reply.ack.upto for reply in outcome.replies}
+
+
+def rows(database: str, table: sa.Table) -> list[Any]:
+    engine = tables.open_engine(database)
+    with engine.connect() as connection:
+        found = list(connection.execute(sa.select(table)))
+    engine.dispose()
+    return found
+
+
+def upto(outcome: Outcome) -> int:
+    [found] = acks(outcome).values()
+    return found
+
+
+def test_stores_reports_with_their_cells_and_acknowledges_the_last(database: str, make_report: Make) -> None:
+    with Store(database) as store:
+        outcome = store.store([frame(make_report(seq)) for seq in (1, 2, 3)])
+    assert (outcome.new, outcome.again, outcome.quarantined) == (3, 0, 0)
+    assert acks(outcome) == {f"{ROOT}/ack {EPOCH}": 3}
+    stored = rows(database, tables.report)
+    assert [(row.device, row.epoch, row.seq) for row in stored] == [("scope-1", EPOCH, seq) for seq in (1, 2, 3)]
+    assert FrameReport.model_validate_json(stored[0].body).frame.source == stored[0].source
+    assert [(cell.label, cell.width) for cell in rows(database, tables.cell)] == [("normal", 160)] * 3
+
+
+def test_a_report_that_comes_again_changes_nothing_and_is_acknowledged_again(database: str, make_report: Make) -> None:
+    report = make_report(1)
+    with Store(database) as store:
+        store.store([frame(report)])
+        outcome = store.store([frame(report), frame(report)])
+        assert (outcome.new, outcome.again, outcome.quarantined, upto(outcome)) == (0, 2, 0, 1)
+    assert len(rows(database, tables.report)) == len(rows(database, tables.cell)) == 1
+
+
+def test_never_acknowledges_over_a_gap(database: str, make_report: Make) -> None:
+    with Store(database) as store:
+        assert upto(store.store([frame(make_report(seq)) for seq in (1, 2, 4, 5)])) == 2
+        assert acks(store.store([frame(make_report(9))])) == {f"{ROOT}/ack {EPOCH}": 2}
+        assert upto(store.store([frame(make_report(3))])) == 5
+        assert list(store.streams["scope-1", EPOCH].numbers.holes()) == [(6, 8)]
+
+
+def test_says_nothing_where_the_first_report_is_missing(database: str, make_report: Make) -> None:
+    with Store(database) as store:
+        assert store.store([frame(make_report(7))]).replies == []
+
+
+def test_knows_after_a_restart_what_it_knew(database: str, make_report: Make) -> None:
+    with Store(database) as store:
+        store.store([frame(make_report(seq)) for seq in (1, 2, 4, 5, 9)])
+    with Store(database) as store:
+        assert upto(store.store([frame(make_report(3))])) == 5
+        assert list(store.streams["scope-1", EPOCH].numbers.spans()) == [(1, 5), (9, 9)]
+
+
+def test_what_the_agent_holds_no_more_is_not_waited_for(database: str, make_report: Make) -> None:
+    """An agent that forgot 1 to 6 on the broker's word can not send them; from 7 on all are here."""
+    with Store(database) as store:
+        store.store([frame(make_report(seq)) for seq in (7, 8)])
+        assert upto(store.store([health(oldest=7)])) == 8
+    with Store(database) as store:
+        assert upto(store.store([frame(make_report(9))])) == 9
+        assert upto(store.store([health(oldest=3)])) == 9
+
+
+def test_an_agent_that_comes_online_is_told_where_it_stands(database: str, make_report: Make) -> None:
+    with Store(database) as store:
+        store.store([frame(make_report(seq)) for seq in (1, 2)])
+    with Store(database) as store:
+        assert acks(store.store([online()])) == {f"{ROOT}/ack {EPOCH}": 2}
+
+
+def test_several_devices_and_epochs_do_not_mix(database: str, make_report: Make) -> None:
+    other = "microscopy/v1/lab/scope-2"
+    with Store(database) as store:
+        outcome = store.store(
+            [
+                frame(make_report(1)),
+                frame(make_report(1, "later")),
+                frame(make_report(1, device="scope-2"), other),
+                frame(make_report(2)),
+            ]
+        )
+    assert outcome.new == 4
+    assert acks(outcome) == {f"{ROOT}/ack {EPOCH}": 2, f"{ROOT}/ack later": 1, f"{other}/ack {EPOCH}": 1}
+
+
+def test_a_device_that_moves_to_another_site_counts_nothing_twice(database: str, make_report: Make) -> None:
+    """What waited in its outbox comes from the new site, and is answered there."""
+    moved = "microscopy/v1/ward/scope-1"
+    with Store(database) as store:
+        store.store([frame(make_report(1))])
+        outcome = store.store([frame(make_report(1), moved), frame(make_report(2, site="ward"), moved)])
+    assert (outcome.new, outcome.again) == (1, 1)
+    assert acks(outcome) == {f"{moved}/ack {EPOCH}": 2}
+
+
+MALFORMED = [b"", b"{", b"\xff\xfe", b"[]", b"null", b'{"seq": 1}', b'{"a": ' * 5000, b"9" * 10_000]
+
+
+@pytest.mark.parametrize("payload", MALFORMED, ids=range(len(MALFORMED)))
+def test_what_is_no_report_goes_into_quarantine_and_the_rest_is_stored(
+    database: str, make_report: Make, payload: bytes
+) -> None:
+    with Store(database) as store:
+        outcome = store.store([frame(make_report(1)), frame(payload), frame(make_report(2))])
+    assert (outcome.new, outcome.quarantined, upto(outcome)) == (2, 1, 2)
+    [kept] = rows(database, tables.quarantine)
+    assert (kept.cause, kept.topic, kept.payload) == ("malformed", f"{ROOT}/frame", payload)
+    assert kept.error
+    assert kept.last_at is not None
+
+
+@pytest.mark.parametrize("changes", [{"seq": 2**63}, {"seq": 10**40}])
+def test_what_the_database_will_not_have_does_not_stop_the_rest(
+    database: str, make_report: Make, changes: dict[str, Any]
+) -> None:
+    poison = json.loads(make_report(1).model_dump_json()) | changes
+    with Store(database) as store:
+        outcome = store.store([frame(make_report(1)), frame(json.dumps(poison).encode()), frame(make_report(2))])
+        assert (outcome.new, outcome.quarantined, upto(outcome)) == (2, 1, 2)
+    assert [row.cause for row in rows(database, tables.quarantine)] == ["refused"]
+
+
+def test_text_with_a_nul_is_stored_or_kept_in_quarantine_but_never_stops_the_rest(
+    database: str, make_report: Make
+) -> None:
+    """PostgreSQL has no such text, SQLite has."""
+    with Store(database) as store:
+        outcome = store.store([frame(make_report(1)), frame(make_report(2, slide_id="a\0b")), frame(make_report(3))])
+    assert outcome.new + outcome.quarantined == 3
+    assert outcome.new >= 2
+
+
+def test_the_same_key_with_another_content_is_kept_and_told(database: str, make_report: Make) -> None:
+    """A copied outbox gives numbers twice; the second report must not vanish."""
+    with Store(database, quarantine_rows=1) as store:
+        store.store([frame(make_report(1))])
+        impostor = make_report(1, slide_id="another")
+        assert store.store([frame(impostor)]).quarantined == 1
+        twins = [frame(make_report(2)), frame(make_report(2, slide_id="another"))]
+        assert store.store([*twins, frame(b"x"), frame(b"y")]).quarantined == 3
+    kept = rows(database, tables.quarantine)
+    assert sorted(row.cause for row in kept) == ["conflict", "conflict", "malformed"]
+    assert FrameReport.model_validate_json(kept[0].payload).slide_id == impostor.slide_id
+
+
+def test_the_quarantine_is_bounded_and_holds_the_same_message_once(database: str) -> None:
+    with Store(database, quarantine_rows=5) as store:
+        for number in range(12):
+            store.store([frame(b"%d" % number), frame(b"%d" % number)])
+    kept = rows(database, tables.quarantine)
+    assert sorted(int(row.payload) for row in kept) == [7, 8, 9, 10, 11]
+    assert {row.times for row in kept} == {2}
+
+
+def test_keeps_the_newest_summary_of_each_slide(database: str) -> None:
+    bodies = [b'{"slide_id": "s1", "cells": 1}', b'{"slide_id": "s2"}', b'{"slide_id": "s1", "cells": 2}', b""]
+    with Store(database) as store:
+        store.store([Arrival(f"{ROOT}/slide", body, NOW) for body in bodies])
+    assert {row.slide_id: row.body for row in rows(database, tables.slide)} == {
+        "s1": '{"slide_id": "s1", "cells": 2}',
+        "s2": '{"slide_id": "s2"}',
+    }
+
+
+def test_a_locked_database_is_told_and_what_was_tried_can_be_tried_again(tmp_path: Path, make_report: Make) -> None:
+    path = tmp_path / "c.sqlite"
+    with Store(f"sqlite:///{path}") as store:
+        store.store([frame(make_report(1))])
+        intruder = sqlite3.connect(path, isolation_level=None)
+        intruder.execute("begin exclusive")
+        with pytest.raises(StoreError, match=r"locked.*nothing is acknowledged"):
+            store.store([frame(make_report(2))])
+        intruder.execute("rollback")
+        intruder.close()
+        assert upto(store.store([frame(make_report(2))])) == 2
+
+
+def test_a_server_that_goes_and_comes_back_is_used_again(postgresql: str, database: str, make_report: Make) -> None:
+    if database.startswith("sqlite"):
+        pytest.skip("a file does not go")
+    import psycopg  # noqa: PLC0415
+
+    with Store(database) as store:
+        store.store([frame(make_report(1))])
+        with psycopg.connect(postgresql, autocommit=True) as connection:
+            others = "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
+            connection.execute(f"{others} and datname = 'postgres' and backend_type = 'client backend'")
+        with pytest.raises(StoreError, match="can not be used"):
+            store.store([frame(make_report(2))])
+        assert upto(store.store([frame(make_report(2))])) == 2
+
+
+def test_an_sqlite_file_is_durable_and_readable_beside_the_collector(tmp_path: Path, make_report: Make) -> None:
+    path = tmp_path / "c.sqlite"
+    with Store(f"sqlite:///{path}") as store:
+        store.store([frame(make_report(1))])
+        reader = sqlite3.connect(path)
+        assert reader.execute("select count(*) from report").fetchone() == (1,)
+        assert reader.execute("pragma journal_mode").fetchone() == ("wal",)
+        reader.close()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "mysql://host/db", "postgresql+nothing://host/db", "oracle://x"])
+def test_an_address_that_can_not_be_used_is_refused_with_a_remedy(address: str) -> None:
+    with pytest.raises((UsageError, MissingError), match="database"):
+        Store(address)
+
+
+def test_tables_of_a_later_layout_are_left_alone(database: str, make_report: Make) -> None:
+    with Store(database) as store:
+        store.open()
+    engine = tables.open_engine(database)
+    with engine.begin() as connection:
+        connection.execute(sa.update(tables.meta).values(value="99"))
+    engine.dispose()
+    with Store(database) as store, pytest.raises(UsageError, match="layout 99"):
+        store.store([frame(make_report(1))])
+
+
+def test_a_password_is_never_shown() -> None:
+    pytest.importorskip("psycopg")
+    store = Store("postgresql://lab:hush@127.0.0.1:1/db")
+    assert "hush" not in store.where
+    with pytest.raises(StoreError) as error:
+        store.open()
+    assert "hush" not in str(error.value)
