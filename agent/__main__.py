@@ -46,7 +46,8 @@ def _run(args: argparse.Namespace) -> int:
     from agent.config import load  # noqa: PLC0415 - each command loads only what it needs
     from agent.service import serve  # noqa: PLC0415
 
-    loaded = load(args.config, _overrides(args.set))
+    slide = [] if args.slide is None else [f"slide.id={args.slide}"]
+    loaded = load(args.config, _overrides([*args.set, *slide]))
     with _stop_on_signals() as stop:
         serve(loaded.settings, stop)
     return 0
@@ -64,6 +65,8 @@ def _replay(args: argparse.Namespace) -> int:
         engine=args.engine,
         crops=args.crops,
         annotated=args.annotate,
+        slide=args.slide,
+        summary=args.summary,
     )
     with _stop_on_signals() as stop:
         summary = replay(job, stop, progress=sys.stderr.isatty())
@@ -148,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
 
     service = commands.add_parser("run", help="the service: source -> cells -> MQTT, until it is told to stop")
     _settings_arguments(service)
+    service.add_argument("--slide", metavar="ID", help="the slide to count for; the same as --set slide.id=ID")
     service.set_defaults(command=_run)
 
     offline = commands.add_parser("replay", help="examine a folder, a video or one image; one report per line")
@@ -161,6 +165,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     offline.add_argument("--crops", type=Path, metavar="DIR", help="write what the network saw of each cell, by label")
     offline.add_argument("--annotate", type=Path, metavar="DIR", help="write the frames with the cells drawn in")
+    offline.add_argument("--slide", default="", metavar="ID", help="pseudonym of the slide; default: the source's name")
+    offline.add_argument("--summary", type=Path, metavar="FILE.json", help="write the slide's summary as JSON")
     offline.set_defaults(command=_replay)
 
     show = commands.add_parser("demo", help="a broker, the agent and a subscriber on this machine; ends by itself")

@@ -53,7 +53,7 @@ class Glimpse:
         return Glimpse(self.x + dx, self.y + dy, box, self.whole, self.probability)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Known:
     """A cell of the slide: numbers and no picture. Place and box are of its latest whole view, if there was one."""
 

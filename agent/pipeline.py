@@ -1,12 +1,12 @@
 """READ FIRST: a frame comes in, a report goes out.
 
-Frame -> Quality -> Cell -> crop -> batch -> scores -> Prediction -> FrameReport -> sink
+Frame -> Quality -> Cell -> crop -> batch -> scores -> Prediction -> Sighting -> FrameReport -> sink
 """
 
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,10 +14,21 @@ from agent.engines import Engine
 from agent.health import Counters
 from agent.quality import assess
 from agent.segmentation import find_cells
+from agent.slide import Sighting, SlideControl
 from contract.bundle import Bundle
 from contract.decide import decide
 from contract.errors import OutboxFull
-from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality, Timing
+from contract.messages import (
+    BoxReport,
+    CellReport,
+    FrameInfo,
+    FrameReport,
+    ModelInfo,
+    Position,
+    Quality,
+    SlideSummary,
+    Timing,
+)
 from contract.pixels import cut, stack, to_batch
 from contract.types import Cells, Crops, Frame, Prediction
 
@@ -48,9 +59,19 @@ class Station:
 
     site: str
     device: str
-    slide_id: str
     bundle: Bundle
     engine: Engine
+
+    def slides(self, run: str, publish: Callable[[SlideSummary], None] = lambda _: None) -> SlideControl:
+        """The slides of a run of this name, judged by this model."""
+        decision = self.bundle.manifest.decisions.of(self.engine.precision)
+        return SlideControl(run, model=self.model, decision=decision, publish=publish)
+
+    @property
+    def model(self) -> ModelInfo:
+        """Who judges, in the words of the messages."""
+        manifest = self.bundle.manifest
+        return ModelInfo(id=manifest.id, sha256=self.bundle.sha256, engine=self.engine.name, gate=manifest.gate.state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +88,21 @@ def run(
     station: Station,
     sink: Sink,
     *,
+    slides: SlideControl,
     counters: Counters,
     stop: threading.Event,
     live: bool,
 ) -> None:
-    """Examine every frame and hand its report to the sink, until the frames end or ``stop`` is set.
+    """Examine every frame, count its cells and hand its report to the sink, until the frames end or ``stop`` is set.
 
     When the sink is full, a live source loses the frame, which is counted; any other source waits.
     """
     gate = _Gate(sink)
     for frame in frames:
         counters.drop("skipped", frame.skipped)
-        report = report_of(frame, examine(frame, station), station, epoch=sink.epoch, seq=sink.next_seq())
+        finding = examine(frame, station)
+        sighting = slides.see(frame, finding.quality, finding.predictions)
+        report = report_of(frame, finding, sighting, station, epoch=sink.epoch, seq=sink.next_seq())
         while not gate.put(report):
             if live or stop.wait(RETRY_FULL_S):
                 counters.drop("outbox_full")
@@ -111,15 +135,18 @@ def crops_of(frame: Frame, cells: Cells, bundle: Bundle) -> Crops:
     return stack((cut(frame.image, cell.centre, frame.um_per_pixel, spec) for cell in cells), spec)
 
 
-def report_of(frame: Frame, finding: Finding, station: Station, *, epoch: str, seq: int) -> FrameReport:
-    """Put a finding into the words of the message."""
+def report_of(
+    frame: Frame, finding: Finding, sighting: Sighting, station: Station, *, epoch: str, seq: int
+) -> FrameReport:
+    """Put what was found in a frame, and seen of its slide, into the words of the message."""
     height, width = frame.image.shape[:2]
+    names = sighting.object_ids or ("",) * len(finding.predictions)
     return FrameReport(
         device=station.device,
         site=station.site,
         epoch=epoch,
         seq=seq,
-        slide_id=station.slide_id,
+        slide_id=sighting.slide_id,
         frame=FrameInfo(
             id=frame.id,
             source=frame.source,
@@ -129,18 +156,29 @@ def report_of(frame: Frame, finding: Finding, station: Station, *, epoch: str, s
             um_per_pixel=frame.um_per_pixel,
         ),
         quality=finding.quality,
-        cells=[_cell_report(f"{frame.id}-{k}", p) for k, p in enumerate(finding.predictions, start=1)],
-        model=ModelInfo(
-            id=station.bundle.manifest.id,
-            sha256=station.bundle.sha256,
-            engine=station.engine.name,
-            gate=station.bundle.manifest.gate.state,
+        cells=[
+            _cell_report(f"{frame.id}-{k}", prediction, name)
+            for k, (prediction, name) in enumerate(zip(finding.predictions, names, strict=True), start=1)
+        ],
+        model=station.model,
+        timing_ms=finding.timing_ms.model_copy(
+            update={
+                "place": round(sighting.spent_ms, 3),
+                "total": round(finding.timing_ms.total + sighting.spent_ms, 3),
+            }
         ),
-        timing_ms=finding.timing_ms,
+        position_um=_position(sighting),
     )
 
 
-def _cell_report(cell_id: str, prediction: Prediction) -> CellReport:
+def _position(sighting: Sighting) -> Position | None:
+    place = sighting.place
+    if place is None:
+        return None
+    return Position(part=place.part, x=round(place.x, 3), y=round(place.y, 3), confidence=round(place.confidence, 4))
+
+
+def _cell_report(cell_id: str, prediction: Prediction, object_id: str) -> CellReport:
     box = prediction.cell.box
     return CellReport(
         cell_id=cell_id,
@@ -149,6 +187,7 @@ def _cell_report(cell_id: str, prediction: Prediction) -> CellReport:
         label=prediction.label,
         probability=round(prediction.probability, 6),
         flags=list(prediction.cell.flags),
+        object_id=object_id,
     )
 
 

@@ -43,7 +43,7 @@ MIN_CONFIDENCE = 0.75
 Plane = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class View:
     """A frame made ready for registration: small, flat, and its spectrum.
 

@@ -21,7 +21,7 @@ from agent.sources.opencv import VideoSource
 from contract.arguments import default_state_dir
 from contract.bundle import open_bundle
 from contract.errors import UsageError
-from contract.messages import FrameReport
+from contract.messages import FrameReport, SlideSummary
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame, Image
 
@@ -42,6 +42,8 @@ class Job:
         engine: name of the engine.
         crops: folder for what the network sees of each cell, or None.
         annotated: folder for the frames with their cells drawn in, or None.
+        slide: pseudonym of the slide; "" for the source's name.
+        summary: file for the slide's summary in JSON, or None.
     """
 
     source: Path
@@ -52,6 +54,8 @@ class Job:
     engine: str = "auto"
     crops: Path | None = None
     annotated: Path | None = None
+    slide: str = ""
+    summary: Path | None = None
 
 
 @dataclass(slots=True)
@@ -68,6 +72,7 @@ class Summary:
     labels: Counter[str] = field(default_factory=Counter)
     spent_ms: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    slide: SlideSummary | None = None
 
     def add(self, report: FrameReport) -> None:
         """Count one report."""
@@ -85,6 +90,7 @@ class Summary:
         return (
             f"{stopped}{self.frames} frames in {self.seconds:.1f} s ({rate:.1f} a second), refused: {refused}\n"
             f"{self.labels.total()} white cells: {labels}"
+            f"{_told(self.slide) if self.slide else ''}"
         )
 
 
@@ -102,18 +108,41 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
         engine = house.enter_context(closing(open_engine(bundle, job.engine, state_dir=default_state_dir())))
         frames = house.enter_context(source.open(EPOCH, stop))
         out = house.enter_context(_reports(job.out, files))
-        station = Station("offline", EPOCH, _slide(job.source), bundle, engine)
+        station = Station("offline", EPOCH, bundle, engine)
+        slides = station.slides(EPOCH)
+        slides.start(job.slide or _slide(job.source))
         shown = tqdm(frames, total=summary.planned, unit="frame", disable=not progress)
         for seq, frame in enumerate(shown, start=1):
             finding = examine(frame, station)
-            report = report_of(frame, finding, station, epoch=EPOCH, seq=seq)
+            sighting = slides.see(frame, finding.quality, finding.predictions)
+            report = report_of(frame, finding, sighting, station, epoch=EPOCH, seq=seq)
             out.write(report.model_dump_json() + "\n")
             summary.add(report)
             for path, image in _pictures(job, frame, finding, report, station):
                 _save(path, image)
+        summary.slide = slides.stop()
+    _summarise(job.summary, summary.slide)
     summary.seconds = time.perf_counter() - started
     summary.stopped = stop.is_set() and summary.frames != summary.planned
     return summary
+
+
+def _told(slide: SlideSummary) -> str:
+    """The slide in words, each cell counted once."""
+    share, interval = slide.blast_fraction, slide.blast_interval
+    of = f"; blasts {share:.1%} ({interval.low:.1%} to {interval.high:.1%})" if share is not None and interval else ""
+    jumps = f"{slide.jumps} jump{'' if slide.jumps == 1 else 's'}"
+    return (
+        f"\nslide {slide.slide_id}, each cell counted once: {slide.cells} cells: {slide.normal} normal, "
+        f"{slide.blasts} blast, {slide.uncertain} uncertain, {slide.edge_only} seen only in part{of}; {jumps}"
+    )
+
+
+def _summarise(path: Path | None, slide: SlideSummary | None) -> None:
+    if path and slide:
+        with _written(path, option="--summary"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(slide.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def _source(job: Job) -> tuple[DirectorySource | VideoSource, list[Path]]:

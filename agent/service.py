@@ -55,12 +55,16 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
                 version=version("microscope-agent"),
             )
         )
-        frames = house.enter_context(settings.source.open(secrets.token_hex(4), stop))
+        name = secrets.token_hex(4)
+        frames = house.enter_context(settings.source.open(name, stop))
 
         def health() -> Health:
             return counters.health(queued=outbox.count(), engine=engine.name)
 
-        station = Station(settings.site, settings.device, settings.slide.id, bundle, engine)
+        station = Station(settings.site, settings.device, bundle, engine)
+        slides = station.slides(name)
+        if settings.slide.id:
+            slides.start(settings.slide.id)
         log.log(
             logging.INFO if bundle.signed_by else logging.WARNING,
             "model %s (%s), engine %s, source %s",
@@ -81,7 +85,8 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
 
         with _heartbeat(beat):
             sink = WatchedSink(outbox, systemd, fit=lambda: courier.alive)
-            run(frames, station, sink, counters=counters, stop=stop, live=settings.source.live)
+            run(frames, station, sink, slides=slides, counters=counters, stop=stop, live=settings.source.live)
+            slides.stop()
         systemd.stopping()
         left = courier.drain(settings.mqtt.drain_s)
         done = health()

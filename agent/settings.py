@@ -108,7 +108,9 @@ class TrustSettings(Section):
 class SlideSettings(Section):
     """What lies under the objective."""
 
-    id: TopicWord = Field("unnamed", description="Pseudonym of the slide; never a patient's identity.")
+    id: TopicWord | Literal[""] = Field(
+        "unnamed", description="Pseudonym of the slide, never a patient's identity; empty: none is open at the start."
+    )
 
 
 def _device_name() -> str:

@@ -6,9 +6,10 @@ its views are put together, and it keeps its name in every report.
 
 import math
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from statistics import median
 
@@ -23,6 +24,8 @@ MIN_WITNESSES, MAX_CORRECTION_UM = 2, 2.0
 """Cells known before that a frame must show so that they may correct its place, and by how much at most."""
 CERTAIN = 1e-6
 """Probabilities nearer to 0 or 1 are taken as this near: no view outweighs all others."""
+PUBLISH_EVERY_S = 5.0
+"""Seconds between two summaries while a slide is open."""
 LEVEL, DEVIATE = 0.95, 1.959964
 """Level of the interval, and the deviate of the normal distribution that belongs to it."""
 
@@ -37,6 +40,7 @@ class Sighting:
     slide_id: str = ""
     place: Place | None = None
     object_ids: tuple[str, ...] = ()
+    spent_ms: float = 0.0
 
 
 class Slide:
@@ -129,13 +133,14 @@ class Slide:
 
 
 class SlideControl:
-    """Which slide lies under the objective: any thread may start and stop one, the loop hears of it between frames.
+    """Which slide lies under the objective: any thread may start and stop one; a frame in hand is finished first.
 
     Args:
         run: name of this run of the agent, never used again.
         model: who judges.
         decision: thresholds for the cells' combined probabilities.
-        publish: takes a summary when a slide starts and when it ends; called by the loop's thread.
+        publish: takes a summary when a slide starts, when it ends, and every few seconds while frames come. It must
+            not wait, and must not call back.
     """
 
     def __init__(
@@ -148,45 +153,56 @@ class SlideControl:
     ) -> None:
         self._run, self._model, self._decision, self._publish = run, model, decision, publish
         self._lock = threading.Lock()
-        self._wanted: Slide | None = None
         self._slide: Slide | None = None
-        self._started = 0
+        self._count, self._published_at = 0, 0.0
 
     def start(self, slide_id: str) -> None:
         """Count what follows for a slide; the one before ends. Nothing happens if that slide is open already."""
         with self._lock:
-            if self._wanted is None or self._wanted.slide_id != slide_id:
-                self._started += 1
-                name = f"{self._run}-s{self._started}"
-                self._wanted = Slide(slide_id, name, model=self._model, decision=self._decision)
+            if self._slide and self._slide.slide_id == slide_id:
+                return
+            self._end()
+            self._count += 1
+            count_id = f"{self._run}-s{self._count}"
+            self._slide = Slide(slide_id, count_id, model=self._model, decision=self._decision)
+            self._say(self._slide.summary())
 
-    def stop(self) -> None:
-        """End the slide; frames that follow belong to none: their reports have an empty ``slide_id``."""
+    def stop(self) -> SlideSummary | None:
+        """End the slide; its last summary, or None if none was open.
+
+        Frames that follow belong to no slide: their reports have an empty ``slide_id``, and nothing is counted.
+        """
         with self._lock:
-            self._wanted = None
+            return self._end()
 
     def see(self, frame: Frame, quality: Quality, predictions: Sequence[Prediction]) -> Sighting:
-        """Count a frame for the slide that is open; only the loop calls this."""
-        self.settle()
+        """Count a frame for the slide that is open."""
+        started = time.perf_counter()
         with self._lock:
-            return self._slide.see(frame, quality, predictions) if self._slide else Sighting()
-
-    def settle(self) -> None:
-        """Do what was asked for since the last frame; only the loop calls this."""
-        with self._lock:
-            before, self._slide = self._slide, self._wanted
-        if before is self._slide:
-            return
-        if before:
-            before.close()
-            self._publish(before.summary())
-        if self._slide:
-            self._publish(self._slide.summary())
+            if not self._slide:
+                return Sighting()
+            seen = self._slide.see(frame, quality, predictions)
+            if time.monotonic() - self._published_at >= PUBLISH_EVERY_S:
+                self._say(self._slide.summary())
+        return replace(seen, spent_ms=(time.perf_counter() - started) * 1e3)
 
     def summary(self) -> SlideSummary | None:
-        """The open slide as it stands; None if there is none. Any thread may ask."""
+        """The open slide as it stands; None if there is none."""
         with self._lock:
             return self._slide.summary() if self._slide else None
+
+    def _end(self) -> SlideSummary | None:
+        slide, self._slide = self._slide, None
+        if slide is None:
+            return None
+        slide.close()
+        last = slide.summary()
+        self._say(last)
+        return last
+
+    def _say(self, summary: SlideSummary) -> None:
+        self._published_at = time.monotonic()
+        self._publish(summary)
 
 
 def wilson(hits: int, of: int) -> Interval | None:

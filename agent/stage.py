@@ -29,7 +29,7 @@ class Place:
     confidence: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Keyframe:
     """A remembered place."""
 
@@ -61,8 +61,7 @@ class Stage:
         return better
 
     def _moved(self, keyframe: _Keyframe, view: View, move: Move, shape: tuple[int, ...], um_per_pixel: float) -> Place:
-        self._keyframes.remove(keyframe)
-        self._keyframes.insert(0, keyframe)
+        self._keyframes.sort(key=lambda other: other is not keyframe)
         was = keyframe.place
         place = Place(was.part, was.x + move.dx * um_per_pixel, was.y + move.dy * um_per_pixel, move.confidence)
         far = max(abs(move.dx) / shape[1], abs(move.dy) / shape[0]) > KEEP_SHARE

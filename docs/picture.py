@@ -26,8 +26,11 @@ def main() -> None:
         SyntheticSource(width=960, height=540).open("picture", threading.Event()) as frames,
     ):
         frame = next(islice(frames, FRAME - 1, None))
-        station = Station("lab", "scope-1", "slide-7", bundle, engine)
-        report = report_of(frame, examine(frame, station), station, epoch="picture", seq=1)
+        station = Station("lab", "scope-1", bundle, engine)
+        slides, finding = station.slides("picture"), examine(frame, station)
+        slides.start("slide-7")
+        sighting = slides.see(frame, finding.quality, finding.predictions)
+        report = report_of(frame, finding, sighting, station, epoch="picture", seq=1)
     PICTURE.parent.mkdir(exist_ok=True)
     cv2.imwrite(str(PICTURE), annotate(frame.image, report))
 

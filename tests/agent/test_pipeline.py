@@ -57,7 +57,7 @@ class ListSink:
 
 @pytest.fixture(scope="module")
 def station() -> Station:
-    return Station("lab", "scope-1", "slide-7", open_bundle(SHIPPED), DarknessEngine())
+    return Station("lab", "scope-1", open_bundle(SHIPPED), DarknessEngine())
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,9 @@ def frames() -> list[Frame]:
 
 def go(frames: list[Frame], station: Station, sink: ListSink, *, live: bool = False) -> Counters:
     counters = Counters()
-    run(frames, station, sink, counters=counters, stop=threading.Event(), live=live)
+    slides = station.slides("r")
+    slides.start("slide-7")
+    run(frames, station, sink, slides=slides, counters=counters, stop=threading.Event(), live=live)
     return counters
 
 
@@ -144,7 +146,8 @@ def test_a_full_sink_is_logged_once_and_so_is_its_end(
             yield frame
 
     with caplog.at_level("INFO", logger="agent.pipeline"):
-        run(make_room_for_the_third(), station, sink, counters=Counters(), stop=threading.Event(), live=True)
+        slides, stop = station.slides("r"), threading.Event()
+        run(make_room_for_the_third(), station, sink, slides=slides, counters=Counters(), stop=stop, live=True)
     assert [record.message for record in caplog.records] == ["full", "there is room for reports again"]
 
 
@@ -156,7 +159,7 @@ def test_frames_that_a_live_source_skipped_are_counted(frames: list[Frame], stat
 def test_the_shipped_engine_scores_what_the_pipeline_cuts(frames: list[Frame]) -> None:
     bundle = open_bundle(SHIPPED)
     engine = open_engine(bundle)
-    finding = examine(frames[0], Station("lab", "scope-1", "slide-7", bundle, engine))
+    finding = examine(frames[0], Station("lab", "scope-1", bundle, engine))
     assert finding.quality.accepted
     assert all(0 <= p.probability <= 1 for p in finding.predictions)
     engine.close()

@@ -245,7 +245,7 @@ def test_what_is_wrong_with_a_file_stands_in_its_report_and_nowhere_else(tmp_pat
         capture_output=True, text=True, check=False, env={**os.environ, **bounds},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert len(done.stderr.strip().splitlines()) == 2, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 3, done.stderr
     assert [r["quality"]["reasons"] for r in reports(tmp_path / "r.jsonl")] == [["unreadable"]] * 2
 
 
