@@ -18,9 +18,10 @@ from agent.delivery import Delivery
 from agent.mqtt import CONNECT_S, Answer, Connection
 from agent.outbox import Outbox
 from agent.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
+from agent.retained import Retained
 from agent.settings import MqttSettings
 from contract.errors import OutboxError
-from contract.messages import Ack, Health, Status, Topics
+from contract.messages import Ack, Health, SlideSummary, Status, Topics
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,7 @@ class Courier:
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
         self._trouble, self._fault, self._detail, self._logged = "not connected yet", "", "", ""
         self._attempts, self._connected_at, self._outbox_again_at = 0, 0.0, 0.0
-        self._health, self._health_is_due = b"", False
-        self._health_ticket: int | None = None
+        self._health, self._slide = Retained(topics.health), Retained(topics.slide)
         self._farewell: int | None = None
         self.ignored_acks = 0
 
@@ -95,8 +95,12 @@ class Courier:
 
     def health(self, health: Health) -> None:
         """Publish the retained health message, now or as soon as there is a connection; the latest wins."""
-        self._health = health.model_dump_json().encode()
-        self._health_is_due = True
+        self._health.say(health.model_dump_json().encode())
+        self._connection.ring()
+
+    def slide(self, summary: SlideSummary) -> None:
+        """Publish the retained summary of a slide; the latest wins, but the last word on a slide is never skipped."""
+        self._slide.say(summary.model_dump_json().encode(), final=summary.state == "closed")
         self._connection.ring()
 
     def drain(self, timeout_s: float | None = None) -> int:
@@ -146,7 +150,8 @@ class Courier:
             self._complain(str(cause))
 
     def _publish_what_is_due(self) -> None:
-        self._publish_health()
+        for topic in (self._health, self._slide):
+            topic.publish(self._retain)
         if time.monotonic() < self._outbox_again_at:
             return
         try:
@@ -161,16 +166,14 @@ class Courier:
             self._outbox_again_at = time.monotonic() + 1.0
             self._complain(str(cause))
 
-    def _publish_health(self) -> None:
-        if self._health_is_due and self._health_ticket is None:  # one at a time: only the latest matters
-            self._health_is_due = False
-            self._health_ticket = self._connection.publish(self._topics.health, self._health, retain=True)
+    def _retain(self, topic: str, body: bytes) -> int | None:
+        return self._connection.publish(topic, body, retain=True)
 
     def _say_farewell(self) -> None:
         if self._connected.is_set():
-            self._health_ticket = None
-            self._publish_health()
-            self._farewell = self._connection.publish(self._topics.status, self._status("stopped"), retain=True)
+            for topic in (self._health, self._slide):
+                topic.publish(self._retain, all_at_once=True)
+            self._farewell = self._retain(self._topics.status, self._status("stopped"))
         else:
             self._connection.hang_up()
 
@@ -197,11 +200,12 @@ class Courier:
         if answer.is_failure:
             self._fault = why_refused(answer, self._settings)
             return
-        self._delivery.window = max(1, min(self._settings.window, at_once - 3))  # the rest is for `status` and `health`
+        self._delivery.window = max(1, min(self._settings.window, at_once - 4))  # the rest is for what is retained
         self._delivery.rewind()
         self._subscriptions = {self._connection.subscribe(topic): topic for topic in self._routes}
         self._connection.publish(self._topics.status, self._status("online"), retain=True)
-        self._health_is_due = bool(self._health)
+        self._health.again()
+        self._slide.again()
         self._trouble = self._logged = ""
         self._connected_at = time.monotonic()
         self._connected.set()
@@ -219,8 +223,8 @@ class Courier:
         """Write the broker's answer into the books."""
         if ticket == self._farewell:
             self._connection.hang_up()
-        elif ticket == self._health_ticket:
-            self._health_ticket = None
+        elif self._health.answered(ticket) or self._slide.answered(ticket):
+            pass
         elif not answer.is_failure:
             if self._delivery.accepted(ticket):
                 self._attempts, self._trouble, self._logged = 0, "", ""
@@ -242,9 +246,12 @@ class Courier:
         self._detail = text.removeprefix("failed to receive on socket: ")
 
     def _on_ack(self, payload: bytes) -> None:
+        level = logging.WARNING
         try:
             ack = Ack.model_validate_json(payload)
-            known = ack.epoch != self._outbox.epoch or self._delivery.acknowledged(ack.upto)
+            if ack.epoch != self._outbox.epoch:
+                level = logging.DEBUG  # of an outbox that was here before: consumers remember longer
+            known = self._delivery.acknowledged(ack.epoch, ack.upto)
         except OutboxError as cause:
             self._complain(str(cause))
             return
@@ -252,4 +259,4 @@ class Courier:
             known = False
         if not known:
             self.ignored_acks += 1
-            log.warning("ignored a message on %s: it is no acknowledgement of ours", self._topics.ack)
+            log.log(level, "ignored a message on %s: it is no acknowledgement of ours", self._topics.ack)

@@ -62,7 +62,7 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
             return counters.health(queued=outbox.count(), engine=engine.name)
 
         station = Station(settings.site, settings.device, bundle, engine)
-        slides = station.slides(name)
+        slides = station.slides(name, courier.slide)
         if settings.slide.id:
             slides.start(settings.slide.id)
         log.log(
