@@ -16,6 +16,7 @@ from agent.quality import assess
 from agent.segmentation import find_cells
 from agent.slide import Sighting, SlideControl
 from contract.bundle import Bundle
+from contract.colour import Normaliser
 from contract.decide import decide
 from contract.errors import OutboxFull
 from contract.messages import (
@@ -61,6 +62,8 @@ class Station:
     device: str
     bundle: Bundle
     engine: Engine
+    colour: Normaliser | None = None
+    """Makes the site's cells look like the training's, where the site asks for it."""
 
     def slides(self, run: str, publish: Callable[[SlideSummary], None] = lambda _: None) -> SlideControl:
         """The slides of a run of this name, judged by this model."""
@@ -71,7 +74,13 @@ class Station:
     def model(self) -> ModelInfo:
         """Who judges, in the words of the messages."""
         manifest = self.bundle.manifest
-        return ModelInfo(id=manifest.id, sha256=self.bundle.sha256, engine=self.engine.name, gate=manifest.gate.state)
+        return ModelInfo(
+            id=manifest.id,
+            sha256=self.bundle.sha256,
+            engine=self.engine.name,
+            gate=manifest.gate.state,
+            colour=self.colour.method if self.colour else "off",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +133,16 @@ def examine(frame: Frame, station: Station) -> Finding:
         return Finding(quality, timing_ms=_timing(frame, started, assessed))
     cells = find_cells(frame.image, frame.um_per_pixel)
     segmented = time.perf_counter()
-    scores = station.engine.scores(to_batch(crops_of(frame, cells, station.bundle), station.bundle.manifest.input))
+    scores = station.engine.scores(to_batch(crops_of(frame, cells, station), station.bundle.manifest.input))
     predictions = tuple(decide(cells, scores, station.bundle.manifest, station.engine.precision))
     return Finding(quality, predictions, _timing(frame, started, assessed, segmented, time.perf_counter()))
 
 
-def crops_of(frame: Frame, cells: Cells, bundle: Bundle) -> Crops:
+def crops_of(frame: Frame, cells: Cells, station: Station) -> Crops:
     """What the network sees of each cell, (N, size, size, 3) uint8."""
-    spec = bundle.manifest.input
-    return stack((cut(frame.image, cell.centre, frame.um_per_pixel, spec) for cell in cells), spec)
+    spec = station.bundle.manifest.input
+    crops = stack((cut(frame.image, cell.centre, frame.um_per_pixel, spec) for cell in cells), spec)
+    return station.colour.apply(crops) if station.colour else crops
 
 
 def report_of(

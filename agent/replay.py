@@ -188,7 +188,7 @@ def _pictures(
     name = report.frame.source
     if job.crops:
         cells = [p.cell for p in finding.predictions]
-        for cell, crop in zip(report.cells, crops_of(frame, cells, station.bundle), strict=True):
+        for cell, crop in zip(report.cells, crops_of(frame, cells, station), strict=True):
             yield job.crops / cell.label / f"{name}-{cell.cell_id.rpartition('-')[2]}.png", crop
     if job.annotated and frame.image.size:
         yield job.annotated / f"{name}.png", annotate(frame.image, report)

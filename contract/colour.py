@@ -32,11 +32,13 @@ class Normaliser:
     """What is done to each crop of a site.
 
     Attributes:
+        method: by which this was made.
         density: (1, 256, 3) float32, optical density of the site's grey levels.
         matrix: (3, 4) float32, from these densities to the natural logarithm of (value + 1).
         levels: (1, 256, 3) uint8, the whole way where no colour spills into another.
     """
 
+    method: Method
     density: NDArray[np.float32]
     matrix: NDArray[np.float32]
     levels: NDArray[np.uint8] | None = None
@@ -66,11 +68,11 @@ def normaliser(method: Method, site: Look, reference: Look) -> Normaliser | None
     density = density_table(np.array(site.bare) * 255)
     light = np.log(np.array(reference.bare) * 255 + 1)
     affine = np.column_stack([-np.log(10) * matrix, light]).astype(np.float32)
-    made = Normaliser(density, affine)
+    made = Normaliser(method, density, affine)
     if np.count_nonzero(matrix - np.diag(np.diag(matrix))):
         return made
     every = np.repeat(np.arange(256, dtype=np.uint8)[None, None, :, None], 3, axis=3)
-    return Normaliser(density, affine, made.apply(every)[0])
+    return Normaliser(method, density, affine, made.apply(every)[0])
 
 
 def _reinhard(site: Look, reference: Look) -> Numbers:

@@ -67,6 +67,9 @@ class Quality(Message):
     motion: float = Field(0.0, description="Difference of sharpness between directions, 0 to 1.")
     red_hue: float = Field(0.0, description="Hue of what is commonly stained (red cells), degrees from green to red.")
     dark_hue: float = Field(0.0, description="Hue of the darkest part (nuclei where there are any), degrees.")
+    scale: float = Field(
+        0.0, description="Red cells' apparent size over their true one, by the latest frames; 0: unknown."
+    )
 
 
 class CellReport(Message):
@@ -91,6 +94,9 @@ class ModelInfo(Message):
     sha256: str = Field(description="SHA-256 of the bundle's manifest, which holds those of all its files.")
     engine: str = Field(description="Inference engine and precision; a fallback shows here.")
     gate: str = Field("", description="`passed`, or `skipped`: nobody has shown that INT8 answers as FP32 does.")
+    colour: str = Field(
+        "off", description="How cells were made to look like the training's: `reinhard`, `macenko`, `off`."
+    )
 
 
 class Timing(Message):

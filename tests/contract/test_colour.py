@@ -121,7 +121,8 @@ def test_no_site_and_no_crop_is_too_odd(bare: Triple, density: Triple, level: in
     crops = np.concatenate([np.full((1, 16, 16, 3), level, np.uint8), ramp])
     for method in NORMALISING:
         done = normalised(method, crops, site)
-        assert (done.shape, done.dtype) == (crops.shape, np.uint8)
+        assert done.shape == crops.shape
+        assert done.dtype == np.uint8
         if method == "reinhard":
             assert (np.diff(done[1].reshape(256, 3).astype(int), axis=0) >= 0).all()
 

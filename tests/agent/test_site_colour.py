@@ -1,0 +1,71 @@
+"""A site's colour normalisation reaches the network, and the reports say so."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from agent.pipeline import Station, crops_of, examine
+from agent.segmentation import find_cells
+from agent.sources.synthetic import SyntheticSource
+from contract.bundle import SHIPPED, open_bundle
+from contract.colour import Normaliser, normaliser
+from contract.look import look_of, sight_of
+from contract.manifest import Precision
+from contract.pixels import to_batch
+from contract.types import Frame, Tensor
+
+
+class Recorder:
+    """Keeps every batch; calls nothing a blast."""
+
+    name = "recorder"
+    precision: Precision = "fp32"
+
+    def __init__(self) -> None:
+        self.batches: list[Tensor] = []
+
+    def scores(self, batch: Tensor) -> Tensor:
+        self.batches.append(batch)
+        return np.zeros((len(batch), 2), np.float32)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.fixture(scope="module")
+def frame() -> Frame:
+    with SyntheticSource(frames=1, seed=3).open("r", threading.Event()) as frames:
+        return next(iter(frames))
+
+
+@pytest.fixture(scope="module")
+def macenko(frame: Frame) -> Normaliser:
+    sight = sight_of(frame.image, frame.um_per_pixel)
+    assert sight is not None
+    look = look_of([sight], frame.um_per_pixel, "a drawn frame")
+    weaker = look.stains.model_copy(update={"strength": (0.2, 0.5)})
+    made = normaliser("macenko", look, look.model_copy(update={"stains": weaker}))
+    assert made is not None
+    return made
+
+
+def test_the_network_sees_normalised_crops_and_the_report_names_the_method(frame: Frame, macenko: Normaliser) -> None:
+    bundle = open_bundle(SHIPPED)
+    plain, normalising = (Station("lab", "scope-1", bundle, Recorder(), colour) for colour in (None, macenko))
+    for station in (plain, normalising):
+        assert examine(frame, station).predictions
+    cells = find_cells(frame.image, frame.um_per_pixel)
+    raw = crops_of(frame, cells, plain)
+    assert isinstance(plain.engine, Recorder)
+    assert isinstance(normalising.engine, Recorder)
+    assert np.array_equal(plain.engine.batches[0], to_batch(raw, bundle.manifest.input))
+    assert np.array_equal(normalising.engine.batches[0], to_batch(macenko.apply(raw), bundle.manifest.input))
+    assert not np.array_equal(macenko.apply(raw), raw)
+    assert (plain.model.colour, normalising.model.colour) == ("off", "macenko")
+
+
+def test_a_frame_is_never_written_into(frame: Frame, macenko: Normaliser) -> None:
+    before = frame.image.copy()
+    examine(frame, Station("lab", "scope-1", open_bundle(SHIPPED), Recorder(), macenko))
+    assert np.array_equal(frame.image, before)
