@@ -1,4 +1,7 @@
-"""Which report is sent next and which is done with; knows nothing of MQTT's library."""
+"""Which report is sent next and which is done with; knows nothing of MQTT's library.
+
+Here a report goes by its place in the outbox.
+"""
 
 import time
 from collections.abc import Callable
@@ -41,11 +44,11 @@ class Delivery:
         self._refused: set[int] = set()
         self._done: list[int] = []
         self._hold_until, self._hold_s = 0.0, _HOLD_S[0]
-        self._acknowledged = self._highest_accepted = 0
+        self._highest_accepted = 0
         self._patience_s, self._resend_at = _PATIENCE_S[0], clock() + _PATIENCE_S[0]
 
     def next_batch(self) -> list[tuple[int, bytes]]:
-        """Reports that may be sent now: (seq, JSON), those refused before first, then in order of seq."""
+        """Reports that may be sent now: (place, JSON), those refused before first, then in order."""
         room = self.window - len(self._in_flight)
         if room <= 0 or self._clock() < self._hold_until:
             return []
@@ -57,22 +60,22 @@ class Delivery:
         fresh = self._outbox.pending(self._cursor, room - len(batch) + len(listed))
         return (batch + [row for row in fresh if row[0] not in listed])[:room]
 
-    def sent(self, ticket: int, seq: int) -> None:
+    def sent(self, ticket: int, place: int) -> None:
         """Note that the client took a report under this ticket."""
-        self._in_flight[ticket] = seq
-        self._refused.discard(seq)
-        self._cursor = max(self._cursor, seq)
+        self._in_flight[ticket] = place
+        self._refused.discard(place)
+        self._cursor = max(self._cursor, place)
 
     def accepted(self, ticket: int) -> bool:
         """Note that the broker took it; False if the ticket is none of a report."""
         if ticket not in self._in_flight:
             return False
-        seq = self._in_flight[ticket]
+        place = self._in_flight[ticket]
         if self._by_broker:
-            self._done.append(seq)
+            self._done.append(place)
         del self._in_flight[ticket]  # last, so that ``unsent`` never misses a report
         self._hold_s = _HOLD_S[0]
-        self._highest_accepted = max(self._highest_accepted, seq)
+        self._highest_accepted = max(self._highest_accepted, place)
         self._resend_at = self._clock() + self._patience_s
         return True
 
@@ -87,22 +90,19 @@ class Delivery:
             self._hold_s = min(2 * self._hold_s, _HOLD_S[1])
         return True
 
-    def acknowledged(self, upto: int) -> bool:
-        """Forget what consumers have stored; False if they speak of reports that were never made."""
-        if upto >= self._outbox.next_seq():
-            return False
-        if upto > self._acknowledged:
-            self._outbox.forget_upto(upto)
-            self._acknowledged, self._cursor = upto, max(self._cursor, upto)
-            self._refused = {seq for seq in self._refused if seq > upto}
+    def acknowledged(self, epoch: str, upto: int) -> bool:
+        """Forget what consumers have stored; False if they speak of reports that were never made here."""
+        count = self._outbox.acknowledge(epoch, upto)
+        if count:
+            self._refused = {place for place in self._refused if self._outbox.has(place)}
             self._patience_s = _PATIENCE_S[0]
             self._resend_at = self._clock() + self._patience_s
-        return True
+        return count is not None
 
     def rewind(self) -> None:
         """Go back to the first report that consumers left open; no step back where the broker's word counts."""
         if not self._by_broker:
-            self._cursor = self._acknowledged
+            self._cursor = 0  # what consumers have is no longer in the outbox
             self._refused.clear()
             self._resend_at = self._clock() + self._patience_s
 
@@ -118,9 +118,10 @@ class Delivery:
         return self._outbox.count(after=self._cursor) + on_the_books
 
     def _consumer_is_late(self) -> bool:
-        waiting = not self._by_broker and self._highest_accepted > self._acknowledged
-        return waiting and not self._in_flight and self._clock() >= self._resend_at
+        if self._by_broker or self._in_flight or self._clock() < self._resend_at:
+            return False
+        return any(place <= self._highest_accepted for place, _ in self._outbox.pending(0, 1))
 
     def _again(self, room: int) -> list[tuple[int, bytes]]:
-        rows = [self._outbox.pending(seq - 1, 1) for seq in sorted(self._refused)[:room]]
+        rows = [self._outbox.pending(place - 1, 1) for place in sorted(self._refused)[:room]]
         return [row for found in rows for row in found if row[0] in self._refused]

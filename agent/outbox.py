@@ -1,6 +1,12 @@
-"""What nobody has acknowledged yet: SQLite, bounded, survives kill -9 and power loss."""
+"""What nobody has acknowledged yet: SQLite, bounded, survives kill -9 and power loss.
+
+A report is put, and thereby due to be sent, in one statement: there is no other table that could disagree. It has a
+*seq*, which the world knows it by, and a *place*, by which it stands in line here. The two differ by a constant; but
+reports that were rescued from a damaged outbox keep their epoch and seq, and stand first in line.
+"""
 
 import fcntl
+import logging
 import os
 import secrets
 import shutil
@@ -13,11 +19,14 @@ from types import TracebackType
 
 from typing_extensions import Self
 
+from agent.salvage import Damaged, damaged, finish, is_damage, salvage
 from contract.errors import OutboxError, OutboxFull
 from contract.messages import FrameReport
 
+log = logging.getLogger(__name__)
 _APPLICATION_ID = 0x4D494352
-_LAYOUT = 1
+_LAYOUT = 2
+_OLDER = 1  # had no table `rescued`
 _PAGE_BYTES = 4096
 _BALLAST_BYTES = 512 * 1024
 _LOG_BYTES = 256 * 1024
@@ -25,7 +34,9 @@ _LOG_BYTES = 256 * 1024
 _TABLES = """
 create table meta (key text primary key, value text not null) without rowid;
 create table report (seq integer primary key autoincrement, body blob not null);
+create table rescued (place integer primary key, epoch text not null, seq integer not null);
 """
+_LARGEST = 2**63 - 1
 
 
 class Outbox:
@@ -38,25 +49,30 @@ class Outbox:
     To delete, SQLite must write, so the database never takes the last of the disk; and should others take it, a
     ballast file beside the database gives its room to deletes and to the opening, and is made again after them.
 
+    A database that fails the check at the opening is kept aside under a dated name, and a new one holds what could be
+    read of it.
+
     Args:
         path: the database; made if there is none. A lock file and the ballast, 512 KiB, lie beside it.
         max_mb: bound of the database in MiB. The write-ahead log, 4 MiB at most in rest, comes on top.
 
     Raises:
-        OutboxError: it can not be opened, is not an outbox, is damaged, or another agent holds it.
+        OutboxError: it can not be opened, is not an outbox, is damaged beyond repair, or another agent holds it.
     """
 
     def __init__(self, path: Path, *, max_mb: int) -> None:
         self._path, self._max_mb = path, max_mb
         self._lock = threading.RLock()
         self._listener: Callable[[], None] = _nobody
+        self._acknowledged: dict[str, int] = {}
+        self._fullness = ""
         self._guard = _claim(path)
         self._ballast = _Ballast(path.with_name(path.name + ".ballast"))
         try:
             self._ballast.drop()
             with self._explained("opened"):
-                self._db = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
-                self._prepare()
+                finish(path)
+                self._open_or_salvage()
                 self._ballast.load(self._spare_bytes())
         except OutboxError:
             self.close()
@@ -97,26 +113,64 @@ class Outbox:
                 raise ValueError(f"report {report.epoch}/{report.seq} is not the next one, {self._epoch}/{self._next}")
             with self._explained("written"):
                 self._bound()
-                self._db.execute("insert into report (seq, body) values (?, ?)", (report.seq, body))
+                self._db.execute("insert into report (seq, body) values (?, ?)", (self._base + report.seq, body))
             self._next += 1
+            self._fullness = ""
         self._listener()
 
     def pending(self, after: int, limit: int) -> list[tuple[int, bytes]]:
-        """Up to ``limit`` stored reports numbered above ``after``: (seq, JSON), in order of seq."""
+        """Up to ``limit`` stored reports placed behind ``after``: (place, JSON), in order."""
         with self._lock, self._explained("read"):
             query = "select seq, body from report where seq > ? order by seq limit ?"
             return self._db.execute(query, (after, limit)).fetchall()
 
-    def forget(self, seqs: Iterable[int]) -> None:
-        """Delete these reports, in one transaction; unknown numbers are ignored."""
-        self._delete("delete from report where seq = ?", [(seq,) for seq in seqs])
+    def has(self, place: int) -> bool:
+        """Whether there is a report in this place."""
+        return any(found == place for found, _ in self.pending(place - 1, 1))
 
-    def forget_upto(self, seq: int) -> None:
-        """Delete every report up to and including this number."""
-        self._delete("delete from report where seq <= ?", [(seq,)])
+    def forget(self, places: Iterable[int]) -> None:
+        """Delete the reports in these places, in one transaction; empty places are ignored."""
+        self._delete("delete from report where seq = ?", [(place,) for place in places])
+
+    def acknowledge(self, epoch: str, upto: int) -> int | None:
+        """Delete the reports of an epoch up to and including a number.
+
+        Returns:
+            How many were deleted; None if such reports were never made here: no such epoch, or no such number yet.
+        """
+        with self._lock:
+            if epoch == self._epoch:
+                if upto >= self._next:
+                    return None
+                rows: Sequence[tuple[int | str, ...]] = [(self._base, self._base + upto)]
+                statement = "delete from report where seq > ? and seq <= ?"
+            elif epoch in self._rescued:
+                rows = [(epoch, min(upto, _LARGEST))]
+                statement = "delete from report where seq in (select place from rescued where epoch = ? and seq <= ?)"
+            else:
+                return None
+            if upto <= self._acknowledged.get(epoch, 0):
+                return 0
+            count = self._delete(statement, rows)
+            self._acknowledged[epoch] = upto
+            return count
+
+    def oldest(self) -> int:
+        """Lowest number of the epoch that is still here; if there is none, the number that comes next."""
+        with self._lock, self._explained("read"):
+            found = self._db.execute("select min(seq) from report where seq > ?", (self._base,)).fetchone()[0]
+            return self._next if found is None else int(found) - self._base
+
+    def alarms(self) -> list[str]:
+        """What a person should see to: no room, or a damaged file that was kept aside; in words."""
+        kept = [
+            f"an outbox was damaged and what could be read of it rescued; look at {file}, then move it away"
+            for file in damaged(self._path)
+        ]
+        return [self._fullness, *kept] if self._fullness else kept
 
     def count(self, *, after: int = 0) -> int:
-        """How many reports are stored, or of these how many are numbered above ``after``."""
+        """How many reports are stored, or of these how many are placed behind ``after``."""
         with self._lock, self._explained("read"):
             query = "select count(*) from report where seq > ?"
             return int(self._db.execute(query, (after,)).fetchone()[0])
@@ -129,6 +183,21 @@ class Outbox:
             if self._guard >= 0:
                 os.close(self._guard)
                 self._guard = -1
+
+    def _open_or_salvage(self) -> None:
+        try:
+            self._open()
+        except sqlite3.DatabaseError as cause:
+            if not is_damage(self._path, cause):
+                raise
+            self._db.close()
+            count = salvage(self._path, _create)
+            log.warning("the outbox %s was damaged (%s); %d reports were rescued", self._path, cause, count)
+            self._open()
+
+    def _open(self) -> None:
+        self._db = sqlite3.connect(self._path, isolation_level=None, timeout=5, check_same_thread=False)
+        self._prepare()
 
     def _prepare(self) -> None:
         stamp = self._number("pragma application_id")
@@ -146,60 +215,53 @@ class Outbox:
         ):
             self._db.execute(f"pragma {pragma}")
         if stamp != _APPLICATION_ID:
-            self._create()
+            with _transaction(self._db):
+                _create(self._db)
         self._check()
-        self._epoch = str(self._db.execute("select value from meta where key = 'epoch'").fetchone()[0])
-        self._next = self._number("select coalesce(max(seq), 0) from sqlite_sequence") + 1
+        known = dict(self._db.execute("select key, value from meta"))
+        if "epoch" not in known:
+            raise Damaged("the name of the epoch is gone")
+        self._epoch, self._base = str(known["epoch"]), int(known.get("base", 0))
+        self._next = self._number("select coalesce(max(seq), 0) from sqlite_sequence") - self._base + 1
+        self._rescued = {str(epoch) for (epoch,) in self._db.execute("select distinct epoch from rescued")}
 
-    def _delete(self, statement: str, rows: Sequence[tuple[int]]) -> None:
-        """Delete in one transaction, on a full disk in the room of the ballast."""
+    def _delete(self, statement: str, rows: Sequence[tuple[int | str, ...]]) -> int:
+        """Delete in one transaction, on a full disk in the room of the ballast; returns how many rows it was."""
         with self._lock, self._explained("written"):
             try:
-                self._execute(statement, rows)
+                count = self._execute(statement, rows)
             except sqlite3.Error as cause:
                 if not _is_full(cause):
                     raise
                 self._ballast.drop()
-                self._execute(statement, rows)
+                count = self._execute(statement, rows)
             if not self._ballast.whole:
                 self._db.execute("pragma wal_checkpoint(truncate)")
                 self._ballast.drop()
                 self._ballast.load(self._spare_bytes())
+            return count
 
-    def _execute(self, statement: str, rows: Sequence[tuple[int]]) -> None:
-        with self._transaction():
-            self._db.executemany(statement, rows)
-
-    def _create(self) -> None:
-        with self._transaction():
-            for statement in filter(str.strip, _TABLES.split(";")):
-                self._db.execute(statement)
-            self._db.execute("insert into meta values ('epoch', ?)", (secrets.token_hex(8),))
-            self._db.execute(f"pragma user_version = {_LAYOUT}")
-            self._db.execute(f"pragma application_id = {_APPLICATION_ID}")
+    def _execute(self, statement: str, rows: Sequence[tuple[int | str, ...]]) -> int:
+        with _transaction(self._db):
+            return self._db.executemany(statement, rows).rowcount
 
     def _check(self) -> None:
         layout = self._number("pragma user_version")
+        if layout == _OLDER:
+            with _transaction(self._db):
+                self._db.execute(_TABLES.split(";")[2])
+                self._db.execute(f"pragma user_version = {_LAYOUT}")
+            layout = _LAYOUT
         if layout != _LAYOUT:
             raise OutboxError(
                 f"{self._path} has layout {layout}, this agent reads {_LAYOUT}; use the agent that wrote it"
             )
         found = self._db.execute("pragma quick_check(1)").fetchone()[0]
         if found != "ok":
-            raise sqlite3.DatabaseError(found)
+            raise Damaged(found)
 
     def _number(self, query: str) -> int:
         return int(self._db.execute(query).fetchone()[0])
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("begin immediate")
-        try:
-            yield
-            self._db.execute("commit")
-        finally:
-            if self._db.in_transaction:
-                self._db.execute("rollback")
 
     @contextmanager
     def _explained(self, attempt: str) -> Iterator[None]:
@@ -207,12 +269,13 @@ class Outbox:
             yield
         except (OSError, sqlite3.Error) as cause:
             if _is_full(cause):
-                raise OutboxFull(
+                self._fullness = (
                     f"{self._full()}: nothing new is kept until reports are delivered; bring the broker back"
-                ) from cause
+                )
+                raise OutboxFull(self._fullness) from cause
             raise OutboxError(
                 f"the outbox {self._path} can not be {attempt} ({cause}); check the disk and the file's "
-                "owner; if the file is damaged, move it away and the agent starts a new one"
+                "owner; if the file is damaged, start the agent again: it rescues what can be read"
             ) from cause
 
     def _bound(self) -> None:
@@ -249,6 +312,26 @@ class _Ballast:
         """Take the room again, or as much of it as can be spared; written, for promised room may count as free."""
         with suppress(OSError):
             self.whole = self._path.write_bytes(bytes(min(_BALLAST_BYTES, spare_bytes))) == _BALLAST_BYTES
+
+
+def _create(database: sqlite3.Connection) -> None:
+    """Make the tables of an empty outbox."""
+    for statement in filter(str.strip, _TABLES.split(";")):
+        database.execute(statement)
+    database.execute("insert into meta values ('epoch', ?)", (secrets.token_hex(8),))
+    database.execute(f"pragma user_version = {_LAYOUT}")
+    database.execute(f"pragma application_id = {_APPLICATION_ID}")
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("begin immediate")
+    try:
+        yield
+        database.execute("commit")
+    finally:
+        if database.in_transaction:
+            database.execute("rollback")
 
 
 def _is_full(cause: OSError | sqlite3.Error) -> bool:

@@ -104,20 +104,26 @@ def test_accepted_reports_stay_until_a_consumer_speaks(filled: Outbox) -> None:
     delivery.settle()
     assert len(held(filled)) == 10
     assert delivery.unsent() == 0
-    assert delivery.acknowledged(7)
+    assert delivery.acknowledged(filled.epoch, 7)
     assert held(filled) == [8, 9, 10]
 
 
 def test_an_acknowledgement_of_what_was_never_made_is_refused(filled: Outbox) -> None:
     delivery = Delivery(filled, forget_on="consumer", window=20)
-    assert not delivery.acknowledged(11)
+    assert not delivery.acknowledged(filled.epoch, 11)
+    assert len(held(filled)) == 10
+
+
+def test_an_acknowledgement_of_another_epoch_is_refused(filled: Outbox) -> None:
+    delivery = Delivery(filled, forget_on="consumer", window=20)
+    assert not delivery.acknowledged("another", 3)
     assert len(held(filled)) == 10
 
 
 def test_an_old_acknowledgement_changes_nothing(filled: Outbox) -> None:
     delivery = Delivery(filled, forget_on="consumer", window=20)
-    delivery.acknowledged(5)
-    assert delivery.acknowledged(3)
+    delivery.acknowledged(filled.epoch, 5)
+    assert delivery.acknowledged(filled.epoch, 3)
     assert held(filled) == [6, 7, 8, 9, 10]
     assert send(delivery) == [6, 7, 8, 9, 10]
 
@@ -127,7 +133,7 @@ def test_a_new_connection_brings_again_what_consumers_left_open_but_not_what_is_
     send(delivery)
     for seq in (1, 2, 3, 4):
         delivery.accepted(1000 + seq)
-    delivery.acknowledged(2)
+    delivery.acknowledged(filled.epoch, 2)
     delivery.rewind()
     assert send(delivery) == [3, 4, 6, 7]
 
@@ -184,7 +190,7 @@ def test_whatever_the_broker_answers_every_report_is_delivered_in_the_end(
             elif answer == "rewind":
                 delivery.rewind()
             elif answer == "ack" and consumer:
-                delivery.acknowledged(upto_of(stored))
+                delivery.acknowledged(outbox.epoch, upto_of(stored))
             else:
                 for number in flying:
                     delivery.accepted(1000 + number)

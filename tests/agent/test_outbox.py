@@ -1,6 +1,7 @@
 """The outbox keeps what it took, in order, whatever happens to the process."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -70,7 +71,7 @@ def test_epoch_and_numbering_survive_restart_and_deletes(outbox_path: Path, make
         epoch = outbox.epoch
         for _ in range(3):
             put_one(outbox, make_report)
-        outbox.forget_upto(3)
+        assert outbox.acknowledge(epoch, 3) == 3
     with Outbox(outbox_path, max_mb=8) as outbox:
         assert (outbox.epoch, outbox.next_seq(), outbox.count()) == (epoch, 4, 0)
 
@@ -144,23 +145,137 @@ def test_refuses_a_foreign_database_and_leaves_it_as_it_was(outbox_path: Path) -
     assert outbox_path.read_bytes() == before
 
 
-def test_refuses_a_damaged_database(outbox_path: Path, make_report: Make) -> None:
+def damage(path: Path, start: int, pages: int) -> None:
+    """Write nonsense over some pages of 4 KiB."""
+    with path.open("r+b") as file:
+        file.seek(start * 4096)
+        file.write(b"\xa5" * pages * 4096)
+
+
+def reports_in(outbox: Outbox) -> list[tuple[str, int]]:
+    bodies = [FrameReport.model_validate_json(body) for _, body in outbox.pending(0, 10_000)]
+    return [(report.epoch, report.seq) for report in bodies]
+
+
+@pytest.mark.parametrize("start", [4, 20, 30])
+def test_of_a_damaged_database_it_rescues_what_can_be_read_and_keeps_the_file(
+    outbox_path: Path, make_report: Make, caplog: pytest.LogCaptureFixture, start: int
+) -> None:
+    """Rescued reports keep their keys; new ones have an epoch of their own and numbers from 1."""
     with Outbox(outbox_path, max_mb=8) as outbox:
+        before = outbox.epoch
         for _ in range(200):
             put_one(outbox, make_report)
-    with outbox_path.open("r+b") as file:
-        file.seek(5 * 4096)
-        file.write(b"\xff" * 8 * 4096)
-    with pytest.raises(OutboxError, match="damaged"):
-        Outbox(outbox_path, max_mb=8)
+    damage(outbox_path, start, 4)
+    spoilt = outbox_path.read_bytes()
+    with Outbox(outbox_path, max_mb=8) as outbox:
+        rescued = reports_in(outbox)
+        assert 100 < len(rescued) < 200
+        assert rescued == sorted(set(rescued))
+        assert {epoch for epoch, _ in rescued} == {before}
+        assert outbox.epoch != before
+        assert [put_one(outbox, make_report) for _ in range(3)] == [1, 2, 3]
+        assert reports_in(outbox) == [*rescued, (outbox.epoch, 1), (outbox.epoch, 2), (outbox.epoch, 3)]
+        [alarm] = outbox.alarms()
+    [aside] = outbox_path.parent.glob("*.damaged-*Z")
+    assert aside.read_bytes() == spoilt
+    assert str(aside) in alarm
+    assert f"{len(rescued)} reports were rescued" in caplog.text
+    aside.unlink()
+    with Outbox(outbox_path, max_mb=8) as outbox:
+        assert len(reports_in(outbox)) == len(rescued) + 3
+        assert outbox.next_seq() == 4
+        assert outbox.alarms() == []
+
+
+def test_consumers_acknowledge_the_rescued_by_the_epoch_that_they_know(outbox_path: Path, make_report: Make) -> None:
+    with Outbox(outbox_path, max_mb=8) as outbox:
+        before = outbox.epoch
+        for _ in range(200):
+            put_one(outbox, make_report)
+    damage(outbox_path, 20, 4)
+    with Outbox(outbox_path, max_mb=8) as outbox:
+        put_one(outbox, make_report)
+        rescued = [seq for epoch, seq in reports_in(outbox) if epoch == before]
+        assert outbox.acknowledge(outbox.epoch, 1) == 1
+        assert outbox.oldest() == 2
+        assert outbox.acknowledge(before, rescued[9]) == 10
+        assert outbox.acknowledge("never", 5) is None
+        assert outbox.acknowledge(before, 10**30) == len(rescued) - 10
+        assert outbox.count() == 0
+        assert put_one(outbox, make_report) == 2
+
+
+def test_a_database_of_which_nothing_can_be_read_is_kept_aside(outbox_path: Path, make_report: Make) -> None:
+    with Outbox(outbox_path, max_mb=8) as outbox:
+        for _ in range(50):
+            put_one(outbox, make_report)
+    outbox_path.write_bytes(bytes(outbox_path.stat().st_size))
+    with Outbox(outbox_path, max_mb=8) as outbox:
+        assert outbox.count() == 0
+        assert put_one(outbox, make_report) == 1
+        assert len(outbox.alarms()) == 1
+
+
+def test_an_interrupted_rescue_is_finished_at_the_next_start(outbox_path: Path, make_report: Make) -> None:
+    """The new store is whole; the power went before it took the place of the damaged one, whose log stayed."""
+    with Outbox(outbox_path, max_mb=8) as outbox:
+        put_one(outbox, make_report)
+        put_one(outbox, make_report)
+        held = reports_in(outbox)
+    shutil.copy(outbox_path, f"{outbox_path}.salvaged")
+    damage(outbox_path, 1, 4)
+    Path(f"{outbox_path}-wal").write_bytes(b"of the damaged one")
+    with Outbox(outbox_path, max_mb=8) as outbox:
+        assert reports_in(outbox) == held
+    assert len(list(outbox_path.parent.glob("*.damaged-*Z-wal"))) == 1
+    assert not Path(f"{outbox_path}.salvaged").exists()
+
+
+def test_the_fourth_damaged_file_replaces_the_first(outbox_path: Path) -> None:
+    for _ in range(5):
+        Outbox(outbox_path, max_mb=8).close()
+        outbox_path.write_bytes(bytes(8192))
+        Outbox(outbox_path, max_mb=8).close()
+    assert len(list(outbox_path.parent.glob("*.damaged-*"))) == 3
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory, make_report: Make) -> tuple[str, bytes]:
+    """An outbox with 60 reports: its epoch and its bytes."""
+    path = tmp_path_factory.mktemp("image") / "o.sqlite"
+    with Outbox(path, max_mb=8) as outbox:
+        epoch = outbox.epoch
+        for _ in range(60):
+            put_one(outbox, make_report)
+    return epoch, path.read_bytes()
+
+
+@settings(max_examples=60, deadline=None)
+@given(places=st.lists(st.tuples(st.integers(0, 15 * 4096), st.integers(0, 255)), min_size=1, max_size=200))
+def test_whatever_bytes_change_it_starts_again_or_says_why_not_and_gives_no_number_twice(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_report: Make,
+    image: tuple[str, bytes],
+    places: list[tuple[int, int]],
+) -> None:
+    epoch, whole = image
+    spoilt = bytearray(whole)
+    for place, value in places:
+        spoilt[min(place, len(spoilt) - 1)] = value
+    path = tmp_path_factory.mktemp("outbox") / "o.sqlite"
+    path.write_bytes(spoilt)
+    with suppress(OutboxError), Outbox(path, max_mb=8) as outbox:
+        seq = put_one(outbox, make_report)
+        assert outbox.epoch != epoch or seq > 60
 
 
 def test_refuses_a_later_layout(outbox_path: Path) -> None:
     Outbox(outbox_path, max_mb=8).close()
     later = sqlite3.connect(outbox_path)
-    later.execute("pragma user_version = 2")
+    later.execute("pragma user_version = 3")
     later.close()
-    with pytest.raises(OutboxError, match="layout 2"):
+    with pytest.raises(OutboxError, match="layout 3"):
         Outbox(outbox_path, max_mb=8)
 
 
@@ -218,8 +333,9 @@ def test_always_holds_what_was_put_less_what_was_forgotten(
                 outbox.forget(seqs)
                 model -= set(seqs)
             elif step == "upto":
-                outbox.forget_upto(seqs[0])
-                model = {seq for seq in model if seq > seqs[0]}
+                known = outbox.acknowledge(outbox.epoch, seqs[0])
+                assert (known is None) == (seqs[0] > last)
+                model = {seq for seq in model if known is None or seq > seqs[0]}
             else:
                 outbox.close()
                 outbox = Outbox(path, max_mb=8)
@@ -274,5 +390,5 @@ def test_an_outbox_whose_disk_others_filled_opens_and_gives_its_reports_away(
     with Outbox(path, max_mb=512) as outbox:
         with pytest.raises(OutboxFull):
             put_for_ever(outbox, make_report)
-        outbox.forget_upto(last)
+        outbox.acknowledge(outbox.epoch, last)
         assert numbers(outbox) == list(range(last + 1, outbox.next_seq()))
