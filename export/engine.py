@@ -129,8 +129,11 @@ def build_engine(
     work = Work(trt, recipe, free=free, cache=folder.parent / TIMING_CACHE)
     plan = work.build(graph)
     layers = work.inspect(plan)
-    stamp = write_plan(folder, plan, board, recipe)
-    write_whole(folder / LAYERS, (json.dumps(layers.as_json(), indent=1) + "\n").encode())
+    try:
+        stamp = write_plan(folder, plan, board, recipe)
+        write_whole(folder / LAYERS, (json.dumps(layers.as_json(), indent=1) + "\n").encode())
+    except OSError as cause:
+        raise EngineError(f"the engine can not be written to {folder} ({cause.strerror}); make room there") from cause
     return Built(folder, stamp, layers)
 
 

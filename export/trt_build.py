@@ -117,7 +117,12 @@ class Work:
             return b""
 
     def _keep(self, cache: IHostMemory) -> None:
-        write_whole(self._cache_file, _bytes(cache))
+        try:
+            write_whole(self._cache_file, _bytes(cache))
+        except OSError as cause:
+            log.warning(
+                "the next build will be no faster: %s can not be written (%s)", self._cache_file, cause.strerror
+            )
 
     def _failure(self, what: str) -> EngineError:
         return EngineError(f"{what}: {'; '.join(self._complaints[-5:]) or 'TensorRT gave no reason'}")

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -16,23 +15,15 @@ from contract.scoring import Scored, read_scored, score, write_scored
 from export.compare import main
 from export.compare_page import compare_page
 from export.differences import Cells, compare, flipped, furthest, words
-from export.golden import draw_cell
+from tests.drawn import write_cells
 
-WIDE = InputSpec(um_per_pixel=0.2, size=150, mean=(0, 0, 0), std=(1, 1, 1))
 NASTY = "<script>&.png"
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three patients with two cells each, in layout ``folders``."""
-    root = tmp_path_factory.mktemp("cells")
-    rng = np.random.default_rng(5)
-    for patient in range(3):
-        for kind in ("normal", "blast"):
-            folder = root / f"patient-{patient}" / kind
-            folder.mkdir(parents=True)
-            cv2.imwrite(str(folder / "1.png"), draw_cell(WIDE, blast=kind == "blast", rng=rng))
-    return root
+    return write_cells(tmp_path_factory.mktemp("cells"), patients=3, each=1, seed=5)
 
 
 @pytest.fixture(scope="module")

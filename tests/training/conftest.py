@@ -7,24 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
-from contract.manifest import InputSpec
-from export.golden import draw_cell
-
-WIDE = InputSpec(um_per_pixel=0.2, size=150, mean=(0, 0, 0), std=(1, 1, 1))
+from tests.drawn import write_cells
 
 
 @pytest.fixture(scope="session")
 def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Layout ``folders``: six patients with three normal cells and three blasts each, 0.2 um per pixel."""
-    root = tmp_path_factory.mktemp("cells")
-    rng = np.random.default_rng(3)
-    for patient in range(6):
-        for kind in ("normal", "blast"):
-            folder = root / f"patient-{patient}" / kind
-            folder.mkdir(parents=True)
-            for k in range(3):
-                cv2.imwrite(str(folder / f"{k}.png"), draw_cell(WIDE, blast=kind == "blast", rng=rng))
-    return root
+    return write_cells(tmp_path_factory.mktemp("cells"), patients=6, each=3)
 
 
 @pytest.fixture(scope="session")
