@@ -139,8 +139,13 @@ def key_of(
     )
 
 
-def read_table(path: Path, key: Key) -> Table:
+def read_table(path: Path, key: Key, *, by_any_method: bool = False) -> Table:
     """The table at ``path``, if it is of exactly this key: a stale one is never reused.
+
+    Args:
+        path: a `calibration.json`.
+        key: what the table must have been made from and how.
+        by_any_method: whatever the method was.
 
     Raises:
         UsageError: there is none, it is no table, or it was made from something else; the text names what differs.
@@ -151,7 +156,8 @@ def read_table(path: Path, key: Key) -> Table:
         raise UsageError(f"the table {path} can not be read ({cause.strerror}); leave --table out") from cause
     except ValidationError as cause:
         raise UsageError(f"{path} is no calibration table of this version; leave --table out") from cause
-    if parts := key.differences(table.key):
+    free = {"method", "parameters"} if by_any_method else set[str]()
+    if parts := [part for part in key.differences(table.key) if part not in free]:
         raise UsageError(f"the table {path} was made with another {', '.join(parts)}; leave --table out")
     return table
 

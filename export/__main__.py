@@ -14,6 +14,7 @@ from export.cells import Wanted
 from export.engine import build_engine
 from export.keygen import instructions, keygen, read_private_key
 from export.make import Order, export
+from export.pick import AUTO
 from training.data import LAYOUTS
 
 LAYOUT_HELP = """the folders are labelled: calibrate on the training split; fit INT8's decision on the validation split
@@ -117,7 +118,12 @@ def _parser() -> argparse.ArgumentParser:
         "--gate", type=Path, metavar="DIR", help="held-out cells; default: a third of the calibration cells, by patient"
     )
     add("--no-gate", action="store_true", help="export whatever INT8 does; written into the manifest and every report")
-    add("--method", choices=sorted(METHODS), default="minmax", help="calibration method (%(default)s)")
+    add(
+        "--method",
+        choices=[AUTO, *sorted(METHODS)],
+        default=AUTO,
+        help="calibration method (%(default)s: the best one)",
+    )
     add("--table", type=Path, metavar="FILE", help="calibration.json of an earlier export of the same model and cells")
     add("--keep-float", action="append", default=[], metavar="NODE", help="leave this Conv in floating point")
     add("--sensitivity", action="store_true", help="measure what each layer costs in INT8, for the report")

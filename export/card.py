@@ -13,7 +13,7 @@ HEAD = """# Model card: {id}
 
 {task} The network sees {size} x {size} pixels, a field of {field:.0f} um at {scale:.4f} um per pixel,
 around the middle of one white cell; {parameters:,} parameters, residual convolutions, one view per cell (no rotation
-averaging). INT8 ranges: method `{method}` on {cells} training cells.
+averaging). INT8 ranges: method `{method}` on {cells} training cells, spread over patients, classes and stain.
 
 | column of the scores | trained on |
 |---|---|

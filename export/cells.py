@@ -6,16 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.sample import stratified
+from calibration.sample import Sampling, sampling, stratified
+from calibration.stain import stains
 from contract.errors import UsageError
+from contract.manifest import InputSpec
 from training.checkpoint import Classifier
-from training.data import LAYOUTS, Sample, images_below
+from training.data import LAYOUTS, Sample, Split, images_below, read_crops
 from training.evaluate import scale_of
 
-KEPT_SHARE = 1 / 3
+GATE_SHARE = 1 / 3
 """Share of the calibration cells that is kept for the gate where no folder is named for it."""
+FIT_SHARE = 1 / 4
+"""Share of the others that fits the decision and picks the method, where no validation split does."""
 KEPT_CELLS = 1024
 """At most so many: one flip in a thousand can be seen."""
+SHORTLIST = 4
+"""Of so many times the wanted cells, the calibration cells are chosen by their stain: it takes to read them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +52,11 @@ class Chosen:
     Attributes:
         calibration: their activations give the ranges.
         held: for the gate; cells of neither class may be among them.
-        fit: for INT8's decision; the calibration cells for want of others.
+        fit: for the calibration method and INT8's decision; the calibration cells for want of others.
         um_per_pixel: scale of all.
         on: the held cells in words.
+        fit_on: the fitting cells in words.
+        sampling: what the calibration cells cover.
     """
 
     calibration: list[Sample]
@@ -56,31 +64,61 @@ class Chosen:
     fit: list[Sample]
     um_per_pixel: float
     on: str
+    fit_on: str
+    sampling: Sampling
 
 
-def choose(wanted: Wanted, classifier: Classifier) -> Chosen:
+def choose(wanted: Wanted, classifier: Classifier, *, quiet: bool = False) -> Chosen:
     """Divide the cells; a labelled layout gives its training, validation and test splits to the three tasks.
 
     Raises:
-        UsageError: a folder holds no image, or not the layout.
+        UsageError: a folder holds no image, or not the layout, or an image can not be read.
     """
     pool = _pool(wanted)
-    fit: list[Sample] = []
+    fit = _of_layout(wanted, "validation")
     if wanted.gate is None:
-        pool, held = _kept_apart(pool, wanted.seed)
+        pool, held = _kept_apart(pool, GATE_SHARE, wanted.seed)
         on = "a third of the calibration cells, kept out of it by patient where known"
     elif wanted.layout is None:
         held, on = _any_images(wanted.gate), "the cells of a folder of their own"
     else:
-        everything = sorted(LAYOUTS[wanted.layout].find(wanted.gate), key=lambda s: s.path)
-        held = [s for s in everything if s.split == "test"]
-        fit = [s for s in everything if s.split == "validation"]
-        on = f"patients of the test split of layout {wanted.layout}"
+        held, on = _of_layout(wanted, "test"), f"patients of the test split of layout {wanted.layout}"
     if not held:
         raise UsageError(f"no cell is left for the gate below {wanted.gate or wanted.calibration}; name --gate DIR")
-    places = stratified([f"{s.kind} {s.patient}" for s in pool], wanted.count, wanted.seed)
-    calibration = [pool[k] for k in places]
-    return Chosen(calibration, held, fit or calibration, _scale(wanted, classifier), on)
+    fit_on = f"patients of the validation split of layout {wanted.layout}"
+    if not fit:
+        pool, fit = _kept_apart(pool, FIT_SHARE, wanted.seed)
+        fit_on = "a quarter of the calibration cells, kept out of it by patient where known"
+    scale = _scale(wanted, classifier)
+    calibration, covers = _sampled(pool, wanted, classifier.input, scale, quiet=quiet)
+    if not fit:
+        fit, fit_on = calibration, "the calibration cells, for want of others"
+    return Chosen(calibration, held, fit, scale, on, fit_on, covers)
+
+
+def _sampled(
+    pool: Sequence[Sample], wanted: Wanted, spec: InputSpec, um_per_pixel: float, *, quiet: bool
+) -> tuple[list[Sample], Sampling]:
+    """Choose the calibration cells by patient, class and stain."""
+    if not pool or wanted.count < 1:
+        raise UsageError("there is no cell to calibrate with; name a folder with more images, or more --cells")
+    short = stratified(_strata(pool), SHORTLIST * wanted.count, wanted.seed)
+    candidates = [pool[k] for k in short]
+    strata, stain = _strata(candidates), stains(read_crops(candidates, um_per_pixel, spec, quiet=quiet))
+    places = stratified(strata, wanted.count, wanted.seed, stain=stain)
+    return [candidates[k] for k in places], sampling(strata, stain, places)
+
+
+def _strata(samples: Sequence[Sample]) -> list[str]:
+    return [f"{s.kind} {s.patient}" for s in samples]
+
+
+def _of_layout(wanted: Wanted, split: Split) -> list[Sample]:
+    """One split of the labelled folder that is not for calibration alone; nothing where labels are unknown."""
+    if wanted.layout is None:
+        return []
+    everything = LAYOUTS[wanted.layout].find(wanted.gate or wanted.calibration)
+    return sorted((s for s in everything if s.split == split), key=lambda s: s.path)
 
 
 def _pool(wanted: Wanted) -> list[Sample]:
@@ -97,13 +135,16 @@ def _scale(wanted: Wanted, classifier: Classifier) -> float:
     return own if wanted.layout is None else scale_of(wanted.layout, classifier.recipe)
 
 
-def _kept_apart(pool: Sequence[Sample], seed: int) -> tuple[list[Sample], list[Sample]]:
-    """The pool without, and with only, a third of its patients; an image without a patient counts as one."""
+def _kept_apart(pool: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """The pool without, and with only, a share of its patients; an image without a patient counts as one.
+
+    A lone patient stays in the pool.
+    """
     names = sorted({_owner(s) for s in pool})
     turn = np.random.default_rng(seed).permutation(len(names))
-    kept = {names[k] for k in turn[: max(1, round(len(names) * KEPT_SHARE))]}
+    kept = {names[k] for k in turn[: min(max(1, round(len(names) * share)), len(names) - 1)]}
     held = [s for s in pool if _owner(s) in kept]
-    few = stratified([f"{s.kind} {s.patient}" for s in held], KEPT_CELLS, seed)
+    few = stratified(_strata(held), KEPT_CELLS, seed)
     return [s for s in pool if _owner(s) not in kept], [held[k] for k in few]
 
 

@@ -58,41 +58,48 @@ class Held:
 def fit_decisions(fp32: Decision, fit: Held, *, engine: str) -> Decisions:
     """The decision of each precision; INT8's keeps the operating point that was chosen for FP32.
 
-    INT8's temperature is fitted anew: with labels by log loss (Guo et al. 2017), without as the one that brings its
-    margins nearest to FP32's. Each bound moves no further than it must for as many cells to lie above it as in FP32: to
-    choose it anew on labels would move it by the chance of a few cells, and flip far more than INT8 itself does.
+    INT8's margins lie about a straight line over FP32's. Each bound moves along that line, and so does the temperature;
+    with labels, it is fitted anew by log loss (Guo et al. 2017). Bounds are not chosen anew on labels, nor for as many
+    cells to lie above them: either moves them by the chance of a few cells, and flips more decisions than INT8 does.
 
     Args:
         fp32: chosen on the validation split at training.
         fit: cells that are not held out.
-        engine: which margins are INT8's.
+        engine: which margins are INT8's; if one of them is no number, it keeps FP32's decision, for the gate to refuse.
     """
     reference, other = fit.margins[REFERENCE], fit.margins[engine]
-    if fit.labels is None:
-        stretch = float(reference @ other) / max(float(reference @ reference), 1e-12)
-        temperature = fp32.temperature * max(stretch, 0.1)
-    else:
-        temperature = fit_temperature(fit.labels, other)
-    before, after = sigmoid(reference / fp32.temperature), sigmoid(other / temperature)
-    low, middle, high = (
-        _same_count(bound, before, after) for bound in (fp32.uncertain_from, fp32.threshold, fp32.uncertain_to)
-    )
+    if not np.isfinite(other).all():
+        return Decisions(fp32=fp32, int8=fp32)
+    slope, offset = _line(reference, other)
+    temperature = round(fp32.temperature * slope if fit.labels is None else fit_temperature(fit.labels, other), 4)
+
+    def moved(bound: float) -> float:
+        if not 0 < bound < 1:
+            return bound
+        margin = fp32.temperature * np.log(bound / (1 - bound))
+        probability = float(sigmoid(np.array((slope * margin + offset) / temperature)))
+        return min(max(round(probability, 6), 1e-6), 1 - 1e-6)
+
     int8 = Decision(
-        temperature=round(temperature, 4),
-        threshold=middle,
-        uncertain_from=min(low, middle),
-        uncertain_to=max(high, middle),
+        temperature=temperature,
+        threshold=moved(fp32.threshold),
+        uncertain_from=moved(fp32.uncertain_from),
+        uncertain_to=moved(fp32.uncertain_to),
     )
     return Decisions(fp32=fp32, int8=int8)
 
 
-def _same_count(bound: float, before: Numbers, after: Numbers) -> float:
-    """The bound nearest to ``bound`` above which as many of ``after`` lie as of ``before`` lie above ``bound``."""
-    above = int((before >= bound).sum())
-    ranked = np.sort(after)[::-1]
-    highest = ranked[above - 1] if above else 1.0
-    lowest = ranked[above] if above < len(ranked) else 0.0
-    return round(float(np.clip(bound, min(lowest + 1e-6, highest), highest)), 6)
+def _line(reference: Numbers, other: Numbers) -> tuple[float, float]:
+    """Slope and offset of the least-squares line of INT8's margins over FP32's; 1 and 0 where there is none.
+
+    A slope that no sound INT8 has is held within bounds, for the gate to refuse in its own words.
+    """
+    spread = float(np.var(reference))
+    if not spread > 0:
+        return 1.0, 0.0
+    slope = float(np.mean((reference - reference.mean()) * other)) / spread
+    slope = min(max(slope, 0.1), 10.0)
+    return slope, float(other.mean() - slope * reference.mean())
 
 
 def figures(held: Held, decisions: Decisions) -> dict[str, dict[str, Any]]:

@@ -12,11 +12,11 @@ from typing import Any
 import onnx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from calibration.ranges import Table, calibrate, key_of, read_table
+from calibration.methods import METHODS
+from calibration.ranges import Table, calibrate, calibrate_by, key_of, read_table
 from contract import bundle
 from contract.errors import CheckError, UsageError
 from contract.manifest import Calibration, ClassSpec, Decisions, Gate, Manifest
-from contract.types import Crops
 from export.card import ABOUT, model_card
 from export.cells import Chosen, Wanted, choose
 from export.gate import Limits, enforce, faults, figures, fit_decisions, range_faults
@@ -24,6 +24,7 @@ from export.golden import golden_batch
 from export.lint import lint
 from export.lint import readable as findings_in_words
 from export.page import report_page
+from export.pick import AUTO, Row, cells_to_pick_on, ranked
 from export.quantize import quantize
 from export.scoring import ENGINES, Scored, score, with_reference
 from export.sensitivity import sensitivity
@@ -48,10 +49,11 @@ class Order:
         model: checkpoint of train-classifier.
         out: the bundle; its name is the model's, a hyphen, and the version.
         cells: which cells calibrate and which gate.
-        method: key of ``calibration.methods.METHODS``.
+        method: key of ``calibration.methods.METHODS``; ``AUTO``: the one that answers nearest to FP32.
         keep_float: names of Conv nodes that stay in floating point.
         sensitivity: measure what each layer costs in INT8, for the report.
-        table: a `calibration.json` to use again, or None; one of another model, sample or method is refused.
+        table: a `calibration.json` to use again, or None; one of another model, sample or method is refused. ``AUTO``
+            takes one of any method.
         gated: False: whoever exports this takes it on trust, and the manifest says so.
         key: signs the bundle; None: it stays unsigned, and agents open it only where they are told to.
         leaky: reports of evaluate-classifier on the same recipe trained on a random split.
@@ -60,7 +62,7 @@ class Order:
     model: Path
     out: Path
     cells: Wanted
-    method: str = "minmax"
+    method: str = AUTO
     keep_float: tuple[str, ...] = ()
     sensitivity: bool = False
     table: Path | None = None
@@ -80,13 +82,12 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
     name = _name(order.out)
     bundle.refuse_to_replace(order.out)
     classifier = read_classifier(order.model)
-    chosen = choose(order.cells, classifier)
+    chosen = choose(order.cells, classifier, quiet=quiet)
     leaky = [_leaky(path) for path in order.leaky]
     with tempfile.TemporaryDirectory(prefix="export-") as workshop:
         files = {name: Path(workshop) / name for name in bundle.FILES}
         write_onnx(classifier.network, classifier.input, files[bundle.FP32])
-        crops = read_crops(chosen.calibration, chosen.um_per_pixel, classifier.input, quiet=quiet)
-        table = _table(order, classifier, files[bundle.FP32], crops, quiet=quiet)
+        table, methods = _table(order, classifier, chosen, files[bundle.FP32], quiet=quiet)
         files[bundle.CALIBRATION].write_text(table.model_dump_json(indent=1) + "\n")
         write_int8(files, table, order.keep_float)
         trial = try_out(classifier, chosen, files, quiet=quiet)
@@ -95,7 +96,8 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
         bundle.write_golden(files[bundle.GOLDEN], golden_batch(classifier.input, {n: files[n] for n in GRAPHS}))
         manifest = _manifest(name, order, classifier, table, trial)
         layers = _sensitivity(files[bundle.FP32], table, trial, quiet=quiet) if order.sensitivity else []
-        report = _report(order, trial, leaky) | {"sensitivity": layers}
+        ranges = _calibration(order, table, chosen, methods)
+        report = _report(order, trial, leaky) | {"calibration": ranges, "sensitivity": layers}
         files[bundle.REPORT].write_text(json.dumps(report, indent=1) + "\n")
         pictures = order.cells.layout is None or LAYOUTS[order.cells.layout].storable
         files[bundle.REPORT_PAGE].write_text(report_page(manifest, report, trial.gate, pictures=pictures))
@@ -103,10 +105,33 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
         return bundle.write_bundle(order.out, manifest, files, key=order.key)
 
 
-def _table(order: Order, classifier: Classifier, graph: Path, crops: Crops, *, quiet: bool) -> Table:
-    if order.table is None:
-        return calibrate(graph, crops, classifier.input, method=order.method, quiet=quiet)
-    return read_table(order.table, key_of(graph, crops, classifier.input, method=order.method))
+def _table(
+    order: Order, classifier: Classifier, chosen: Chosen, graph: Path, *, quiet: bool
+) -> tuple[Table, list[Row]]:
+    """The ranges, and how the methods did that they were picked from; none where nothing was to pick."""
+    spec, scale = classifier.input, chosen.um_per_pixel
+    crops = read_crops(chosen.calibration, scale, spec, quiet=quiet)
+    if order.table is not None:
+        free = order.method == AUTO
+        key = key_of(graph, crops, spec, method="minmax" if free else order.method)
+        return read_table(order.table, key, by_any_method=free), []
+    if order.method != AUTO:
+        return calibrate(graph, crops, spec, method=order.method, quiet=quiet), []
+    tables = calibrate_by(sorted(METHODS), graph, crops, spec, quiet=quiet)
+    unseen = read_crops(cells_to_pick_on(chosen.fit), scale, spec, quiet=quiet)
+    model, decision = onnx.load(graph), classifier.decision
+    rows = ranked(model, tables, unseen, spec, decision=decision, keep_float=order.keep_float, quiet=quiet)
+    return tables[rows[0].method], rows
+
+
+def _calibration(order: Order, table: Table, chosen: Chosen, methods: Sequence[Row]) -> dict[str, Any]:
+    return {
+        "method": table.method,
+        "asked": order.method,
+        "fit_on": chosen.fit_on,
+        "methods": [asdict(row) for row in methods],
+        "sampling": asdict(chosen.sampling),
+    }
 
 
 def write_int8(files: Mapping[str, Path], table: Table, keep_float: Sequence[str] = ()) -> None:

@@ -44,6 +44,7 @@ def report_page(manifest: Manifest, report: Mapping[str, Any], gate: Scored, *, 
         section("On the held-out cells", plots(*drawn)),
         section("Cells whose decision INT8 changed", *_flips(gate, decisions, pictures=pictures)),
         *_evaluations(report),
+        _calibration(report),
         *_sensitivity(report),
         lead=f"{manifest.task} {manifest.terms}",
         foot="Research use only. It assists haematologists; it never diagnoses.",
@@ -110,6 +111,21 @@ def _picture(
     return Picture(
         gate.crops[cell], (sample.path.name, known, *said), f"{sample.path.name}, {known}: {', '.join(said)}"
     )
+
+
+def _calibration(report: Mapping[str, Any]) -> str:
+    found = report["calibration"]
+    covers = found["sampling"]
+    (hue, most_hue), (faint, strong) = covers["hue_degrees"], covers["strength"]
+    said = (
+        f"{covers['cells']} cells from {covers['strata']} strata (patient and class), spread over the stain of "
+        f"{covers['candidates']} candidates: hue {hue:.1f} to {most_hue:.1f} degrees, strength {faint:.2f} to "
+        f"{strong:.2f}. Ranges by method {found['method']}; INT8's decision was fitted on {found['fit_on']}."
+    )
+    rows = [(r["method"], r["cells"], r["twin"], r["twin_flips"], r["s8"], r["s8_flips"]) for r in found["methods"]]
+    head = ("method", "cells", "CPU graph, RMSE / sigma", "its flips", "S8 graph, RMSE / sigma", "its flips")
+    caption = f"Methods against FP32 on {found['fit_on']}; the best comes first and is used."
+    return section("Calibration", paragraph(said), table(head, rows, caption=caption) if rows else "")
 
 
 def _sensitivity(report: Mapping[str, Any]) -> Iterator[str]:

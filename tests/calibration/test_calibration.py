@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from calibration.methods import METHODS
 from calibration.ranges import Table, calibrate, calibrate_by, key_of, read_table
-from calibration.sample import fingerprint, stratified
+from calibration.sample import fingerprint, sampling, stratified
 from contract.errors import UsageError
 from contract.manifest import InputSpec
 from contract.pixels import to_batch
@@ -20,12 +20,13 @@ from contract.pixels import to_batch
 SPEC = InputSpec(um_per_pixel=1.5, size=16, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 CROPS = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
 
+STAIN = np.random.default_rng(1).normal(size=(60, 2))
 strata = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=60)
 
 
-@given(strata, st.integers(1, 60), st.integers(0, 9))
-def test_no_stratum_comes_twice_before_all_came_once(names: list[str], count: int, seed: int) -> None:
-    chosen = stratified(names, count, seed)
+@given(strata, st.integers(1, 60), st.integers(0, 9), st.sampled_from([0, 60]))
+def test_no_stratum_comes_twice_before_all_came_once(names: list[str], count: int, seed: int, known: int) -> None:
+    chosen = stratified(names, count, seed, stain=STAIN[: len(names)] if known else None)
     assert len(chosen) == len(set(chosen.tolist())) == min(count, len(names))
     taken, whole = Counter(names[k] for k in chosen), Counter(names)
     most = max(taken.values())
@@ -34,7 +35,44 @@ def test_no_stratum_comes_twice_before_all_came_once(names: list[str], count: in
 
 @given(strata, st.integers(0, 9))
 def test_the_same_seed_chooses_the_same_cells(names: list[str], seed: int) -> None:
-    assert stratified(names, 5, seed).tolist() == stratified(names, 5, seed).tolist()
+    for stain in (None, STAIN[: len(names)]):
+        first, second = (stratified(names, 5, seed, stain=stain).tolist() for _ in range(2))
+        assert first == second
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_cells_of_a_rare_hue_are_in_the_sample_although_they_are_few(seed: int) -> None:
+    """Of 200 cells in one stratum, 190 have one hue; every fifth is chosen, so about two of the ten others."""
+    stain = np.random.default_rng(seed).normal(0, 0.01, (200, 2))
+    stain[:10, 0] = np.linspace(5, 10, 10)
+    chosen = stratified(["blast 1"] * 200, 40, seed, stain=stain)
+    assert 1 <= (chosen < 10).sum() <= 4
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_faint_and_strong_stains_of_a_stratum_are_chosen_alike(seed: int) -> None:
+    """Ten of 40 from each quarter of the strengths, whatever the hues are; at random it may be two."""
+    stain = np.random.default_rng(seed).random((200, 2))
+    chosen = stratified(["blast 1"] * 200, 40, seed, stain=stain)
+    quarters = np.bincount((stain[chosen, 1] * 4).astype(int), minlength=4)
+    assert quarters.min() >= 5
+
+
+@given(st.integers(1, 80), st.integers(1, 80), st.integers(0, 9))
+def test_a_sample_leaves_no_gap_in_the_hue_of_a_stratum(cells: int, count: int, seed: int) -> None:
+    """With one strength, the walk through the stains is a walk along the hue: neighbours are a few steps apart."""
+    stain = np.stack([np.random.default_rng(seed).permutation(cells), np.zeros(cells)], axis=1).astype(float)
+    chosen = np.sort(stain[stratified(["a"] * cells, count, seed, stain=stain), 0])
+    step = cells / min(count, cells)
+    assert max(np.diff(chosen), default=0) <= 2 * step + np.sqrt(cells) + 1
+
+
+def test_what_a_sample_covers_is_said_beside_what_was_on_offer() -> None:
+    stain = np.array([[10, 0.1], [20, 0.2], [30, 0.3]])
+    covers = sampling(["a", "a", "b"], stain, np.array([0, 1]))
+    assert (covers.cells, covers.candidates, covers.strata) == (2, 3, 1)
+    assert (covers.hue_degrees, covers.strength) == ((10, 20), (0.1, 0.2))
+    assert (covers.candidates_hue_degrees, covers.candidates_strength) == ((10, 30), (0.1, 0.3))
 
 
 def test_the_fingerprint_sees_every_pixel_and_the_shape() -> None:

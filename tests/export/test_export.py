@@ -10,9 +10,21 @@ import numpy as np
 import onnx
 import pytest
 
+from calibration.methods import METHODS
 from calibration.ranges import Table
 from calibration.sample import fingerprint, stratified
-from contract.bundle import CALIBRATION, FP32, INT8, INT8_CPU, MODEL_CARD, REPORT, SHIPPED, Bundle, open_bundle
+from contract.bundle import (
+    CALIBRATION,
+    FP32,
+    INT8,
+    INT8_CPU,
+    MODEL_CARD,
+    REPORT,
+    REPORT_PAGE,
+    SHIPPED,
+    Bundle,
+    open_bundle,
+)
 from contract.manifest import InputSpec
 from contract.signature import UNSIGNED, Trust
 from export.__main__ import main
@@ -60,15 +72,44 @@ def made(checkpoint: Path, drawn_cells: Path, tmp_path_factory: pytest.TempPathF
 
 
 def test_a_folder_of_images_is_enough_to_make_a_bundle(made: Bundle) -> None:
-    """Without a layout, a third of the 24 images is kept for the gate; the folder's name is the model's id."""
+    """Without a layout, of the 24 images a third is kept for the gate and a quarter of the others for the decision."""
     table = Table.model_validate_json((made.path / CALIBRATION).read_text())
     manifest = made.manifest
     assert (manifest.id, manifest.model, manifest.version) == ("drawn-1", "drawn", 1)
-    assert manifest.calibration.cells == table.cells == 16
+    assert manifest.calibration.cells == table.cells == 12
     assert (manifest.gate.state, manifest.gate.cells) == ("passed", 8)
     assert manifest.calibration.sample_sha256 == table.sample_sha256
     assert table.model_sha256 == manifest.files[FP32]
     assert [c.name for c in manifest.classes] == ["normal", "blast"]
+
+
+def test_the_method_that_comes_nearest_to_fp32_on_cells_kept_for_it_is_used_and_reported(made: Bundle) -> None:
+    found = json.loads((made.path / REPORT).read_text())["calibration"]
+    distances = [max(row["twin"], row["s8"]) for row in found["methods"]]
+    assert {row["method"] for row in found["methods"]} == set(METHODS)
+    assert distances == sorted(distances)
+    assert all(row["cells"] == 4 for row in found["methods"])
+    assert found["method"] == found["methods"][0]["method"] == made.manifest.calibration.method
+    assert found["asked"] == "auto"
+    assert "Methods against FP32 on a quarter of the calibration cells" in (made.path / REPORT_PAGE).read_text()
+
+
+def test_a_method_that_is_asked_for_is_used_whatever_its_figures(
+    checkpoint: Path, drawn_cells: Path, tmp_path: Path
+) -> None:
+    assert run(checkpoint, drawn_cells, tmp_path / "b-1", "--method", "mse", "--no-gate") == 0
+    found = json.loads((tmp_path / "b-1" / REPORT).read_text())["calibration"]
+    assert (found["method"], found["asked"], found["methods"]) == ("mse", "mse", [])
+    assert open_bundle(tmp_path / "b-1", UNSIGNED).manifest.calibration.method == "mse"
+
+
+def test_the_report_says_which_strata_and_stains_the_sample_covers(made: Bundle) -> None:
+    report = json.loads((made.path / REPORT).read_text())
+    covers = report["calibration"]["sampling"]
+    assert (covers["cells"], covers["candidates"]) == (12, 12)
+    assert 6 <= covers["strata"] <= 12
+    assert covers["hue_degrees"] == covers["candidates_hue_degrees"]
+    assert "hue" in (made.path / REPORT_PAGE).read_text()
 
 
 def test_the_golden_scores_are_what_the_graphs_say(made: Bundle) -> None:
@@ -168,14 +209,23 @@ def test_an_export_into_the_folder_of_images_is_refused_before_it_begins(
     assert len(list(precious.rglob("*.png"))) == 24
 
 
+@pytest.mark.parametrize("named", [True, False])
 def test_a_table_with_a_range_eight_times_too_wide_is_refused_by_name_and_nothing_is_written(
-    made: Bundle, checkpoint: Path, drawn_cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made: Bundle,
+    checkpoint: Path,
+    drawn_cells: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    named: bool,
 ) -> None:
+    """Whether its method is named or not: a table that is given is used, and never picked against."""
     table = json.loads((made.path / CALIBRATION).read_text())
     name = sorted(table["ranges"])[3]
     table["ranges"][name] = [8 * bound for bound in table["ranges"][name]]
     (tmp_path / "table.json").write_text(json.dumps(table))
-    assert run(checkpoint, drawn_cells, tmp_path / "b-1", "--table", str(tmp_path / "table.json")) == 3
+    method = ["--method", made.manifest.calibration.method] if named else []
+    assert run(checkpoint, drawn_cells, tmp_path / "b-1", "--table", str(tmp_path / "table.json"), *method) == 3
     text = capsys.readouterr().err
     assert f"the range of {name}" in text
     assert "nothing was written" in text
@@ -188,7 +238,11 @@ def test_a_table_of_other_cells_is_never_used_in_silence(
     again = ["--table", str(made.path / CALIBRATION)]
     assert run(checkpoint, drawn_cells, tmp_path / "b-1", *again, "--seed", "7") == 2
     assert "sample" in capsys.readouterr().err
+    other = next(name for name in METHODS if name != made.manifest.calibration.method)
+    assert run(checkpoint, drawn_cells, tmp_path / "b-1", *again, "--method", other) == 2
+    assert "method" in capsys.readouterr().err
     assert run(checkpoint, drawn_cells, tmp_path / "b-2", *again) == 0
+    assert open_bundle(tmp_path / "b-2", UNSIGNED).manifest.calibration == made.manifest.calibration
 
 
 def test_without_a_gate_the_manifest_says_so(checkpoint: Path, drawn_cells: Path, tmp_path: Path) -> None:

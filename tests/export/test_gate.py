@@ -63,6 +63,26 @@ def test_the_fitted_decision_keeps_fp32s_operating_point(shift: float, stretch: 
     assert abs(int(before.sum()) - int(after.sum())) <= 1
 
 
+@given(shift=st.floats(-1, 1), stretch=st.floats(0.5, 2), known=st.booleans())
+def test_the_fitted_bounds_lie_where_fp32s_lie_on_int8s_own_scale(shift: float, stretch: float, *, known: bool) -> None:
+    """A chance cell next to a bound does not move it: what counts is the line through all of them."""
+    held = cells(500)
+    moved = Held({"fp32": held.margins["fp32"], "int8": stretch * held.margins["fp32"] + shift}, held.labels)
+    fitted = fit_decisions(FP32_DECISION, moved if known else Held(moved.margins, None), engine="int8").int8
+    for name in ("threshold", "uncertain_from", "uncertain_to"):
+        before, after = getattr(FP32_DECISION, name), getattr(fitted, name)
+        wanted = stretch * FP32_DECISION.temperature * np.log(before / (1 - before)) + shift
+        assert fitted.temperature * np.log(after / (1 - after)) == pytest.approx(wanted, abs=0.01)
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf, 0.0, -1e6, 1e6])
+def test_margins_without_a_line_still_get_a_decision_for_the_gate_to_refuse(strange: float) -> None:
+    held = cells(50)
+    broken = Held({"fp32": held.margins["fp32"], "int8": np.full(50, strange)}, held.labels)
+    decisions = fit_decisions(FP32_DECISION, broken, engine="int8")
+    assert faults(figures(broken, decisions), Limits())
+
+
 def test_the_same_scores_get_the_same_decision() -> None:
     same = Held({"fp32": cells(500).margins["fp32"], "int8": cells(500).margins["fp32"]}, None)
     assert fit_decisions(FP32_DECISION, same, engine="int8").int8 == FP32_DECISION

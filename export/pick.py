@@ -1,0 +1,102 @@
+"""Which calibration method a network gets: the one whose graphs answer nearest to FP32 on cells it has not seen."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from tqdm import tqdm
+
+from calibration.ranges import Table
+from calibration.sample import stratified
+from contract.manifest import Decision, InputSpec
+from contract.pixels import to_batch
+from contract.types import Crops
+from export.quantize import Target, quantize
+from training.data import Sample
+from training.evaluate import agreement
+from training.metrics import Numbers, margins_from
+
+AUTO = "auto"
+"""Stands for the picked method where a method is named."""
+CELLS = 512
+"""At most so many are scored: the order of the methods shows on fewer."""
+BATCH = 32
+AS_WRITTEN = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+OPTIMISED = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How far the two graphs of one method's table are from FP32, both deciding as FP32 does.
+
+    Attributes:
+        method: key of ``METHODS``.
+        cells: how many were scored.
+        twin: RMSE of the margins over their spread, of the graph for CPUs.
+        twin_flips: decisions in which it differs.
+        s8: the same of the graph for TensorRT, run as it is written.
+        s8_flips: decisions in which that differs.
+    """
+
+    method: str
+    cells: int
+    twin: float
+    twin_flips: int
+    s8: float
+    s8_flips: int
+
+    @property
+    def worse(self) -> float:
+        """One table makes both graphs, so it is as good as the worse of them."""
+        return max(self.twin, self.s8)
+
+
+def cells_to_pick_on(fit: Sequence[Sample]) -> list[Sample]:
+    """Some of the fitting cells, by patient and class; of the two classes if any is labelled."""
+    known = [s for s in fit if s.labelled] or list(fit)
+    return [known[k] for k in stratified([f"{s.kind} {s.patient}" for s in known], CELLS, 0)]
+
+
+def ranked(
+    model: onnx.ModelProto,
+    tables: Mapping[str, Table],
+    crops: Crops,
+    spec: InputSpec,
+    *,
+    decision: Decision,
+    keep_float: Collection[str] = (),
+    quiet: bool = False,
+) -> list[Row]:
+    """Quantise by each table and compare with FP32; the best table comes first.
+
+    Args:
+        model: the FP32 graph; not changed.
+        tables: by method.
+        crops: (N, size, size, 3) uint8, cells that made none of the tables; at least one.
+        spec: what the graph expects.
+        decision: of FP32.
+        keep_float: names of nodes to leave in floating point.
+        quiet: draw no progress bar.
+    """
+    reference = _margins(model, crops, spec, OPTIMISED)
+
+    def distance(method: str, target: Target, level: ort.GraphOptimizationLevel) -> tuple[float, int]:
+        graph = quantize(model, tables[method].ranges, target, keep_float=keep_float)
+        found = agreement(reference, _margins(graph, crops, spec, level), decision, decision)
+        return found["rmse_over_sigma"], int(found["flips"])
+
+    rows = [
+        Row(method, len(crops), *distance(method, "cpu", OPTIMISED), *distance(method, "tensorrt", AS_WRITTEN))
+        for method in tqdm(tables, "picking", unit="method", disable=quiet or None)
+    ]
+    return sorted(rows, key=lambda row: row.worse)
+
+
+def _margins(model: onnx.ModelProto, crops: Crops, spec: InputSpec, level: ort.GraphOptimizationLevel) -> Numbers:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = level
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    batches = (to_batch(crops[k : k + BATCH], spec) for k in range(0, len(crops), BATCH))
+    return margins_from(np.concatenate([session.run(None, {spec.name: batch})[0] for batch in batches]))

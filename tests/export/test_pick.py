@@ -1,0 +1,38 @@
+"""The picked method is the one that answers nearest to FP32."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from calibration.methods import METHODS
+from calibration.ranges import calibrate_by
+from contract.bundle import FP32, SHIPPED, open_bundle
+from contract.pixels import stack
+from export.golden import draw_cell
+from export.pick import cells_to_pick_on, ranked
+from training.data import Kind, Sample
+
+
+def test_tables_are_ranked_by_the_worse_of_their_two_graphs_and_a_spoilt_one_is_last() -> None:
+    manifest = open_bundle(SHIPPED).manifest
+    spec, rng = manifest.input, np.random.default_rng(0)
+    crops = stack((draw_cell(spec, blast=k % 2 == 0, rng=rng) for k in range(32)), spec)
+    tables = calibrate_by(sorted(METHODS), SHIPPED / FP32, crops[:16], spec)
+    best = tables["minmax"]
+    spoilt = {name: (16 * low, 16 * high) for name, (low, high) in best.ranges.items()}
+    tables["spoilt"] = best.model_copy(update={"ranges": spoilt})
+    rows = ranked(onnx.load(SHIPPED / FP32), tables, crops[16:], spec, decision=manifest.decisions.fp32, quiet=True)
+    assert {row.method for row in rows} == set(tables)
+    assert [row.worse for row in rows] == sorted(max(row.twin, row.s8) for row in rows)
+    assert rows[-1].method in {"spoilt", "entropy"}
+    assert rows[0].worse < 0.1
+
+
+def test_cells_of_the_two_classes_are_picked_on_if_there_are_any() -> None:
+    def cells(kind: Kind, count: int) -> list[Sample]:
+        return [Sample(Path(f"{kind}-{k}"), str(k % 3), kind, kind, "validation") for k in range(count)]
+
+    assert {s.kind for s in cells_to_pick_on([*cells("rare", 9), *cells("blast", 5)])} == {"blast"}
+    assert len(cells_to_pick_on(cells("rare", 9))) == 9
+    assert len(cells_to_pick_on(cells("normal", 2000))) == 512
