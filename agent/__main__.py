@@ -104,10 +104,12 @@ def _doctor(args: argparse.Namespace) -> int:
 def _calibrate_scale(args: argparse.Namespace) -> int:
     from agent.calibrate import ScaleJob, measure_scale  # noqa: PLC0415
 
-    job = ScaleJob(args.source, frames=args.frames, given=args.um_per_pixel, as_json=args.json)
+    job = ScaleJob(args.source, frames=args.frames, given=args.um_per_pixel)
     with _stop_on_signals() as stop:
-        for line in measure_scale(job, stop, progress=sys.stderr.isatty()):
-            print(line)
+        measured = measure_scale(job, stop, progress=sys.stderr.isatty())
+    print(measured.to_json() if args.json else "\n".join(measured.lines()))
+    if measured.warning:
+        print(f"microscope-agent: warning: {measured.warning}", file=sys.stderr)
     return 0
 
 
@@ -190,10 +192,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of frames")
+    return int(text)
+
+
 def _calibrate_commands(calibrate: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     scale = calibrate.add_parser("scale", help="micrometres per pixel, from the size of red cells")
     scale.add_argument("source", help="folder of images, video, image, or camera (number, device, address)")
-    scale.add_argument("--frames", type=int, default=200, metavar="N", help="look at N frames at most; default 200")
+    scale.add_argument(
+        "--frames", type=_positive, default=200, metavar="N", help="look at N frames at most; default 200"
+    )
     scale.add_argument("--um-per-pixel", type=micrometres, metavar="X", help="warn if the frames disagree with this")
     scale.add_argument("--json", action="store_true", help="print the result as JSON")
     scale.set_defaults(command=_calibrate_scale)

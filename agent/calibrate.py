@@ -2,20 +2,25 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 
+import cv2
+import numpy as np
 from tqdm import tqdm
 
-from agent.scale import ScaleEstimate, estimate, look
+from agent.scale import RED_CELL_UM, TOLERANCE, RedCells, ScaleEstimate, estimate, look
 from agent.sources.directory import DirectorySource, image_files
 from agent.sources.place import PIXELS, source_at
 from contract.errors import CheckError
-from contract.types import Frame
+from contract.types import Frame, Image
 
 RUN = "calibrate"
+THUMBNAIL = (32, 24)
+SAME_LEVELS = 3.0
+"""Mean difference of two frames' thumbnails, of 255, below which they show the same place; noise averages to less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +31,67 @@ class ScaleJob:
         source: a folder, a video, an image or a camera.
         frames: how many frames to look at, at most.
         given: micrometres per pixel that somebody believes in, or None.
-        as_json: print JSON.
     """
 
     source: str
     frames: int
     given: float | None = None
-    as_json: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredScale:
+    """What came of it."""
+
+    found: ScaleEstimate
+    given: float | None
+
+    def lines(self) -> Iterator[str]:
+        """For people; the last line is the setting."""
+        found = self.found
+        yield f"{_short(found.um_per_pixel)} um per pixel, 95 % interval {_short(found.low)} to {_short(found.high)}"
+        yield f"{found.word}: the chance that this is off by at most {TOLERANCE:.0%} is {found.sure:.0%}"
+        yield (
+            f"from {found.cells} red cells in {found.frames} of {found.looked} frames, "
+            f"if they are {RED_CELL_UM} um across, as in a healthy person's dried smear"
+        )
+        yield f"source.um_per_pixel = {_short(found.um_per_pixel)}"
+
+    def to_json(self) -> str:
+        """For programs."""
+        agrees = None if self.given is None else self.found.agrees(self.given)
+        return json.dumps({**asdict(self.found), "word": self.found.word, "given": self.given, "agrees": agrees})
+
+    @property
+    def warning(self) -> str:
+        """What to heed, or nothing."""
+        if self.given is None or self.found.agrees(self.given):
+            return ""
+        return (
+            f"{self.given:g} um per pixel does not agree with the red cells of these frames: at that scale they would "
+            f"be {RED_CELL_UM * self.given / self.found.um_per_pixel:.1f} um across; measure with a stage micrometre"
+        )
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What came from the source."""
+
+    taken: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def fit(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Count the frames; those with a fault are left out."""
+        for frame in frames:
+            self.taken += 1
+            if frame.fault:
+                self.faults.append(frame.detail)
+            else:
+                yield frame
 
 
 @contextmanager
 def opened(source: str, stop: threading.Event, *, frames: int, progress: bool) -> Iterator[Iterator[Frame]]:
-    """The first frames of a source whose scale nobody knows; those that can not be read are left out.
+    """The first frames of a source whose scale nobody knows, with a bar.
 
     Raises:
         UsageError: the source is none.
@@ -46,30 +100,50 @@ def opened(source: str, stop: threading.Event, *, frames: int, progress: bool) -
     place = source_at(source, PIXELS)
     total = min(frames, len(image_files(place.uri))) if isinstance(place, DirectorySource) else None
     with place.open(RUN, stop) as coming:
-        shown = tqdm(islice(coming, frames), total=total, unit="frame", disable=not progress)
-        yield (frame for frame in shown if not frame.fault)
+        yield iter(tqdm(islice(coming, frames), total=total, unit="frame", disable=not progress))
 
 
-def measure_scale(job: ScaleJob, stop: threading.Event, *, progress: bool) -> Iterator[str]:
-    """Lines that say what the scale is.
+def measure_scale(job: ScaleJob, stop: threading.Event, *, progress: bool) -> MeasuredScale:
+    """Measure the scale of a source's frames.
 
     Raises:
-        CheckError: the frames do not show it, or it is not the one given.
+        CheckError: the frames do not show it.
         UsageError: the source is none.
         SourceError: it can not be opened.
     """
+    tally = _Tally()
     with opened(job.source, stop, frames=job.frames, progress=progress) as frames:
-        looks = [look(frame.image) for frame in frames]
+        looks = [look(image) for image in changed(frame.image for frame in tally.fit(frames))]
     found = estimate(looks)
     if found is None:
-        raise CheckError(
-            f"the scale of {job.source} can not be said: {len(looks)} frames show too few red cells; take frames "
-            "where red cells lie side by side, or measure with a stage micrometre"
-        )
-    yield from [json.dumps(asdict(found))] if job.as_json else _said(found)
+        raise CheckError(_unsaid(job.source, looks, tally))
+    return MeasuredScale(found, job.given)
 
 
-def _said(found: ScaleEstimate) -> Iterator[str]:
-    yield f"{found.um_per_pixel:.4f} um per pixel (95 % interval {found.low:.4f} to {found.high:.4f})"
-    yield f"from {found.cells} red cells in {found.frames} frames"
-    yield f"source.um_per_pixel = {found.um_per_pixel:.4f}"
+def changed(images: Iterable[Image]) -> Iterator[Image]:
+    """Leave out what a still stage shows again: the same cells are no further evidence."""
+    last = None
+    for image in images:
+        small = cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
+        if last is None or float(np.abs(small - last).mean()) > SAME_LEVELS:
+            last = small
+            yield image
+
+
+def _unsaid(source: str, looks: list[RedCells], tally: _Tally) -> str:
+    """Why nothing is said, and what to do."""
+    said = f"the scale of {source} can not be said: "
+    if not looks:
+        why = f" ({tally.faults[0]})" if tally.faults else ""
+        return f"{said}none of {tally.taken} frames could be read{why}"
+    cells = sum(len(one.diameters) for one in looks)
+    return (
+        f"{said}round red cells: {cells}, in frames: {len(looks)} ({tally.taken} taken, less those without a picture "
+        "or of the same place); that is too few, or they have no common size; take more frames, where red cells lie "
+        "side by side, or measure with a stage micrometre"
+    )
+
+
+def _short(um: float) -> str:
+    """Three digits that count."""
+    return f"{um:#.3g}"
