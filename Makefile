@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 LOCK := constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-jetson check soak bench docs lock clean
+.PHONY: help demo install uninstall test test-jetson check soak bench docs lock clean
 
 help:
 	@echo 'make demo   a broker, the agent and a subscriber; ends by itself. FRAMES=DIR UM_PER_PIXEL=0.075 for real images'
+	@echo 'make install    the agent as a service of this machine, or its upgrade; as root (make uninstall removes it)'
 	@echo 'make test   every test; MICROSCOPE_DATA=DIR adds those on real images'
 	@echo 'make check  format, lint, types, import rules, generated documents'
 	@echo 'make bench  speed and memory, as ratios in one run, into bench/results.json'
@@ -19,6 +20,12 @@ help:
 
 demo: $(VENV)/.agent
 	@$(BIN)/microscope-agent --log WARNING demo $(if $(FRAMES),--frames '$(FRAMES)') $(if $(UM_PER_PIXEL),--um-per-pixel $(UM_PER_PIXEL))
+
+install:
+	@PYTHON='$(PYTHON)' systemd/install.sh
+
+uninstall:
+	@PURGE='$(PURGE)' systemd/uninstall.sh
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m 'not soak' $(ARGS)

@@ -1,0 +1,60 @@
+#!/bin/sh
+# Installs the agent as a service, or upgrades it; called by `make install`.
+# Each release has a folder of its own under /opt/microscope-agent/releases, and a link says which one runs, so a
+# failed upgrade changes nothing. Settings (/etc/microscope-agent) and unsent reports (/var/lib) are left alone.
+set -eu
+umask 022
+cd "$(dirname "$0")/.."
+home=/opt/microscope-agent
+units=/etc/systemd/system
+settings=/etc/microscope-agent
+
+fail() { echo "make install: $*" >&2; exit 1; }
+[ "$(id -u)" = 0 ] || fail "root's rights are needed: sudo make install"
+python=${PYTHON:-python3}
+"$python" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' ||
+    fail "$python with venv, 3.10 or later, is needed: apt install python3-venv"
+case $(readlink -f .) in "$home"/*) fail "$home holds the releases; clone the project elsewhere" ;; esac
+
+# TensorRT comes from the system's packages, where a virtual environment sees it only if it is told to.
+shared= extras=dashboard,collector
+if "$python" -c 'import tensorrt' 2>/dev/null; then
+    shared=--system-site-packages extras=$extras,jetson
+fi
+release=$home/releases/$(date -u +%Y%m%dT%H%M%SZ)-$$
+mkdir -p "$home/releases"
+trap 'rm -rf "$release"' EXIT
+echo "making $release"
+"$python" -m venv $shared "$release"
+"$release/bin/python" -m pip --disable-pip-version-check --quiet install -c constraints.txt ".[$extras]"
+"$release/bin/microscope-agent" --version
+cp -r README.md docs "$release/"
+
+install -d -m 755 "$settings" "$units/microscope-agent.service.d"
+[ -e "$settings/agent.toml" ] || install -m 644 systemd/agent.toml "$settings/agent.toml"
+install -m 644 systemd/microscope-*.service "$units/"
+if [ -n "$shared" ]; then
+    install -m 644 systemd/jetson.conf "$units/microscope-agent.service.d/"
+else
+    rm -f "$units/microscope-agent.service.d/jetson.conf"
+fi
+
+before=$(readlink "$home/current" || true)
+ln -s "$release" "$home/next"
+mv -T "$home/next" "$home/current"
+trap - EXIT
+for old in "$home"/releases/*; do
+    [ "$old" = "$release" ] || [ "$old" = "$before" ] || rm -rf "$old"
+done
+
+command -v systemctl >/dev/null && [ -d /run/systemd/system ] || { echo "installed; systemd does not run here"; exit 0; }
+systemctl daemon-reload
+for unit in microscope-agent microscope-collect; do
+    if systemctl --quiet is-active "$unit"; then systemctl restart "$unit" && echo "restarted $unit"; fi
+done
+[ -n "$before" ] || cat <<TEXT
+installed. Next:
+  1. edit $settings/agent.toml
+  2. $home/current/bin/microscope-agent doctor --config $settings/agent.toml
+  3. systemctl enable --now microscope-agent
+TEXT

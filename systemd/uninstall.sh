@@ -1,0 +1,19 @@
+#!/bin/sh
+# Removes what `make install` made; settings and unsent reports stay unless PURGE=yes.
+set -eu
+[ "$(id -u)" = 0 ] || { echo "make uninstall: root's rights are needed: sudo make uninstall" >&2; exit 1; }
+units=/etc/systemd/system
+if [ -d /run/systemd/system ]; then
+    for unit in microscope-agent microscope-collect; do
+        [ ! -e "$units/$unit.service" ] || systemctl --quiet disable --now "$unit"
+    done
+fi
+rm -rf /opt/microscope-agent "$units/microscope-agent.service.d"
+rm -f "$units/microscope-agent.service" "$units/microscope-collect.service"
+[ ! -d /run/systemd/system ] || systemctl daemon-reload
+if [ "${PURGE:-no}" = yes ]; then
+    rm -rf /etc/microscope-agent /var/lib/microscope-agent /var/lib/private/microscope-agent \
+        /var/lib/microscope-collect /var/lib/private/microscope-collect
+else
+    echo 'kept: /etc/microscope-agent, /var/lib/microscope-agent, /var/lib/microscope-collect; PURGE=yes removes them'
+fi

@@ -1,0 +1,30 @@
+"""A box for the tests of this folder."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.box import Box, NoBoxError, booted, unbooted
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """A booted machine with a broker, on which ``make install`` has been run."""
+    if not Path("/usr/sbin/mosquitto").exists() or not Path("/usr/bin/mosquitto_sub").exists():
+        pytest.skip("the box needs the system's broker: apt install mosquitto mosquitto-clients")
+    try:
+        with unbooted(tmp_path_factory.mktemp("box")) as root:
+            install = ["systemd-nspawn", "-q", "-D", str(root), "--register=no", "--keep-unit", "--console=pipe"]
+            done = subprocess.run(
+                [*install, "make", "-C", str(PROJECT), "install"], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            with booted(root) as machine:
+                machine.run("systemctl", "start", "mosquitto")
+                yield machine
+    except NoBoxError as reason:
+        pytest.skip(str(reason))

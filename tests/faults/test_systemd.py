@@ -1,0 +1,166 @@
+"""The service under a real systemd: ready when frames flow, ended when it hangs, back after every fault."""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.box import Box
+
+log = logging.getLogger(__name__)
+pytestmark = pytest.mark.requires_root
+
+AGENT = "microscope-agent"
+UNITS = Path(__file__).parents[2] / "systemd"
+SMEAR = 'site = "lab"\ndevice = "scope-1"\n[source]\nkind = "synthetic"\nfps = 20\n'
+CAMERA = """
+site = "lab"
+device = "scope-1"
+[source]
+kind = "camera"
+uri = "http://127.0.0.1:8090/"
+um_per_pixel = 0.1
+max_age_ms = 500
+"""
+SERVER = """
+import http.server, pathlib, time
+FLOWS, PICTURE = pathlib.Path("/run/frames-flow"), pathlib.Path("/srv/frame.jpg").read_bytes()
+
+class Camera(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        while True:
+            if FLOWS.exists():
+                self.wfile.write(b"--frame\\r\\nContent-Type: image/jpeg\\r\\n\\r\\n" + PICTURE + b"\\r\\n")
+            time.sleep(0.05)
+
+http.server.ThreadingHTTPServer(("127.0.0.1", 8090), Camera).serve_forever()
+"""
+
+
+@pytest.fixture
+def agent(box: Box) -> Iterator[Box]:
+    """The box with an agent that looks at a rendered smear; not started yet."""
+    (box.root / "etc/microscope-agent/agent.toml").write_text(SMEAR)
+    box.change(AGENT, "WatchdogSec=3")
+    yield box
+    box.run("systemctl", "stop", AGENT)
+    box.run("systemctl", "reset-failed", AGENT, check=False)
+    box.change(AGENT, "")
+
+
+def numbers(box: Box, count: int) -> list[int]:
+    """``seq`` of the next reports that a subscriber in the box hears."""
+    words = ["mosquitto_sub", "-t", "microscopy/v1/lab/scope-1/frame", "-q", "1", "-C", str(count), "-W", "30"]
+    lines = box.run(*words, "-F", "%p").splitlines()
+    return [int(line.partition('"seq":')[2].partition(",")[0]) for line in lines]
+
+
+def restarted(box: Box, *, since: str, timeout_s: float = 60) -> float:
+    """Seconds until another process than ``since`` is ready."""
+    began = time.monotonic()
+    while time.monotonic() - began < timeout_s:
+        if box.shows(AGENT, "MainPID") not in {since, "0"} and box.shows(AGENT, "ActiveState") == "active":
+            return time.monotonic() - began
+        time.sleep(0.05)
+    raise AssertionError(box.journal(AGENT))
+
+
+def test_it_starts_as_a_user_of_its_own_and_publishes(agent: Box) -> None:
+    agent.run("systemctl", "start", AGENT)
+    assert numbers(agent, 3)
+    assert agent.run("stat", "-c", "%U %a", "/var/lib/private/microscope-agent") == "microscope-agent 700"
+    assert "frames" in agent.shows(AGENT, "StatusText")
+
+
+def test_it_is_ready_only_when_frames_flow(agent: Box) -> None:
+    _, picture = cv2.imencode(".jpg", np.full((480, 640, 3), 200, np.uint8))
+    (agent.root / "srv/camera.py").write_text(SERVER)
+    (agent.root / "srv/frame.jpg").write_bytes(picture.tobytes())
+    (agent.root / "etc/microscope-agent/agent.toml").write_text(CAMERA)
+    agent.run("systemd-run", "--unit", "camera", "/usr/bin/python3", "/srv/camera.py")
+    try:
+        agent.run("systemctl", "start", "--no-block", AGENT)
+        time.sleep(4)
+        assert agent.shows(AGENT, "ActiveState") == "activating"
+        agent.run("touch", "/run/frames-flow")
+        agent.wait(AGENT, "active")
+        assert agent.shows(AGENT, "Result") == "success"
+        before = agent.shows(AGENT, "MainPID")
+        agent.run("rm", "/run/frames-flow")
+        agent.wait(AGENT, "activating")
+        assert "watchdog" in agent.journal(AGENT).lower()
+        agent.run("touch", "/run/frames-flow")
+        restarted(agent, since=before)
+    finally:
+        agent.run("systemctl", "stop", "camera")
+        agent.run("rm", "-f", "/run/frames-flow")
+
+
+def test_a_hang_is_ended_by_the_watchdog(agent: Box) -> None:
+    agent.run("systemctl", "start", AGENT)
+    before = agent.shows(AGENT, "MainPID")
+    agent.run("kill", "-STOP", before)
+    seconds = restarted(agent, since=before)
+    log.info("from hang to running: %.2f s with WatchdogSec=3", seconds)
+    assert "Watchdog timeout" in agent.journal(AGENT)
+
+
+def test_after_kill_it_runs_again_and_counts_on(agent: Box) -> None:
+    agent.run("systemctl", "start", AGENT)
+    first = numbers(agent, 2)[-1]
+    before = agent.shows(AGENT, "MainPID")
+    agent.run("kill", "-KILL", before)
+    log.info("from kill -9 to running: %.2f s", restarted(agent, since=before))
+    assert numbers(agent, 1)[0] > first
+
+
+def test_wrong_settings_are_not_tried_again(agent: Box) -> None:
+    (agent.root / "etc/microscope-agent/agent.toml").write_text("sight = 1\n")
+    agent.run("systemctl", "start", AGENT, check=False)
+    agent.wait(AGENT, "failed")
+    assert agent.shows(AGENT, "ExecMainStatus") == "2"
+    assert agent.shows(AGENT, "NRestarts") == "0"
+
+
+def test_the_password_comes_from_a_credential_that_only_root_can_read(agent: Box) -> None:
+    secret = agent.root / "etc/microscope-agent/mqtt.password"
+    secret.write_text("a long word")
+    secret.chmod(0o600)
+    agent.change(AGENT, "LoadCredential=mqtt.password:/etc/microscope-agent/mqtt.password")
+    agent.run("systemctl", "start", AGENT)
+    assert "a long word" not in agent.run(
+        "sh", "-c", f"tr '\\0' ' ' < /proc/$(systemctl show -p MainPID --value {AGENT})/environ"
+    )
+    assert numbers(agent, 1)
+
+
+def test_an_upgrade_keeps_the_settings_and_counts_on(agent: Box) -> None:
+    agent.run("systemctl", "start", AGENT)
+    before, first = agent.run("readlink", "/opt/microscope-agent/current"), numbers(agent, 1)[0]
+    agent.run("make", "-C", str(UNITS.parent), "install", outside_network=True, timeout_s=300)
+    assert agent.run("readlink", "/opt/microscope-agent/current") != before
+    assert (agent.root / "etc/microscope-agent/agent.toml").read_text() == SMEAR
+    assert numbers(agent, 1)[0] > first
+
+
+def test_systemd_finds_nothing_to_say_of_the_unit(box: Box) -> None:
+    assert box.run("systemd-analyze", "verify", f"/etc/systemd/system/{AGENT}.service") == ""
+
+
+def test_what_the_service_could_do_to_the_machine_is_little(box: Box) -> None:
+    said = box.run("systemd-analyze", "security", f"{AGENT}.service", "--no-pager").splitlines()[-1]
+    assert float(said.split(":")[1].split()[0]) <= 1.5
+
+
+def test_uninstalling_keeps_what_is_not_ours_to_delete(box: Box) -> None:
+    box.run("make", "-C", str(UNITS.parent), "uninstall")
+    assert box.run("ls", "/etc/microscope-agent/agent.toml")
+    assert not (box.root / "opt/microscope-agent").exists()
+    assert box.run("systemctl", "list-unit-files", f"{AGENT}*", "--no-legend", check=False) == ""
