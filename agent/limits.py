@@ -83,12 +83,21 @@ class QualityLimits(BaseModel):
         description="Hues of what is far darker than red cells, which only nuclei are. Fit frames have 14 to 57.",
     )
 
+    scale: tuple[float, float] = Field(
+        (0.7, 1.4),
+        description="How many times as large as they are red cells may appear over many frames; a frame is refused "
+        "if the whole 95 % interval lies beyond. At half and double the scale one frame in three has other cells or "
+        "labels.",
+    )
+
     @model_validator(mode="after")
     def _ordered(self) -> "QualityLimits":
         for name in ("red_hue", "dark_hue", "nuclear_hue"):
             low, high = getattr(self, name)
             if not -180 <= low < high <= 180:  # noqa: PLR2004 - degrees
                 raise ValueError(f"{name}: from and to must be ascending, in -180 to 180")
+        if not 0 < self.scale[0] < 1 < self.scale[1]:
+            raise ValueError("scale: one must lie within")
         return self
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from agent import light, sharpness, stain
 from agent.limits import DEFAULT_LIMITS, QualityLimits
+from agent.watch import ScaleWatch
 from contract.messages import Quality, Reason
 from contract.types import Image
 
@@ -26,13 +27,16 @@ SHADE_STEPS = 24
 """Steps each way in which the light is looked at; it is a smooth surface."""
 
 
-def assess(image: Image, um_per_pixel: float, limits: QualityLimits = DEFAULT_LIMITS) -> Quality:
+def assess(
+    image: Image, um_per_pixel: float, limits: QualityLimits = DEFAULT_LIMITS, watch: ScaleWatch | None = None
+) -> Quality:
     """Measure a frame and say whether it can be judged.
 
     Args:
         image: (height, width, 3) uint8.
         um_per_pixel: micrometres per pixel, positive.
         limits: what it must keep.
+        watch: what earlier frames said of the scale; without one the scale is believed.
 
     Returns:
         Figures that can not be had (a frame too dark has no focus) are 0.
@@ -66,7 +70,12 @@ def assess(image: Image, um_per_pixel: float, limits: QualityLimits = DEFAULT_LI
             "dark_hue": round(stained.dark_hue, 1),
         }
     )
-    return _verdict(measured, [*_faults_of_stain(stained, limits), *_faults_of_optics(measured, limits)])
+    faults = [*_faults_of_stain(stained, limits), *_faults_of_optics(measured, limits)]
+    apparent = watch.see(image, um_per_pixel) if watch else None
+    if apparent:
+        measured = measured.model_copy(update={"scale": round((apparent[0] * apparent[1]) ** 0.5, 3)})
+        faults += _faults_of_scale(apparent, limits)
+    return _verdict(measured, faults)
 
 
 Fault = tuple[Reason, str]
@@ -143,6 +152,16 @@ def _faults_of_optics(measured: Quality, limits: QualityLimits) -> Iterator[Faul
     if measured.noise > limits.max_noise:
         text = f"the noise is {measured.noise:.1%} of the light, and {limits.max_noise:.1%} is the most"
         yield "noise", text
+
+
+def _faults_of_scale(apparent: tuple[float, float], limits: QualityLimits) -> Iterator[Fault]:
+    (low, high), (least, most) = apparent, limits.scale
+    if high < least or low > most:
+        text = (
+            f"red cells appear {low:.2f} to {high:.2f} times as large as they are, and {least:g} to {most:g} is right: "
+            "is another objective in use? measure um_per_pixel anew (`microscope-agent calibrate scale`)"
+        )
+        yield "wrong_scale", text
 
 
 def _unevenness(lit: light.Light) -> float:
