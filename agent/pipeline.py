@@ -12,9 +12,11 @@ from typing import Protocol
 
 from agent.engines import Engine
 from agent.health import Counters
+from agent.limits import DEFAULT_LIMITS, QualityLimits
 from agent.quality import assess
 from agent.segmentation import find_cells
 from agent.slide import Sighting, SlideControl
+from agent.watch import ScaleWatch
 from contract.bundle import Bundle
 from contract.colour import Normaliser
 from contract.decide import decide
@@ -64,6 +66,10 @@ class Station:
     engine: Engine
     colour: Normaliser | None = None
     """Makes the site's cells look like the training's, where the site asks for it."""
+    limits: QualityLimits = DEFAULT_LIMITS
+    """What a frame must keep to be judged."""
+    watch: ScaleWatch | None = None
+    """What the latest frames say of the scale; without one it is believed."""
 
     def slides(self, run: str, publish: Callable[[SlideSummary], None] = lambda _: None) -> SlideControl:
         """The slides of a run of this name, judged by this model."""
@@ -127,7 +133,7 @@ def examine(frame: Frame, station: Station) -> Finding:
     started = time.perf_counter()
     if frame.fault:
         return Finding(Quality(accepted=False, reasons=[frame.fault], detail=frame.detail))
-    quality = assess(frame.image, frame.um_per_pixel)
+    quality = assess(frame.image, frame.um_per_pixel, station.limits, station.watch)
     assessed = time.perf_counter()
     if not quality.accepted:
         return Finding(quality, timing_ms=_timing(frame, started, assessed))
