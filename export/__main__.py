@@ -1,14 +1,17 @@
 """`export-engine`: from a checkpoint to a bundle that the agent can run."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from calibration.methods import METHODS
 from contract.arguments import default_state_dir, micrometres
 from contract.bundle import MANIFEST, Bundle, open_bundle
-from contract.errors import EngineError, MicroscopeError, UsageError
+from contract.errors import EngineError, IntegrityError, MicroscopeError, UsageError
+from contract.manifest import Precision
 from contract.trust_options import add_trust, trust_from
 from export.cells import Wanted
 from export.engine import build_engine
@@ -19,6 +22,13 @@ from training.data import LAYOUTS
 
 LAYOUT_HELP = """the folders are labelled: calibrate on the training split; fit INT8's decision on the validation split
 and gate on the test split of --gate"""
+ENGINES: dict[Precision, str] = {
+    "int8": "engine in INT8, with the scales of the calibration",
+    "fp16": "engine in FP16; on TensorRT 11 made with onnx",
+    "fp32": "engine in FP32",
+}
+FOR_BUNDLES = {"model", "precision", "typing", "state_dir", "trust", "allow_unsigned"}
+"""Arguments that have a meaning where MODEL is a bundle; the others are about making one."""
 LEAKY_HELP = """report of evaluate-classifier on the same recipe trained with --split random, to stand beside the
 honest figures"""
 
@@ -31,28 +41,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _keygen(words[1:])
         given = _parser().parse_args(words)
         if given.model.is_dir():
-            _build(open_bundle(given.model, trust_from(given)), given)
+            _refuse_what_makes_bundles(given)
+            _build(open_bundle(given.model, trust_from(given)), given, fresh=False)
             return 0
         made = export(_order(given))
         _tell(made)
         if not given.no_engine:
-            _build(made, given)
+            _build(made, given, fresh=True)
     except MicroscopeError as failure:
         print(f"export-engine: {failure}", file=sys.stderr)
         return failure.exit_code
     return 0
 
 
-def _build(made: Bundle, given: argparse.Namespace) -> None:
-    """Build the engine; where it can not be, say so, and that the bundle is whole."""
+def _build(made: Bundle, given: argparse.Namespace, *, fresh: bool) -> None:
+    """Build the engine; where it can not be, say so, and what became of the bundle."""
     try:
-        built = build_engine(made, state_dir=given.state_dir or default_state_dir(), typing=given.typing)
-    except EngineError as cause:
-        raise EngineError(
-            f"the bundle {made.path} is written and complete, but it has no TensorRT engine: {cause}; "
-            "--no-engine leaves it out"
-        ) from cause
-    print(f"engine: {built.folder}")
+        state_dir = given.state_dir or default_state_dir()
+        built = build_engine(made, state_dir=state_dir, precision=given.precision, typing=given.typing)
+    except (EngineError, UsageError, IntegrityError) as cause:
+        state = "is written and complete" if fresh else "is whole and unchanged"
+        remedy = "; --no-engine leaves the engine out" if fresh else ""
+        raise type(cause)(f"the bundle {made.path} {state}, but it has no TensorRT engine: {cause}{remedy}") from cause
+    print(f"engine: {built.folder}, {built.layers}")
+    if given.precision != "int8":
+        print(f'the agent runs it where its settings say: engine = "tensorrt-{given.precision}"')
+
+
+def _refuse_what_makes_bundles(given: argparse.Namespace) -> None:
+    """A bundle is what it is: raise UsageError for options that would have to change it, and for any other folder."""
+    if not (given.model / MANIFEST).is_file():
+        raise UsageError(f"{given.model} is a folder and no bundle; name a bundle, or the checkpoint classifier.pt")
+    idle = vars(_parser().parse_args([str(given.model), "--int8"]))
+    if odd := [f"--{k.replace('_', '-')}" for k in idle if k not in FOR_BUNDLES and idle[k] != getattr(given, k)]:
+        raise UsageError(
+            f"{given.model} is a bundle, of which only the engine is built, and {', '.join(odd)} would "
+            "have no effect; leave that out, or name the checkpoint file to make a bundle anew"
+        )
 
 
 def _keygen(words: Sequence[str]) -> int:
@@ -66,7 +91,10 @@ def _keygen(words: Sequence[str]) -> int:
 
 def _order(given: argparse.Namespace) -> Order:
     if given.calibration is None or given.out is None:
-        raise UsageError("a checkpoint needs --calibration DIR and --out DIR")
+        raise UsageError(
+            "a checkpoint needs --calibration DIR and --out DIR, for any engine: a bundle holds the INT8 graphs too"
+        )
+    _refuse_no_place(given.out)
     cells = Wanted(
         given.calibration,
         given.gate,
@@ -89,6 +117,22 @@ def _order(given: argparse.Namespace) -> Order:
     )
 
 
+def _refuse_no_place(out: Path) -> None:
+    """Raise UsageError if a bundle could not be written there: better now than after minutes of work."""
+    try:
+        there = next(path for path in out.absolute().parents if path.exists())
+    except OSError as cause:
+        raise UsageError(f"{out} can not be looked at ({cause.strerror}); choose another --out") from cause
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"nothing can be written to {out}: {there} is no folder of yours; choose another --out")
+
+
+def _count(text: str, *, least: int) -> int:
+    if not text.strip().isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} up")
+    return int(text)
+
+
 def _tell(made: Bundle) -> None:
     gate = made.manifest.gate
     print(f"{made.path}: {made.manifest.id}, {made.manifest.calibration.cells} calibration cells")
@@ -106,11 +150,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "export-engine",
         description=__doc__,
-        epilog="Exit codes: 0 done, 2 wrong usage, 3 refused by the gate, 4 a component is missing.",
+        epilog="A bundle always holds the graphs of all precisions; --int8, --fp16 and --fp32 choose the TensorRT "
+        "engine that is built from it on this machine. `export-engine keygen --out KEY.pem` makes a key to sign with. "
+        "Exit codes: 0 done, 2 wrong usage, 3 refused by the gate, 4 a component is missing (the text names it and "
+        "what was written), 5 a bundle or a folder of engines can not be trusted.",
     )
     add = parser.add_argument
     add("model", type=Path, help="checkpoint of train-classifier (classifier.pt), or a bundle whose engine to build")
-    add("--int8", action="store_true", required=True, help="quantise to INT8")
+    engine = parser.add_mutually_exclusive_group(required=True).add_argument
+    for precision, words in ENGINES.items():
+        engine(f"--{precision}", dest="precision", action="store_const", const=precision, help=words)
     add("--calibration", type=Path, metavar="DIR", help="folder of cell images, of any depth; not for a bundle")
     add("--out", type=Path, metavar="DIR", help="bundle to write: MODEL-VERSION, for example blast-2; not for a bundle")
     add("--layout", choices=sorted(LAYOUTS), help=LAYOUT_HELP)
@@ -129,7 +178,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--sensitivity", action="store_true", help="measure what each layer costs in INT8, for the report")
     add("--no-engine", action="store_true", help="write the bundle only; the engine is built on the board")
     add(
-        "--typing", choices=["strong", "weak"], help="of the TensorRT engine; default: strong; weak on TensorRT 10 only"
+        "--typing",
+        choices=["strong", "weak"],
+        help="of the TensorRT engine; default: strong (for FP16 on TensorRT 10: weak); weak on TensorRT 10 only",
     )
     add("--state-dir", type=Path, metavar="DIR", help="the agent's state folder, for the engine; default: the user's")
     add("--key", type=Path, metavar="KEY.pem", help="sign the bundle; `export-engine keygen --out KEY.pem` makes one")
@@ -139,8 +190,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="X",
         help="scale of the images, if not the training's or the layout's",
     )
-    add("--cells", type=int, default=512, metavar="N", help="number of calibration cells (%(default)s)")
-    add("--seed", type=int, default=0, metavar="N", help="of their choice (%(default)s)")
+    add(
+        "--cells",
+        type=partial(_count, least=1),
+        default=512,
+        metavar="N",
+        help="number of calibration cells (%(default)s)",
+    )
+    add("--seed", type=partial(_count, least=0), default=0, metavar="N", help="of their choice (%(default)s)")
     add("--leaky-evaluation", type=Path, action="append", default=[], metavar="FILE", help=LEAKY_HELP)
     add_trust(parser)
     return parser

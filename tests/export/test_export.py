@@ -5,7 +5,6 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import pytest
@@ -29,14 +28,13 @@ from contract.manifest import InputSpec
 from contract.signature import UNSIGNED, Trust
 from export.__main__ import main
 from export.golden import draw_cell
+from tests.drawn import write_cells
 from training.checkpoint import read_classifier
 from training.data import LAYOUTS, labelled, read_crops
 from training.evaluate import main as evaluate
 from training.evaluate import scale_of, scores_of, shown
 from training.fit import train
 from training.recipe import Recipe
-
-WIDE = InputSpec(um_per_pixel=0.2, size=150, mean=(0, 0, 0), std=(1, 1, 1))
 
 
 def run(checkpoint: Path, cells: Path, out: Path, *more: str) -> int:
@@ -46,15 +44,7 @@ def run(checkpoint: Path, cells: Path, out: Path, *more: str) -> int:
 @pytest.fixture(scope="module")
 def drawn_cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Layout ``folders``: six patients with two normal cells and two blasts each, 0.2 um per pixel."""
-    root = tmp_path_factory.mktemp("cells")
-    rng = np.random.default_rng(3)
-    for patient in range(6):
-        for kind in ("normal", "blast"):
-            folder = root / f"patient-{patient}" / kind
-            folder.mkdir(parents=True)
-            for k in range(2):
-                cv2.imwrite(str(folder / f"{k}.png"), draw_cell(WIDE, blast=kind == "blast", rng=rng))
-    return root
+    return write_cells(tmp_path_factory.mktemp("cells"), patients=6, each=2)
 
 
 @pytest.fixture(scope="module")
@@ -278,9 +268,62 @@ def test_a_wrong_model_folder_or_name_is_one_line_and_exit_code_2(
         assert text.count("\n") == 1
 
 
-def test_a_precision_must_be_asked_for(checkpoint: Path, drawn_cells: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precisions", [[], ["--int8", "--fp16"], ["--fp16", "--fp32"]])
+def test_one_precision_must_be_asked_for(
+    checkpoint: Path, drawn_cells: Path, tmp_path: Path, precisions: list[str]
+) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main([str(checkpoint), "--calibration", str(drawn_cells), "--out", str(tmp_path / "b-1")])
+        main([str(checkpoint), *precisions, "--calibration", str(drawn_cells), "--out", str(tmp_path / "b-1")])
+
+
+@pytest.mark.skipif(find_spec("tensorrt") is not None, reason="TensorRT is installed here")
+@pytest.mark.parametrize("precision", ["int8", "fp16", "fp32"])
+def test_the_engine_of_a_bundle_is_built_alone_or_its_lack_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str
+) -> None:
+    """Where TensorRT is not, exit 4 says what is missing, and that the bundle is none the worse."""
+    assert main([str(SHIPPED), f"--{precision}", "--state-dir", str(tmp_path)]) == 4
+    text = capsys.readouterr().err
+    assert "is whole and unchanged, but it has no TensorRT engine: " in text
+    assert "tensorrt" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundle_takes_no_options_that_would_change_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(SHIPPED), "--int8", "--no-engine", "--out", "b-1", "--seed", "3"]) == 2
+    assert "--out, --no-engine, --seed would have no effect" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_bundle_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path), "--int8"]) == 2
+    assert "is a folder and no bundle" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("odd", [["--seed", "-1"], ["--cells", "0"], ["--cells", "many"]])
+def test_numbers_that_are_none_are_wrong_usage(
+    checkpoint: Path, tmp_path: Path, odd: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([str(checkpoint), "--int8", "--calibration", str(tmp_path), "--out", str(tmp_path / "b-1"), *odd])
+    assert "is no whole number" in capsys.readouterr().err
+
+
+def test_a_bundle_below_a_file_is_refused_before_the_work(
+    checkpoint: Path, drawn_cells: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(checkpoint, drawn_cells, checkpoint / "deeper" / "b-1") == 2
+    assert "is no folder of yours" in capsys.readouterr().err
+
+
+def test_an_engine_in_fp16_changes_nothing_in_the_bundle(
+    checkpoint: Path, drawn_cells: Path, tmp_path: Path, made: Bundle
+) -> None:
+    """All graphs are in it, whatever engine is asked for."""
+    options = ["--no-engine", "--calibration", str(drawn_cells), "--out", str(tmp_path / "drawn-1")]
+    assert main([str(checkpoint), "--fp16", "--method", "minmax", *options]) == 0
+    again = open_bundle(tmp_path / "drawn-1", UNSIGNED).manifest
+    assert again.files.keys() == made.manifest.files.keys()
+    assert again.files[FP32] == made.manifest.files[FP32]
 
 
 def test_a_checkpoint_can_be_evaluated_too(checkpoint: Path, drawn_cells: Path, tmp_path: Path) -> None:
