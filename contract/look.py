@@ -35,6 +35,8 @@ MIN_STAINED = 0.05
 """Sum of three densities below which nothing is stained; red cells have 0.25 and more."""
 REACH_UM = 3.0
 """Distance from a nucleus within which stained pixels are not taken for red cells."""
+MAX_TYPICAL = 1.0
+"""Sum of three densities of the image's middle pixel, above which it shows no bare field but cells cut out on black."""
 MIN_UM2 = 8.0
 """Area of a kind below which an image says nothing of it."""
 EXTREMES = (1, 99)
@@ -73,7 +75,10 @@ def sight_of(image: Image, um_per_pixel: float) -> Sight | None:
     small, um = _reduced(image, um_per_pixel)
     bare = _bare(small)
     density = np.asarray(cv2.LUT(small, density_table(bare)), np.float32)
-    nuclei, red = (density[mask] for mask in _kinds(density, um))
+    total = np.asarray(cv2.transform(density, np.ones((1, 3), np.float32)), np.float32)
+    if np.median(total) > MAX_TYPICAL:
+        return None
+    nuclei, red = (density[mask] for mask in _kinds(density, total, um))
     if min(len(nuclei), len(red)) * um * um < MIN_UM2:
         return None
     stains, strength = macenko(np.concatenate([nuclei, red]))
@@ -157,13 +162,12 @@ def _bare(small: Image) -> Numbers:
     return np.asarray(np.median(small[green >= level], axis=0), np.float64)
 
 
-def _kinds(density: Plane, um: float) -> tuple[Mask, Mask]:
+def _kinds(density: Plane, total: Plane, um: float) -> tuple[Mask, Mask]:
     """Masks of nuclei and of red cells."""
     nuclear = cv2.transform(density, NUCLEAR_WEIGHTS)
     level = float(np.percentile(nuclear, DARKEST_PERCENTILE)) / 2
     nuclei = ((nuclear > level) & (level > MIN_NUCLEAR)).astype(np.uint8)
     nuclei = np.asarray(cv2.morphologyEx(nuclei, cv2.MORPH_OPEN, _square(1)), np.uint8)
-    total = cv2.transform(density, np.ones((1, 3), np.float32))
     some = total[total > MIN_STAINED]
     stained = total > max(STAINED_SHARE * float(np.median(some)) if some.size else 0, MIN_STAINED)
     near = cv2.dilate(nuclei, _square(max(1, round(REACH_UM / um))))

@@ -26,6 +26,7 @@ from export.lint import readable as findings_in_words
 from export.page import report_page
 from export.pick import AUTO, Row, cells_to_pick_on, ranked
 from export.quantize import quantize
+from export.reference import reference_of
 from export.scoring import ENGINES, Scored, score, with_reference
 from export.sensitivity import sensitivity
 from export.to_onnx import write_onnx
@@ -219,6 +220,13 @@ def _manifest(name: tuple[str, int], order: Order, classifier: Classifier, table
             keep_float=tuple(sorted(order.keep_float)),
         ),
         gate=Gate(state="passed" if order.gated else "skipped", cells=len(trial.gate.judged()), on=trial.chosen.on),
+        reference=reference_of(
+            trial.chosen.calibration,
+            trial.gate,
+            trial.decisions,
+            um_per_pixel=trial.chosen.um_per_pixel,
+            on=trial.chosen.on,
+        ),
         files={},
     )
 

@@ -1,0 +1,70 @@
+"""What the training images looked like, for the manifest: a site's own frames are held against it."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from contract.look import DIGITS, Sight, look_of, sight_of
+from contract.manifest import Decisions
+from contract.reference import Look, Margins, Reference, Scores
+from export.gate import Held
+from export.scoring import ENGINES, Scored
+from training.data import Sample, read_image
+from training.metrics import Numbers
+
+LEVELS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+MIN_SEEN = 0.5
+"""Share of the images that must show a nucleus amid red cells."""
+
+
+def reference_of(
+    training: Sequence[Sample], gate: Scored, decisions: Decisions, *, um_per_pixel: float, on: str
+) -> Reference | None:
+    """Measure training images, and how held-out cells score.
+
+    None where the images do not show cells amid red ones, such as cells cut out on black.
+
+    Args:
+        training: cells that the model learned from, or others of that kind: the calibration cells.
+        gate: the held-out cells with their scores by every engine of ``ENGINES``.
+        decisions: whose temperatures calibrate the scores.
+        um_per_pixel: scale of the images.
+        on: the held-out cells in words.
+    """
+    look = look_of_samples(training, um_per_pixel)
+    if look is None:
+        return None
+    held = gate.held()
+    fp32, int8 = (
+        _margins(held, name, decision.temperature)
+        for name, decision in zip(ENGINES, (decisions.fp32, decisions.int8), strict=True)
+    )
+    return Reference(**dict(look), scores=Scores(levels=LEVELS, on=on, fp32=fp32, int8=int8))
+
+
+def look_of_samples(samples: Sequence[Sample], um_per_pixel: float) -> Look | None:
+    """What whole images look like, their surroundings included; None where most show no cell amid red ones."""
+
+    def one(sample: Sample) -> Sight | None:
+        return sight_of(read_image(sample.path), um_per_pixel)
+
+    with ThreadPoolExecutor() as pool:
+        sights = [sight for sight in pool.map(one, samples) if sight]
+    if len(sights) < MIN_SEEN * len(samples):
+        return None
+    return look_of(sights, um_per_pixel, "calibration cells, of the training split where there is one")
+
+
+def _margins(held: Held, engine: str, temperature: float) -> Margins:
+    margins = held.margins[engine] / temperature
+    normal, blast = (None, None) if held.labels is None else (margins[held.labels == k] for k in (0, 1))
+    return Margins(cells=len(margins), every=_quantiles(margins), normal=_some(normal), blast=_some(blast))
+
+
+def _some(margins: Numbers | None) -> tuple[float, ...] | None:
+    return None if margins is None or not len(margins) else _quantiles(margins)
+
+
+def _quantiles(margins: Numbers) -> tuple[float, ...]:
+    return tuple(np.quantile(margins, LEVELS).round(DIGITS).tolist())
