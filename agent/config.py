@@ -25,6 +25,8 @@ Tree = dict[str, Any]
 KINDS = ("directory", "video", "camera", "synthetic")
 NOT_OURS = frozenset({"MICROSCOPE_DATA", "MICROSCOPE_DEEPAPL"})
 """Variables with our prefix that are no settings: they tell the tests where real images lie."""
+COLLECTORS = f"{ENV_PREFIX}COLLECT_"
+"""Prefix of the collector's settings, which may stand in the same environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,8 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _environment() -> Tree:
-    ours = {k for k in os.environ if k.upper().startswith(ENV_PREFIX)} - NOT_OURS
+    named = {k for k in os.environ if k.upper().startswith(ENV_PREFIX)} - NOT_OURS
+    ours = {k for k in named if not k.upper().startswith(COLLECTORS)}
     _refuse_unknown((k.upper().removeprefix(ENV_PREFIX).lower().replace("__", ".") for k in ours), "environment")
     try:
         return dict(EnvSettingsSource(Settings)())

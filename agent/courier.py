@@ -17,11 +17,11 @@ from typing_extensions import Self
 from agent.delivery import Delivery
 from agent.mqtt import CONNECT_S, Answer, Connection
 from agent.outbox import Outbox
-from agent.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
 from agent.retained import Retained
 from agent.settings import MqttSettings
 from contract.errors import OutboxError
 from contract.messages import Ack, Health, SlideSummary, Status, Topics
+from contract.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
 
 log = logging.getLogger(__name__)
 

@@ -3,8 +3,26 @@
 import threading
 from collections import Counter
 from datetime import datetime, timezone
+from typing import Protocol
 
 from contract.messages import FrameReport, Health
+
+
+class Books(Protocol):
+    """What the health message must know of the outbox."""
+
+    @property
+    def epoch(self) -> str:
+        """Identity of the store."""
+        ...
+
+    def oldest(self) -> int:
+        """Lowest number that is held."""
+        ...
+
+    def alarms(self) -> list[str]:
+        """What a person should see to."""
+        ...
 
 
 class Counters:
@@ -28,8 +46,8 @@ class Counters:
             with self._lock:
                 self._dropped[cause] += count
 
-    def health(self, *, queued: int, engine: str) -> Health:
-        """A snapshot, ready to be published."""
+    def health(self, *, queued: int, engine: str, outbox: Books | None = None) -> Health:
+        """A snapshot, ready to be published; with what the outbox says of itself."""
         with self._lock:
             return Health(
                 at=datetime.now(timezone.utc),
@@ -39,4 +57,7 @@ class Counters:
                 dropped=dict(self._dropped),
                 queued=queued,
                 engine=engine,
+                epoch=outbox.epoch if outbox else "",
+                oldest=outbox.oldest() if outbox else 0,
+                alarms=outbox.alarms() if outbox else [],
             )

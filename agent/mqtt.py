@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 import paho.mqtt.client as paho
@@ -21,10 +20,11 @@ from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTPro
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agent.refusals import Reason, where, why_hung_up, why_refused, why_unreachable
-from agent.settings import MqttSettings, TlsSettings
+from agent.settings import MqttSettings
+from contract.connection import tls_context
 from contract.errors import BrokerError, UsageError
 from contract.messages import CONTENT_TYPE, SCHEMA_VERSION
+from contract.refusals import Reason, where, why_hung_up, why_refused, why_unreachable
 
 CONNECT_S = 5.0
 """Longest wait for the broker's host to answer."""
@@ -224,44 +224,9 @@ def _client(settings: MqttSettings, client_id: str, *, connect_s: float = CONNEC
         secret = settings.password.get_secret_value() if settings.password else None
         client.username_pw_set(settings.username, secret)
     if settings.tls is not None:
-        client.tls_set_context(_tls(settings.tls))
+        client.tls_set_context(tls_context(settings.tls))
     if not settings.host:
         raise UsageError("mqtt.host is empty; name the broker's host")
     clean_start = True if version5 else paho.MQTT_CLEAN_START_FIRST_ONLY
     client.connect_async(settings.host, settings.port, settings.keepalive_s, clean_start=clean_start)
     return client
-
-
-class _TidySocket(ssl.SSLSocket):
-    """Closes itself when the handshake fails; paho would leave that to the garbage collector."""
-
-    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's own signature
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
-
-
-def _can_read(name: str, path: Path) -> None:
-    try:
-        path.open("rb").close()
-    except OSError as cause:
-        raise UsageError(f"mqtt.tls.{name}: {path} can not be read ({cause.strerror}); correct the setting") from cause
-
-
-def _tls(settings: TlsSettings) -> ssl.SSLContext:
-    for name, path in (("ca", settings.ca), ("cert", settings.cert), ("key", settings.key)):
-        if path is not None:
-            _can_read(name, path)
-    try:
-        context = ssl.create_default_context(cafile=settings.ca)
-        context.sslsocket_class = _TidySocket
-        if settings.cert is not None:
-            context.load_cert_chain(settings.cert, settings.key, password="")  # never ask on the terminal
-    except OSError as cause:
-        raise UsageError(
-            f"mqtt.tls: {settings.cert or settings.ca} can not be used ({cause}); it must be PEM, readable by "
-            "this user, the key without a passphrase and fitting its certificate"
-        ) from cause
-    return context

@@ -21,7 +21,8 @@ from contract.messages import Health, Topics
 
 log = logging.getLogger(__name__)
 OUTBOX_FILE = "outbox.sqlite"
-HEARTBEAT_S = 5.0
+HEARTBEAT_S = 4.0
+"""Less than the 5 s within which an alarm must be told."""
 
 
 def serve(settings: Settings, stop: threading.Event) -> Health:
@@ -59,7 +60,7 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
         frames = house.enter_context(settings.source.open(name, stop))
 
         def health() -> Health:
-            return counters.health(queued=outbox.count(), engine=engine.name)
+            return counters.health(queued=outbox.count(), engine=engine.name, outbox=outbox)
 
         station = Station(settings.site, settings.device, bundle, engine)
         slides = station.slides(name, courier.slide)

@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agent.sources.directory import DirectorySource
@@ -18,9 +18,9 @@ from agent.sources.synthetic import SyntheticSource
 from contract import signature
 from contract.arguments import default_state_dir
 from contract.bundle import SHIPPED
+from contract.connection import BrokerSettings, Section, TopicWord
 
 ENV_PREFIX = "MICROSCOPE_"
-TopicWord = Annotated[str, Field(pattern=r"^[^/+#\s$][^/+#\s]{0,63}$")]
 
 
 def _with_kind(value: object) -> object:
@@ -47,33 +47,9 @@ def _several(value: object) -> object:
 Several = Annotated[tuple[str, ...], BeforeValidator(_several), NoDecode]
 
 
-class Section(BaseModel):
-    """A group of settings."""
+class MqttSettings(BrokerSettings):
+    """The broker, and the courier's way with it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TlsSettings(Section):
-    """Encryption towards the broker; give `cert` and `key` for mutual TLS."""
-
-    ca: Path | None = Field(None, description="Certificate authority that signed the broker; default: the system's.")
-    cert: Path | None = Field(None, description="Certificate of this agent.")
-    key: Path | None = Field(None, description="Private key of this agent.")
-
-
-class MqttSettings(Section):
-    """The broker and how to speak with it."""
-
-    host: str = Field("127.0.0.1", description="Name or address of the broker.")
-    port: int = Field(1883, ge=1, le=65535, description="Port of the broker; 8883 is usual for TLS.")
-    username: str | None = Field(None, description="Name to log in with.")
-    password: SecretStr | None = Field(None, description="Password to log in with; better as a systemd credential.")
-    tls: TlsSettings | None = Field(None, description="Encryption; absent: plain text.")
-    prefix: TopicWord = Field("microscopy", description="First word of every topic.")
-    version: Literal["5", "3.1.1"] = Field(
-        "5", description="MQTT version; 3.1.1 for old brokers: no expiry, reason codes or responses."
-    )
-    keepalive_s: int = Field(30, ge=1, le=3600, description="Seconds of silence after which either side sends a ping.")
     window: int = Field(64, ge=1, le=1000, description="Reports sent and not yet acknowledged, at most.")
     drain_s: float = Field(10, ge=0, description="Seconds that an ending agent waits for the last acknowledgements.")
 

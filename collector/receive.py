@@ -24,7 +24,7 @@ from collector.numbers import shown
 from collector.settings import CollectorSettings
 from collector.store import Arrival, Outcome, Reply, Store
 from contract.connection import tls_context
-from contract.errors import StoreError
+from contract.errors import StoreError, UsageError
 from contract.messages import CONTENT_TYPE, SCHEMA_VERSION
 from contract.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
 
@@ -206,6 +206,8 @@ class Collector:
 
     def _new_client(self) -> paho.Client:
         mqtt = self._settings.mqtt
+        if not mqtt.host:
+            raise UsageError("mqtt.host is empty; name the broker's host")
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
             f"microscope-collect.{self._settings.name}",

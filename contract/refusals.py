@@ -53,7 +53,7 @@ def why_refused(reason: Reason, settings: BrokerSettings) -> str:
         134: "correct mqtt.username and mqtt.password",
         135: "correct mqtt.username and mqtt.password, or allow this user at the broker",
         138: "the broker has banned this client; ask who runs it",
-        142: "another client has the same client id: give each agent its own device name, each collector its own name",
+        142: "another client has the same name (an agent: site and device); give each a name of its own",
         149: "a report is larger than the broker allows; raise its max_packet_size",
     }
     remedy = remedies.get(reason.value, "see the broker's log")
@@ -78,7 +78,7 @@ def why_broken(detail: str, settings: BrokerSettings) -> str:
     """A connection that worked has ended; ``detail`` is what the client library knows."""
     return (
         f"the connection to {where(settings)} broke ({detail or 'the broker closed it'}); if this goes on, "
-        "see the broker's log: perhaps another client has the same client id (site and device, or name)"
+        "see the broker's log: perhaps another client has the same name (an agent: site and device)"
     )
 
 

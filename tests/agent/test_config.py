@@ -199,3 +199,9 @@ def test_without_a_home_folder_state_dir_must_be_set() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert "set `state_dir`" in done.stdout, done.stderr
     assert "/here" in done.stdout
+
+
+def test_the_collectors_settings_may_stand_in_the_same_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICROSCOPE_COLLECT_DATABASE", "sqlite://")
+    monkeypatch.setenv("MICROSCOPE_COLLECT_MQTT__HOST", "broker")
+    assert load().settings.mqtt.host == "127.0.0.1"
