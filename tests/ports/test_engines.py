@@ -15,9 +15,11 @@ from agent.engines.ort import MAX_BATCH
 from agent.engines.trt import TensorRtEngine
 from agent.settings import Settings
 from contract.arguments import default_state_dir
-from contract.bundle import INT8, INT8_CPU, SHIPPED, Bundle, Golden, open_bundle
+from contract.bundle import FP32, INT8, INT8_CPU, SHIPPED, Bundle, Golden, open_bundle
 from contract.errors import EngineError, IntegrityError, UsageError
+from contract.manifest import Precision
 from contract.types import Tensor
+from export.half import half_copy
 from tests.trt_fake import FakeDriver, FakeTensorRt, Gpu
 
 
@@ -26,13 +28,14 @@ def bundle() -> Bundle:
     return open_bundle(SHIPPED)
 
 
-FAKE_GPU = "TensorRT on a fake GPU"
+FAKES: dict[str, Precision] = {"TensorRT on a fake GPU": "int8", "TensorRT in FP16 on a fake GPU": "fp16"}
 MARKS = {name: [pytest.mark.requires_tensorrt] for name in ENGINES if name.startswith("tensorrt")}
 
 
-@pytest.fixture(params=[FAKE_GPU, *(pytest.param(name, marks=MARKS.get(name, [])) for name in ENGINES)])
+@pytest.fixture(params=[*FAKES, *(pytest.param(name, marks=MARKS.get(name, [])) for name in ENGINES)])
 def engine(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[Engine]:
-    opened = on_a_fake_gpu(bundle) if request.param == FAKE_GPU else installed(bundle, request.param)
+    name = request.param
+    opened = on_a_fake_gpu(bundle, FAKES[name]) if name in FAKES else installed(bundle, name)
     yield opened
     opened.close()
 
@@ -46,18 +49,20 @@ def installed(bundle: Bundle, name: str) -> Engine:
         pytest.skip(str(missing))
 
 
-def on_a_fake_gpu(bundle: Bundle) -> Engine:
-    """TensorRT's engine around the S8 graph, which ONNX Runtime computes as it is written."""
+def on_a_fake_gpu(bundle: Bundle, precision: Precision) -> Engine:
+    """TensorRT's engine around the graph that TensorRT is given, which ONNX Runtime computes as it is written."""
+    graph = bundle.read(INT8) if precision == "int8" else half_copy(bundle.read(FP32))
     options = ort.SessionOptions()
+    options.log_severity_level = 3  # it warns of each type that the processor lacks
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(bundle.read(INT8), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def compute(batch: Tensor) -> Tensor:
         return np.asarray(session.run(None, {bundle.manifest.input.name: batch})[0], np.float32)
 
     gpu = Gpu()
     trt = FakeTensorRt(gpu, compute, largest=MAX_BATCH, size=bundle.manifest.input.size)
-    return TensorRtEngine(b"plan", precision="int8", trt=trt, memory=PyCudaMemory(FakeDriver(gpu)))
+    return TensorRtEngine(b"plan", precision=precision, trt=trt, memory=PyCudaMemory(FakeDriver(gpu)))
 
 
 @pytest.mark.parametrize("count", [0, 1, MAX_BATCH, MAX_BATCH + 1])
