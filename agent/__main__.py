@@ -113,6 +113,35 @@ def _calibrate_scale(args: argparse.Namespace) -> int:
     return 0
 
 
+def _calibrate_flatfield(args: argparse.Namespace) -> int:
+    from agent.survey import FlatJob, measure_light  # noqa: PLC0415
+
+    with _stop_on_signals() as stop:
+        for line in measure_light(FlatJob(args.source, args.out, args.frames), stop, progress=sys.stderr.isatty()):
+            print(line)
+    return 0
+
+
+def _calibrate_site(args: argparse.Namespace) -> int:
+    from agent.survey import SiteJob, measure_site  # noqa: PLC0415
+
+    job = SiteJob(
+        source=args.source,
+        out=args.out,
+        bundle=args.bundle,
+        frames=args.frames,
+        um_per_pixel=args.um_per_pixel,
+        flat=args.flat,
+        colour=args.colour,
+        trust=trust_from(args),
+        engine=args.engine,
+    )
+    with _stop_on_signals() as stop:
+        for line in measure_site(job, stop, progress=sys.stderr.isatty()):
+            print(line)
+    return 0
+
+
 def _config_show(args: argparse.Namespace) -> int:
     from agent.config import load  # noqa: PLC0415
 
@@ -207,6 +236,26 @@ def _calibrate_commands(calibrate: "argparse._SubParsersAction[argparse.Argument
     scale.add_argument("--um-per-pixel", type=micrometres, metavar="X", help="warn if the frames disagree with this")
     scale.add_argument("--json", action="store_true", help="print the result as JSON")
     scale.set_defaults(command=_calibrate_scale)
+
+    flat = calibrate.add_parser("flatfield", help="the light, from an empty field or a moving smear")
+    flat.add_argument("source", help="as above")
+    flat.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="file for the flat field")
+    flat.add_argument("--frames", type=_positive, default=40, metavar="N", help="take N frames at most; default 40")
+    flat.set_defaults(command=_calibrate_flatfield)
+
+    site = calibrate.add_parser("site", help="colour, scale, focus, light and scores beside the training's; site file")
+    site.add_argument("source", help="as above")
+    site.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="the site file")
+    site.add_argument("--bundle", type=Path, default=SHIPPED, metavar="DIR", help="model; default: the shipped one")
+    add_trust(site)
+    site.add_argument("--engine", default="auto", metavar="NAME", help="inference engine; default: the best there is")
+    site.add_argument("--frames", type=_positive, default=50, metavar="N", help="look at N frames at most; default 50")
+    site.add_argument("--um-per-pixel", type=micrometres, metavar="X", help="scale; default: as red cells tell it")
+    site.add_argument("--flat", type=Path, metavar="FILE.png", help="flat field; laid beside the site file")
+    site.add_argument(
+        "--colour", default="off", choices=["off", "reinhard", "macenko"], help="make cells look like the training's"
+    )
+    site.set_defaults(command=_calibrate_site)
 
 
 def _settings_arguments(parser: argparse.ArgumentParser) -> None:
