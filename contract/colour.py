@@ -19,6 +19,7 @@ from contract.reference import Look
 from contract.types import Crops
 
 Method = Literal["off", "reinhard", "macenko"]
+OFF = "the site's colour to off"
 MAX_GAIN = 3.0
 """No colour and no stain is made stronger or weaker by more: beyond, noise or a mistake is all there is."""
 MAX_CONDITION = 20.0
@@ -56,14 +57,23 @@ class Normaliser:
         return np.asarray(done, np.uint8).reshape(crops.shape)
 
 
-def normaliser(method: Method, site: Look, reference: Look) -> Normaliser | None:
+def normaliser(method: Method, site: Look | None, reference: Look | None) -> Normaliser | None:
     """From what a site looks like to what the training looked like; None where the method is `off`.
 
+    Args:
+        method: the site's choice.
+        site: what its frames look like, measured by ``contract.look``.
+        reference: ``manifest.reference`` of the bundle.
+
     Raises:
-        UsageError: the site's stains can not be told apart.
+        UsageError: one of the two is not known, or the site's stains can not be told apart.
     """
     if method == "off":
         return None
+    if reference is None:
+        raise UsageError(f"the bundle does not say what its training looked like; export it anew, or set {OFF}")
+    if site is None:
+        raise UsageError(f"nobody has measured what this site looks like; run `calibrate site`, or set {OFF}")
     matrix = METHODS[method](site, reference)
     density = density_table(np.array(site.bare) * 255)
     light = np.log(np.array(reference.bare) * 255 + 1)

@@ -148,6 +148,13 @@ def test_stains_that_can_not_be_told_apart_are_refused() -> None:
         normaliser("macenko", same, REFERENCE)
 
 
+@pytest.mark.parametrize(("site", "reference", "words"), [(REFERENCE, None, "bundle"), (None, REFERENCE, "site")])
+def test_what_is_not_known_can_not_be_normalised_to(site: Look | None, reference: Look | None, words: str) -> None:
+    assert normaliser("off", site, reference) is None
+    with pytest.raises(UsageError, match=words):
+        normaliser("reinhard", site, reference)
+
+
 def test_every_method_but_off_is_in_the_table() -> None:
     assert set(METHODS) == set(NORMALISING)
 
