@@ -16,8 +16,8 @@ ROOT = 0
 
 
 def refuse_shared(folder: Path) -> None:
-    """Raise IntegrityError if somebody beside this user and root can put files into a folder."""
-    _refuse_foreign(folder, folder.lstat())
+    """Raise IntegrityError if somebody beside this user and root can put files into a folder, or what it links to."""
+    _refuse_foreign(folder, folder.stat())
 
 
 def read_owned(path: Path) -> bytes:
@@ -38,7 +38,7 @@ def _refuse_foreign(path: Path, about: os.stat_result) -> None:
     if about.st_uid not in {ROOT, os.geteuid()}:
         raise IntegrityError(
             f"{path} belongs to user {about.st_uid}, and this program runs as user {os.geteuid()}: what lies there is "
-            "run as native code; delete it, and build the engine as this user or as root"
+            "run as native code; run this program as that user, or build the engine again as this one or as root"
         )
     if about.st_mode & FOREIGN_WRITERS:
         raise IntegrityError(

@@ -362,6 +362,18 @@ def test_a_link_is_refused_unloaded(fake: FakeTensorRt, bundle: Bundle, tmp_path
     assert fake.loaded == []
 
 
+def test_the_folder_of_all_engines_may_lie_on_another_disk(fake: FakeTensorRt, bundle: Bundle, tmp_path: Path) -> None:
+    """A link to a folder is judged by the folder."""
+    (tmp_path / "disk").mkdir(mode=0o755)
+    (tmp_path / "engines").symlink_to(tmp_path / "disk")
+    build_fake(fake, bundle, tmp_path)
+    open_from(fake, bundle, tmp_path).close()
+    (tmp_path / "disk").chmod(0o777)
+    with pytest.raises(IntegrityError, match="written by others"):
+        open_from(fake, bundle, tmp_path)
+    assert fake.loaded == [b"plan"]
+
+
 def test_a_generous_umask_does_not_leave_the_plan_open_to_others(
     fake: FakeTensorRt, bundle: Bundle, tmp_path: Path
 ) -> None:

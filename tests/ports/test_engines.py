@@ -118,6 +118,18 @@ def test_auto_says_in_the_log_why_it_is_not_the_best(
     assert said.startswith("engine onnxruntime instead of tensorrt: ")
 
 
+def test_who_asked_for_an_engine_to_be_built_is_warned_that_another_runs(
+    bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state_dir = tmp_path / "file"
+    state_dir.write_text("so that none can be built")
+    with closing(open_engine(bundle, state_dir=state_dir, rebuild=True)) as opened:
+        assert opened.name == "onnxruntime-int8"
+    [said] = [r for r in caplog.records if r.name == "agent.engines"]
+    assert said.levelname == "WARNING"
+    assert said.message.startswith("engine onnxruntime instead of tensorrt: ")
+
+
 @pytest.mark.parametrize("name", MARKS)
 def test_tensorrt_by_name_never_becomes_another_engine(bundle: Bundle, tmp_path: Path, name: str) -> None:
     with pytest.raises(EngineError):
