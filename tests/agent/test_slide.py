@@ -1,0 +1,366 @@
+"""Every cell of a slide counts once, however often it is seen."""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timezone
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.cellmap import CellMap, Glimpse
+from agent.render import turned_extent
+from agent.segmentation import find_cells
+from agent.slide import Sighting, Slide, SlideControl, wilson
+from agent.smear import TRUE_KINDS, Camera, Placed, Smear
+from agent.sources.directory import read_image
+from contract.manifest import Decision
+from contract.messages import ModelInfo, Quality, SlideSummary
+from contract.types import Box, Cell, Frame, Image, Prediction
+
+DATA = Path(os.environ.get("MICROSCOPE_DATA", "/nonexistent"))
+MODEL = ModelInfo(id="blast-1", sha256="0" * 64, engine="none")
+DECISION = Decision(temperature=1.0, threshold=0.5, uncertain_from=0.3, uncertain_to=0.7)
+GOOD, BLURRED = Quality(accepted=True), Quality(accepted=False, reasons=["out_of_focus"])
+UM = 0.2
+Point = tuple[float, float]
+
+
+def new_slide() -> Slide:
+    return Slide("s", "r-s1", model=MODEL, decision=DECISION)
+
+
+def camera(*, white_cells: float = 4, seed: int = 5, width: int = 480, height: int = 360, noise: float = 2) -> Camera:
+    """``white_cells`` are those in 64 x 48 um, as in the synthetic source."""
+    density = white_cells / (64e-3 * 48e-3)
+    smear = Smear(um_per_pixel=UM, seed=seed, white_per_mm2=density, blast_share=0.3)
+    return Camera(smear, width=width, height=height, noise_levels=noise)
+
+
+def frame_of(image: Image, um_per_pixel: float = UM) -> Frame:
+    return Frame("r-1", "smear", datetime.now(timezone.utc), um_per_pixel, image=image)
+
+
+def judged(cells: Sequence[Cell], probability: float = 0.05) -> list[Prediction]:
+    return [Prediction(c, "uncertain" if "edge" in c.flags else "normal", probability) for c in cells]
+
+
+def travel(slide: Slide, camera: Camera, path: Iterable[Point], *, blur_um: float = 0.2) -> list[Sighting]:
+    """Move the stage along a path of upper left corners in um, finding the cells of each frame."""
+    rng = np.random.default_rng(3)
+    seen = []
+    for x, y in path:
+        frame = frame_of(camera.look(x, y, blur_um=blur_um, rng=rng)[0])
+        seen.append(slide.see(frame, GOOD, judged(find_cells(frame.image, UM))))
+    return seen
+
+
+def scan(camera: Camera, columns: int, rows: int, *, overlap: float) -> Iterator[Point]:
+    """Row by row, back and forth."""
+    dx, dy = (side * UM * (1 - overlap) for side in (camera.width, camera.height))
+    for row in range(rows):
+        for column in range(columns)[:: -1 if row % 2 else 1]:
+            yield column * dx, row * dy
+
+
+def true_cells(camera: Camera, path: Iterable[Point]) -> set[Placed]:
+    """The white cells that some frame of the path shows whole."""
+    return {cell for x, y in path for cell in placed(camera, x, y) if is_whole(camera, cell, x, y)}
+
+
+def placed(camera: Camera, x: float, y: float) -> Iterator[Placed]:
+    for cell in camera.smear.placed(x, y, camera.width * UM, camera.height * UM):
+        if TRUE_KINDS.get(cell.kind, "white") in {"white", "blast"}:
+            yield cell
+
+
+def edges_of(camera: Camera, cell: Placed, x: float, y: float) -> tuple[int, int, int, int]:
+    """Left, upper, right, lower edge in pixels of the frame at (x, y)."""
+    left, top, right, bottom = turned_extent(camera.smear.sprite(cell).extent, cell.turn)
+    at_x, at_y = round((cell.x - x) / UM), round((cell.y - y) / UM)
+    return at_x + left, at_y + top, at_x + right, at_y + bottom
+
+
+def is_whole(camera: Camera, cell: Placed, x: float, y: float) -> bool:
+    left, top, right, bottom = edges_of(camera, cell, x, y)
+    return left > 0 and top > 0 and right < camera.width and bottom < camera.height
+
+
+def is_in(camera: Camera, cell: Placed, x: float, y: float) -> bool:
+    left, top, right, bottom = edges_of(camera, cell, x, y)
+    return right > 0 and bottom > 0 and left < camera.width and top < camera.height
+
+
+def whole_cells(summary: SlideSummary) -> int:
+    return summary.normal + summary.blasts + summary.uncertain
+
+
+# Synthetic slides.
+
+
+def test_five_hundred_cells_under_a_stage_that_moves_by_two_fifths_are_counted_within_two_per_cent() -> None:
+    made = camera()
+    path = list(scan(made, 21, 21, overlap=0.6))
+    true = true_cells(made, path)
+    slide = new_slide()
+    seen = travel(slide, made, path)
+    summary = slide.summary()
+    assert len(true) >= 500
+    assert summary.jumps == 0
+    assert whole_cells(summary) == pytest.approx(len(true), rel=0.02)
+    drift = [np.hypot(s.place.x - x, s.place.y - y) for s, (x, y) in zip(seen, path, strict=True) if s.place]
+    assert max(drift) < 1
+
+
+def stand_still(frames: int) -> None:
+    """With noise, and a drift of a micrometre in five hundred frames."""
+    made = camera(width=320, height=240, noise=4, white_cells=8)
+    path = [(100 + 0.002 * k, 50 - 0.001 * k) for k in range(frames)]
+    slide = new_slide()
+    seen = travel(slide, made, path)
+    summary = slide.summary()
+    first, last = (true_cells(made, [point]) for point in (path[0], path[-1]))
+    assert len(first & last) > 1
+    assert len(first & last) <= whole_cells(summary) <= len(first | last)
+    assert summary.jumps == 0
+    most = max(len(sighting.object_ids) for sighting in seen)
+    assert summary.cells == len({name for sighting in seen for name in sighting.object_ids})
+    assert most <= summary.cells <= sum(1 for cell in placed(made, *path[0]) if is_in(made, cell, *path[0]))
+
+
+def test_at_a_still_stage_nothing_is_counted_twice() -> None:
+    stand_still(100)
+
+
+@pytest.mark.soak
+def test_at_a_still_stage_nothing_is_counted_twice_over_a_thousand_frames() -> None:
+    stand_still(1000)
+
+
+def test_a_still_stage_over_a_nearly_empty_field_stays_where_it_is() -> None:
+    """One cell alone is enough to hold on to."""
+    image = np.full((360, 480, 3), 210, np.uint8)
+    one = camera(white_cells=0.7)
+    point = next((x, 0.0) for x in range(0, 4000, 20) if len(list(placed(one, x, 0.0))) == 1)
+    cell = next(placed(one, *point))
+    sprite = one.smear.sprite(cell)
+    half = len(sprite.density) // 2
+    part = np.s_[180 - half : 181 + half, 240 - half : 241 + half]
+    image[part] = (image[part] * 10 ** -np.asarray(sprite.density)).astype(np.uint8)
+    rng = np.random.default_rng(1)
+    slide = new_slide()
+    for _ in range(30):
+        noisy = np.clip(image + rng.normal(0, 2, image.shape), 0, 255).astype(np.uint8)
+        slide.see(frame_of(noisy), GOOD, judged(find_cells(noisy, UM)))
+    assert (slide.summary().cells, slide.summary().jumps) == (1, 0)
+
+
+def test_a_jump_begins_a_new_part_and_a_return_is_recognised() -> None:
+    made = camera()
+    here, there = [(0.0, 0.0), (30.0, 0.0)], [(3000.0, 900.0), (3030.0, 900.0)]
+    slide = new_slide()
+    seen = travel(slide, made, [*here, *there, *here, *there])
+    assert [s.place.part for s in seen if s.place] == [1, 1, 2, 2, 1, 1, 2, 2]
+    assert slide.summary().jumps == 1
+    once = new_slide()
+    travel(once, made, [*here, *there])
+    assert slide.summary().cells == once.summary().cells
+    names = [set(s.object_ids) for s in seen]
+    assert names[0] == names[4]
+    assert not names[0] & names[2]
+
+
+def test_frames_out_of_focus_do_not_break_the_chain() -> None:
+    made, slide = camera(), new_slide()
+    before = travel(slide, made, [(x, 0.0) for x in (0.0, 8.0, 16.0)])
+    for x in (24.0, 32.0, 40.0, 48.0):
+        image, _ = made.look(x, 0.0, blur_um=3, rng=np.random.default_rng(4))
+        assert slide.see(frame_of(image), BLURRED, []).place is None
+    after = travel(slide, made, [(56.0, 0.0)])[0]
+    assert after.place is not None
+    assert after.place.part == 1
+    assert after.place.x == pytest.approx(56, abs=0.5)
+    assert set(after.object_ids) & set(before[0].object_ids)
+    summary = slide.summary()
+    assert (summary.frames, summary.refused, summary.refused_by, summary.jumps) == (8, 4, {"out_of_focus": 4}, 0)
+
+
+# How views of one cell are put together.
+
+
+def cell_at(x: float, y: float, *, side: int = 60, edge: bool = False) -> Cell:
+    box = Box(round(x - side / 2), round(y - side / 2), side, side)
+    return Cell(box, (x, y), 100.0, flags=("edge",) if edge else ())
+
+
+@pytest.fixture(scope="module")
+def field() -> Frame:
+    return frame_of(camera().look(0, 0, blur_um=0.2, rng=np.random.default_rng(1))[0])
+
+
+def see(slide: Slide, field: Frame, cell: Cell, probability: float) -> str:
+    return slide.see(field, GOOD, [Prediction(cell, "uncertain", probability)]).object_ids[0]
+
+
+def test_the_scores_of_a_cells_views_are_averaged_as_logits(field: Frame) -> None:
+    slide = new_slide()
+    names = {see(slide, field, cell_at(200, 150), p) for p in (0.9, 0.9, 0.1)}
+    assert len(names) == 1
+    summary = slide.summary()
+    assert (summary.cells, summary.uncertain) == (1, 1), "odds of 9, 9 and 1/9 average to 2.08: 0.675"
+    see(slide, field, cell_at(200, 150), 0.9)
+    assert slide.summary().blasts == 1
+
+
+def test_a_cell_that_is_only_seen_cut_is_not_judged_until_a_whole_view_comes(field: Frame) -> None:
+    slide = new_slide()
+    cut = see(slide, field, cell_at(215, 150, side=30, edge=True), 0.99)
+    assert (slide.summary().edge_only, slide.summary().blast_fraction) == (1, None)
+    assert see(slide, field, cell_at(200, 150), 0.05) == cut
+    summary = slide.summary()
+    assert (summary.cells, summary.normal, summary.edge_only) == (1, 1, 0)
+    see(slide, field, cell_at(185, 150, side=30, edge=True), 0.99)
+    assert slide.summary().normal == 1, "what the border cuts has no say"
+
+
+def test_two_halves_of_a_cell_become_one_when_it_is_seen_whole(field: Frame) -> None:
+    slide = new_slide()
+    for x in (180, 220):
+        see(slide, field, cell_at(x, 150, side=30, edge=True), 0.5)
+    assert slide.summary().cells == 2
+    see(slide, field, cell_at(200, 150, side=80), 0.05)
+    summary = slide.summary()
+    assert (summary.cells, summary.normal, summary.edge_only) == (1, 1, 0)
+
+
+def test_two_cells_that_touch_stay_two(field: Frame) -> None:
+    slide = new_slide()
+    pair = [cell_at(200, 150, side=45), cell_at(245, 150, side=45)]
+    seen = [slide.see(field, GOOD, judged(order)).object_ids for order in (pair, pair[::-1])]
+    assert seen[0] == seen[1][::-1]
+    assert slide.summary().normal == 2
+
+
+def test_a_slide_remembers_so_many_cells_and_goes_on_counting() -> None:
+    cells = CellMap(most=50)
+    for k in range(200):
+        cells.add(1, Glimpse(100.0 * k, 0, (100.0 * k, 0, 100.0 * k + 10, 10), whole=True, probability=0.5))
+    assert (len(cells), cells.count) == (50, 200)
+    assert sum(map(len, cells._squares.values())) == 50
+
+
+@pytest.mark.parametrize(
+    ("hits", "of", "low", "high"), [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (81, 263, 0.2553, 0.3662)]
+)
+def test_the_interval_is_wilsons(hits: int, of: int, low: float, high: float) -> None:
+    """The third is the worked example of Newcombe (Statistics in Medicine 17, 1998, 857-872)."""
+    interval = wilson(hits, of)
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-4)
+    assert wilson(0, 0) is None
+
+
+# Which slide is open.
+
+
+def control(said: list[SlideSummary]) -> SlideControl:
+    return SlideControl("r", model=MODEL, decision=DECISION, publish=said.append)
+
+
+def test_a_slide_is_said_at_its_start_and_at_its_end(field: Frame) -> None:
+    said: list[SlideSummary] = []
+    slides = control(said)
+    slides.start("a")
+    slides.see(field, GOOD, judged([cell_at(200, 150)]))
+    slides.start("a")
+    slides.start("b")
+    last = slides.stop()
+    assert [(s.slide_id, s.state, s.cells) for s in said] == [
+        ("a", "open", 0), ("a", "closed", 1), ("b", "open", 0), ("b", "closed", 0),
+    ]  # fmt: skip
+    assert last == said[-1]
+    assert slides.stop() is None
+    assert [s.count_id for s in said] == ["r-s1", "r-s1", "r-s2", "r-s2"]
+    assert said[1].ended_at is not None
+
+
+def test_the_same_slide_begun_again_is_a_new_count(field: Frame) -> None:
+    slides = control([])
+    names = []
+    for _ in range(2):
+        slides.start("a")
+        names.append(slides.see(field, GOOD, judged([cell_at(200, 150)])).object_ids[0])
+        slides.stop()
+    assert names == ["r-s1-c1", "r-s2-c1"]
+
+
+def test_between_slides_nothing_is_counted(field: Frame) -> None:
+    slides = control([])
+    assert slides.see(field, GOOD, judged([cell_at(200, 150)])) == Sighting()
+    assert slides.summary() is None
+
+
+def test_slides_may_be_started_and_stopped_while_frames_come(field: Frame) -> None:
+    """What was counted is what was seen, whoever started which slide when."""
+    said: list[SlideSummary] = []
+    slides, done = control(said), threading.Event()
+
+    def meddle() -> None:
+        for k in range(50):
+            slides.start(f"slide-{k % 3}")
+            slides.summary()
+        done.set()
+
+    thread = threading.Thread(target=meddle)
+    thread.start()
+    seen = [slides.see(field, GOOD, []).slide_id for _ in range(40)]
+    thread.join()
+    assert done.is_set()
+    slides.stop()
+    closed = [s for s in said if s.state == "closed"]
+    assert sum(s.frames for s in closed) == sum(bool(name) for name in seen)
+    assert len({s.count_id for s in closed}) == len(closed)
+
+
+# Real pictures.
+
+needs_frames = pytest.mark.skipif(
+    not (DATA / "bccd").is_dir(), reason="MICROSCOPE_DATA names no folder with the BCCD frames"
+)
+
+
+def bccd(step: int) -> Iterator[Image]:
+    return (read_image(path) for path in islice(sorted((DATA / "bccd/JPEGImages").iterdir()), 0, None, step))
+
+
+@pytest.mark.requires_data
+@needs_frames
+def test_fields_that_share_nothing_are_not_joined() -> None:
+    """Every tenth frame of BCCD: neighbours in that folder may overlap."""
+    slide, cells = new_slide(), 0
+    images = list(bccd(10))
+    for image in images:
+        found = find_cells(image, 0.075)
+        slide.see(frame_of(image, 0.075), GOOD, judged(found))
+        cells += len(found)
+    assert (slide.summary().jumps, slide.summary().cells) == (len(images) - 1, cells)
+
+
+@pytest.mark.requires_data
+@needs_frames
+def test_windows_moved_over_a_real_frame_count_its_cells_once() -> None:
+    """Twelve windows of 400 x 300 pixels over each frame; cells at the frame's border never show whole."""
+    whole = counted = 0
+    rng = np.random.default_rng(1)
+    for image in bccd(15):
+        slide = new_slide()
+        for y, x in ((y, x) for y in (0, 90, 180) for x in (0, 80, 160, 240)):
+            noisy = image[y : y + 300, x : x + 400] + rng.normal(0, 2, (300, 400, 3))
+            window = np.clip(noisy, 0, 255).astype(np.uint8)
+            slide.see(frame_of(window, 0.075), GOOD, judged(find_cells(window, 0.075)))
+        assert slide.summary().jumps == 0
+        counted += whole_cells(slide.summary())
+        whole += sum("edge" not in cell.flags for cell in find_cells(image, 0.075))
+    assert counted == pytest.approx(whole, abs=1)
