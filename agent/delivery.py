@@ -11,6 +11,7 @@ from agent.outbox import Outbox
 
 _HOLD_S = 1.0, 60.0
 _PATIENCE_S = 30.0, 3600.0
+_HINT_S = 1.0
 
 
 class Delivery:
@@ -19,7 +20,8 @@ class Delivery:
     A report that was handed to the client stays on the books under the client's ticket until the broker
     answers. Refused reports go back into line, and the line stops for a while. If consumers acknowledge,
     a report is done when they say so; what they leave open is sent again on a new connection, and after
-    a time that doubles while they stay silent.
+    a time that doubles while they stay silent. One that says again what it said before has missed something:
+    it need not wait so long, but the wait doubles likewise until there is progress.
 
     Args:
         outbox: where the reports are.
@@ -46,6 +48,7 @@ class Delivery:
         self._hold_until, self._hold_s = 0.0, _HOLD_S[0]
         self._highest_accepted = 0
         self._patience_s, self._resend_at = _PATIENCE_S[0], clock() + _PATIENCE_S[0]
+        self._hint_s = _HINT_S
 
     def next_batch(self) -> list[tuple[int, bytes]]:
         """Reports that may be sent now: (place, JSON), those refused before first, then in order."""
@@ -95,8 +98,11 @@ class Delivery:
         count = self._outbox.acknowledge(epoch, upto)
         if count:
             self._refused = {place for place in self._refused if self._outbox.has(place)}
-            self._patience_s = _PATIENCE_S[0]
+            self._patience_s, self._hint_s = _PATIENCE_S[0], _HINT_S
             self._resend_at = self._clock() + self._patience_s
+        elif count is not None:
+            self._resend_at = min(self._resend_at, self._clock() + self._hint_s)
+            self._hint_s = min(2 * self._hint_s, _PATIENCE_S[1])
         return count is not None
 
     def rewind(self) -> None:

@@ -25,7 +25,7 @@ from collector.settings import CollectorSettings
 from collector.store import Arrival, Outcome, Reply, Store
 from contract.connection import tls_context
 from contract.errors import StoreError, UsageError
-from contract.messages import CONTENT_TYPE, SCHEMA_VERSION
+from contract.messages import CONTENT_TYPE, SCHEMA_VERSION, Ack, Topics
 from contract.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
 
 log = logging.getLogger(__name__)
@@ -254,6 +254,10 @@ class Collector:
             self._client.disconnect()
             return
         self._ready, self._attempts, self._logged = True, 0, ""
+        root = self._settings.mqtt.prefix
+        for (device, epoch), stream in self._store.streams.items():  # what was sent while nobody listened is missing
+            topic = Topics(prefix=root, site=stream.site, device=device).ack
+            self._replies[topic, epoch] = Reply(topic, Ack(epoch=epoch, upto=stream.numbers.upto))
 
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:

@@ -158,6 +158,21 @@ def test_a_silent_consumer_is_sent_everything_again_ever_more_rarely(filled: Out
     assert send(delivery) == list(range(1, 11))
 
 
+def test_a_consumer_that_repeats_itself_is_sent_everything_again_soon_but_ever_more_rarely(filled: Outbox) -> None:
+    clock = Clock()
+    delivery = Delivery(filled, forget_on="consumer", window=20, clock=clock)
+    delivery.acknowledged(filled.epoch, 2)
+    for again_after_s in (1, 2, 4, 8):
+        for place in send(delivery):
+            delivery.accepted(1000 + place)
+        delivery.acknowledged(filled.epoch, 2)
+        clock.now += again_after_s - 0.1
+        assert send(delivery) == []
+        clock.now += 0.2
+    delivery.acknowledged(filled.epoch, 3)
+    assert send(delivery) == []
+
+
 ANSWERS = st.lists(
     st.tuples(st.sampled_from(["accept", "refuse", "ack", "rewind", "wait"]), st.integers(1, 10)), max_size=60
 )
