@@ -55,10 +55,11 @@ def _run(args: argparse.Namespace) -> int:
 
 def _replay(args: argparse.Namespace) -> int:
     from agent.replay import Job, replay  # noqa: PLC0415
+    from agent.site import agreed_scale  # noqa: PLC0415
 
     job = Job(
         source=args.source,
-        um_per_pixel=args.um_per_pixel,
+        um_per_pixel=agreed_scale(args.um_per_pixel, args.site_file),
         out=args.out,
         bundle=args.bundle,
         trust=trust_from(args),
@@ -67,6 +68,7 @@ def _replay(args: argparse.Namespace) -> int:
         annotated=args.annotate,
         slide=args.slide,
         summary=args.summary,
+        site_file=args.site_file,
     )
     with _stop_on_signals() as stop:
         summary = replay(job, stop, progress=sys.stderr.isatty())
@@ -188,7 +190,10 @@ def _parser() -> argparse.ArgumentParser:
     offline = commands.add_parser("replay", help="examine a folder, a video or one image; one report per line")
     offline.add_argument("source", type=Path, help="folder of images, video, or image")
     offline.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="file for the reports")
-    offline.add_argument("--um-per-pixel", type=micrometres, required=True, metavar="X", help="micrometres per pixel")
+    offline.add_argument(
+        "--um-per-pixel", type=micrometres, metavar="X", help="micrometres per pixel; default: the site file's"
+    )
+    offline.add_argument("--site-file", type=Path, metavar="FILE", help="what `calibrate site` measured")
     offline.add_argument("--bundle", type=Path, default=SHIPPED, metavar="DIR", help="model; default: the shipped one")
     add_trust(offline)
     offline.add_argument(

@@ -3,7 +3,7 @@
 import difflib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, SettingsError
 
 from agent.settings import ENV_PREFIX, Settings
+from agent.site import agreed_scale, read_site
 from agent.sources.opencv import shown
 from contract.errors import UsageError
 
@@ -79,14 +80,36 @@ def load_alone(overrides: Mapping[str, str]) -> Settings:
 
 
 def _settled(*layers: Layer) -> Loaded:
-    merged: Tree = {}
-    for layer in reversed(layers):
+    for layer in layers:
         _refuse_unknown((name for name, _ in _flat(layer.values)), layer.origin)
-        _merge(merged, layer.values)
+    layers = (*layers, *_site_layer(_merged(layers)))
     try:
-        return Loaded(Settings.model_validate(merged), layers)
+        settings = Settings.model_validate(_merged(layers))
     except ValidationError as cause:
         raise UsageError(_explain(cause, layers)) from cause
+    _refuse_other_scale(settings)
+    return Loaded(settings, layers)
+
+
+def _merged(layers: Sequence[Layer]) -> Tree:
+    merged: Tree = {}
+    for layer in reversed(layers):
+        _merge(merged, layer.values)
+    return merged
+
+
+def _site_layer(merged: Tree) -> Iterator[Layer]:
+    """What the site file says of the source: the weakest layer; the rendered smear has a scale of its own."""
+    path, source = merged.get("site_file"), merged.get("source")
+    if path and isinstance(source, dict) and source.get("kind", "synthetic") != "synthetic":
+        scale = read_site(Path(path)).um_per_pixel
+        if scale:
+            yield Layer(f"site file {path}", {"source": {"um_per_pixel": scale.value}})
+
+
+def _refuse_other_scale(settings: Settings) -> None:
+    if settings.source.kind != "synthetic":
+        agreed_scale(settings.source.um_per_pixel, settings.site_file)
 
 
 def known_names() -> list[str]:

@@ -15,9 +15,11 @@ from tqdm import tqdm
 from agent.annotate import annotate
 from agent.engines import open_engine
 from agent.pipeline import Finding, Station, crops_of, examine, report_of
+from agent.site import open_site
 from agent.sources.directory import SUFFIXES, DirectorySource, image_files
 from agent.sources.names import is_folder, printable
 from agent.sources.opencv import VideoSource
+from agent.watch import ScaleWatch
 from contract.arguments import default_state_dir
 from contract.bundle import open_bundle
 from contract.errors import UsageError
@@ -44,6 +46,7 @@ class Job:
         annotated: folder for the frames with their cells drawn in, or None.
         slide: pseudonym of the slide; "" for the source's name.
         summary: file for the slide's summary in JSON, or None.
+        site_file: what was measured of the microscope, or None.
     """
 
     source: Path
@@ -56,6 +59,7 @@ class Job:
     annotated: Path | None = None
     slide: str = ""
     summary: Path | None = None
+    site_file: Path | None = None
 
 
 @dataclass(slots=True)
@@ -102,13 +106,21 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
         MicroscopeError: the model can not be used.
     """
     source, files = _source(job)
-    bundle = open_bundle(job.bundle, job.trust)
+    bundle, site = open_bundle(job.bundle, job.trust), open_site(job.site_file)
     summary, started = Summary(planned=None if isinstance(source, VideoSource) else len(files)), time.perf_counter()
     with ExitStack() as house:
         engine = house.enter_context(closing(open_engine(bundle, job.engine, state_dir=default_state_dir())))
-        frames = house.enter_context(source.open(EPOCH, stop))
+        frames = site.level(house.enter_context(source.open(EPOCH, stop)))
         out = house.enter_context(_reports(job.out, files))
-        station = Station("offline", EPOCH, bundle, engine)
+        station = Station(
+            "offline",
+            EPOCH,
+            bundle,
+            engine,
+            colour=site.normaliser(bundle.manifest.reference),
+            limits=site.file.limits,
+            watch=ScaleWatch(),
+        )
         slides = station.slides(EPOCH)
         slides.start(job.slide or _slide(job.source))
         shown = tqdm(frames, total=summary.planned, unit="frame", disable=not progress)

@@ -15,7 +15,9 @@ from agent.notify import Notifier, WatchedSink
 from agent.outbox import Outbox
 from agent.pipeline import Station, run
 from agent.settings import Settings
+from agent.site import open_site
 from agent.trust import open_trusted, said_of
+from agent.watch import ScaleWatch
 from contract.errors import BrokerError, OutboxError
 from contract.messages import Health, Topics
 
@@ -39,6 +41,7 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
     bundle = open_trusted(settings)
     model, number = bundle.manifest.model, bundle.manifest.version
     refuse_rollback(model, number, settings.state_dir, allow=settings.trust.allow_rollback)
+    site = open_site(settings.site_file)
     counters, systemd = Counters(), Notifier()
     with ExitStack() as house:
         engine = house.enter_context(
@@ -57,12 +60,20 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
             )
         )
         name = secrets.token_hex(4)
-        frames = house.enter_context(settings.source.open(name, stop))
+        frames = site.level(house.enter_context(settings.source.open(name, stop)))
 
         def health() -> Health:
             return counters.health(queued=outbox.count(), engine=engine.name, outbox=outbox)
 
-        station = Station(settings.site, settings.device, bundle, engine)
+        station = Station(
+            settings.site,
+            settings.device,
+            bundle,
+            engine,
+            colour=site.normaliser(bundle.manifest.reference),
+            limits=site.file.limits,
+            watch=ScaleWatch(),
+        )
         slides = station.slides(name, courier.slide)
         if settings.slide.id:
             slides.start(settings.slide.id)

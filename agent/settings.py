@@ -107,6 +107,11 @@ class Settings(BaseSettings):
         default_factory=default_state_dir,
         description="Where the outbox and the TensorRT engines live; default: systemd's, else the user's.",
     )
+    site_file: Path | None = Field(
+        None,
+        description="What `microscope-agent calibrate site` measured of this microscope: scale, flat field, bounds of "
+        "quality, colour. Its scale is used where `source.um_per_pixel` is not given, and refuses one that disagrees.",
+    )
     source: AnySource = Field(SyntheticSource(), description="Where frames come from; `source.kind` chooses.")
     mqtt: MqttSettings = Field(MqttSettings(), description="The broker.")
     outbox: OutboxSettings = Field(OutboxSettings(), description="The store of unsent reports.")

@@ -151,6 +151,28 @@ def read_site(path: Path) -> SiteFile:
         raise UsageError(f"the site file {path}: {faults}") from cause
 
 
+def agreed_scale(given: float | None, path: Path | None) -> float:
+    """Micrometres per pixel: the given one, or that of the site file; both must agree, for who knows which is right?
+
+    Raises:
+        UsageError: they do not, or there is neither.
+    """
+    measured = read_site(path).um_per_pixel if path else None
+    if given is None:
+        if measured:
+            return measured.value
+        raise UsageError(
+            "the scale is not known: give --um-per-pixel, or a --site-file that holds one; "
+            "`microscope-agent calibrate scale` estimates it"
+        )
+    if measured and not measured.low <= given <= measured.high:
+        raise UsageError(
+            f"um_per_pixel is given as {given:g}, and {path} says {measured.low:.4g} to {measured.high:.4g}; leave it "
+            "out, or calibrate anew"
+        )
+    return given
+
+
 def write_site(file: SiteFile, path: Path) -> None:
     """Write a site file; UsageError if that is not possible."""
     try:

@@ -10,14 +10,14 @@ from collections import deque
 from agent.scale import RedCells, ScaleEstimate, estimate, look
 from contract.types import Image
 
-EVERY = 64
+EVERY = 128
 """Frames from look to look."""
 KEPT = 12
 """Looks that are judged together, and first frames that are looked at until the scale is known; an objective that was
 changed shows in half of them."""
 FEWEST = 3
 """Red cells below which a look near the given scale is taken again without belief in it."""
-NEAR_SIDE, FAR_SIDE = 640, 1920
+NEAR_SIDE, FAR_SIDE = 512, 1920
 """Pixels each way, amid the frame, of the two looks: a full frame has more red cells than are needed."""
 
 
