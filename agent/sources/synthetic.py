@@ -36,6 +36,7 @@ class SyntheticSource(BaseModel):
     white_cells: float = Field(3.0, ge=0, le=12, description="White cells in 64 x 48 um, on average; 12 is crowded.")
     blast_share: float = Field(0.3, ge=0, le=1, description="Share of blasts among the white cells.")
     overlap: float = Field(0.0, ge=0, le=0.95, description="Share of a frame that the next one in the row shows again.")
+    row_overlap: float = Field(0.0, ge=0, le=0.95, description="Share of a row that the next one shows again.")
     focus_um: float = Field(0.2, ge=0, le=10, description="Blur (standard deviation, um) at the drift's worst.")
     noise_levels: float = Field(1.5, ge=0, le=50, description="Noise of the sensor (standard deviation, of 255).")
 
@@ -80,5 +81,5 @@ class SyntheticSource(BaseModel):
         row, column = divmod(step, ROW_FRAMES)
         if row % 2:
             column = ROW_FRAMES - 1 - column
-        share = (1 - self.overlap) * self.um_per_pixel
-        return column * self.width * share, row * self.height * self.um_per_pixel
+        across, down = (1 - share for share in (self.overlap, self.row_overlap))
+        return column * self.width * across * self.um_per_pixel, row * self.height * down * self.um_per_pixel

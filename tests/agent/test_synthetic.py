@@ -68,6 +68,12 @@ def test_neighbouring_frames_show_the_same_cells_where_they_overlap() -> None:
     assert len(moved - set(seen(second.truth))) <= len(moved) // 4, "a pixel of rounding is allowed to a few"
 
 
+def test_rows_overlap_as_asked() -> None:
+    source = SyntheticSource(overlap=0.6, row_overlap=0.25)
+    ends = [source._stage(step) for step in (0, 19, 20, 39, 40)]
+    assert np.array(ends) == pytest.approx(np.array([(0, 0), (486.4, 0), (486.4, 36), (0, 36), (0, 72)]))
+
+
 def test_blur_grows_with_the_drift_of_focus() -> None:
     sharp, soft = (frames_of(SyntheticSource(frames=16, focus_um=um, noise_levels=0))[15].image for um in (0, 2.0))
     assert np.abs(np.diff(sharp.astype(int), axis=0)).mean() > 1.5 * np.abs(np.diff(soft.astype(int), axis=0)).mean()
