@@ -6,6 +6,7 @@ does all around a hole within one; what lies between two such places is an arc o
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,10 +24,14 @@ LEAST_ARC = 2.6
 """Angle (radians) that an arc must have: the fitted diameter of shorter ones wavers."""
 ROUNDNESS = 0.06
 """How far an arc's points may lie from the circle, as a share of its radius (root mean square)."""
+DENTS = 0.05
+"""Share of a whole outline that may turn the other way, for cells are not drawn with a compass."""
 LONGEST_AXIS = 1.6
 """Longest axis of a whole outline, in shortest ones."""
 FILL = 0.07
 """Share by which the area of a whole outline may differ from that of its ellipse."""
+SOFT = np.exp(-0.5 * (np.arange(-5, 6) / SMOOTH_PIXELS) ** 2)
+SOFT /= SOFT.sum()
 BORDER_PIXELS = 2
 """Points so near the mask's border belong to the border."""
 WHOLE = float(2 * np.pi)
@@ -68,14 +73,18 @@ def _even(corners: Path) -> Path:
     along = np.append(0, np.cumsum(np.abs(np.diff(closed))))
     count = int(along[-1])
     even = np.interp(np.arange(count) * along[-1] / count, along, closed)
-    soft = np.exp(-2 * (np.pi * np.fft.fftfreq(count) * SMOOTH_PIXELS) ** 2)
-    return np.asarray(np.fft.ifft(np.fft.fft(even) * soft), np.complex128)
+    return np.asarray(np.convolve(_ring(even, len(SOFT) // 2), SOFT, mode="valid"), np.complex128)
+
+
+def _ring(values: NDArray[Any], reach: int) -> NDArray[Any]:
+    """The values of a closed outline with so many repeated at either end, so that a window runs over the seam."""
+    return np.concatenate([values[-reach:], values, values[:reach]])
 
 
 def _arcs_of(path: Path, shape: tuple[int, ...]) -> Iterator[Arc]:
     turn = _turn(path)
     cut = _cut(path, shape)
-    if not cut.any() and turn.min() > -HOLLOW and turn.sum() > 0:
+    if not cut.any() and turn.sum() > 0 and np.mean(turn < -HOLLOW) < DENTS:
         yield from _whole(path)
         return
     for run in _runs((turn > -HOLLOW) & ~cut):
@@ -85,8 +94,9 @@ def _arcs_of(path: Path, shape: tuple[int, ...]) -> Iterator[Arc]:
 
 def _turn(path: Path) -> NDArray[np.float64]:
     """Turn to the convex side, in radians per pixel."""
-    direction = np.roll(path, -REACH_PIXELS) - np.roll(path, REACH_PIXELS)
-    after, before = np.roll(direction, -REACH_PIXELS), np.roll(direction, REACH_PIXELS)
+    ring = _ring(path, 2 * REACH_PIXELS)
+    direction = ring[2 * REACH_PIXELS :] - ring[: -2 * REACH_PIXELS]
+    after, before = direction[2 * REACH_PIXELS :], direction[: -2 * REACH_PIXELS]
     return np.asarray(-np.angle(after * before.conj()) / (2 * REACH_PIXELS), np.float64)
 
 
@@ -95,7 +105,10 @@ def _cut(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     x, y = path.real, path.imag
     margin = np.minimum(np.minimum(x, y), np.minimum(shape[1] - 1 - x, shape[0] - 1 - y))
     at = margin < BORDER_PIXELS
-    return np.asarray(np.any([np.roll(at, k) for k in range(-REACH_PIXELS - 1, REACH_PIXELS + 2)], axis=0), np.bool_)
+    if not at.any():
+        return at
+    window = np.ones(4 * REACH_PIXELS + 1)
+    return np.asarray(np.convolve(_ring(at, 2 * REACH_PIXELS), window, mode="valid") > 0, np.bool_)
 
 
 def _runs(good: NDArray[np.bool_]) -> list[NDArray[np.intp]]:

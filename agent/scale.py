@@ -29,6 +29,8 @@ ENLARGED = (2.0, 1.0, 0.5, 0.25, 0.125)
 MAX_PIXELS = 3_000_000
 """Of a frame at such a size; of more, the middle is looked at."""
 BLUR_PIXELS = 1.0
+BRIGHT_LEVEL = 110
+"""Least green of the bare background: cameras give 190 and more, pictures of cut-out cells on black 80."""
 STAINED_DENSITY = 0.05
 """Density (green) above which a pixel may be red cell; the palest have 0.08, a camera's noise 0.01."""
 NUCLEAR_DENSITY = 0.3
@@ -52,6 +54,8 @@ NEAR = 0.2
 RESAMPLES = 200
 MIN_CELLS, MIN_CELLS_A_FRAME, MIN_SHARE = 6, 0.75, 0.35
 """What is needed to say anything: red cells, per frame too, and their share of all round things."""
+RIVAL = 0.6
+"""Round things of one other size that forbid to say anything, as a share of the red cells: two microscopes."""
 MAX_ERROR = 0.12
 """Standard deviation (logarithm) of an estimate that is still said."""
 TOLERANCE = 0.1
@@ -123,7 +127,10 @@ def look(image: Image, near_um: float | None = None) -> RedCells:
     """
     if min(image.shape[:2]) < MIN_PIXELS:
         return _cells([])
-    density = np.asarray(cv2.GaussianBlur(_density(image), (0, 0), BLUR_PIXELS), np.float32)
+    lit = light.measure(image, 1.0, working_um=1.0)
+    if lit.bare[1] < BRIGHT_LEVEL:
+        return _cells([])
+    density = np.asarray(cv2.GaussianBlur(lit.density(), (0, 0), BLUR_PIXELS), np.float32)
     green = np.ascontiguousarray(density[..., 1])
     nuclear = np.asarray(cv2.transform(density, np.array([[-2, 1, 1]], np.float32)), np.float32)
     red = green[(green > STAINED_DENSITY) & (nuclear < NUCLEAR_DENSITY)]
@@ -132,10 +139,6 @@ def look(image: Image, near_um: float | None = None) -> RedCells:
     level = float(np.median(red)) * OUTLINE_SHARE
     found = [arc for size in _sizes(near_um) for arc in _red_at(size, green, nuclear, level=level)]
     return _cells(_distinct(found))
-
-
-def _density(image: Image) -> Plane:
-    return light.measure(image, 1.0, working_um=1.0).density()
 
 
 def _sizes(near_um: float | None) -> tuple[float, ...]:
@@ -209,15 +212,26 @@ def estimate(looks: Sequence[RedCells]) -> ScaleEstimate | None:
         return None
     counts = _counted(seen)
     usual = _most_frequent(counts.sum(axis=0))
-    near = [np.abs(np.log(one.diameters) - usual) < NEAR for one in seen]
+    sizes = [np.log(one.diameters) for one in seen]
+    near = [np.abs(size - usual) < NEAR for size in sizes]
     cells, frames = sum(int(n.sum()) for n in near), sum(bool(n.any()) for n in near)
-    share = cells / sum(len(one.diameters) for one in seen)
+    if cells < max(MIN_CELLS, MIN_CELLS_A_FRAME * len(looks)) or _mixed(np.concatenate(sizes), usual, cells):
+        return None
     spread = hypot(_wavering(counts), SMEAR_SPREAD)
-    if cells < max(MIN_CELLS, MIN_CELLS_A_FRAME * len(looks)) or share < MIN_SHARE or spread > MAX_ERROR:
+    if spread > MAX_ERROR:
         return None
     um = RED_CELL_UM / exp(usual)
     low, high = um * exp(-1.96 * spread), um * exp(1.96 * spread)
     return ScaleEstimate(um, low, high, erf(log(1 + TOLERANCE) / (spread * sqrt(2))), cells, frames, len(looks))
+
+
+def _mixed(sizes: Lengths, usual: float, cells: int) -> bool:
+    """Whether the rest of the round things are too many, or nearly as many are alike in another size."""
+    if cells < MIN_SHARE * len(sizes):
+        return True
+    rest = np.sort(sizes[np.abs(sizes - usual) >= NEAR])
+    alike = np.searchsorted(rest, rest + 2 * NEAR) - np.arange(len(rest))
+    return bool(len(rest) and alike.max() >= RIVAL * cells)
 
 
 def _counted(seen: Sequence[RedCells]) -> Counts:
