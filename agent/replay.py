@@ -203,7 +203,10 @@ def _pictures(
         for cell, crop in zip(report.cells, crops_of(frame, cells, station), strict=True):
             yield job.crops / cell.label / f"{name}-{cell.cell_id.rpartition('-')[2]}.png", crop
     if job.annotated and frame.image.size:
-        yield job.annotated / f"{name}.png", annotate(frame.image, report)
+        yield (
+            job.annotated / f"{name}.png",
+            annotate(frame.image, report, [p.cell.outline for p in finding.predictions]),
+        )
 
 
 def _save(path: Path, image: Image) -> None:

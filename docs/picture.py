@@ -32,7 +32,8 @@ def main() -> None:
         sighting = slides.see(frame, finding.quality, finding.predictions)
         report = report_of(frame, finding, sighting, station, epoch="picture", seq=1)
     PICTURE.parent.mkdir(exist_ok=True)
-    cv2.imwrite(str(PICTURE), annotate(frame.image, report))
+    outlines = [prediction.cell.outline for prediction in finding.predictions]
+    cv2.imwrite(str(PICTURE), annotate(frame.image, report, outlines))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
-from agent.annotate import COLOURS, annotate
+from agent.annotate import COLOURS, annotate, bar_um, words_of
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality
 from contract.types import Image, Label
 
@@ -40,18 +40,44 @@ def cell(
 
 
 def changed(image: Image, drawn: Image) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-    return np.asarray((image != drawn).any(axis=2))
+    return np.asarray((image != drawn[: len(image)]).any(axis=2))
 
 
 def test_the_frame_itself_is_left_as_it_is() -> None:
     image = blank()
     drawn = annotate(image, report(cell()))
     assert (image == GREY).all()
-    assert drawn.shape == image.shape
+    assert drawn.shape[1] == image.shape[1]
+    assert drawn.shape[0] > image.shape[0]
 
 
-def test_a_report_without_cells_changes_nothing() -> None:
-    assert np.array_equal(annotate(blank(), report()), blank())
+def test_a_report_without_cells_changes_nothing_of_the_frame() -> None:
+    assert np.array_equal(annotate(blank(), report())[:480], blank())
+
+
+def test_an_outline_is_drawn_in_place_of_the_box() -> None:
+    ring = np.array([(260 + 50 * np.cos(t), 210 + 50 * np.sin(t)) for t in np.linspace(0, 6.28, 60)], np.int32)
+    drawn = annotate(blank(), report(cell()), [ring])
+    assert tuple(drawn[210, 310]) == COLOURS["blast"]
+    assert (drawn[265, 195:325] == GREY).all()
+
+
+@pytest.mark.parametrize(("wanted", "bar"), [(7.7, 5), (10, 10), (19.9, 10), (20, 20), (0.3, 0.2), (640, 500)])
+def test_the_scale_bar_is_a_round_number(wanted: float, bar: float) -> None:
+    assert bar_um(wanted) == pytest.approx(bar)
+
+
+def test_the_scale_bar_is_as_long_as_it_says() -> None:
+    """At 0.1 um per pixel, 10 um are 100 pixels, in white on the strip."""
+    strip = annotate(blank(), report())[480:498]
+    assert (strip[10, 8:109] == 255).all()
+    assert not (strip[10, 112] == 255).any()
+
+
+def test_the_label_names_the_cell_of_the_slide() -> None:
+    named = cell().model_copy(update={"object_id": "r-s1-c17"})
+    assert words_of(named) == "c17 blast 0.97"
+    assert words_of(cell("uncertain", flags=("edge",))) == "cut, not judged"
 
 
 @pytest.mark.parametrize("label", COLOURS)
@@ -94,4 +120,4 @@ def test_a_refused_frame_bears_a_banner_that_grows_with_its_reasons() -> None:
 def test_frames_of_any_size_can_be_drawn_on(shape: tuple[int, int]) -> None:
     refusal = Quality(accepted=False, reasons=["uneven"], detail="a word")
     drawn = annotate(blank(*shape), report(cell(x=0, y=0, size=1), quality=refusal))
-    assert drawn.shape == (*shape, 3)
+    assert drawn.shape[1:] == (shape[1], 3)
