@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from agent.arcs import LARGEST, SMALLEST, WHOLE, Arc, arcs
 from agent.calibrate import ScaleJob, changed, measure_scale
+from agent.doctor import check_scale
 from agent.scale import RED_CELL_UM, RedCells, ScaleEstimate, estimate, look
 from agent.segmentation import find_cells
+from agent.settings import Settings
 from agent.sources.directory import DirectorySource
 from agent.sources.opencv import CameraSource, VideoSource
 from agent.sources.place import PIXELS, source_at
@@ -307,6 +309,27 @@ class TestCommand:
     def test_a_source_that_is_none_is_wrong_usage(self) -> None:
         with pytest.raises(UsageError):
             measure_scale(ScaleJob("nowhere", frames=5), threading.Event(), progress=False)
+
+
+class TestDoctor:
+    """What the doctor says of the setting."""
+
+    @staticmethod
+    def settings_with(folder: Path, um_per_pixel: float) -> Settings:
+        return Settings(source=DirectorySource(uri=folder, um_per_pixel=um_per_pixel))
+
+    def test_a_right_scale_is_told_beside_what_the_red_cells_say(self, folder: Path) -> None:
+        assert "by the red cells" in check_scale(self.settings_with(folder, 0.105))
+
+    @pytest.mark.parametrize("um_per_pixel", [0.05, 0.2])
+    def test_a_wrong_scale_is_a_fault(self, um_per_pixel: float, folder: Path) -> None:
+        with pytest.raises(CheckError, match=r"say 0\.[01]"):
+            check_scale(self.settings_with(folder, um_per_pixel))
+
+    def test_frames_without_red_cells_are_none(self, tmp_path: Path) -> None:
+        cv2.imwrite(str(tmp_path / "flat.png"), np.full((300, 300, 3), 220, np.uint8))
+        (tmp_path / "none.png").write_bytes(b"")
+        assert "too few red cells" in check_scale(self.settings_with(tmp_path, 0.1))
 
 
 @pytest.mark.requires_data
