@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from agent.quality import assess
-from contract.colour import METHODS, Method, normaliser
+from contract.colour import METHODS, Method, advised, normaliser
 from contract.errors import UsageError
 from contract.look import look_of, macenko, sight_of
 from contract.reference import Look, Triple
@@ -153,6 +153,16 @@ def test_what_is_not_known_can_not_be_normalised_to(site: Look | None, reference
     assert normaliser("off", site, reference) is None
     with pytest.raises(UsageError, match=words):
         normaliser("reinhard", site, reference)
+
+
+def test_macenko_is_advised_for_pale_nuclei_and_for_nuclei_of_another_hue_alone() -> None:
+    basis = np.stack([RED, BLUE, np.cross(RED, BLUE)], axis=1)
+    assert advised(REFERENCE, REFERENCE) == "off"
+    assert advised(a_look((150, 170, 190)), REFERENCE) == "off"
+    assert advised(a_look(mix=np.eye(3) * 1.3), REFERENCE) == "off"
+    assert advised(a_look(mix=np.eye(3) * 0.6), REFERENCE) == "macenko"
+    assert advised(a_look(mix=basis @ np.diag([1, 0.6, 1]) @ np.linalg.inv(basis)), REFERENCE) == "macenko"
+    assert advised(a_look(mix=np.array([[1, 0.3, 0], [0, 1, 0], [0, 0, 1]])), REFERENCE) == "macenko"
 
 
 def test_every_method_but_off_is_in_the_table() -> None:
