@@ -155,10 +155,11 @@ def test_what_is_not_known_can_not_be_normalised_to(site: Look | None, reference
         normaliser("reinhard", site, reference)
 
 
-def test_macenko_is_advised_for_pale_nuclei_and_for_nuclei_of_another_hue_alone() -> None:
+def test_macenko_is_advised_for_another_light_pale_nuclei_and_nuclei_of_another_hue_alone() -> None:
     basis = np.stack([RED, BLUE, np.cross(RED, BLUE)], axis=1)
     assert advised(REFERENCE, REFERENCE) == "off"
-    assert advised(a_look((150, 170, 190)), REFERENCE) == "off"
+    assert advised(a_look((190, 220, 240)), REFERENCE) == "off"
+    assert advised(a_look((160, 228, 250)), REFERENCE) == "macenko"
     assert advised(a_look(mix=np.eye(3) * 1.3), REFERENCE) == "off"
     assert advised(a_look(mix=np.eye(3) * 0.6), REFERENCE) == "macenko"
     assert advised(a_look(mix=basis @ np.diag([1, 0.6, 1]) @ np.linalg.inv(basis)), REFERENCE) == "macenko"

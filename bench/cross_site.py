@@ -1,0 +1,217 @@
+"""The classifier on cells of other laboratories, with and without colour normalisation.
+
+Healthy donors (BCCD, Barcelona tiles): how many cells are called blasts. C-NMC cells, which lie on black: AUROC. Cells
+of DeepAPL, as they are and as other laboratories would have stained and lit them: AUROC, accuracy, flipped decisions.
+
+    python -m bench.cross_site [--split test]
+
+needs MICROSCOPE_DATA and MICROSCOPE_DEEPAPL.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from agent.quality import assess
+from agent.segmentation import find_cells
+from agent.slide import wilson
+from bench.results import Figures
+from bench.shifts import shifts
+from calibration.sample import stratified
+from contract.bundle import INT8_CPU, SHIPPED, open_bundle
+from contract.colour import Method, normaliser
+from contract.decide import blast_probability, label_of
+from contract.look import Sight, look_of, sight_of
+from contract.manifest import Manifest
+from contract.pixels import cut, stack
+from contract.reference import Look
+from contract.types import Crops, Image
+from export.reference import look_of_samples
+from training.data import LAYOUTS, Sample, Split, images_below, labelled, labels_of, read_image
+from training.evaluate import scores_of
+from training.metrics import Labels, Numbers, auroc, summary
+
+METHODS: tuple[Method, ...] = ("off", "reinhard", "macenko")
+FRAMES = {"bccd": ("bccd/JPEGImages", 0.075), "pbc": ("txl-pbc-tiles/images", 0.10)}
+CNMC = ("cnmc2019-subset/images", "cnmc2019-extra/images")
+TRAINING_CELLS = 512
+EVERY = 4
+"""`make bench` shifts one DeepAPL cell in so many; a site's look is measured on as few, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The shipped model and what its training looked like."""
+
+    manifest: Manifest
+    reference: Look
+
+    def probabilities(self, crops: Crops) -> Numbers:
+        """Calibrated probability of a blast of each crop, in INT8."""
+        scores = scores_of(SHIPPED / INT8_CPU, crops, self.manifest.input)
+        return blast_probability(scores, self.manifest, "int8")
+
+    def normalised(self, method: Method, crops: Crops, site: Look) -> Crops:
+        """Crops as the network would see them with a site's colour set to ``method``."""
+        made = normaliser(method, site, self.reference)
+        return crops if made is None else made.apply(crops)
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Cells of one site, with its look."""
+
+    crops: Crops
+    look: Look
+
+
+def measure() -> Figures:
+    """The figures of all parts for which there are images, in their quick form."""
+    data, deepapl = (os.environ.get(name) for name in ("MICROSCOPE_DATA", "MICROSCOPE_DEEPAPL"))
+    if not data or not (model := open_model(deepapl)):
+        return {"skipped": "MICROSCOPE_DATA names no images, or MICROSCOPE_DEEPAPL none to be the reference"}
+    figures = {**healthy(model, Path(data)), **cut_out(model, Path(data))}
+    if deepapl:
+        samples = labelled(LAYOUTS["deepapl"].find(Path(deepapl)), "validation")[::EVERY]
+        figures |= home(model, samples, say=lambda _: None)
+    return figures
+
+
+def open_model(deepapl: str | None) -> Model | None:
+    """The shipped model; its reference, if it bears none, from DeepAPL's training cells."""
+    manifest = open_bundle(SHIPPED).manifest
+    look: Look | None = manifest.reference
+    if look is None and deepapl:
+        cells = labelled(LAYOUTS["deepapl"].find(Path(deepapl)), "training")
+        places = stratified([f"{s.kind} {s.patient}" for s in cells], TRAINING_CELLS, 0)
+        look = look_of_samples([cells[k] for k in places], LAYOUTS["deepapl"].um_per_pixel)
+    return Model(manifest, look) if look else None
+
+
+def healthy(model: Model, data: Path) -> Figures:
+    """Among the whole white cells of healthy donors: called blast, and uncertain, with Wilson's intervals."""
+    figures: Figures = {}
+    for site, (folder, um_per_pixel) in FRAMES.items():
+        cells = cells_of(model, data / folder, um_per_pixel)
+        for method in METHODS:
+            started = time.perf_counter()
+            crops = model.normalised(method, cells.crops, cells.look)
+            figures[f"{site}_{method}_ms_per_cell"] = round((time.perf_counter() - started) * 1e3 / len(crops), 4)
+            probabilities = model.probabilities(crops)
+            labels = [label_of(p, model.manifest.decisions.int8) for p in probabilities.tolist()]
+            for label in ("blast", "uncertain"):
+                count = sum(found == label for found in labels)
+                interval = wilson(count, len(labels))
+                figures |= {f"{site}_cells": len(labels), f"{site}_{method}_{label}": count}
+                if interval:
+                    figures[f"{site}_{method}_{label}_interval"] = f"{interval.low:.4f} to {interval.high:.4f}"
+    return figures
+
+
+def cells_of(model: Model, folder: Path, um_per_pixel: float) -> Cells:
+    """The cells that the agent finds and judges in a folder of frames; those that the border cuts are left out."""
+    crops: list[Image] = []
+    sights: list[Sight] = []
+    for path in images_below(folder):
+        image = read_image(path)
+        if not assess(image, um_per_pixel).accepted:
+            continue
+        sight = sight_of(image, um_per_pixel)
+        sights.extend([sight] if sight else [])
+        whole = (cell for cell in find_cells(image, um_per_pixel) if "edge" not in cell.flags)
+        crops.extend(cut(image, cell.centre, um_per_pixel, model.manifest.input) for cell in whole)
+    return Cells(stack(crops, model.manifest.input), look_of(sights, um_per_pixel, folder.name))
+
+
+def cut_out(model: Model, data: Path) -> Figures:
+    """C-NMC's cells on black: no background and no red cells, so that there is nothing to normalise by."""
+    layout = LAYOUTS["cnmc"]
+    samples = [s for folder in CNMC for s in layout.find(data / folder) if s.labelled]
+    images = [read_image(s.path) for s in samples]
+    crops = stack((middle_of(image, layout.um_per_pixel, model) for image in images), model.manifest.input)
+    return {
+        "cnmc_cells": len(samples),
+        "cnmc_off_auroc": round(auroc(labels_of(samples), model.probabilities(crops)), 4),
+        "cnmc_with_a_look": sum(sight_of(image, layout.um_per_pixel) is not None for image in images),
+    }
+
+
+def home(model: Model, samples: Sequence[Sample], *, say: Callable[[str], None] = print) -> Figures:
+    """Labelled cells of DeepAPL as they are and shifted; a site's look is measured on some of the shifted images."""
+    um = LAYOUTS["deepapl"].um_per_pixel
+    images = [read_image(sample.path) for sample in samples]
+    plain = model.probabilities(stack((middle_of(i, um, model) for i in images), model.manifest.input))
+    figures: Figures = {"deepapl_cells": len(samples)}
+    for name, shift in shifts(model.reference).items():
+        shifted = [shift(image) for image in images]
+        crops = stack((middle_of(image, um, model) for image in shifted), model.manifest.input)
+        look = look_at(shifted[::EVERY], um, name)
+        for method in METHODS:
+            probabilities = model.probabilities(model.normalised(method, crops, look))
+            found = judged(model, samples, probabilities, plain)
+            figures |= {f"deepapl_{name}_{method}_{key}": value for key, value in found.items()}
+            say(f"{name:20} {method:9} " + " ".join(f"{key} {value}" for key, value in found.items()))
+    return figures
+
+
+def by_patient(model: Model, samples: Sequence[Sample], *, say: Callable[[str], None] = print) -> None:
+    """The unshifted cells once more, with a look for each patient, as if each slide were a site."""
+    um = LAYOUTS["deepapl"].um_per_pixel
+    images = [read_image(sample.path) for sample in samples]
+    crops = stack((middle_of(i, um, model) for i in images), model.manifest.input)
+    plain = model.probabilities(crops)
+    patients = np.array([s.patient for s in samples])
+    for method in METHODS:
+        done = crops.copy()
+        for patient in np.unique(patients):
+            mine = np.flatnonzero(patients == patient)
+            done[mine] = model.normalised(method, crops[mine], look_at((images[k] for k in mine), um, str(patient)))
+        found = judged(model, samples, model.probabilities(done), plain)
+        say(f"{'a look per patient':20} {method:9} " + " ".join(f"{key} {value}" for key, value in found.items()))
+
+
+def judged(model: Model, samples: Sequence[Sample], probabilities: Numbers, plain: Numbers) -> Figures:
+    """The figures of labelled cells; flips are against the same cells unshifted and not normalised."""
+    threshold = model.manifest.decisions.int8.threshold
+    patients: Labels = np.unique([s.patient for s in samples], return_inverse=True)[1]
+    every = summary(labels_of(samples), probabilities, patients, threshold=threshold)
+    names = ("auroc", "accuracy", "patient_accuracy_mean", "patient_accuracy_worst")
+    flips = int(((probabilities >= threshold) != (plain >= threshold)).sum())
+    return {**{name: round(every[name], 4) for name in names}, "flips": flips}
+
+
+def look_at(images: Iterable[Image], um_per_pixel: float, on: str) -> Look:
+    """What some images look like."""
+    return look_of([s for s in (sight_of(i, um_per_pixel) for i in images) if s], um_per_pixel, on)
+
+
+def middle_of(image: Image, um_per_pixel: float, model: Model) -> Image:
+    """The field around the middle of an image of one cell."""
+    return cut(image, (image.shape[1] / 2, image.shape[0] / 2), um_per_pixel, model.manifest.input)
+
+
+def main() -> int:
+    """Print every figure, of all cells of a split."""
+    parser = argparse.ArgumentParser(prog="python -m bench.cross_site", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--split", choices=("validation", "test"), default="validation", help="of DeepAPL")
+    split: Split = parser.parse_args().split
+    data, deepapl = os.environ["MICROSCOPE_DATA"], os.environ["MICROSCOPE_DEEPAPL"]
+    model = open_model(deepapl)
+    if model is None:
+        return 1
+    for name, value in {**healthy(model, Path(data)), **cut_out(model, Path(data))}.items():
+        print(f"{name:40} {value}")
+    samples = labelled(LAYOUTS["deepapl"].find(Path(deepapl)), split)
+    home(model, samples)
+    by_patient(model, samples)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""The cross-site bar: what its parts do, on pictures that we draw."""
+
+import numpy as np
+import pytest
+
+from bench.cross_site import measure
+from bench.shifts import shifts
+from contract.look import look_of, sight_of
+from contract.manifest import InputSpec
+from contract.reference import Look
+from contract.types import Image
+from export.golden import draw_cell
+
+WIDE = InputSpec(um_per_pixel=0.2, size=180, mean=(0, 0, 0), std=(1, 1, 1))
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Image]:
+    rng = np.random.default_rng(3)
+    return [draw_cell(WIDE, blast=k % 2 == 1, rng=rng) for k in range(8)]
+
+
+@pytest.fixture(scope="module")
+def look(images: list[Image]) -> Look:
+    return look_of([sight for sight in (sight_of(image, 0.2) for image in images) if sight], 0.2, "drawn cells")
+
+
+def test_every_shift_makes_another_picture_of_the_same_form(images: list[Image], look: Look) -> None:
+    before = images[0].copy()
+    for name, shift in shifts(look).items():
+        shifted = shift(images[0])
+        assert (shifted.shape, shifted.dtype.name) == (before.shape, "uint8")
+        assert np.array_equal(shifted, before) == (name == "none"), name
+    assert np.array_equal(images[0], before)
+
+
+def test_a_stronger_stain_is_measured_as_one(images: list[Image], look: Look) -> None:
+    shift = shifts(look)["stain x 1.4"]
+    sights = (sight_of(shift(image), 0.2) for image in images)
+    stronger = look_of([sight for sight in sights if sight], 0.2, "drawn cells")
+    assert np.array(stronger.stains.strength) == pytest.approx(np.array(look.stains.strength) * 1.4, rel=0.15)
+
+
+def test_without_images_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MICROSCOPE_DATA", "MICROSCOPE_DEEPAPL"):
+        monkeypatch.delenv(name, raising=False)
+    assert "MICROSCOPE_DATA" in str(measure()["skipped"])
