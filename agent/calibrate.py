@@ -2,8 +2,8 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 
@@ -18,6 +18,7 @@ from contract.errors import CheckError
 from contract.types import Frame, Image
 
 RUN = "calibrate"
+WATCHED_S = 60.0
 THUMBNAIL = (32, 24)
 SAME_LEVELS = 3.0
 """Mean difference of two frames' thumbnails, of 255, below which they show the same place; noise averages to less."""
@@ -29,7 +30,7 @@ class ScaleJob:
 
     Attributes:
         source: a folder, a video, an image or a camera.
-        frames: how many frames to look at, at most.
+        frames: how many frames to look at, at most, not counting those of one place again.
         given: micrometres per pixel that somebody believes in, or None.
     """
 
@@ -79,28 +80,14 @@ class _Tally:
     taken: int = 0
     faults: list[str] = field(default_factory=list)
 
-    def fit(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Count the frames; those with a fault are left out."""
+    def fit(self, frames: Iterable[Frame]) -> Iterator[Image]:
+        """The pictures; frames without one are counted."""
         for frame in frames:
             self.taken += 1
             if frame.fault:
                 self.faults.append(frame.detail)
             else:
-                yield frame
-
-
-@contextmanager
-def opened(source: str, stop: threading.Event, *, frames: int, progress: bool) -> Iterator[Iterator[Frame]]:
-    """The first frames of a source whose scale nobody knows, with a bar.
-
-    Raises:
-        UsageError: the source is none.
-        SourceError: it can not be opened.
-    """
-    place = source_at(source, PIXELS)
-    total = min(frames, len(image_files(place.uri))) if isinstance(place, DirectorySource) else None
-    with place.open(RUN, stop) as coming:
-        yield iter(tqdm(islice(coming, frames), total=total, unit="frame", disable=not progress))
+                yield frame.image
 
 
 def measure_scale(job: ScaleJob, stop: threading.Event, *, progress: bool) -> MeasuredScale:
@@ -111,13 +98,25 @@ def measure_scale(job: ScaleJob, stop: threading.Event, *, progress: bool) -> Me
         UsageError: the source is none.
         SourceError: it can not be opened.
     """
-    tally = _Tally()
-    with opened(job.source, stop, frames=job.frames, progress=progress) as frames:
-        looks = [look(image) for image in changed(frame.image for frame in tally.fit(frames))]
+    place, tally = source_at(job.source, PIXELS), _Tally()
+    total = min(job.frames, len(image_files(place.uri))) if isinstance(place, DirectorySource) else None
+    with place.open(RUN, stop) as coming:
+        frames = tqdm(watched(coming) if place.live else coming, total=total, unit="frame", disable=not progress)
+        looks = [look(image) for image in islice(changed(tally.fit(frames)), job.frames)]
+        frames.close()
     found = estimate(looks)
     if found is None:
         raise CheckError(_unsaid(job.source, looks, tally))
     return MeasuredScale(found, job.given)
+
+
+def watched(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """A live camera's frames for a minute, in which the stage is moved by hand; fewer if the camera falls silent."""
+    ends = time.monotonic() + WATCHED_S
+    for frame in frames:
+        yield frame
+        if frame.fault or time.monotonic() > ends:
+            return
 
 
 def changed(images: Iterable[Image]) -> Iterator[Image]:

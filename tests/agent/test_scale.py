@@ -300,6 +300,16 @@ class TestCommand:
         assert found.looked == len(smear())
         assert found.um_per_pixel == pytest.approx(0.1, rel=0.05)
 
+    def test_a_camera_is_watched_until_it_has_shown_enough_places(self, tmp_path: Path) -> None:
+        path = tmp_path / "v.avi"
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (640, 480))
+        for image in smear():
+            writer.write(image)
+        writer.release()
+        found = measure_scale(ScaleJob(path.as_uri(), frames=5), threading.Event(), progress=False).found
+        assert found.looked == 5
+        assert found.um_per_pixel == pytest.approx(0.1, rel=0.06)
+
     def test_noise_makes_no_new_place(self) -> None:
         rng = np.random.default_rng(1)
         image = smear()[0]
