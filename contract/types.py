@@ -85,6 +85,8 @@ class Cell:
         area_um2: area of the whole cell in square micrometres.
         outline: (K, 2) int32 points around the cell, in pixels; may be empty.
         flags: what a reader should know: ``edge`` for a cell that the frame's border cuts.
+        nucleus: (K, 2) int32 points around each lobe of the nucleus, in pixels; may be empty.
+        nucleus_um2: area of the nucleus in square micrometres; 0 if it was not measured.
     """
 
     box: Box
@@ -92,6 +94,8 @@ class Cell:
     area_um2: float
     outline: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 2), np.int32), repr=False)
     flags: tuple[str, ...] = ()
+    nucleus: tuple[NDArray[np.int32], ...] = field(default=(), repr=False)
+    nucleus_um2: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
