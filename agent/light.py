@@ -52,9 +52,13 @@ class Light:
 
     def density(self) -> Density:
         """Optical density of ``small`` beside the bare background, as if the light were even."""
-        density = _to_density(self.small, self.bare)
+        density = self.shaded_density(self.small)
         density -= self.shade[..., None]
         return density
+
+    def shaded_density(self, image: Image) -> Density:
+        """Optical density of a picture beside the bare background, the uneven light left in it."""
+        return _to_density(image, self.bare)
 
 
 def measure(image: Image, um_per_pixel: float, *, working_um: float) -> Light:
@@ -86,10 +90,22 @@ def _resized(image: Image, size: tuple[int, int]) -> Image:
 
 
 def _bare(small: Image) -> tuple[int, int, int]:
-    green = small[..., 1]
-    level = np.percentile(green, BARE_PERCENTILE) - BARE_LEVELS
-    blue, green, red = np.median(small[green >= level], axis=0)
-    return int(blue), int(green), int(red)
+    """By histograms: the green's percentile, then the median of each colour among the pixels above it."""
+    green = _counts(small, 1).cumsum(dtype=np.float64)
+    level = int(np.searchsorted(green, green[-1] * BARE_PERCENTILE / 100)) - BARE_LEVELS
+    bright = np.asarray(small[..., 1] >= level).view(np.uint8)
+    blue, middle, red = (_middle(_counts(small, channel, bright)) for channel in range(3))
+    return blue, middle, red
+
+
+def _counts(small: Image, channel: int, mask: NDArray[np.uint8] | None = None) -> NDArray[np.float32]:
+    return np.asarray(cv2.calcHist([small], [channel], mask, [256], [0, 256]), np.float32).ravel()
+
+
+def _middle(counts: NDArray[np.float32]) -> int:
+    """The median of what a histogram counts."""
+    total = counts.cumsum(dtype=np.float64)
+    return int(np.searchsorted(total, total[-1] / 2))
 
 
 @lru_cache(maxsize=64)
