@@ -2,7 +2,7 @@
 
 There light is a factor and stains add (Beer-Lambert). What the site looks like is measured over many of its frames
 (``contract.look``) and then stays as it is: the same frame always gets the same scores, and no cell counts in its own
-normalisation. Which method, if any, is a site's to choose; see `docs/decisions/0008-colour-normalisation.md`.
+normalisation. Which method, if any, is a site's to choose; see `docs/decisions/0009-colour-normalisation.md`.
 """
 
 from collections.abc import Callable
