@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 
@@ -90,6 +91,23 @@ class _Tally:
                 yield frame.image
 
 
+@contextmanager
+def opened(source: str, stop: threading.Event, *, frames: int | None, progress: bool) -> Iterator[Iterator[Frame]]:
+    """A source whose scale nobody knows, or its first frames, with a bar.
+
+    Raises:
+        UsageError: the source is none.
+        SourceError: it can not be opened.
+    """
+    place = source_at(source, PIXELS)
+    total = len(image_files(place.uri)) if isinstance(place, DirectorySource) else frames
+    with place.open(RUN, stop) as coming:
+        taken = islice(watched(coming) if place.live else coming, frames)
+        shown = tqdm(taken, total=min(filter(None, (total, frames)), default=None), unit="frame", disable=not progress)
+        with closing(shown):
+            yield iter(shown)
+
+
 def measure_scale(job: ScaleJob, stop: threading.Event, *, progress: bool) -> MeasuredScale:
     """Measure the scale of a source's frames.
 
@@ -98,12 +116,9 @@ def measure_scale(job: ScaleJob, stop: threading.Event, *, progress: bool) -> Me
         UsageError: the source is none.
         SourceError: it can not be opened.
     """
-    place, tally = source_at(job.source, PIXELS), _Tally()
-    total = min(job.frames, len(image_files(place.uri))) if isinstance(place, DirectorySource) else None
-    with place.open(RUN, stop) as coming:
-        frames = tqdm(watched(coming) if place.live else coming, total=total, unit="frame", disable=not progress)
+    tally = _Tally()
+    with opened(job.source, stop, frames=None, progress=progress) as frames:
         looks = [look(image) for image in islice(changed(tally.fit(frames)), job.frames)]
-        frames.close()
     found = estimate(looks)
     if found is None:
         raise CheckError(_unsaid(job.source, looks, tally))
