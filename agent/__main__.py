@@ -76,6 +76,15 @@ def _replay(args: argparse.Namespace) -> int:
     return int(summary.stopped)
 
 
+def _montage(args: argparse.Namespace) -> int:
+    from agent.montage import Job, montage  # noqa: PLC0415
+
+    job = Job(args.reports, args.out, frames=args.frames, crops=args.crops, most=args.most)
+    with _stop_on_signals() as stop:
+        print(montage(job, stop), file=sys.stderr)
+    return 0
+
+
 def _demo(args: argparse.Namespace) -> int:
     from agent.demo import demo  # noqa: PLC0415
 
@@ -204,6 +213,15 @@ def _parser() -> argparse.ArgumentParser:
     offline.add_argument("--slide", default="", metavar="ID", help="pseudonym of the slide; default: the source's name")
     offline.add_argument("--summary", type=Path, metavar="FILE.json", help="write the slide's summary as JSON")
     offline.set_defaults(command=_replay)
+
+    gallery = commands.add_parser("montage", help="the gallery of a slide's cells, the most suspicious first")
+    gallery.add_argument("reports", type=Path, metavar="REPORTS.jsonl", help="what replay wrote with --out")
+    seen = gallery.add_mutually_exclusive_group(required=True)
+    seen.add_argument("--frames", type=Path, metavar="SOURCE", help="what replay read; shows the cells at one scale")
+    seen.add_argument("--crops", type=Path, metavar="DIR", help="what replay wrote with --crops: the network's view")
+    gallery.add_argument("--out", type=Path, required=True, metavar="FILE", help="FILE.html, FILE.png or FILE.jpg")
+    gallery.add_argument("--most", type=int, default=400, metavar="N", help="cells to show; default 400")
+    gallery.set_defaults(command=_montage)
 
     show = commands.add_parser("demo", help="a broker, the agent and a subscriber on this machine; ends by itself")
     show.add_argument("--frames", type=Path, metavar="DIR", help="real images instead of the rendered smear")

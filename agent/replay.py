@@ -17,7 +17,8 @@ from agent.engines import open_engine
 from agent.pipeline import Finding, Station, crops_of, examine, report_of
 from agent.site import open_site
 from agent.sources.directory import SUFFIXES, DirectorySource, image_files
-from agent.sources.names import is_folder, printable
+from agent.sources.names import printable
+from agent.sources.offline import VIDEOS, source_at
 from agent.sources.opencv import VideoSource
 from agent.watch import ScaleWatch
 from contract.arguments import default_state_dir
@@ -27,7 +28,6 @@ from contract.messages import FrameReport, SlideSummary
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame, Image
 
-VIDEOS = frozenset({".avi", ".mkv", ".mov", ".mp4", ".webm"})
 EPOCH = "replay"
 
 
@@ -161,9 +161,8 @@ def _source(job: Job) -> tuple[DirectorySource | VideoSource, list[Path]]:
     """The source, and the files that it reads."""
     if job.source.absolute() in {folder.absolute() for folder in (job.crops, job.annotated) if folder}:
         raise UsageError(f"{job.source} is the source; name another folder for what --crops or --annotate write")
-    if job.source.suffix.lower() in VIDEOS and not is_folder(job.source, wanted="folder or video"):
-        return VideoSource(uri=job.source, um_per_pixel=job.um_per_pixel), [job.source]
-    return DirectorySource(uri=job.source, um_per_pixel=job.um_per_pixel), image_files(job.source)
+    source = source_at(job.source, job.um_per_pixel)
+    return source, [job.source] if isinstance(source, VideoSource) else image_files(job.source)
 
 
 def _slide(source: Path) -> str:

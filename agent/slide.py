@@ -122,10 +122,10 @@ class Slide:
     def _judge(self, known: Known, glimpse: Glimpse) -> None:
         """Name a cell by the mean of the logits of its whole views."""
         known.views += 1
-        known.logits += _logit(glimpse.probability)
+        known.logits += logit(glimpse.probability)
         self._cells.place(known, glimpse)
         self._standings[known.standing] -= 1
-        known.standing = label_of(1 / (1 + math.exp(-known.logits / known.views)), self._decision)
+        known.standing = label_of(probability_of(known.logits / known.views), self._decision)
         self._standings[known.standing] += 1
         for fragment in self._cells.fragments(known):
             self._cells.forget(fragment)
@@ -244,9 +244,15 @@ def _error(found: dict[int, Known], glimpses: Sequence[Glimpse]) -> tuple[float,
     return (dx, dy) if math.hypot(dx, dy) <= MAX_CORRECTION_UM else (0.0, 0.0)
 
 
-def _logit(probability: float) -> float:
+def logit(probability: float) -> float:
+    """Logarithm of the odds, bounded by ``CERTAIN``."""
     near = min(max(probability, CERTAIN), 1 - CERTAIN)
     return math.log(near / (1 - near))
+
+
+def probability_of(log_odds: float) -> float:
+    """The probability that has these logarithmic odds."""
+    return 1 / (1 + math.exp(-log_odds))
 
 
 def _now() -> datetime:

@@ -1,0 +1,144 @@
+"""The gallery: every cell of a slide once, in order of its score."""
+
+import re
+import threading
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from agent.__main__ import main
+from agent.annotate import COLOURS
+from agent.montage import TILE, entries_of, read_reports
+from agent.sources.synthetic import SyntheticSource
+from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality, SlideSummary
+from contract.types import Label
+
+MakeReport = Callable[..., FrameReport]
+
+
+def label_for(probability: float, flags: tuple[str, ...]) -> Label:
+    if flags:
+        return "uncertain"
+    return "blast" if probability > 0.5 else "normal"
+
+
+def cell(name: str, probability: float, *flags: str, area: float = 100) -> CellReport:
+    box = BoxReport(x=10, y=20, width=100, height=100)
+    label = label_for(probability, flags)
+    return CellReport(
+        cell_id=f"{name}-{probability}", box=box, area_um2=area, label=label, probability=probability,
+        flags=list(flags), object_id=name,
+    )  # fmt: skip
+
+
+def test_a_cell_stands_once_with_the_word_of_all_its_whole_views(make_report: MakeReport) -> None:
+    views = [cell("a", 0.9), cell("a", 0.8), cell("a", 0.1), cell("a", 0.99, "edge")]
+    (entry,) = entries_of(make_report(k, cells=[view]) for k, view in enumerate(views, start=1))
+    assert entry.views == 4
+    assert entry.probability == pytest.approx(0.614, abs=0.001), "odds of 9, 4 and 1/9"
+    assert entry.cell.probability == 0.8, "the view that is most like all together"
+
+
+def test_the_most_suspicious_come_first_and_what_was_only_seen_cut_last(make_report: MakeReport) -> None:
+    cells = [cell("low", 0.1), cell("cut", 0.99, "edge"), cell("high", 0.95), cell("middle", 0.5)]
+    entries = entries_of([make_report(1, cells=cells)])
+    assert [entry.cell.object_id for entry in entries] == ["high", "middle", "low", "cut"]
+    assert entries[-1].words.endswith("cut, not judged")
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a slide of eight frames, its reports, its crops and its summary."""
+    place = tmp_path_factory.mktemp("gallery")
+    (place / "frames").mkdir()
+    with SyntheticSource(frames=8, overlap=0.6).open("m", threading.Event()) as frames:
+        for number, frame in enumerate(frames, start=1):
+            cv2.imwrite(str(place / f"frames/{number}.png"), frame.image)
+    options = [
+        "--out",
+        f"{place}/r.jsonl",
+        "--crops",
+        f"{place}/crops",
+        "--summary",
+        f"{place}/s.json",
+        "--slide",
+        "s7",
+    ]
+    assert main(["replay", f"{place}/frames", "--um-per-pixel", "0.1", *options]) == 0
+    return place
+
+
+def montage(place: Path, out: str, *more: str) -> int:
+    return main(["montage", f"{place}/r.jsonl", "--out", f"{place}/{out}", *more])
+
+
+def test_replay_writes_the_summary_of_the_slide_that_it_was_told(replayed: Path) -> None:
+    summary = SlideSummary.model_validate_json((replayed / "s.json").read_bytes())
+    reports = read_reports(replayed / "r.jsonl")
+    assert (summary.slide_id, summary.state, summary.frames) == ("s7", "closed", 8)
+    assert {report.slide_id for report in reports} == {"s7"}
+    names = {cell.object_id for report in reports for cell in report.cells}
+    assert summary.cells == len(names) < sum(len(report.cells) for report in reports)
+
+
+@pytest.mark.parametrize("source", ["frames", "crops"])
+def test_the_picture_shows_each_cell_above_the_colour_of_its_label(source: str, replayed: Path) -> None:
+    assert montage(replayed, "m.png", f"--{source}", f"{replayed}/{source}") == 0
+    drawn = cv2.imread(str(replayed / "m.png"))
+    assert drawn is not None
+    entries = entries_of(read_reports(replayed / "r.jsonl"))
+    counted = sum(int((drawn == colour).all(axis=2).sum()) for colour in COLOURS.values())
+    assert counted == pytest.approx(len(entries) * TILE * 4, rel=0.02)
+    first = drawn[56 : 56 + TILE, 10 : 10 + TILE]
+    assert np.ptp(first[TILE // 2 - 20 : TILE // 2 + 20, TILE // 2 - 20 : TILE // 2 + 20]) > 20
+
+
+def test_the_page_needs_no_other_file_and_names_every_cell(replayed: Path) -> None:
+    assert montage(replayed, "m.html", "--frames", f"{replayed}/frames") == 0
+    text = (replayed / "m.html").read_text()
+    entries = entries_of(read_reports(replayed / "r.jsonl"))
+    assert re.findall(r"<figcaption[^>]*>(\S+) ", text) == [e.cell.object_id.rpartition("-")[2] for e in entries]
+    assert text.count("data:image/jpeg;base64,") == len(entries)
+    assert not re.findall(r'(?:src|href)="(?!data:)', text)
+
+
+def test_names_from_outside_are_never_markup(tmp_path: Path) -> None:
+    frame = FrameInfo(
+        id="f",
+        source="<script>x",
+        captured_at=datetime(2026, 1, 31, tzinfo=timezone.utc),
+        width=640,
+        height=480,
+        um_per_pixel=0.1,
+    )
+    report = FrameReport(
+        device="d", site="s", epoch="e", seq=1, slide_id="<b>", frame=frame, quality=Quality(accepted=True),
+        cells=[cell("<i>-<u>", 0.9)], model=ModelInfo(id="m", sha256="", engine="none"),
+    )  # fmt: skip
+    (tmp_path / "r.jsonl").write_text(report.model_dump_json() + "\n")
+    assert main(["montage", f"{tmp_path}/r.jsonl", "--crops", f"{tmp_path}", "--out", f"{tmp_path}/m.html"]) == 0
+    text = (tmp_path / "m.html").read_text()
+    assert not re.search(r"<(script|b|i|u)>", text)
+
+
+@pytest.mark.parametrize(
+    ("reports", "out", "message"),
+    [("none.jsonl", "m.png", "can not be read"), ("frames/1.png", "m.png", "holds no reports"),
+     ("r.jsonl", "m.gif", ".html, .png or .jpg"), ("r.jsonl", "r.jsonl/m.png", "can not be written")],
+)  # fmt: skip
+def test_what_can_not_be_done_is_said_with_cause_and_remedy(
+    reports: str, out: str, message: str, replayed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = str(replayed)
+    assert main(["montage", f"{place}/{reports}", "--crops", f"{place}/crops", "--out", f"{place}/{out}"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_no_more_cells_are_shown_than_asked_for(replayed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert montage(replayed, "m.html", "--frames", f"{replayed}/frames", "--most", "3") == 0
+    assert (replayed / "m.html").read_text().count("<figure>") == 3
+    assert "3 of " in capsys.readouterr().err
