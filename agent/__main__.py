@@ -254,7 +254,11 @@ def _calibrate_commands(calibrate: "argparse._SubParsersAction[argparse.Argument
     scale = calibrate.add_parser("scale", help="micrometres per pixel, from the size of red cells")
     scale.add_argument("source", help="folder of images, video, image, or camera (number, device, address)")
     scale.add_argument(
-        "--frames", type=_positive, default=200, metavar="N", help="look at N frames at most; default 200"
+        "--frames",
+        type=_positive,
+        default=200,
+        metavar="N",
+        help="look at N places at most; default 200; a camera is watched for a minute: move the stage",
     )
     scale.add_argument("--um-per-pixel", type=micrometres, metavar="X", help="warn if the frames disagree with this")
     scale.add_argument("--json", action="store_true", help="print the result as JSON")

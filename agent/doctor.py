@@ -25,7 +25,8 @@ from contract.errors import CheckError, MicroscopeError, SourceError
 PROBE_S = 5.0
 SCALE_FRAMES = 8
 SCALE_FACTOR = 1.3
-"""The scale by red cells may be off by this: of 67 patients, 20 frames each, the farthest was off by 1.19."""
+"""The scale by red cells may be off by this: of 800 draws of 8 frames of one of 67 patients, 99 of 100 were off by no
+more than 1.2, the farthest by 1.29."""
 ROOMS = ("agent", "calibration", "contract", "dashboard", "export", "models", "training")
 
 

@@ -21,9 +21,7 @@ def source_at(place: str, um_per_pixel: float) -> AnyPlace:
     A number, a device, an address or a pipeline is a camera; a name that ends like a video is a video, unless it is a
     folder; all others are a folder of images or one image.
     """
-    if CAMERA.fullmatch(place) and not Path(place).exists():
-        return CameraSource(uri=place, um_per_pixel=um_per_pixel)
-    if place.startswith("/dev/"):
+    if CAMERA.fullmatch(place) and (place.startswith("/dev/") or not Path(place).exists()):
         return CameraSource(uri=place, um_per_pixel=um_per_pixel)
     path = Path(place)
     if path.suffix.lower() in VIDEOS and not path.is_dir():
