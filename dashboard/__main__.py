@@ -21,9 +21,9 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from contract.errors import BrokerError, MicroscopeError, MissingError, UsageError
-from contract.messages import FrameReport
+from contract.messages import FrameReport, SlideSummary
 from dashboard.tally import Kind, Summary, Tally
-from dashboard.words import line_of, lines_of
+from dashboard.words import line_of, lines_of, slide_line
 
 _PROTOCOLS = {"3.1.1": MQTTProtocolVersion.MQTTv311, "5": MQTTProtocolVersion.MQTTv5}
 _TOPIC_WORD = re.compile(r"[^/+#\s$][^/+#\s]{0,63}")
@@ -146,6 +146,9 @@ def _take(arrival: Arrival, tally: Tally, *, end: "_End", screen: Screen) -> Non
     end.note(kind)
     if kind == "new":
         screen.note(line_of(FrameReport.model_validate_json(arrival.payload)))
+    elif kind == "slide":
+        agent = "/".join(arrival.topic.split("/")[-3:-1])
+        screen.note(f"{agent} {slide_line(SlideSummary.model_validate_json(arrival.payload))}")
     elif kind in {"status", "stopped"}:
         screen.note(f"{arrival.topic}: {arrival.payload.decode(errors='replace')}")
 

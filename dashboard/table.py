@@ -10,7 +10,7 @@ from rich.text import Text
 from typing_extensions import Self
 
 from dashboard.tally import Tally, blast_fraction, percentile
-from dashboard.words import RESEARCH_USE, findings, milliseconds, percent
+from dashboard.words import RESEARCH_USE, findings, milliseconds, percent, share
 
 _STYLES = {"online": "green", "stopped": "yellow", "offline": "bold red"}
 _DRAW_EVERY_S = 0.1
@@ -46,8 +46,8 @@ class LiveTable:
 
 
 def picture(tally: Tally) -> Group:
-    """Everything on one screen: the devices, their last frames, what it may be used for."""
-    return Group(_devices(tally), _frames(tally), Text(RESEARCH_USE, style="dim"))
+    """Everything on one screen: the devices, their slides, their last frames, what it may be used for."""
+    return Group(_devices(tally), _slides(tally), _frames(tally), Text(RESEARCH_USE, style="dim"))
 
 
 def _devices(tally: Tally) -> Table:
@@ -66,6 +66,19 @@ def _devices(tally: Tally) -> Table:
             milliseconds(percentile(device.latencies_ms, 99)),
             str(device.gaps),
         )
+    return table
+
+
+def _slides(tally: Tally) -> Table:
+    table = Table(title="slides, each cell counted once", title_justify="left", expand=True)
+    for heading in ("agent", "slide", "state"):
+        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+    for heading in ("cells", "normal", "blast", "uncertain", "in part", "jumps", "blasts (95 %)"):
+        table.add_column(heading, justify="right")
+    for name, device in sorted(tally.devices.items()):
+        if slide := device.slide:
+            counts = slide.cells, slide.normal, slide.blasts, slide.uncertain, slide.edge_only, slide.jumps
+            table.add_row(Text(name), Text(slide.slide_id), slide.state, *map(str, counts), share(slide))
     return table
 
 

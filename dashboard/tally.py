@@ -9,7 +9,7 @@ from typing import Literal, TypedDict
 
 from pydantic import ValidationError
 
-from contract.messages import FrameReport, Status
+from contract.messages import FrameReport, SlideSummary, Status
 
 _LATEST = 8
 _LATENCIES = 20_000
@@ -77,6 +77,7 @@ class Device:
     epochs: dict[str, Numbers] = field(default_factory=dict)
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
     latest: deque[FrameReport] = field(default_factory=lambda: deque(maxlen=_LATEST))
+    slide: SlideSummary | None = None
 
     def add(self, report: FrameReport, received_at: datetime) -> bool:
         """Count a report; False if (device, epoch, seq) was here before."""
@@ -99,7 +100,7 @@ class Device:
         return sum(numbers.gaps for numbers in self.epochs.values())
 
 
-Kind = Literal["new", "again", "status", "stopped", "malformed", "other"]
+Kind = Literal["new", "again", "slide", "status", "stopped", "malformed", "other"]
 
 
 @dataclass
@@ -117,14 +118,20 @@ class Tally:
                 report = FrameReport.model_validate_json(payload)
                 device = self.devices.setdefault(f"{report.site}/{report.device}", Device())
                 return "new" if device.add(report, received_at) else "again"
+            if name == "slide":
+                self._device(topic).slide = SlideSummary.model_validate_json(payload)
+                return "slide"
             if name == "status":
                 state = Status.model_validate_json(payload).state
-                self.devices.setdefault("/".join(topic.split("/")[-3:-1]), Device()).state = state
+                self._device(topic).state = state
                 return "stopped" if state == "stopped" and not retained else "status"
         except ValidationError:
             self.malformed += 1
             return "malformed"
         return "other"
+
+    def _device(self, topic: str) -> Device:
+        return self.devices.setdefault("/".join(topic.split("/")[-3:-1]), Device())
 
     @property
     def received(self) -> int:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from contract.messages import FrameReport
+from contract.messages import FrameReport, SlideSummary
 from dashboard.tally import Summary
 
 RESEARCH_USE = "For research use only; not for diagnosis."
@@ -21,6 +21,22 @@ def findings(report: FrameReport) -> str:
     listed = ", ".join(f"{count} {label}" for label, count in sorted(labels.items()))
     count = len(report.cells)
     return f"{count} cell{'' if count == 1 else 's'}" + (f": {listed}" if listed else "")
+
+
+def slide_line(slide: SlideSummary) -> str:
+    """A slide in one line, each cell counted once."""
+    return (
+        f"slide {slide.slide_id} ({slide.state}): {slide.frames} frames, {slide.cells} cells: {slide.normal} normal, "
+        f"{slide.blasts} blast, {slide.uncertain} uncertain, {slide.edge_only} seen only in part; blasts {share(slide)}"
+    )
+
+
+def share(slide: SlideSummary) -> str:
+    """The blasts' share with its interval."""
+    if slide.blast_interval is None:
+        return "-"
+    between = " to ".join(percent(end) for end in (slide.blast_interval.low, slide.blast_interval.high))
+    return f"{percent(slide.blast_fraction)} ({between})"
 
 
 def lines_of(summary: Summary) -> str:

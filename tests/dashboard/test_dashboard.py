@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from agent.broker import Broker, find_program
-from contract.messages import FrameReport, Quality, Status, Topics
+from contract.messages import FrameReport, Interval, ModelInfo, Quality, SlideSummary, Status, Topics
 from dashboard.table import picture
 from dashboard.tally import Numbers, Tally, percentile
+from dashboard.words import slide_line
 
 Make = Callable[..., FrameReport]
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -252,3 +253,27 @@ def test_a_ready_file_that_can_not_be_made_is_named(mosquitto: Broker, tmp_path:
     assert done.returncode == 2
     assert f"--ready-file: {ready} can not be made" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def slide_of(**changes: Any) -> SlideSummary:
+    summary = SlideSummary(
+        slide_id="s7", count_id="r-s1", state="open", started_at=NOW, at=NOW, frames=40, refused=1, cells=50,
+        normal=39, blasts=9, uncertain=0, edge_only=2, blast_fraction=0.1875,
+        blast_interval=Interval(low=0.102, high=0.319, level=0.95), jumps=1,
+        model=ModelInfo(id="blast-1", sha256="", engine="none"),
+    )  # fmt: skip
+    return summary.model_copy(update=changes)
+
+
+def test_the_slide_is_shown_with_its_interval(seat: Topics) -> None:
+    tally = Tally()
+    body = slide_of().model_dump_json().encode()
+    assert tally.take(seat.slide, body, received_at=NOW, retained=True) == "slide"
+    assert tally.take(seat.slide, b"{}", received_at=NOW, retained=True) == "malformed"
+    console = Console(file=io.StringIO(), width=160)
+    console.print(picture(tally))
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "18.8 % (10.2 % to 31.9 %)" in shown
+    assert "9 blast, 0 uncertain, 2 seen only in part; blasts 18.8 % (10.2 % to 31.9 %)" in slide_line(slide_of())
+    assert slide_line(slide_of(blast_interval=None)).endswith("blasts -")
