@@ -124,7 +124,7 @@ class Courier:
                 self._converse()
             except (OSError, ValueError) as cause:
                 self._fault = why_unreachable(cause, self._settings)
-            self._take_notes()
+            self._take_notes(last=True)
             self._connected.clear()
             if not self._closing.is_set():
                 self._complain(self._fault or why_hung_up(self._detail, self._settings))
@@ -142,10 +142,10 @@ class Courier:
                 self._publish_what_is_due()
         self._connection.hang_up()
 
-    def _take_notes(self) -> None:
+    def _take_notes(self, *, last: bool = False) -> None:
         self._connection.take_notes()
         try:
-            self._delivery.settle()
+            self._delivery.settle(now=last)
         except OutboxError as cause:
             self._complain(str(cause))
 

@@ -58,8 +58,8 @@ class Delivery:
         if self._consumer_is_late():
             self._patience_s = min(2 * self._patience_s, _PATIENCE_S[1])
             self.rewind()
-        batch = self._again(room)
-        listed = self._refused.union(self._in_flight.values())
+        batch = self._again(room) if self._refused else []
+        listed = {place for place in (*self._refused, *self._in_flight.values()) if place > self._cursor}
         fresh = self._outbox.pending(self._cursor, room - len(batch) + len(listed))
         return (batch + [row for row in fresh if row[0] not in listed])[:room]
 
@@ -112,9 +112,9 @@ class Delivery:
             self._refused.clear()
             self._resend_at = self._clock() + self._patience_s
 
-    def settle(self) -> None:
-        """Delete from the outbox what is done with."""
-        if self._done:
+    def settle(self, *, now: bool = False) -> None:
+        """Delete from the outbox what is done with; while there is much to do, many at once, unless it must be now."""
+        if len(self._done) >= self.window or (self._done and (now or not self._in_flight)):
             self._outbox.forget(self._done)
             self._done.clear()
 

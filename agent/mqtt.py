@@ -29,6 +29,7 @@ from contract.refusals import Reason, where, why_hung_up, why_refused, why_unrea
 CONNECT_S = 5.0
 """Longest wait for the broker's host to answer."""
 _TURN_MS = 250
+_READ_AT_ONCE = 64
 _PROTOCOLS = {"3.1.1": MQTTProtocolVersion.MQTTv311, "5": MQTTProtocolVersion.MQTTv5}
 
 
@@ -85,9 +86,11 @@ class Connection:
     def __init__(self, settings: MqttSettings, client_id: str, *, will: tuple[str, bytes], listener: Listener) -> None:
         self._settings = settings
         self._notes: deque[Callable[[], None]] = deque()
+        self._of_publish = self._properties(PacketTypes.PUBLISH)
         self._client = _client(settings, client_id)
         self._client.will_set(*will, qos=1, retain=True, properties=self._properties(PacketTypes.WILLMESSAGE))
         self._tell(listener)
+        self._rung = False
         self._bell, self._button = socket.socketpair()
         self._bell.settimeout(0)
         self._button.settimeout(0)
@@ -112,12 +115,22 @@ class Connection:
         buffered = isinstance(sock, ssl.SSLSocket) and sock.pending()
         ready = {descriptor for descriptor, _ in poller.poll(0 if buffered else _TURN_MS)}
         if self._bell.fileno() in ready:
+            self._rung = False  # before the bell is emptied: who rings from here on rings anew
             self._bell.recv(4096)
         if sock.fileno() in ready or buffered:
-            self._client.loop_read()
+            self._read_all(sock)
         if self._client.want_write():
             self._client.loop_write()
         self._client.loop_misc()
+
+    def _read_all(self, sock: Any) -> None:
+        """Read what has come, up to a bound; paho takes one message at a time."""
+        readable = select.poll()
+        readable.register(sock, select.POLLIN)
+        for _ in range(_READ_AT_ONCE):
+            self._client.loop_read()
+            if self._client.socket() is not sock or not readable.poll(0):
+                return
 
     def take_notes(self) -> None:
         """Tell the listener what has happened since."""
@@ -126,12 +139,14 @@ class Connection:
 
     def ring(self) -> None:
         """End a wait in ``listen`` early; any thread may."""
-        with suppress(OSError):  # a full bell rings already, a closed one need not
-            self._button.send(b"\0")
+        if not self._rung:
+            self._rung = True
+            with suppress(OSError):  # a full bell rings already, a closed one need not
+                self._button.send(b"\0")
 
     def publish(self, topic: str, body: bytes, *, retain: bool = False) -> int | None:
         """Hand paho a message; its ticket, or None if paho did not take it."""
-        info = self._client.publish(topic, body, 1, retain, self._properties(PacketTypes.PUBLISH))
+        info = self._client.publish(topic, body, 1, retain, self._of_publish)
         return None if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE else info.mid
 
     def subscribe(self, topic: str) -> int | None:

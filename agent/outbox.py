@@ -12,6 +12,7 @@ import secrets
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,7 @@ _PAGE_BYTES = 4096
 _BALLAST_BYTES = 512 * 1024
 _LOG_BYTES = 256 * 1024
 """Room that the write-ahead log needs between two checkpoints."""
+_ASK_EVERY_S = 0.25
 _TABLES = """
 create table meta (key text primary key, value text not null) without rowid;
 create table report (seq integer primary key autoincrement, body blob not null);
@@ -66,6 +68,7 @@ class Outbox:
         self._listener: Callable[[], None] = _nobody
         self._acknowledged: dict[str, int] = {}
         self._fullness = ""
+        self._unasked_bytes, self._ask_again_at = 0, 0.0
         self._guard = _claim(path)
         self._ballast = _Ballast(path.with_name(path.name + ".ballast"))
         try:
@@ -112,7 +115,7 @@ class Outbox:
             if (report.epoch, report.seq) != (self._epoch, self._next):
                 raise ValueError(f"report {report.epoch}/{report.seq} is not the next one, {self._epoch}/{self._next}")
             with self._explained("written"):
-                self._bound()
+                self._bound(len(body))
                 self._db.execute("insert into report (seq, body) values (?, ?)", (self._base + report.seq, body))
             self._next += 1
             self._fullness = ""
@@ -242,8 +245,16 @@ class Outbox:
             return count
 
     def _execute(self, statement: str, rows: Sequence[tuple[int | str, ...]]) -> int:
-        with _transaction(self._db):
-            return self._db.executemany(statement, rows).rowcount
+        """Do it without waiting for the disk.
+
+        A delete that a power cut undoes costs a report sent twice; and the next ``put`` syncs the whole log.
+        """
+        self._db.execute("pragma synchronous = normal")
+        try:
+            with _transaction(self._db):
+                return self._db.executemany(statement, rows).rowcount
+        finally:
+            self._db.execute("pragma synchronous = full")
 
     def _check(self) -> None:
         layout = self._number("pragma user_version")
@@ -278,8 +289,16 @@ class Outbox:
                 "owner; if the file is damaged, start the agent again: it rescues what can be read"
             ) from cause
 
-    def _bound(self) -> None:
-        """Let the database grow as far as the settings and its disk allow; what it has taken, it keeps."""
+    def _bound(self, coming_bytes: int) -> None:
+        """Let the database grow as far as the settings and its disk allow; what it has taken, it keeps.
+
+        To ask anew for every report would cost more than to store it; the room of the log covers what others take
+        of the disk in between.
+        """
+        self._unasked_bytes += coming_bytes
+        if self._unasked_bytes < _LOG_BYTES // 4 and time.monotonic() < self._ask_again_at and not self._fullness:
+            return
+        self._unasked_bytes, self._ask_again_at = 0, time.monotonic() + _ASK_EVERY_S
         page_bytes = self._number("pragma page_size")
         growth = self._spare_bytes() // page_bytes
         pages = min(self._max_mb * 2**20 // page_bytes, self._number("pragma page_count") + growth)

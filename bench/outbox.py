@@ -1,0 +1,152 @@
+"""How many reports a second the outbox and the courier carry, beside bare paho and a bare disk in the same run."""
+
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from agent.broker import Broker, open_broker
+from agent.courier import Courier
+from agent.outbox import Outbox
+from agent.settings import MqttSettings
+from bench.results import Figures
+from contract.messages import FrameInfo, FrameReport, ModelInfo, Quality, Topics
+
+REPORTS = 5000
+BACKLOG = 50_000
+BYTES = 600
+TOPICS = Topics(prefix="microscopy", site="bench", device="scope")
+
+
+def measure() -> Figures:
+    """Durable reports a second while they are made; a backlog's a second while nothing is made."""
+    with open_broker(config_lines=["max_queued_messages 0"]) as broker, tempfile.TemporaryDirectory() as folder:
+        commits = _bare_commits(Path(folder))
+        paho = _bare_paho(broker)
+        made = _made(broker, Path(folder))
+        drained = _drained(broker, Path(folder))
+    return {
+        "report_bytes": BYTES,
+        "bare_paho_per_s": round(paho),
+        "bare_commits_per_s": round(commits),
+        "durable_reports_per_s": round(made),
+        "of_bare_paho": round(made / paho, 2),
+        "of_bare_commits": round(made / commits, 2),
+        "backlog": BACKLOG,
+        "backlog_drained_per_s": round(drained),
+    }
+
+
+def _report(epoch: str = "0" * 16, seq: int = 1) -> FrameReport:
+    """A report of BYTES, as JSON, within a few."""
+    frame = FrameInfo(
+        id="run-00000001",
+        source="",
+        captured_at=datetime.now(timezone.utc),
+        width=640,
+        height=480,
+        um_per_pixel=0.075,
+    )
+    report = FrameReport(
+        device="scope",
+        site="bench",
+        epoch=epoch,
+        seq=seq,
+        slide_id="slide",
+        frame=frame,
+        quality=Quality(accepted=True),
+        model=ModelInfo(id="blast-1", sha256="", engine="onnxruntime-int8"),
+    )
+    lacking = BYTES - len(report.model_dump_json())
+    return report.model_copy(update={"frame": frame.model_copy(update={"source": "s" * max(0, lacking)})})
+
+
+def _bare_commits(folder: Path) -> float:
+    """Rows of the same size a second, each in a synced transaction of its own: what this disk can do."""
+    database = sqlite3.connect(folder / "bare.sqlite", isolation_level=None)
+    for statement in ("pragma journal_mode = wal", "pragma synchronous = full", "create table t (body blob)"):
+        database.execute(statement)
+    body, started = bytes(BYTES), time.perf_counter()
+    for _ in range(REPORTS):
+        database.execute("insert into t values (?)", (body,))
+    taken_s = time.perf_counter() - started
+    database.close()
+    return REPORTS / taken_s
+
+
+def _bare_paho(broker: Broker) -> float:
+    """QoS 1 messages a second with paho's own thread and queue, from memory, at the courier's window."""
+    client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    client.max_inflight_messages_set(MqttSettings().window)
+    client.max_queued_messages_set(0)
+    done = threading.Semaphore(0)
+    client.on_publish = lambda *_: done.release()
+    ready = threading.Event()
+    client.on_connect = lambda *_: ready.set()
+    client.connect(broker.host, broker.port)
+    client.loop_start()
+    ready.wait(10)
+    body, started = bytes(BYTES), time.perf_counter()
+    for _ in range(REPORTS):
+        client.publish("bench/bare", body, 1)
+    for _ in range(REPORTS):
+        done.acquire()
+    taken_s = time.perf_counter() - started
+    client.disconnect()
+    client.loop_stop()
+    return REPORTS / taken_s
+
+
+def _made(broker: Broker, folder: Path) -> float:
+    """Reports a second from ``put`` to the broker's acknowledgement and out of the outbox."""
+    report = _report()
+    with _delivering(broker, folder / "made.sqlite") as outbox:
+        started = time.perf_counter()
+        for _ in range(REPORTS):
+            outbox.put(report.model_copy(update={"epoch": outbox.epoch, "seq": outbox.next_seq()}))
+        _until_empty(outbox)
+        return REPORTS / (time.perf_counter() - started)
+
+
+def _drained(broker: Broker, folder: Path) -> float:
+    """Reports a second out of an outbox that held many when the broker came back."""
+    path = folder / "backlog.sqlite"
+    with Outbox(path, max_mb=512) as outbox:
+        epoch = outbox.epoch
+    body = _report(epoch).model_dump_json()
+    with sqlite3.connect(path) as database:  # in one transaction: to put them one by one would take minutes
+        bodies = (body.replace('"seq":1,', f'"seq":{seq},', 1).encode() for seq in range(1, BACKLOG + 1))
+        database.executemany("insert into report (seq, body) values (?, ?)", enumerate(bodies, start=1))
+    database.close()
+    started = time.perf_counter()
+    with _delivering(broker, path) as outbox:
+        started = time.perf_counter()
+        _until_empty(outbox)
+        return BACKLOG / (time.perf_counter() - started)
+
+
+@contextmanager
+def _delivering(broker: Broker, path: Path) -> Iterator[Outbox]:
+    settings = MqttSettings(host=broker.host, port=broker.port, version=broker.version)
+    with (
+        Outbox(path, max_mb=512) as outbox,
+        Courier(settings, TOPICS, outbox, forget_on="broker", version="bench") as courier,
+    ):
+        if not courier.wait_connected(10):
+            raise TimeoutError(courier.trouble)
+        yield outbox
+
+
+def _until_empty(outbox: Outbox) -> None:
+    deadline = time.monotonic() + 300
+    while outbox.oldest() < outbox.next_seq():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{outbox.count()} reports are left after 300 s")
+        time.sleep(0.01)
