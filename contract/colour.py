@@ -52,15 +52,14 @@ class Normaliser:
 
     def apply(self, crops: Crops) -> Crops:
         """Normalise crops, (N, size, size, 3) uint8; a new array."""
-        if not crops.size:
-            return crops
-        sheet = crops.reshape(-1, crops.shape[2], 3)
-        if self.levels is not None:
-            done = cv2.LUT(sheet, self.levels)
-        else:
-            light = cv2.exp(cv2.transform(cv2.LUT(sheet, self.density), self.matrix))
-            done = cv2.add(light, LESS_ONE, dtype=cv2.CV_8U)
-        return np.asarray(done, np.uint8).reshape(crops.shape)
+        done = np.empty_like(crops)
+        for k, crop in enumerate(crops):
+            if self.levels is None:
+                light = cv2.exp(cv2.transform(cv2.LUT(crop, self.density), self.matrix))
+                cv2.add(light, LESS_ONE, dst=done[k], dtype=cv2.CV_8U)
+            else:
+                cv2.LUT(crop, self.levels, dst=done[k])
+        return done
 
 
 def normaliser(method: Method, site: Look | None, reference: Look | None) -> Normaliser | None:
