@@ -97,7 +97,8 @@ def _demo(args: argparse.Namespace) -> int:
 def _demo_source(args: argparse.Namespace) -> dict[str, str]:
     if args.frames:
         return {"kind": "directory", "uri": str(args.frames), "um_per_pixel": str(args.um_per_pixel)}
-    return {"kind": "synthetic", "frames": str(args.count), "fps": "20"}
+    scan = {"overlap": "0.4", "row_overlap": "0.4"}
+    return {"kind": "synthetic", "frames": str(args.count), "fps": "20", **scan}
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -204,7 +204,10 @@ class SlideSummary(Message):
 
     schema_version: Literal[1] = Field(1, description="Version of this message's form.")
     slide_id: str = Field(description="Pseudonym of the slide.")
-    count_id: str = Field(description="Name of this count, never used again; each `object_id` begins with it.")
+    count_id: str = Field(
+        description="Name of this count, never used again; each `object_id` begins with it. If the agent starts again "
+        "amid a slide, another count begins: the frame reports of both remain."
+    )
     state: Literal["open", "closed"] = Field(description="`closed`: nothing will be added.")
     started_at: Moment = Field(description="When the count began, UTC.")
     ended_at: Moment | None = Field(None, description="When it ended, UTC.")
