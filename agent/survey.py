@@ -21,6 +21,7 @@ from agent.scale import ScaleEstimate, estimate, look
 from agent.site import Comparison, FlatFile, MeasuredScale, Site, SiteFile, read_site, write_site
 from contract.arguments import default_state_dir
 from contract.bundle import open_bundle
+from contract.colour import Method, advised
 from contract.errors import CheckError, UsageError
 from contract.look import look_of, sight_of
 from contract.manifest import Precision
@@ -133,6 +134,7 @@ def measure_site(job: SiteJob, stop: threading.Event, *, progress: bool) -> Iter
     }
     write_site(site.file.model_copy(update=measured), job.out)
     yield from _told(frames, findings, rows, bundle.manifest.reference)
+    yield from advice(job.colour, seen, bundle.manifest.reference)
     yield f"{job.out} is written; set site_file to it, or give it to replay with --site-file"
 
 
@@ -211,6 +213,12 @@ def _row(figure: str, here: float, training: float, spread: float) -> Comparison
     return Comparison(
         figure=figure, here=round(here, 4), training=round(training, 4), off=round(off, 2), verdict=verdict
     )
+
+
+def advice(colour: Method, seen: Look | None, reference: Reference | None) -> Iterator[str]:
+    """What another setting of the colour would be better for frames that look so, if any."""
+    if seen and reference and (better := advised(seen, reference)) != colour:
+        yield f"for frames that look so --colour {better} is advised; see docs/decisions/0009-colour-normalisation.md"
 
 
 def _told(

@@ -8,11 +8,13 @@ import pytest
 from agent.pipeline import Station, crops_of, examine
 from agent.segmentation import find_cells
 from agent.sources.synthetic import SyntheticSource
+from agent.survey import advice
 from contract.bundle import SHIPPED, open_bundle
 from contract.colour import Normaliser, normaliser
 from contract.look import look_of, sight_of
 from contract.manifest import Precision
 from contract.pixels import to_batch
+from contract.reference import Margins, Reference, Scores
 from contract.types import Frame, Tensor
 
 
@@ -69,3 +71,16 @@ def test_a_frame_is_never_written_into(frame: Frame, macenko: Normaliser) -> Non
     before = frame.image.copy()
     examine(frame, Station("lab", "scope-1", open_bundle(SHIPPED), Recorder(), macenko))
     assert np.array_equal(frame.image, before)
+
+
+def test_calibrate_site_advises_a_method_only_where_another_is_better(frame: Frame) -> None:
+    sight = sight_of(frame.image, frame.um_per_pixel)
+    assert sight is not None
+    look = look_of([sight], frame.um_per_pixel, "a drawn frame")
+    margins = Margins(cells=1, every=(0.0,))
+    reference = Reference(**dict(look), scores=Scores(levels=(0.5,), on="nothing", fp32=margins, int8=margins))
+    pale = look.model_copy(update={"stains": look.stains.model_copy(update={"strength": (0.1, 0.1)})})
+    assert not [*advice("off", look, reference), *advice("macenko", pale, reference)]
+    assert "--colour macenko" in next(advice("off", pale, reference))
+    assert "--colour off" in next(advice("reinhard", look, reference))
+    assert not [*advice("off", pale, None), *advice("off", None, reference)]
