@@ -129,7 +129,7 @@ def range_faults(
     Args:
         model: the FP32 graph.
         table: calibrated ranges by tensor name.
-        needed: ranges seen on held-out cells.
+        needed: ranges of the held-out cells, by the same method.
         limits: how far is too far.
     """
     producer = {name: node for node in model.graph.node for name in node.output}

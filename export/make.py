@@ -186,7 +186,8 @@ def _sensitivity(graph: Path, table: Table, trial: Trial, *, quiet: bool) -> lis
 
 def _range_faults(trial: Trial, table: Table, files: Mapping[str, Path]) -> list[str]:
     some = trial.gate.crops[:: max(1, len(trial.gate.crops) // RANGE_CELLS)]
-    needed = calibrate(files[bundle.FP32], some, trial.classifier.input).ranges
+    by, given = table.method, table.key.parameters
+    needed = calibrate(files[bundle.FP32], some, trial.classifier.input, method=by, parameters=given).ranges
     return range_faults(onnx.load(files[bundle.FP32]), table.ranges, needed, Limits())
 
 
