@@ -72,7 +72,7 @@ class QualityLimits(BaseModel):
         "while the shutter is open, 0.45 and more.",
     )
     red_hue: Hues = Field(
-        (-75.0, 48.0),
+        (-70.0, 48.0),
         description="Hues of what is commonly stained, red cells above all. Fit frames have -68 to 43.",
     )
     dark_hue: Hues = Field(

@@ -23,6 +23,8 @@ LIMIT_LEVEL = 253
 """Grey level from which a pixel counts as at the sensor's limit; compression moves 255 by two."""
 MAX_BLANK = 0.02
 """Share of rows of one colour at the lower border from which a frame counts as torn; real rows have noise."""
+BARE_PART = 1.5
+"""How much more uneven the light of a whole frame may be than that of its bare part."""
 SHADE_STEPS = 24
 """Steps each way in which the light is looked at; it is a smooth surface."""
 
@@ -165,10 +167,13 @@ def _faults_of_scale(apparent: tuple[float, float], limits: QualityLimits) -> It
 
 
 def _unevenness(lit: light.Light) -> float:
-    """Share of the light that the darkest part of the frame lacks beside the brightest, by the fitted surface."""
+    """Share of the light that the darkest part of the frame lacks beside the brightest, by the fitted surface.
+
+    Where large cells fill a corner the surface is a guess, so the bare part of the frame must bear it out.
+    """
     step = max(1, min(lit.shade.shape) // SHADE_STEPS)
     bright, dark = np.percentile(lit.shade[::step, ::step], (1, 99))
-    return float(1 - 10 ** (bright - dark))
+    return min(float(1 - 10 ** (bright - dark)), BARE_PART * lit.unevenness)
 
 
 def _saturated(small: Image) -> float:

@@ -1,0 +1,71 @@
+"""The scale is watched over frames: a wrong one shows, a right one does not, and few red cells are no reason."""
+
+import threading
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from agent.quality import assess
+from agent.sources.synthetic import SyntheticSource
+from agent.watch import KEPT, ScaleWatch
+from contract.types import Image
+
+UM = 0.1
+
+
+@lru_cache
+def smear() -> tuple[Image, ...]:
+    source = SyntheticSource(frames=6, seed=5, um_per_pixel=UM)
+    with source.open("w", threading.Event()) as made:
+        return tuple(frame.image for frame in made)
+
+
+def resized(image: Image, factor: float) -> Image:
+    return np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def test_at_the_right_scale_red_cells_appear_as_large_as_they_are() -> None:
+    watch = ScaleWatch(every=1)
+    for image in smear():
+        verdict = assess(image, UM, watch=watch)
+        assert verdict.accepted
+    assert 0.8 < verdict.scale < 1.25
+
+
+def test_at_half_and_double_the_scale_frames_are_refused_for_it() -> None:
+    for given in (UM / 2, 2 * UM):
+        watch = ScaleWatch(every=1)
+        verdicts = [assess(image, given, watch=watch) for image in smear()]
+        assert "wrong_scale" in verdicts[-1].reasons
+        assert "another objective" in verdicts[-1].detail
+
+
+def test_an_objective_that_is_changed_shows_after_as_many_looks_as_are_kept() -> None:
+    watch = ScaleWatch(every=1)
+    for image in smear():
+        assess(image, UM, watch=watch)
+    halved = [resized(image, 0.5) for image in smear()]
+    last = [assess(halved[k % len(halved)], UM, watch=watch) for k in range(KEPT)][-1]
+    assert "wrong_scale" in last.reasons
+
+
+def test_a_field_without_red_cells_says_nothing_of_the_scale() -> None:
+    watch = ScaleWatch(every=1)
+    noise = np.random.default_rng(0).normal(220, 2, (240, 320, 3)).astype(np.uint8)
+    assert [watch.see(noise, UM) for _ in range(3)] == [None] * 3
+
+
+def test_another_given_scale_starts_anew() -> None:
+    watch = ScaleWatch(every=1)
+    for image in smear():
+        watch.see(image, UM)
+    assert watch.see(np.full((64, 64, 3), 220, np.uint8), 2 * UM) is None
+
+
+def test_between_looks_nothing_is_measured() -> None:
+    """A blank frame amid others changes nothing, for it is not looked at."""
+    watch = ScaleWatch(every=100)
+    seen = [watch.see(image, UM) for image in smear()]
+    known = next(k for k, one in enumerate(seen) if one)
+    assert set(seen[known:]) == {seen[known]}
