@@ -39,6 +39,8 @@ MIN_OVERLAP = 0.15
 """Least share of the frame that two frames must share."""
 MIN_CONFIDENCE = 0.75
 """Least correlation of the shared part: frames of BCCD that overlap have 0.91 and more, other pairs up to 0.63."""
+BEYOND_DOUBT = 0.9
+"""Correlation at which no other displacement need be tried."""
 
 Plane = NDArray[np.float32]
 
@@ -80,8 +82,13 @@ def view_of(image: Image, um_per_pixel: float) -> View:
     return View(plane, np.asarray(spectrum, np.float32), (width / size[0], height / size[1]))
 
 
-def register(reference: View, view: View) -> Move | None:
+def register(reference: View, view: View, *, peaks: int = PEAKS) -> Move | None:
     """Find where ``view`` lies beside ``reference``; None if nothing shows that they overlap.
+
+    Args:
+        reference: the earlier frame.
+        view: the later one.
+        peaks: how many to try at most.
 
     Returns:
         Displacement in pixels of the frame: what ``view`` shows at (x, y) stands at (x + dx, y + dy) in the
@@ -89,19 +96,28 @@ def register(reference: View, view: View) -> Move | None:
     """
     if reference.plane.shape != view.plane.shape:
         return None
-    best = max(_candidates(reference, view), key=lambda c: c[0], default=(0.0, 0, 0))
-    confidence, dx, dy = best
+    confidence, dx, dy = _best(reference, view, peaks)
     if confidence < MIN_CONFIDENCE:
         return None
     fx, fy = _finer(reference.plane, view.plane, dx, dy, confidence)
     return Move((dx + fx) * view.scale[0], (dy + fy) * view.scale[1], min(1.0, confidence))
 
 
-def _candidates(reference: View, view: View) -> Iterator[tuple[float, int, int]]:
+def _best(reference: View, view: View, peaks: int) -> tuple[float, int, int]:
+    """The first candidate beyond doubt, else the best."""
+    best = 0.0, 0, 0
+    for candidate in _candidates(reference, view, peaks):
+        best = max(best, candidate)
+        if best[0] > BEYOND_DOUBT:
+            break
+    return best
+
+
+def _candidates(reference: View, view: View, peaks: int) -> Iterator[tuple[float, int, int]]:
     """(correlation, dx, dy) of every displacement that a peak may stand for, in pixels of the plane."""
     height, width = view.plane.shape
     surface = _surface(reference.spectrum, view.spectrum)
-    for x, y in _peaks(surface):
+    for x, y in _peaks(surface, peaks):
         for dx, dy in product((x, x - width), (y, y - height)):
             shared = (width - abs(dx)) * (height - abs(dy))
             if shared >= MIN_OVERLAP * width * height:
@@ -116,10 +132,10 @@ def _surface(reference: Plane, view: Plane) -> Plane:
     return np.asarray(cv2.idft(cross, flags=cv2.DFT_REAL_OUTPUT), np.float32)
 
 
-def _peaks(surface: Plane) -> Iterator[tuple[int, int]]:
+def _peaks(surface: Plane, count: int) -> Iterator[tuple[int, int]]:
     """(x, y) of the highest peaks, highest first."""
     left, (height, width) = surface.copy(), surface.shape
-    for _ in range(PEAKS):
+    for _ in range(count):
         x, y = cv2.minMaxLoc(left)[3]
         yield x, y
         rows = np.arange(y - PEAK_PIXELS, y + PEAK_PIXELS + 1) % height

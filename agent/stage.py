@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, replace
 
-from agent.registration import Move, View, register, view_of
+from agent.registration import PEAKS, Move, View, register, view_of
 from contract.types import Image
 
 KEYFRAMES = 16
 """Places that are remembered; a frame that lies beside none of them costs so many registrations."""
+RECALL_PEAKS = 3
+"""Peaks tried beside any but the last place: a return to a place shares much with it, and its peak is high."""
 KEEP_SHARE = 0.25
 """Share of a frame by which the stage must have moved for a new place to be remembered: a stage that stands still
 is held against one and the same frame, so that small errors do not add up."""
@@ -47,8 +49,8 @@ class Stage:
     def place(self, image: Image, um_per_pixel: float) -> Place:
         """Find where a frame lies beside the remembered places, the last one first."""
         view = view_of(image, um_per_pixel)
-        for keyframe in self._keyframes:
-            if move := register(keyframe.view, view):
+        for number, keyframe in enumerate(self._keyframes):
+            if move := register(keyframe.view, view, peaks=RECALL_PEAKS if number else PEAKS):
                 return self._moved(keyframe, view, move, image.shape, um_per_pixel)
         self.parts += 1
         return self._remember(view, Place(self.parts, 0.0, 0.0))

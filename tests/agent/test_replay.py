@@ -111,6 +111,7 @@ def test_pictures_are_never_written_among_those_that_are_read(option: str, smear
         ("--annotate", "a file"),
         ("--crops", "a file/x"),
         ("--annotate", "n" * 300),
+        ("--summary", "a file/s.json"),
     ],
 )
 def test_a_result_that_can_not_be_written_is_named_with_cause_and_remedy(
@@ -123,6 +124,15 @@ def test_a_result_that_can_not_be_written_is_named_with_cause_and_remedy(
     assert place in told
     assert "can not be written (" in told
     assert "choose another place" in told
+
+
+def test_the_summary_tells_of_the_slide_in_words(
+    smear: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay(smear, tmp_path / "r.jsonl", "--slide", "s7") == 0
+    told = capsys.readouterr().err
+    assert "slide s7, each cell counted once: " in told
+    assert "5 jumps" in told, "the frames of that smear share nothing"
 
 
 def test_a_replay_that_is_interrupted_says_so_and_is_no_success(smear: Path, tmp_path: Path) -> None:

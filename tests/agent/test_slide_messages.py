@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+
 from agent.broker import Broker
 from contract.messages import FrameReport, SlideSummary
 
@@ -16,11 +18,11 @@ FRAMES = 12
 def run_agent(port: int, state: Path, slide: str, **more: object) -> "subprocess.CompletedProcess[str]":
     settings = {
         "state_dir": state, "site": "lab", "device": f"slides-{slide or 'none'}", "mqtt.port": port, "mqtt.drain_s": 5,
-        "source.frames": FRAMES, "source.overlap": 0.5, "slide.id": slide,
+        "source.frames": FRAMES, "source.overlap": 0.5,
         **{key.replace("__", "."): value for key, value in more.items()},
     }  # fmt: skip
     pairs = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-m", "agent", "run", *pairs]
+    command = [sys.executable, "-m", "agent", "run", *pairs, "--slide", slide]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -39,6 +41,7 @@ def test_the_slide_is_said_when_it_starts_and_when_it_ends_and_stays_retained(
     after = subscribe(mosquitto, "microscopy/v1/lab/slides-s7/slide").next()
     assert after["retain"] == 1
     last = SlideSummary.model_validate_json(after["payload"])
+    jsonschema.validate(json.loads(after["payload"]), SlideSummary.model_json_schema(mode="serialization"))
     assert first["count_id"] == closed["count_id"] == last.count_id
     assert (last.slide_id, last.state, last.frames) == ("s7", "closed", FRAMES)
     assert last.cells == last.normal + last.blasts + last.uncertain + last.edge_only > 0
