@@ -12,8 +12,9 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,15 @@ class Cells:
     look: Look
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Labelled cells under one shift, with one method."""
+
+    shift: str
+    method: Method
+    figures: dict[str, float]
+
+
 def measure() -> Figures:
     """The figures of all parts for which there are images, in their quick form."""
     data, deepapl = (os.environ.get(name) for name in ("MICROSCOPE_DATA", "MICROSCOPE_DEEPAPL"))
@@ -79,7 +89,7 @@ def measure() -> Figures:
     figures = {**healthy(model, Path(data)), **cut_out(model, Path(data))}
     if deepapl:
         samples = labelled(LAYOUTS["deepapl"].find(Path(deepapl)), "validation")[::EVERY]
-        figures |= home(model, samples, say=lambda _: None)
+        figures |= over_shifts(home(model, samples))
     return figures
 
 
@@ -102,7 +112,8 @@ def healthy(model: Model, data: Path) -> Figures:
         for method in METHODS:
             started = time.perf_counter()
             crops = model.normalised(method, cells.crops, cells.look)
-            figures[f"{site}_{method}_ms_per_cell"] = round((time.perf_counter() - started) * 1e3 / len(crops), 4)
+            if method != "off":
+                figures[f"{site}_{method}_ms_per_cell"] = round((time.perf_counter() - started) * 1e3 / len(crops), 4)
             probabilities = model.probabilities(crops)
             labels = [label_of(p, model.manifest.decisions.int8) for p in probabilities.tolist()]
             for label in ("blast", "uncertain"):
@@ -142,25 +153,34 @@ def cut_out(model: Model, data: Path) -> Figures:
     }
 
 
-def home(model: Model, samples: Sequence[Sample], *, say: Callable[[str], None] = print) -> Figures:
+def home(model: Model, samples: Sequence[Sample]) -> Iterator[Row]:
     """Labelled cells of DeepAPL as they are and shifted; a site's look is measured on some of the shifted images."""
     um = LAYOUTS["deepapl"].um_per_pixel
     images = [read_image(sample.path) for sample in samples]
     plain = model.probabilities(stack((middle_of(i, um, model) for i in images), model.manifest.input))
-    figures: Figures = {"deepapl_cells": len(samples)}
     for name, shift in shifts(model.reference).items():
         shifted = [shift(image) for image in images]
         crops = stack((middle_of(image, um, model) for image in shifted), model.manifest.input)
         look = look_at(shifted[::EVERY], um, name)
         for method in METHODS:
             probabilities = model.probabilities(model.normalised(method, crops, look))
-            found = judged(model, samples, probabilities, plain)
-            figures |= {f"deepapl_{name}_{method}_{key}": value for key, value in found.items()}
-            say(f"{name:20} {method:9} " + " ".join(f"{key} {value}" for key, value in found.items()))
+            yield Row(name, method, judged(model, samples, probabilities, plain))
+
+
+def over_shifts(rows: Iterable[Row]) -> Figures:
+    """Of each method the mean and the worst over all shifts."""
+    figures: Figures = {}
+    every = list(rows)
+    for method in METHODS:
+        mine = [row.figures for row in every if row.method == method]
+        for name, worst in (("auroc", np.min), ("accuracy", np.min), ("flips", np.max)):
+            values = [float(found[name]) for found in mine]
+            figures[f"deepapl_shifted_{method}_{name}_mean"] = round(float(np.mean(values)), 4)
+            figures[f"deepapl_shifted_{method}_{name}_worst"] = round(float(worst(values)), 4)
     return figures
 
 
-def by_patient(model: Model, samples: Sequence[Sample], *, say: Callable[[str], None] = print) -> None:
+def by_patient(model: Model, samples: Sequence[Sample]) -> Iterator[Row]:
     """The unshifted cells once more, with a look for each patient, as if each slide were a site."""
     um = LAYOUTS["deepapl"].um_per_pixel
     images = [read_image(sample.path) for sample in samples]
@@ -172,11 +192,10 @@ def by_patient(model: Model, samples: Sequence[Sample], *, say: Callable[[str], 
         for patient in np.unique(patients):
             mine = np.flatnonzero(patients == patient)
             done[mine] = model.normalised(method, crops[mine], look_at((images[k] for k in mine), um, str(patient)))
-        found = judged(model, samples, model.probabilities(done), plain)
-        say(f"{'a look per patient':20} {method:9} " + " ".join(f"{key} {value}" for key, value in found.items()))
+        yield Row("a look per patient", method, judged(model, samples, model.probabilities(done), plain))
 
 
-def judged(model: Model, samples: Sequence[Sample], probabilities: Numbers, plain: Numbers) -> Figures:
+def judged(model: Model, samples: Sequence[Sample], probabilities: Numbers, plain: Numbers) -> dict[str, float]:
     """The figures of labelled cells; flips are against the same cells unshifted and not normalised."""
     threshold = model.manifest.decisions.int8.threshold
     patients: Labels = np.unique([s.patient for s in samples], return_inverse=True)[1]
@@ -208,8 +227,9 @@ def main() -> int:
     for name, value in {**healthy(model, Path(data)), **cut_out(model, Path(data))}.items():
         print(f"{name:40} {value}")
     samples = labelled(LAYOUTS["deepapl"].find(Path(deepapl)), split)
-    home(model, samples)
-    by_patient(model, samples)
+    for row in chain(home(model, samples), by_patient(model, samples)):
+        figures = " ".join(f"{key} {value}" for key, value in row.figures.items())
+        print(f"{row.shift:20} {row.method:9} {figures}", flush=True)
     return 0
 
 

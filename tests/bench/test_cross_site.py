@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.cross_site import measure
+from bench.cross_site import METHODS, Row, measure, over_shifts
 from bench.shifts import shifts
 from contract.look import look_of, sight_of
 from contract.manifest import InputSpec
@@ -45,3 +45,15 @@ def test_without_images_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch)
     for name in ("MICROSCOPE_DATA", "MICROSCOPE_DEEPAPL"):
         monkeypatch.delenv(name, raising=False)
     assert "MICROSCOPE_DATA" in str(measure()["skipped"])
+
+
+def test_of_all_shifts_the_mean_and_the_worst_are_kept() -> None:
+    rows = [
+        Row(shift, method, {"auroc": 0.9, "accuracy": accuracy, "flips": flips})
+        for method in METHODS
+        for shift, accuracy, flips in (("none", 0.9, 0), ("pale", 0.7, 12))
+    ]
+    figures = over_shifts(rows)
+    assert figures["deepapl_shifted_off_accuracy_mean"] == 0.8
+    assert figures["deepapl_shifted_off_accuracy_worst"] == 0.7
+    assert figures["deepapl_shifted_macenko_flips_worst"] == 12
