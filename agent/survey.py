@@ -20,7 +20,7 @@ from agent.pipeline import Finding, Station, examine
 from agent.scale import ScaleEstimate, estimate, look
 from agent.site import Comparison, FlatFile, MeasuredScale, Site, SiteFile, read_site, write_site
 from contract.arguments import default_state_dir
-from contract.bundle import open_bundle
+from contract.bundle import Bundle, open_bundle
 from contract.colour import Method, advised
 from contract.errors import CheckError, UsageError
 from contract.look import look_of, sight_of
@@ -117,22 +117,18 @@ def measure_site(job: SiteJob, stop: threading.Event, *, progress: bool) -> Iter
             "stage micrometre and give --um-per-pixel"
         )
     frames = [replace(frame, um_per_pixel=um) for frame in frames]
-    bundle = open_bundle(job.bundle, job.trust)
-    with closing(open_engine(bundle, job.engine, state_dir=default_state_dir())) as engine:
-        station = Station("site", "site", bundle, engine, limits=site.file.limits)
-        findings = [examine(frame, station) for frame in frames]
-        precision = engine.precision
-    seen = _look(job, frames, um)
-    rows = [*_scale_rows(um, found), *_rows(seen, findings, bundle.manifest.reference, precision)]
+    bundle, seen = open_bundle(job.bundle, job.trust), _look(job, frames, um)
     measured = {
         "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "made_from": f"{len(frames)} frames of {job.source}",
         "um_per_pixel": _scale_of(um, found),
         "look": seen,
         "colour": job.colour if seen else "off",
-        "comparison": tuple(rows),
     }
-    write_site(site.file.model_copy(update=measured), job.out)
+    site = replace(site, file=site.file.model_copy(update=measured))
+    findings, precision = _examined(job, site, bundle, frames)
+    rows = [*_scale_rows(um, found), *compare(seen, findings, bundle.manifest.reference, precision)]
+    write_site(site.file.model_copy(update={"comparison": tuple(rows)}), job.out)
     yield from _told(frames, findings, rows, bundle.manifest.reference)
     yield from advice(job.colour, seen, bundle.manifest.reference)
     yield f"{job.out} is written; set site_file to it, or give it to replay with --site-file"
@@ -154,6 +150,14 @@ def _begun(job: SiteJob) -> Site:
     return Site(SiteFile(limits=limits, flat_field=laid), Leveller(light))
 
 
+def _examined(job: SiteJob, site: Site, bundle: Bundle, frames: Sequence[Frame]) -> tuple[list[Finding], Precision]:
+    """The frames as `run` would examine them, and in which numbers."""
+    colour = site.normaliser(bundle.manifest.reference)
+    with closing(open_engine(bundle, job.engine, state_dir=default_state_dir())) as engine:
+        station = Station("site", "site", bundle, engine, colour=colour, limits=site.file.limits)
+        return [examine(frame, station) for frame in frames], engine.precision
+
+
 def _look(job: SiteJob, frames: Sequence[Frame], um: float) -> Look | None:
     sights = [sight for frame in frames if (sight := sight_of(frame.image, um))]
     return look_of(sights, um, f"{len(sights)} of {len(frames)} frames of {job.source}") if sights else None
@@ -171,9 +175,10 @@ def _scale_rows(um: float, found: ScaleEstimate | None) -> Iterator[Comparison]:
         yield _row("red cells' size", um / found.um_per_pixel, 1.0, SCALE_SPREAD)
 
 
-def _rows(
+def compare(
     seen: Look | None, findings: Sequence[Finding], reference: Reference | None, precision: Precision
 ) -> Iterator[Comparison]:
+    """What the frames look like, and how their cells score, beside the training; nothing without a reference."""
     if reference is None:
         return
     if seen is not None:
