@@ -19,6 +19,7 @@ from agent.mqtt import probe
 from agent.quality import assess
 from agent.scale import estimate, look
 from agent.settings import Settings
+from agent.site import open_site
 from agent.trust import open_trusted, said_of
 from contract.errors import CheckError, MicroscopeError, SourceError
 
@@ -58,17 +59,30 @@ def examine_machine(config: Path | None, overrides: Mapping[str, str]) -> Iterat
 
 
 def check_source(settings: Settings) -> str:
-    """Open the source and look at its first frame."""
+    """Open the source and look at its first frame, in even light where there is a flat field."""
+    site = open_site(settings.site_file)
     with settings.source.open("doctor", threading.Event()) as frames:
-        frame = next(frames, None)
+        frame = next(site.level(frames), None)
     if frame is None:
         raise SourceError(f"the source {settings.source.kind} delivered no frame")
     if frame.fault:
         raise SourceError(frame.detail)
     height, width = frame.image.shape[:2]
-    quality = assess(frame.image, frame.um_per_pixel)
+    quality = assess(frame.image, frame.um_per_pixel, site.file.limits)
     fitness = "fit to be judged" if quality.accepted else f"not fit to be judged: {quality.detail}"
     return f"{settings.source.kind}: {frame.source}, {width}x{height} at {frame.um_per_pixel} um per pixel, {fitness}"
+
+
+def check_site(settings: Settings) -> str:
+    """Read the site file and what belongs to it; does the model have what its colour needs?"""
+    if settings.site_file is None:
+        return "no site file: frames are taken as they come, with the usual bounds (see docs/site.md)"
+    site = open_site(settings.site_file)
+    site.normaliser(open_trusted(settings).manifest.reference)
+    light = "even light" if site.leveller else "no flat field"
+    far = [row.figure for row in site.file.comparison if row.verdict == "far"]
+    unlike = f", far from the training in {', '.join(far)}" if far else ""
+    return f"{settings.site_file} of {site.file.made_at or 'no date'}: {light}, colour {site.file.colour}{unlike}"
 
 
 def check_scale(settings: Settings) -> str:
@@ -168,6 +182,7 @@ def clashes() -> list[str]:
 
 CHECKS: dict[str, Callable[[Settings], str]] = {
     "source": check_source,
+    "site": check_site,
     "scale": check_scale,
     "bundle": check_bundle,
     "engine": check_engine,

@@ -161,7 +161,7 @@ def test_the_doctor_finds_a_healthy_machine_healthy(mosquitto: Broker, tmp_path:
     done = call(command("doctor", tmp_path, mosquitto.port))
     assert done.returncode == 0, done.stdout
     names = [line.split()[1] for line in done.stdout.splitlines()]
-    assert names == ["settings", "source", "scale", "bundle", "engine", "broker", "disk", "clock", "clashes"]
+    assert names == ["settings", "source", "site", "scale", "bundle", "engine", "broker", "disk", "clock", "clashes"]
 
 
 def test_the_doctor_names_each_ill_and_exits_1(tmp_path: Path) -> None:
