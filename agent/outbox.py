@@ -26,8 +26,8 @@ from contract.messages import FrameReport
 
 log = logging.getLogger(__name__)
 _APPLICATION_ID = 0x4D494352
-_LAYOUT = 2
-_OLDER = 1  # had no table `rescued`
+_LAYOUTS = 1, 2
+"""2 has the table `rescued`: only an outbox that was damaged, so that any other can go back to an older release."""
 _PAGE_BYTES = 4096
 _BALLAST_BYTES = 512 * 1024
 _LOG_BYTES = 256 * 1024
@@ -36,7 +36,6 @@ _ASK_EVERY_S = 0.25
 _TABLES = """
 create table meta (key text primary key, value text not null) without rowid;
 create table report (seq integer primary key autoincrement, body blob not null);
-create table rescued (place integer primary key, epoch text not null, seq integer not null);
 """
 _LARGEST = 2**63 - 1
 
@@ -226,7 +225,10 @@ class Outbox:
             raise Damaged("the name of the epoch is gone")
         self._epoch, self._base = str(known["epoch"]), int(known.get("base", 0))
         self._next = self._number("select coalesce(max(seq), 0) from sqlite_sequence") - self._base + 1
-        self._rescued = {str(epoch) for (epoch,) in self._db.execute("select distinct epoch from rescued")}
+        rescued = (
+            "select distinct epoch from rescued" if self._number("pragma user_version") > 1 else "select 1 limit 0"
+        )
+        self._rescued = {str(epoch) for (epoch,) in self._db.execute(rescued)}
 
     def _delete(self, statement: str, rows: Sequence[tuple[int | str, ...]]) -> int:
         """Delete in one transaction, on a full disk in the room of the ballast; returns how many rows it was."""
@@ -258,14 +260,9 @@ class Outbox:
 
     def _check(self) -> None:
         layout = self._number("pragma user_version")
-        if layout == _OLDER:
-            with _transaction(self._db):
-                self._db.execute(_TABLES.split(";")[2])
-                self._db.execute(f"pragma user_version = {_LAYOUT}")
-            layout = _LAYOUT
-        if layout != _LAYOUT:
+        if layout not in _LAYOUTS:
             raise OutboxError(
-                f"{self._path} has layout {layout}, this agent reads {_LAYOUT}; use the agent that wrote it"
+                f"{self._path} has layout {layout}, this agent reads {_LAYOUTS[-1]}; use the agent that wrote it"
             )
         found = self._db.execute("pragma quick_check(1)").fetchone()[0]
         if found != "ok":
@@ -338,7 +335,7 @@ def _create(database: sqlite3.Connection) -> None:
     for statement in filter(str.strip, _TABLES.split(";")):
         database.execute(statement)
     database.execute("insert into meta values ('epoch', ?)", (secrets.token_hex(8),))
-    database.execute(f"pragma user_version = {_LAYOUT}")
+    database.execute(f"pragma user_version = {_LAYOUTS[0]}")
     database.execute(f"pragma application_id = {_APPLICATION_ID}")
 
 

@@ -40,7 +40,7 @@ def salvage(path: Path, create: Callable[[sqlite3.Connection], None]) -> int:
 
     Args:
         path: the damaged database; nobody may have it open.
-        create: makes the tables of an empty store.
+        create: makes the tables of an empty store, in layout 1.
 
     Returns:
         How many reports were rescued.
@@ -54,6 +54,8 @@ def salvage(path: Path, create: Callable[[sqlite3.Connection], None]) -> int:
     with closing(sqlite3.connect(fresh, isolation_level=None)) as store:
         store.execute("pragma synchronous = extra")
         create(store)
+        store.execute("create table rescued (place integer primary key, epoch text not null, seq integer not null)")
+        store.execute("pragma user_version = 2")
         count = _refill(store, _readable(path))
     _sync(fresh)
     fresh.rename(_beside(path, ".salvaged"))

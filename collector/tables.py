@@ -19,15 +19,15 @@ BUSY_MS = 1000
 
 _Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite counts up only in an INTEGER key
 _Moment = sa.DateTime(timezone=True)
-_metadata = sa.MetaData()
+metadata = sa.MetaData()
 
 meta = sa.Table(
-    "meta", _metadata, sa.Column("key", sa.String(64), primary_key=True), sa.Column("value", sa.Text, nullable=False)
+    "meta", metadata, sa.Column("key", sa.String(64), primary_key=True), sa.Column("value", sa.Text, nullable=False)
 )
 
 report = sa.Table(
     "report",
-    _metadata,
+    metadata,
     sa.Column("id", _Number, primary_key=True, autoincrement=True),
     sa.Column("device", sa.String(255), nullable=False),
     sa.Column("epoch", sa.String(255), nullable=False),
@@ -52,7 +52,7 @@ keeps its outbox, and what waits there must not count twice."""
 
 cell = sa.Table(
     "cell",
-    _metadata,
+    metadata,
     sa.Column("report_id", _Number, sa.ForeignKey("report.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("cell_id", sa.String(255), nullable=False),
@@ -69,7 +69,7 @@ cell = sa.Table(
 
 stream = sa.Table(
     "stream",
-    _metadata,
+    metadata,
     sa.Column("device", sa.String(255), primary_key=True),
     sa.Column("epoch", sa.String(255), primary_key=True),
     sa.Column("site", sa.String(255), nullable=False),
@@ -82,7 +82,7 @@ holds nothing any more, so that what is missing there can not come."""
 
 slide = sa.Table(
     "slide",
-    _metadata,
+    metadata,
     sa.Column("device", sa.String(255), primary_key=True),
     sa.Column("slide_id", sa.String(255), primary_key=True),
     sa.Column("count_id", sa.String(255), primary_key=True),
@@ -94,7 +94,7 @@ slide = sa.Table(
 
 quarantine = sa.Table(
     "quarantine",
-    _metadata,
+    metadata,
     sa.Column("id", _Number, primary_key=True, autoincrement=True),
     sa.Column("digest", sa.String(64), nullable=False, unique=True),
     sa.Column("cause", sa.String(16), nullable=False),
@@ -136,7 +136,7 @@ def open_engine(url: str) -> sa.Engine:
 
 def make_tables(connection: sa.Connection) -> None:
     """Make what is not there yet; UsageError if the tables are of another layout."""
-    _metadata.create_all(connection)
+    metadata.create_all(connection)
     insert = insert_into(connection, meta).on_conflict_do_nothing()
     connection.execute(insert, {"key": "layout", "value": str(LAYOUT)})
     refuse_other_layout(connection)

@@ -10,6 +10,9 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from agent.settings import ENV_PREFIX, Settings
+from collector import tables
+from collector.settings import ENV_PREFIX as COLLECT_PREFIX
+from collector.settings import CollectorSettings
 from contract.manifest import Manifest
 from contract.messages import Ack, FrameReport, Health, Message, SlideSummary, Status
 
@@ -55,6 +58,32 @@ exit code 5; an older version than the newest that ran on the machine is refused
 """
 
 
+COLLECTOR_HEAD = f"""# The collector
+
+{MADE}`microscope-collect` stores every report of every agent once, and acknowledges what it has stored: the reference
+for consumers of your own. `microscope-collect status` tells how far each agent is and what is missing;
+`microscope-collect export reports|cells|slides --form csv|jsonl` writes what is stored.
+
+- It stores many reports in one transaction. Only after the commit it sends the broker its PUBACK and the agent the
+  cumulative `ack`: every report of the epoch up to that number is on disk (SQLite: WAL with synchronous=FULL;
+  PostgreSQL: synchronous_commit).
+- Whatever comes twice is stored once: (`device`, `epoch`, `seq`) is UNIQUE. A report with the key of another one but
+  with another content, as a copied or restored outbox makes it, is kept in `quarantine`.
+- It never acknowledges over a gap. What the agent holds no more (`oldest` of its health message) is not waited for.
+- While its database is locked, full or away, nothing is acknowledged; it tries again, and agents and broker keep what
+  they have.
+- The broker keeps messages for it while it is away (durable session); agents with `outbox.forget_on = "consumer"` send
+  again whatever the broker loses. Set that where a collector runs; `decisions/0003-forget-on-broker.md` says what each
+  choice promises. One collector acknowledges; others, under other names, set `acknowledge = false`.
+
+Install it with `pip install 'microscope-agent[collector]'`, or `[postgresql]`. Settings stand in the same places as the
+agent's, with the prefix `{COLLECT_PREFIX}` in the environment (`{COLLECT_PREFIX}MQTT__PASSWORD`).
+
+| setting | default | meaning |
+|---|---|---|
+"""
+
+
 def settings_page() -> str:
     """Every setting with its default and meaning."""
     return SETTINGS_HEAD + "".join(_table(Settings))
@@ -66,6 +95,18 @@ def messages_page() -> str:
     for topic, model in MESSAGES.items():
         parts.append(f"\n## `{topic}`: {_first_line(model)}\n\n| field | default | meaning |\n|---|---|---|\n")
         parts.extend(_table(model))
+    return "".join(parts)
+
+
+def collector_page() -> str:
+    """The collector's settings and tables."""
+    parts = [
+        COLLECTOR_HEAD,
+        *_table(CollectorSettings),
+        "\nThe tables; times are UTC.\n\n| table | columns |\n|---|---|\n",
+    ]
+    for name, table in sorted(tables.metadata.tables.items()):
+        parts.append(f"| `{name}` | {', '.join(f'`{column.name}`' for column in table.columns)} |\n")
     return "".join(parts)
 
 
@@ -82,6 +123,7 @@ def frame_schema() -> str:
 PAGES = {
     "settings.md": settings_page,
     "mqtt.md": messages_page,
+    "collector.md": collector_page,
     "bundle.md": bundle_page,
     "frame-report.schema.json": frame_schema,
 }

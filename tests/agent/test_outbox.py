@@ -109,8 +109,10 @@ def test_when_full_it_keeps_what_it_has_and_goes_on_after_forgetting(outbox_path
         with pytest.raises(OutboxFull):
             put_one(outbox, make_report, **bulky)
         assert numbers(outbox) == held
+        assert "outbox.max_mb" in outbox.alarms()[0]
         outbox.forget(held[:10])
         assert put_one(outbox, make_report, **bulky) == held[-1] + 1
+        assert outbox.alarms() == []
         assert numbers(outbox) == [*held[10:], held[-1] + 1]
 
 
@@ -371,6 +373,7 @@ def test_on_a_full_disk_reports_can_still_be_forgotten_and_then_new_ones_kept(
         for _ in range(3):
             with pytest.raises(OutboxFull, match="the disk of the outbox"):
                 put_for_ever(outbox, make_report, **bulky)
+            assert "is full; free some of it" in outbox.alarms()[0]
             for seq in numbers(outbox):
                 outbox.forget([seq])
             assert outbox.count() == 0
