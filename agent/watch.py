@@ -2,19 +2,24 @@
 
 A scale belongs to a microscope, not to a frame: what single frames show of red cells is kept and judged together, so
 that a frame with few of them is never refused for that. A look costs ten times what the rest of a frame's quality
-does, so only the first frames are looked at, and then one in ``EVERY``.
+does, so only the first frames are looked at, then one in ``EVERY``, and more of them where one is at odds with those
+before it.
 """
 
 from collections import deque
 
-from agent.scale import RedCells, ScaleEstimate, estimate, look
+import numpy as np
+
+from agent.scale import RED_CELL_UM, RedCells, ScaleEstimate, estimate, look
 from contract.types import Image
 
-EVERY = 128
+EVERY = 32
 """Frames from look to look."""
 KEPT = 12
 """Looks that are judged together, and first frames that are looked at until the scale is known; an objective that was
 changed shows in half of them."""
+ODD = 1.4
+"""Factor between a look's median diameter and what is known, from which the next frame is looked at too."""
 FEWEST = 3
 """Red cells below which a look near the given scale is taken again without belief in it."""
 NEAR_SIDE, FAR_SIDE = 512, 1920
@@ -33,6 +38,7 @@ class ScaleWatch:
         self._looks: deque[RedCells] = deque(maxlen=KEPT)
         self._frames = 0
         self._found: ScaleEstimate | None = None
+        self._odd = False
 
     def see(self, image: Image, um_per_pixel: float) -> tuple[float, float] | None:
         """Look at a frame, if it is time.
@@ -48,11 +54,20 @@ class ScaleWatch:
         if um_per_pixel != self._given:
             self._given = um_per_pixel
             self._start()
-        if (self._found is None and self._frames < KEPT) or self._frames % self._every == 0:
-            self._looks.append(_look(image, um_per_pixel))
+        if (self._found is None and self._frames < KEPT) or self._odd or self._frames % self._every == 0:
+            seen = _look(image, um_per_pixel)
+            self._odd = self._found is not None and _is_odd(seen, self._found)
+            self._looks.append(seen)
             self._found = estimate(self._looks) or self._found
         self._frames += 1
         return (um_per_pixel / self._found.high, um_per_pixel / self._found.low) if self._found else None
+
+
+def _is_odd(seen: RedCells, found: ScaleEstimate) -> bool:
+    if len(seen.diameters) < FEWEST:
+        return False
+    factor = float(np.median(seen.diameters)) * found.um_per_pixel / RED_CELL_UM
+    return not 1 / ODD < factor < ODD
 
 
 def _look(image: Image, um_per_pixel: float) -> RedCells:

@@ -50,6 +50,16 @@ def test_an_objective_that_is_changed_shows_after_as_many_looks_as_are_kept() ->
     assert "wrong_scale" in last.reasons
 
 
+def test_a_look_at_odds_with_those_before_calls_for_more() -> None:
+    """So that the other objective shows long before twelve times ``every`` frames."""
+    watch, every = ScaleWatch(every=20), 20
+    for k in range(every):
+        assess(smear()[k % len(smear())], UM, watch=watch)
+    halved = [resized(image, 0.5) for image in smear()]
+    refused = [assess(halved[k % len(halved)], UM, watch=watch).reasons for k in range(2 * every)]
+    assert ["wrong_scale"] in refused
+
+
 def test_a_field_without_red_cells_says_nothing_of_the_scale() -> None:
     watch = ScaleWatch(every=1)
     noise = np.random.default_rng(0).normal(220, 2, (240, 320, 3)).astype(np.uint8)
