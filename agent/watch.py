@@ -8,6 +8,7 @@ before it.
 
 from collections import deque
 
+import cv2
 import numpy as np
 
 from agent.scale import RED_CELL_UM, RedCells, ScaleEstimate, estimate, look
@@ -22,6 +23,8 @@ ODD = 1.4
 """Factor between a look's median diameter and what is known, from which the next frame is looked at too."""
 FEWEST = 3
 """Red cells below which a look near the given scale is taken again without belief in it."""
+THUMBNAIL, SAME_LEVELS = (32, 24), 3.0
+"""Two frames whose thumbnails differ by less, on average, of 255 grey levels, show the same place."""
 NEAR_SIDE, FAR_SIDE = 512, 1920
 """Pixels each way, amid the frame, of the two looks: a full frame has more red cells than are needed."""
 
@@ -39,6 +42,7 @@ class ScaleWatch:
         self._frames = 0
         self._found: ScaleEstimate | None = None
         self._odd = False
+        self._place: Image | None = None
 
     def see(self, image: Image, um_per_pixel: float) -> tuple[float, float] | None:
         """Look at a frame, if it is time.
@@ -55,12 +59,19 @@ class ScaleWatch:
             self._given = um_per_pixel
             self._start()
         if (self._found is None and self._frames < KEPT) or self._odd or self._frames % self._every == 0:
-            seen = _look(image, um_per_pixel)
-            self._odd = self._found is not None and _is_odd(seen, self._found)
-            self._looks.append(seen)
-            self._found = estimate(self._looks) or self._found
+            self._add(image, um_per_pixel)
         self._frames += 1
         return (um_per_pixel / self._found.high, um_per_pixel / self._found.low) if self._found else None
+
+    def _add(self, image: Image, um_per_pixel: float) -> None:
+        """Look at a frame; what a still stage shows again is no further evidence."""
+        place = np.asarray(cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA), np.uint8)
+        if self._place is not None and cv2.absdiff(place, self._place).mean() < SAME_LEVELS:
+            return
+        seen = _look(image, um_per_pixel)
+        self._place, self._odd = place, self._found is not None and _is_odd(seen, self._found)
+        self._looks.append(seen)
+        self._found = estimate(self._looks) or self._found
 
 
 def _is_odd(seen: RedCells, found: ScaleEstimate) -> bool:

@@ -60,6 +60,15 @@ def test_a_look_at_odds_with_those_before_calls_for_more() -> None:
     assert ["wrong_scale"] in refused
 
 
+def test_a_still_stage_is_one_place_however_often_it_is_seen() -> None:
+    watch = ScaleWatch(every=1)
+    once = watch.see(smear()[0], UM)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        again = np.clip(smear()[0] + rng.normal(0, 2, smear()[0].shape), 0, 255).astype(np.uint8)
+        assert watch.see(again, UM) == once
+
+
 def test_a_field_without_red_cells_says_nothing_of_the_scale() -> None:
     watch = ScaleWatch(every=1)
     noise = np.random.default_rng(0).normal(220, 2, (240, 320, 3)).astype(np.uint8)
