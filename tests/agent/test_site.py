@@ -1,17 +1,23 @@
 """The site file: what it may say, what is refused, and what is done with it."""
 
 import hashlib
+import json
+import threading
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from agent.broker import Broker
 from agent.config import load
 from agent.flatfield import FlatField, write_flat
 from agent.limits import QualityLimits
 from agent.quality import assess
+from agent.service import serve
 from agent.site import FlatFile, MeasuredScale, SiteFile, agreed_scale, open_site, write_site
 from contract.errors import IntegrityError, UsageError
 from contract.types import Frame, Image
@@ -131,3 +137,26 @@ def test_settings_take_the_scale_of_the_site_file_and_say_so(tmp_path: Path) -> 
 def test_the_rendered_smear_keeps_its_own_scale(tmp_path: Path) -> None:
     path = written(tmp_path, SiteFile(um_per_pixel=MeasuredScale(value=0.2, low=0.19, high=0.21)))
     assert load(None, {"site_file": str(path)}).settings.source.um_per_pixel == 0.1
+
+
+def test_the_service_takes_its_bounds_from_the_site_file(
+    mosquitto: Broker, subscribe: Callable[..., Any], tmp_path: Path
+) -> None:
+    """With a bound that no frame can keep every frame is refused, and says which."""
+    path = written(tmp_path, SiteFile(limits=QualityLimits(min_background=1)))
+    listener = subscribe(mosquitto, "microscopy/v1/lab/site-file/frame")
+    settings = load(
+        None,
+        {
+            "site_file": str(path),
+            "device": "site-file",
+            "state_dir": str(tmp_path),
+            "mqtt.host": mosquitto.host,
+            "mqtt.port": str(mosquitto.port),
+            "source.kind": "synthetic",
+            "source.frames": "2",
+        },
+    ).settings
+    serve(settings, threading.Event())
+    reasons = [json.loads(message["payload"])["quality"]["reasons"] for message in listener.take(2)]
+    assert reasons == [["underexposed"]] * 2
