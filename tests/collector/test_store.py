@@ -1,14 +1,17 @@
 """The store keeps each report once, and says no more than it has."""
 
 import json
+import secrets
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from collector import tables
 from collector.store import Arrival, Outcome, Store
@@ -266,3 +269,55 @@ def test_a_password_is_never_shown() -> None:
     with pytest.raises(StoreError) as error:
         store.open()
     assert "hush" not in str(error.value)
+
+
+ODD: st.SearchStrategy[Any] = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([2**31, 2**63 - 1, 2**63, -(2**63) - 1, 10**400]),
+    st.floats(),
+    st.text(),
+    st.sampled_from(["\0", "\x7f", "s" * 300, "\U0010ffff", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-14:00"]),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)
+
+
+def places(tree: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The way to every value of a message."""
+    inner = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [above, *[way for key, value in inner for way in places(value, (*above, key))]]
+
+
+def put_in(tree: Any, way: tuple[Any, ...], value: Any) -> Any:
+    if not way:
+        return value
+    copy = dict(tree) if isinstance(tree, dict) else list(tree)
+    copy[way[0]] = put_in(tree[way[0]], way[1:], value)
+    return copy
+
+
+@pytest.fixture
+def opened(database: str) -> Iterator[Store]:
+    with Store(database) as store:
+        yield store
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_message_can_stop_the_next(opened: Store, make_report: Make, data: st.DataObject) -> None:
+    """A report with any of its values replaced is stored, or kept in quarantine; the one after it is stored."""
+    tree = json.loads(make_report(1).model_dump_json())
+    way = data.draw(st.sampled_from(places(tree)))
+    odd = frame(json.dumps(put_in(tree, way, data.draw(ODD))).encode())
+    sound = make_report(1, epoch=secrets.token_hex(8))
+    outcome = opened.store([odd, frame(sound)])
+    assert opened.store([frame(sound)]).again == 1
+    assert outcome.new + outcome.again + outcome.quarantined >= 2
+
+
+@given(payload=st.binary(max_size=200), topic=st.text(max_size=20), name=st.sampled_from(["frame", "health", "slide"]))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_bytes_on_any_topic_can_stop_it(opened: Store, payload: bytes, topic: str, name: str) -> None:
+    opened.store([Arrival(place, payload, NOW) for place in (topic, name, f"{ROOT}/{name}", f"{topic}/{name}")])

@@ -1,0 +1,16 @@
+"""The collector's libraries are an extra."""
+
+import subprocess
+import sys
+
+
+def test_the_command_without_its_extra_says_what_to_install() -> None:
+    """An import hook hides the library, as if only the base were installed."""
+    program = (
+        "import sys; sys.modules['sqlalchemy'] = None; sys.argv = ['microscope-collect', 'status']\n"
+        "from contract.commands import collect; sys.exit(collect())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 4, done.stderr
+    assert "pip install 'microscope-agent[collector]'" in done.stderr
+    assert "Traceback" not in done.stderr
