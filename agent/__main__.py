@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import re
 import signal
 import sys
 import threading
@@ -169,6 +170,16 @@ def _config_schema(_: argparse.Namespace) -> int:
     return 0
 
 
+def _audit_verify(args: argparse.Namespace) -> int:
+    from agent.audit import verify  # noqa: PLC0415
+    from agent.config import load  # noqa: PLC0415
+
+    state_dir = args.state_dir or load(args.config).settings.state_dir
+    for line in verify(state_dir, sought=args.head or "").lines():
+        print(line)
+    return 0
+
+
 def _overrides(pairs: Sequence[str]) -> dict[str, str]:
     split = [pair.partition("=") for pair in pairs]
     if odd := [name for name, mark, _ in split if not mark]:
@@ -242,7 +253,26 @@ def _parser() -> argparse.ArgumentParser:
     _settings_arguments(shown)
     shown.set_defaults(command=_config_show)
     config.add_parser("schema", help="JSON Schema of the settings").set_defaults(command=_config_schema)
+
+    _audit_commands(commands.add_parser("audit", help="what happened on this agent"))
     return parser
+
+
+def _audit_commands(parser: argparse.ArgumentParser) -> None:
+    chain = parser.add_subparsers(required=True, metavar="WHAT").add_parser(
+        "verify", help="is every line of the audit log as it was written?"
+    )
+    place = chain.add_mutually_exclusive_group()
+    place.add_argument("--state-dir", type=Path, metavar="DIR", help="the agent's folder; default: by the settings")
+    place.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
+    chain.add_argument("--head", type=_sha256, metavar="HASH", help="a hash kept elsewhere; must be there")
+    chain.set_defaults(command=_audit_verify)
+
+
+def _sha256(text: str) -> str:
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no SHA-256: 64 hexadecimal digits")
+    return text
 
 
 def _positive(text: str) -> int:

@@ -11,6 +11,7 @@ MicroscopeError
 │   ├── BrokerError        the MQTT broker
 │   └── StoreError         the collector's database
 ├── IntegrityError    5  a file is not what it was when it was made
+├── AuditError        1  the audit log can not be opened, read or written
 └── OutboxError       1  the store of unsent reports can not take or keep one
     └── OutboxFull
 
@@ -72,6 +73,10 @@ class IntegrityError(MicroscopeError):
     """A file is not what it was when it was made: hash, schema or golden batch differ."""
 
     exit_code = 5
+
+
+class AuditError(MicroscopeError):
+    """The audit log can not be opened, read or written; what it should have noted is not there."""
 
 
 class OutboxError(MicroscopeError):

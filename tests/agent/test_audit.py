@@ -1,0 +1,321 @@
+"""The audit log: what was written is found as it was written, or the first line that is not is named."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.audit import FOLDER, AuditLog, files_of, verify
+from agent.chain import START, Entry, Head, last_entry
+from contract.errors import AuditError, IntegrityError, MissingError
+
+EVENTS = 6
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A log of six events in one file."""
+    fill(tmp_path, EVENTS)
+    return tmp_path
+
+
+def fill(state: Path, events: int, **options: int) -> Head:
+    ticks = count()
+    with AuditLog(state, clock=lambda: f"2026-01-31T12:00:{next(ticks) % 60:02d}.000Z", **options) as audit:
+        for number in range(events):
+            audit("event", {"number": number, "text": "ä\u2028"})
+        return audit.head
+
+
+def the_file(state: Path) -> Path:
+    [path] = files_of(state / FOLDER)
+    return path
+
+
+def edit(state: Path, change: Callable[[list[bytes]], object]) -> None:
+    lines = the_file(state).read_bytes().splitlines(keepends=True)
+    change(lines)
+    the_file(state).write_bytes(b"".join(lines))
+
+
+def test_a_whole_log_is_whole_and_tells_its_head(state: Path) -> None:
+    verdict = verify(state)
+    assert (verdict.head.count, verdict.first, verdict.repaired, verdict.unfinished) == (EVENTS, 1, 0, False)
+    entry, rest = last_entry(the_file(state).read_bytes())
+    assert entry is not None
+    assert (entry.hash, rest) == (verdict.head.sha256, b"")
+
+
+def test_the_next_start_goes_on_where_the_last_one_ended(state: Path) -> None:
+    fill(state, 2)
+    assert verify(state).head.count == EVENTS + 2
+    assert oct(the_file(state).stat().st_mode)[-3:] == "600"
+
+
+def test_any_changed_byte_is_found(state: Path) -> None:
+    """Every byte of the file, each changed in one bit; the very last is the end of the last line."""
+    whole = the_file(state).read_bytes()
+    for place in range(len(whole) - 1):
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        the_file(state).write_bytes(changed)
+        try:
+            verdict = verify(state)
+        except IntegrityError:
+            continue
+        assert verdict.unfinished, f"byte {place}"
+        assert place >= whole.rindex(b"\n", 0, -1)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda lines: lines.__setitem__(3, lines[3].replace(b'"number":3', b'"number":4')), ":4 was changed"),
+        (lambda lines: lines.pop(3), ":4 is line 5, and line 4 is missing"),
+        (lambda lines: lines.__delitem__(slice(2, 5)), ":3 is line 6, and lines 3 to 5 are missing"),
+        (lambda lines: lines.insert(2, lines.pop(4)), ":3 is line 5, and lines 3 to 4 are missing"),
+        (lambda lines: lines.insert(2, lines[1]), ":3 is line 2 again"),
+        (lambda lines: lines.insert(2, b"\n"), ":3 was changed"),
+        (lambda lines: lines.pop(0), "begins with line 2"),
+    ],
+)
+def test_what_was_changed_removed_or_moved_is_named(
+    state: Path, change: Callable[[list[bytes]], object], named: str
+) -> None:
+    edit(state, change)
+    with pytest.raises(IntegrityError) as refusal:
+        verify(state)
+    assert named in str(refusal.value)
+
+
+def test_a_line_that_was_written_anew_with_a_good_hash_does_not_fit_the_next(state: Path) -> None:
+    lines = the_file(state).read_bytes().splitlines()
+    before = Entry.of(lines[2])
+    assert before is not None
+    forged = Entry.following(before.head, "event", {"number": 99}, at="2026-01-31T12:00:03.000Z")
+    edit(state, lambda lines: lines.__setitem__(3, forged.line))
+    with pytest.raises(IntegrityError, match=":5 does not follow"):
+        verify(state)
+
+
+def test_what_was_cut_off_at_the_end_shows_only_against_a_head_kept_elsewhere(state: Path) -> None:
+    head = verify(state).head
+    edit(state, lambda lines: lines.pop())
+    assert verify(state).head.count == EVENTS - 1
+    with pytest.raises(IntegrityError, match="no line of the audit log has the hash"):
+        verify(state, sought=head.sha256)
+
+
+def test_a_head_of_yesterday_is_found_in_the_log_of_today(state: Path) -> None:
+    head = verify(state).head
+    fill(state, 3)
+    verdict = verify(state, sought=head.sha256.upper())
+    assert (verdict.found_at, verdict.head.count) == (EVENTS, EVENTS + 3)
+
+
+def test_a_line_torn_by_a_power_cut_anywhere_is_repaired_and_told(tmp_path: Path) -> None:
+    fill(tmp_path / "whole", 3)
+    whole = the_file(tmp_path / "whole").read_bytes()
+    second = whole.rindex(b"\n", 0, -1) + 1
+    for length in (*range(second + 1, len(whole), 16), len(whole) - 1):
+        state = tmp_path / str(length)
+        (state / FOLDER).mkdir(parents=True)
+        (state / FOLDER / "000000000001.jsonl").write_bytes(whole[:length])
+        assert verify(state).unfinished == (length < len(whole) - 1)
+        fill(state, 1)
+        verdict = verify(state)
+        whole_line = length == len(whole) - 1
+        assert (verdict.head.count, verdict.repaired) == ((4, 0) if whole_line else (3 + 1, 1))
+        shutil.rmtree(state)
+
+
+def test_a_repair_that_is_itself_torn_is_repaired(state: Path) -> None:
+    with the_file(state).open("ab") as file:
+        file.write(b'{"at":"20')
+    fill(state, 0)
+    with the_file(state).open("ab") as file:
+        file.write(b"\n" + bytes(40))
+    fill(state, 1)
+    assert verify(state).repaired == 1
+
+
+def test_a_repair_excuses_no_line_that_was_changed(state: Path) -> None:
+    with the_file(state).open("ab") as file:
+        file.write(b'{"at":"20')
+    fill(state, 1)
+    edit(state, lambda lines: lines.__setitem__(EVENTS, b'{"at":"21\n'))
+    with pytest.raises(IntegrityError, match=f":{EVENTS + 1} was changed"):
+        verify(state)
+
+
+def test_it_is_bounded_and_says_what_it_gave_up(tmp_path: Path) -> None:
+    for _ in range(4):
+        fill(tmp_path, 50, file_bytes=1000, kept_files=5)
+    verdict = verify(tmp_path)
+    assert len(files_of(tmp_path / FOLDER)) <= 5
+    assert verdict.first > 100
+    assert verdict.head.count > 200
+    assert "given up" in "\n".join(verdict.lines())
+
+
+def test_files_removed_at_the_beginning_or_amid_are_missed(tmp_path: Path) -> None:
+    fill(tmp_path, 50, file_bytes=1000)
+    files = files_of(tmp_path / FOLDER)
+    amid = files[3].read_bytes()
+    files[3].unlink()
+    with pytest.raises(IntegrityError, match="are missing"):
+        verify(tmp_path)
+    files[3].write_bytes(amid)
+    verify(tmp_path)
+    files[0].unlink()
+    with pytest.raises(IntegrityError, match="they were removed"):
+        verify(tmp_path)
+
+
+def test_threads_may_note_at_once(tmp_path: Path) -> None:
+    with AuditLog(tmp_path) as audit:
+        threads = [
+            threading.Thread(target=lambda: [audit("event", {"k": k}) for k in range(20)])  # type: ignore[func-returns-value]
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert verify(tmp_path).head.count == 80
+
+
+def test_only_one_agent_writes_it(tmp_path: Path) -> None:
+    with AuditLog(tmp_path), pytest.raises(AuditError, match="another agent writes"):
+        AuditLog(tmp_path)
+    AuditLog(tmp_path).close()
+
+
+def test_the_last_entry_of_an_event_is_found_in_an_older_file(tmp_path: Path) -> None:
+    with AuditLog(tmp_path, file_bytes=500) as audit:
+        audit("start", {"settings": "abc"})
+        for number in range(20):
+            audit("event", {"number": number})
+        found = audit.last("start")
+        assert found is not None
+        assert found.facts == {"settings": "abc"}
+        assert audit.last("never") is None
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from agent.audit import AuditLog, verify
+from contract.errors import AuditError
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+state = Path(sys.argv[1])
+with AuditLog(state) as audit:
+    audit("first", {})
+    size = next((state / "audit").iterdir()).stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, resource.RLIM_INFINITY))
+    try:
+        audit("command", {})
+    except AuditError as cause:
+        print(cause)
+    audit.note("slide_started", {})
+    print(audit.alarm)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    audit("last", {})
+    print(repr(audit.alarm))
+print(*verify(state).lines(), sep="\\n")
+"""
+
+
+def test_where_there_is_no_room_it_says_so_and_later_what_it_missed(tmp_path: Path) -> None:
+    """A limit on the size of files lets the first bytes of a line be written, and no more."""
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True)
+    refusal, alarm, none, whole, _ = done.stdout.splitlines()
+    assert "can not be written" in refusal
+    assert alarm == refusal
+    assert (none, whole[:20]) == ("''", "whole: lines 1 to 3;")
+    assert b'"facts":{"events":{"slide_started":1}}' in the_file(tmp_path).read_bytes()
+
+
+@given(facts=st.dictionaries(st.text(), json_values))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_facts_can_be_read_as_they_were_written(facts: dict[str, object]) -> None:
+    entry = Entry.following(Head(), "event", facts, at="now")
+    assert entry.line.isascii()
+    assert entry.line.count(b"\n") == 1
+    assert Entry.of(entry.line[:-1]) == entry
+
+
+@given(line=st.binary(max_size=300) | json_values.map(lambda value: str(value).encode("utf-8", "replace")))
+@settings(max_examples=300, deadline=None)
+def test_no_stranger_s_line_is_taken_for_an_entry(line: bytes) -> None:
+    assert Entry.of(line) is None
+
+
+def test_facts_that_are_no_json_are_written_as_text() -> None:
+    entry = Entry.following(Head(), "event", {"path": Path("/x"), "odd": float("nan")}, at="now")
+    assert Entry.of(entry.line[:-1]) is not None
+    assert entry.facts["path"] == "/x"
+
+
+def test_the_hash_is_that_of_the_line_without_it() -> None:
+    """So that anybody can hold it against another program."""
+    entry = Entry.following(Head(), "start", {"a": 1}, at="2026-01-31T12:00:00.000Z")
+    said = b'{"at":"2026-01-31T12:00:00.000Z","event":"start","facts":{"a":1},"previous":"' + START.encode()
+    assert entry.hash == hashlib.sha256(said + b'","seq":1}').hexdigest()
+
+
+def test_where_there_is_no_log_none_is_verified(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no audit log"):
+        verify(tmp_path)
+
+
+def call(*words: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "agent", "audit", "verify", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_command_tells_count_and_head_and_exits_0(state: Path) -> None:
+    done = call("--state-dir", state)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"whole: lines 1 to {EVENTS}; the last has the hash {verify(state).head.sha256}\n")
+
+
+def test_the_command_exits_5_and_names_the_first_line_that_does_not_fit(state: Path) -> None:
+    edit(state, lambda lines: lines.pop(3))
+    done = call("--state-dir", state)
+    assert done.returncode == 5
+    assert ":4 is line 5, and line 4 is missing" in done.stderr
+
+
+def test_the_command_finds_the_state_folder_by_the_settings(state: Path, tmp_path: Path) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text(f'state_dir = "{state}"\n')
+    assert call("--config", config, "--head", verify(state).head.sha256).returncode == 0
+    assert call("--config", config, "--head", "0" * 64).returncode == 5
+
+
+@pytest.mark.parametrize("word", ["abc", ""])
+def test_a_head_that_is_no_hash_is_wrong_usage(state: Path, word: str) -> None:
+    assert call("--state-dir", state, "--head", word).returncode == 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(AuditError, match="set `state_dir`"):
+        AuditLog(tmp_path)
