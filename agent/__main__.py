@@ -50,7 +50,7 @@ def _run(args: argparse.Namespace) -> int:
     slide = [] if args.slide is None else [f"slide.id={args.slide}"]
     loaded = load(args.config, _overrides([*args.set, *slide]))
     with _stop_on_signals() as stop:
-        serve(loaded.settings, stop)
+        serve(loaded.settings, stop, shown=loaded.shown())
     return 0
 
 

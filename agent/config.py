@@ -47,9 +47,14 @@ class Loaded:
 
     def lines(self) -> Iterator[str]:
         """One line for each setting: name, value, origin; secrets masked."""
+        for name, value, origin in self.shown():
+            yield f"{name} = {value}  # {origin}"
+
+    def shown(self) -> Iterator[tuple[str, str, str]]:
+        """Of each setting name, value and origin; secrets masked."""
         for name, value in _flat(_plain(self.settings)):
             origin = next((layer.origin for layer in self.layers if _has(layer.values, name)), "default")
-            yield f"{name} = {_shown(value)}  # {origin}"
+            yield name, _shown(value), origin
 
 
 def load(config: Path | None = None, overrides: Mapping[str, str] | None = None) -> Loaded:

@@ -8,6 +8,7 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Literal
 
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from typing_extensions import Self
 
 from agent.delivery import Delivery
+from agent.mail import Answers, Incoming, Reply
 from agent.mqtt import CONNECT_S, Answer, Connection
 from agent.outbox import Outbox
 from agent.retained import Retained
@@ -22,12 +24,22 @@ from agent.settings import MqttSettings
 from contract.errors import OutboxError
 from contract.messages import Ack, Health, SlideSummary, Status, Topics
 from contract.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
+from contract.requests import ANSWER_EXPIRY_S, too_large
 
 log = logging.getLogger(__name__)
 
 _FAREWELL_S = 2.0
 _BACK_OFF_S = 0.5, 30.0
 _STABLE_S = 10.0
+HEALTH_EXPIRY_S = 300
+"""Seconds after which the broker forgets a health message: it speaks of now."""
+_RESERVED = 6
+"""Of what the broker takes at once, so many are for what is retained, and for answers."""
+_HEADERS = 256
+"""Bytes of an answer beside its topic, body and correlation data, at most."""
+
+Route = Callable[[Incoming], None]
+"""Takes up a message."""
 
 
 class Courier:
@@ -51,9 +63,10 @@ class Courier:
         version: str,
     ) -> None:
         self._settings, self._topics, self._outbox, self._version = settings, topics, outbox, version
-        self._routes = {topics.ack: self._on_ack} if forget_on == "consumer" else {}
-        """Who takes up a message, by its topic; each of these topics is subscribed to."""
-        self._subscriptions: dict[int | None, str] = {}
+        self._routes: dict[str, Route] = {topics.ack: self._on_ack} if forget_on == "consumer" else {}
+        """Who takes up a message, by its topic, or by the beginning of it: `<beginning>/#`."""
+        self._subscriptions: dict[str, int | None] = {}
+        """The question's ticket, by topic: what has been asked for on this connection."""
         self._delivery = Delivery(outbox, forget_on=forget_on, window=settings.window)
         site, device = topics.root.split("/")[-2:]
         will = topics.status, self._status("offline")
@@ -63,6 +76,8 @@ class Courier:
         self._trouble, self._fault, self._detail, self._logged = "not connected yet", "", "", ""
         self._attempts, self._connected_at, self._outbox_again_at = 0, 0.0, 0.0
         self._health, self._slide = Retained(topics.health), Retained(topics.slide)
+        self._standing = {topics.health: self._health, topics.slide: self._slide}
+        self._answers, self._largest = Answers(), 0
         self._farewell: int | None = None
         self.ignored_acks = 0
 
@@ -102,6 +117,32 @@ class Courier:
         """Publish the retained summary of a slide; the latest wins, but the last word on a slide is never skipped."""
         self._slide.say(summary.model_dump_json().encode(), final=summary.state == "closed")
         self._connection.ring()
+
+    def announce(self, topic: str, body: bytes) -> None:
+        """Publish something retained on a topic that is not ours alone: now, and on every connect."""
+        self._standing = {**self._standing, topic: Retained(topic)}
+        self.announce_again(topic, body)
+
+    def announce_again(self, topic: str, body: bytes) -> None:
+        """Publish it once more: whoever it is for has forgotten it."""
+        self._standing[topic].say(body)
+        self._connection.ring()
+
+    def route(self, topic: str, take_up: Route) -> None:
+        """Subscribe to a topic, or to all that begin with it (`.../#`).
+
+        Args:
+            topic: the topic.
+            take_up: takes what comes, on the courier's thread; must not wait.
+        """
+        self._routes = {**self._routes, topic: take_up}
+        self._connection.ring()
+
+    def answer(self, reply: Reply) -> None:
+        """Publish an answer to a command, now or as soon as there is a connection; with MQTT 3.1.1 there are none."""
+        if self._settings.version == "5":
+            self._answers.say(reply)
+            self._connection.ring()
 
     def drain(self, timeout_s: float | None = None) -> int:
         """Wait until the broker has taken every report; by default for ``drain_s`` of the settings.
@@ -150,8 +191,12 @@ class Courier:
             self._complain(str(cause))
 
     def _publish_what_is_due(self) -> None:
-        for topic in (self._health, self._slide):
-            topic.publish(self._retain)
+        for topic in self._routes:
+            if topic not in self._subscriptions:
+                self._subscriptions[topic] = self._connection.subscribe(topic)
+        for standing in self._standing.values():
+            standing.publish(self._retain)
+        self._answers.publish(self._send_answer)
         if time.monotonic() < self._outbox_again_at:
             return
         try:
@@ -167,12 +212,19 @@ class Courier:
             self._complain(str(cause))
 
     def _retain(self, topic: str, body: bytes) -> int | None:
-        return self._connection.publish(topic, body, retain=True)
+        expiry_s = HEALTH_EXPIRY_S if topic == self._topics.health else 0
+        return self._connection.publish(topic, body, retain=True, expiry_s=expiry_s)
+
+    def _send_answer(self, reply: Reply) -> int | None:
+        body = reply.body
+        if len(body) + len(reply.topic) + len(reply.correlation) + _HEADERS > self._largest:
+            body = too_large(body, self._largest)
+        return self._connection.publish(reply.topic, body, expiry_s=ANSWER_EXPIRY_S, correlation=reply.correlation)
 
     def _say_farewell(self) -> None:
         if self._connected.is_set():
-            for topic in (self._health, self._slide):
-                topic.publish(self._retain, all_at_once=True)
+            for standing in self._standing.values():
+                standing.publish(self._retain, all_at_once=True)
             self._farewell = self._retain(self._topics.status, self._status("stopped"))
         else:
             self._connection.hang_up()
@@ -195,17 +247,18 @@ class Courier:
 
     # What the connection tells us, on this thread: see agent.mqtt.Listener.
 
-    def on_connect(self, answer: Answer, at_once: int) -> None:
+    def on_connect(self, answer: Answer, at_once: int, largest: int) -> None:
         """Take up work, unless we were refused."""
         if answer.is_failure:
             self._fault = why_refused(answer, self._settings)
             return
-        self._delivery.window = max(1, min(self._settings.window, at_once - 4))  # the rest is for what is retained
+        self._delivery.window = max(1, min(self._settings.window, at_once - _RESERVED))
+        self._largest = largest
         self._delivery.rewind()
-        self._subscriptions = {self._connection.subscribe(topic): topic for topic in self._routes}
+        self._subscriptions = {}
         self._connection.publish(self._topics.status, self._status("online"), retain=True)
-        self._health.again()
-        self._slide.again()
+        for standing in self._standing.values():
+            standing.again()
         self._trouble = self._logged = ""
         self._connected_at = time.monotonic()
         self._connected.set()
@@ -223,8 +276,9 @@ class Courier:
         """Write the broker's answer into the books."""
         if ticket == self._farewell:
             self._connection.hang_up()
-        elif self._health.answered(ticket) or self._slide.answered(ticket):
-            pass
+        elif topic := self._beside_reports(ticket):
+            if answer.is_failure:
+                log.warning("%s", why_not_taken(answer, self._settings, topic, then="it is not said again"))
         elif not answer.is_failure:
             if self._delivery.accepted(ticket):
                 self._attempts, self._trouble, self._logged = 0, "", ""
@@ -233,22 +287,33 @@ class Courier:
 
     def on_subscribed(self, ticket: int, answer: Answer) -> None:
         """Complain if we may not listen."""
-        if answer.is_failure:
-            self._complain(why_not_taken(answer, self._settings, self._subscriptions.get(ticket, "?")))
+        topic = next((topic for topic, asked in self._subscriptions.items() if asked == ticket), "?")
+        if answer.is_failure and topic == self._topics.ack:
+            self._complain(why_not_taken(answer, self._settings, topic))
+        elif answer.is_failure:
+            log.warning("%s", why_not_taken(answer, self._settings, topic, then="nothing is heard from it"))
 
-    def on_message(self, topic: str, payload: bytes) -> None:
+    def on_message(self, message: Incoming) -> None:
         """Hand a message to who takes up its topic."""
-        if take_up := self._routes.get(topic):
-            take_up(payload)
+        for topic, take_up in self._routes.items():
+            if message.topic == topic or (topic.endswith("/#") and message.topic.startswith(topic[:-1])):
+                take_up(message)
 
     def on_error(self, text: str) -> None:
         """Keep paho's words, in case the connection ends."""
         self._detail = text.removeprefix("failed to receive on socket: ")
 
-    def _on_ack(self, payload: bytes) -> None:
+    def _beside_reports(self, ticket: int) -> str:
+        """The topic, if the broker speaks of something that is no report."""
+        for topic, standing in self._standing.items():
+            if standing.answered(ticket):
+                return topic
+        return self._answers.answered(ticket)
+
+    def _on_ack(self, message: Incoming) -> None:
         level = logging.WARNING
         try:
-            ack = Ack.model_validate_json(payload)
+            ack = Ack.model_validate_json(message.payload)
             if ack.epoch != self._outbox.epoch:
                 level = logging.DEBUG  # of an outbox that was here before: consumers remember longer
             known = self._delivery.acknowledged(ack.epoch, ack.upto)

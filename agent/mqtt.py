@@ -19,7 +19,9 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from agent.mail import Incoming
 from agent.settings import MqttSettings
 from contract.connection import tls_context
 from contract.errors import BrokerError, UsageError
@@ -28,6 +30,10 @@ from contract.refusals import Reason, where, why_hung_up, why_refused, why_unrea
 
 CONNECT_S = 5.0
 """Longest wait for the broker's host to answer."""
+LARGEST_IN = 128 * 1024
+"""Longest message that a broker of MQTT 5 may send us, in bytes: nobody fills our memory."""
+_NO_BOUND = 2**28
+"""Bytes of the longest message that MQTT knows."""
 _TURN_MS = 250
 _READ_AT_ONCE = 64
 _PROTOCOLS = {"3.1.1": MQTTProtocolVersion.MQTTv311, "5": MQTTProtocolVersion.MQTTv5}
@@ -45,8 +51,8 @@ class Answer(Reason, Protocol):
 class Listener(Protocol):
     """Who hears what happens on a connection."""
 
-    def on_connect(self, answer: Answer, at_once: int) -> None:
-        """The broker has answered; it takes so many unacknowledged messages at once."""
+    def on_connect(self, answer: Answer, at_once: int, largest: int) -> None:
+        """The broker has answered; how many unacknowledged messages it takes, and of how many bytes each."""
         ...
 
     def on_disconnect(self, answer: Answer, *, by_broker: bool) -> None:
@@ -61,7 +67,7 @@ class Listener(Protocol):
         """The broker has answered a subscription."""
         ...
 
-    def on_message(self, topic: str, payload: bytes) -> None:
+    def on_message(self, message: Incoming) -> None:
         """Somebody has published on a topic that is subscribed to."""
         ...
 
@@ -144,14 +150,29 @@ class Connection:
             with suppress(OSError):  # a full bell rings already, a closed one need not
                 self._button.send(b"\0")
 
-    def publish(self, topic: str, body: bytes, *, retain: bool = False) -> int | None:
-        """Hand paho a message; its ticket, or None if paho did not take it."""
-        info = self._client.publish(topic, body, 1, retain, self._of_publish)
+    def publish(
+        self, topic: str, body: bytes, *, retain: bool = False, expiry_s: int = 0, correlation: bytes = b""
+    ) -> int | None:
+        """Hand paho a message; its ticket, or None if paho did not take it.
+
+        Args:
+            topic: without wildcards.
+            body: JSON.
+            retain: the broker keeps it for who comes later.
+            expiry_s: seconds after which the broker throws it away; 0: never. Only with MQTT 5.
+            correlation: the correlation data of the request that it answers. Only with MQTT 5.
+        """
+        properties = self._of_publish
+        if properties and (expiry_s or correlation):
+            properties = _marked(self._properties(PacketTypes.PUBLISH), expiry_s, correlation)
+        info = self._client.publish(topic, body, 1, retain, properties)
         return None if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE else info.mid
 
     def subscribe(self, topic: str) -> int | None:
-        """Ask for the messages of a topic; the ticket of the question."""
-        return self._client.subscribe(topic, qos=1)[1]
+        """Ask for the messages of a topic, each with the word whether it is a retained one; the question's ticket."""
+        if self._settings.version != "5":
+            return self._client.subscribe(topic, qos=1)[1]
+        return self._client.subscribe(topic, options=SubscribeOptions(qos=1, retainAsPublished=True))[1]
 
     def hang_up(self) -> None:
         """Leave in good order: the broker forgets the will."""
@@ -166,7 +187,8 @@ class Connection:
         client, note = self._client, self._note
 
         def on_connect(_c: Any, _u: Any, _f: Any, reason: Any, properties: Any) -> None:
-            note(listener.on_connect, reason, getattr(properties, "ReceiveMaximum", 65535))
+            at_once = getattr(properties, "ReceiveMaximum", 65535)
+            note(listener.on_connect, reason, at_once, getattr(properties, "MaximumPacketSize", _NO_BOUND))
 
         def on_disconnect(_c: Any, _u: Any, flags: Any, reason: Any, _p: Any) -> None:
             note(listener.on_disconnect, reason, by_broker=flags.is_disconnect_packet_from_server)
@@ -174,7 +196,7 @@ class Connection:
         client.on_connect, client.on_disconnect = on_connect, on_disconnect
         client.on_publish = lambda _c, _u, ticket, reason, _p: note(listener.on_published, ticket, reason)
         client.on_subscribe = lambda _c, _u, ticket, reasons, _p: note(listener.on_subscribed, ticket, reasons[0])
-        client.on_message = lambda _c, _u, message: note(listener.on_message, message.topic, message.payload)
+        client.on_message = lambda _c, _u, message: note(listener.on_message, _incoming(message))
         client.on_log = lambda _c, _u, level, text: (
             note(listener.on_error, text) if level == LogLevel.MQTT_LOG_ERR else None
         )
@@ -190,6 +212,20 @@ class Connection:
         properties.ContentType = CONTENT_TYPE
         properties.UserProperty = ("schema_version", str(SCHEMA_VERSION))
         return properties
+
+
+def _marked(properties: Properties | None, expiry_s: int, correlation: bytes) -> Properties | None:
+    if properties and expiry_s:
+        properties.MessageExpiryInterval = expiry_s
+    if properties and correlation:
+        properties.CorrelationData = correlation
+    return properties
+
+
+def _incoming(message: paho.MQTTMessage) -> Incoming:
+    asked = message.properties
+    reply_to, correlation = getattr(asked, "ResponseTopic", ""), getattr(asked, "CorrelationData", b"")
+    return Incoming(message.topic, bytes(message.payload), message.retain, reply_to, correlation)
 
 
 def probe(settings: MqttSettings, timeout_s: float) -> str:
@@ -243,5 +279,16 @@ def _client(settings: MqttSettings, client_id: str, *, connect_s: float = CONNEC
     if not settings.host:
         raise UsageError("mqtt.host is empty; name the broker's host")
     clean_start = True if version5 else paho.MQTT_CLEAN_START_FIRST_ONLY
-    client.connect_async(settings.host, settings.port, settings.keepalive_s, clean_start=clean_start)
+    client.connect_async(
+        settings.host, settings.port, settings.keepalive_s, clean_start=clean_start, properties=_bounds(settings)
+    )
     return client
+
+
+def _bounds(settings: MqttSettings) -> Properties | None:
+    """What we say of ourselves when we connect."""
+    if settings.version != "5":
+        return None
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.MaximumPacketSize = LARGEST_IN
+    return properties

@@ -21,6 +21,7 @@ from contract.bundle import Bundle
 from contract.colour import Normaliser
 from contract.decide import decide
 from contract.errors import OutboxFull
+from contract.manifest import Decision
 from contract.messages import (
     BoxReport,
     CellReport,
@@ -73,8 +74,12 @@ class Station:
 
     def slides(self, run: str, publish: Callable[[SlideSummary], None] = lambda _: None) -> SlideControl:
         """The slides of a run of this name, judged by this model."""
-        decision = self.bundle.manifest.decisions.of(self.engine.precision)
-        return SlideControl(run, model=self.model, decision=decision, publish=publish)
+        return SlideControl(run, model=self.model, decision=self.decision, publish=publish)
+
+    @property
+    def decision(self) -> Decision:
+        """The thresholds that belong to the engine's numbers."""
+        return self.bundle.manifest.decisions.of(self.engine.precision)
 
     @property
     def model(self) -> ModelInfo:

@@ -4,20 +4,22 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 
 from agent.courier import Courier
-from agent.engines import open_engine
+from agent.discovery import birth_topic, discovery, discovery_topic
 from agent.health import Counters
-from agent.memory import refuse_rollback, remember
+from agent.model import ModelInUse
 from agent.notify import Notifier, WatchedSink
 from agent.outbox import Outbox
-from agent.pipeline import Station, run
+from agent.pipeline import run
+from agent.posts import Posts, Shown, attend
 from agent.settings import Settings
 from agent.site import open_site
-from agent.trust import open_trusted, said_of
-from agent.watch import ScaleWatch
+from agent.trust import said_of
+from agent.turns import Turns
+from agent.window import Window
 from contract.errors import BrokerError, OutboxError
 from contract.messages import Health, Topics
 
@@ -27,8 +29,13 @@ HEARTBEAT_S = 4.0
 """Less than the 5 s within which an alarm must be told."""
 
 
-def serve(settings: Settings, stop: threading.Event) -> Health:
+def serve(settings: Settings, stop: threading.Event, *, shown: Shown = ()) -> Health:
     """Run the agent until its source ends or ``stop`` is set.
+
+    Args:
+        settings: of this machine.
+        stop: ends it.
+        shown: the settings as `config show` shows them, for who asks for them over MQTT.
 
     Returns:
         What was done, as the last health message says it.
@@ -38,17 +45,12 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
             courier's thread ended before it was told to, by a fault in this program.
         MicroscopeError: an adapter can not be built; the text says which and why.
     """
-    bundle = open_trusted(settings)
-    model, number = bundle.manifest.model, bundle.manifest.version
-    refuse_rollback(model, number, settings.state_dir, allow=settings.trust.allow_rollback)
     site = open_site(settings.site_file)
     counters, systemd = Counters(), Notifier()
     with ExitStack() as house:
-        engine = house.enter_context(
-            closing(open_engine(bundle, settings.engine, state_dir=settings.state_dir, rebuild=settings.engine_rebuild))
-        )
+        model = house.enter_context(ModelInUse(settings, site))
         outbox = house.enter_context(_outbox(settings))
-        remember(model, number, settings.state_dir)
+        model.remember()
         topics = Topics(prefix=settings.mqtt.prefix, site=settings.site, device=settings.device)
         courier = house.enter_context(
             Courier(
@@ -59,30 +61,23 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
                 version=version("microscope-agent"),
             )
         )
+        if settings.mqtt.discovery:
+            _tell_home_assistant(courier, topics, settings.mqtt.discovery)
         name = secrets.token_hex(4)
-        frames = site.level(house.enter_context(settings.source.open(name, stop)))
+        turns = house.enter_context(Turns(settings.source, name, stop))
 
         def health() -> Health:
-            return counters.health(queued=outbox.count(), engine=engine.name, outbox=outbox)
+            return counters.health(queued=outbox.count(), engine=model.station.engine.name, outbox=outbox)
 
-        station = Station(
-            settings.site,
-            settings.device,
-            bundle,
-            engine,
-            colour=site.normaliser(bundle.manifest.reference),
-            limits=site.file.limits,
-            watch=ScaleWatch(),
-        )
-        slides = station.slides(name, courier.slide)
+        slides = model.station.slides(name, courier.slide)
         if settings.slide.id:
             slides.start(settings.slide.id)
         log.log(
-            logging.INFO if bundle.signed_by else logging.WARNING,
+            logging.INFO if model.station.bundle.signed_by else logging.WARNING,
             "model %s (%s), engine %s, source %s",
-            bundle.manifest.id,
-            said_of(bundle),
-            engine.name,
+            model.station.bundle.manifest.id,
+            said_of(model.station.bundle),
+            model.station.engine.name,
             settings.source.kind,
         )
 
@@ -95,9 +90,13 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
             if not courier.alive:
                 stop.set()
 
-        with _heartbeat(beat):
-            sink = WatchedSink(outbox, systemd, fit=lambda: courier.alive)
-            run(frames, station, sink, slides=slides, counters=counters, stop=stop, live=settings.source.live)
+        sink = Window(WatchedSink(outbox, systemd, fit=lambda: courier.alive))
+        posts = Posts(settings, shown, model=model, turns=turns, slides=slides, window=sink)
+        with _heartbeat(beat), attend(courier, topics, posts):
+            for frames in turns:
+                live = settings.source.live
+                seen = sink.through(site.level(frames))
+                run(seen, model.station, sink, slides=slides, counters=counters, stop=stop, live=live)
             slides.stop()
         systemd.stopping()
         left = courier.drain(settings.mqtt.drain_s)
@@ -110,6 +109,16 @@ def serve(settings: Settings, stop: threading.Event) -> Health:
         courier.health(done)
     _account_for(left, settings, trouble=courier.trouble, stopped=stop.is_set())
     return done
+
+
+def _tell_home_assistant(courier: Courier, topics: Topics, prefix: str) -> None:
+    """Now, on every connect, and when it has started anew."""
+    topic, message = discovery_topic(prefix, topics), discovery(topics, version("microscope-agent"))
+    courier.announce(topic, message)
+    courier.route(
+        birth_topic(prefix),
+        lambda birth: courier.announce_again(topic, message) if birth.payload == b"online" else None,
+    )
 
 
 def _outbox(settings: Settings) -> Outbox:

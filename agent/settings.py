@@ -19,6 +19,7 @@ from contract import signature
 from contract.arguments import default_state_dir
 from contract.bundle import SHIPPED
 from contract.connection import BrokerSettings, Section, TopicWord
+from contract.requests import COMMANDS, CommandName
 
 ENV_PREFIX = "MICROSCOPE_"
 
@@ -47,8 +48,21 @@ def _several(value: object) -> object:
 Several = Annotated[tuple[str, ...], BeforeValidator(_several), NoDecode]
 
 
+Allowed = Annotated[tuple[CommandName, ...], BeforeValidator(_several), NoDecode]
+
+
 class MqttSettings(BrokerSettings):
     """The broker, and the courier's way with it."""
+
+    commands: Allowed = Field(
+        tuple(COMMANDS),
+        description="What may be asked over MQTT; empty: nothing. Who may ask is the broker's access list to say: "
+        "whoever may publish on `command/#`.",
+    )
+    discovery: TopicWord | Literal[""] = Field(
+        "",
+        description="First word of Home Assistant's discovery topics, commonly `homeassistant`; empty: no discovery.",
+    )
 
     window: int = Field(64, ge=1, le=1000, description="Reports sent and not yet acknowledged, at most.")
     drain_s: float = Field(10, ge=0, description="Seconds that an ending agent waits for the last acknowledgements.")

@@ -162,10 +162,15 @@ class SlideControl:
             if self._slide and self._slide.slide_id == slide_id:
                 return
             self._end()
-            self._count += 1
-            count_id = f"{self._run}-s{self._count}"
-            self._slide = Slide(slide_id, count_id, model=self._model, decision=self._decision)
-            self._say(self._slide.summary())
+            self._begin(slide_id)
+
+    def judge_by(self, model: ModelInfo, decision: Decision) -> None:
+        """Another model judges from now on; an open slide is closed, and counted anew: no count mixes two models."""
+        with self._lock:
+            last = self._end()
+            self._model, self._decision = model, decision
+            if last:
+                self._begin(last.slide_id)
 
     def stop(self) -> SlideSummary | None:
         """End the slide; its last summary, or None if none was open.
@@ -190,6 +195,12 @@ class SlideControl:
         """The open slide as it stands; None if there is none."""
         with self._lock:
             return self._slide.summary() if self._slide else None
+
+    def _begin(self, slide_id: str) -> None:
+        self._count += 1
+        count_id = f"{self._run}-s{self._count}"
+        self._slide = Slide(slide_id, count_id, model=self._model, decision=self._decision)
+        self._say(self._slide.summary())
 
     def _end(self) -> SlideSummary | None:
         slide, self._slide = self._slide, None

@@ -244,6 +244,7 @@ class Topics:
         self.slide = f"{self.root}/slide"
         self.health = f"{self.root}/health"
         self.ack = f"{self.root}/ack"
+        self.commands = f"{self.root}/command/#"
 
 
 class Ack(Message):

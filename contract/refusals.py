@@ -82,10 +82,12 @@ def why_broken(detail: str, settings: BrokerSettings) -> str:
     )
 
 
-def why_not_taken(reason: Reason, settings: BrokerSettings, topic: str) -> str:
-    """The broker refused one publish or subscribe on a topic."""
+def why_not_taken(
+    reason: Reason, settings: BrokerSettings, topic: str, *, then: str = "reports are kept and tried again"
+) -> str:
+    """The broker refused one publish or subscribe on a topic; ``then`` says what comes of it."""
     user = settings.username or "anonymous"
     return (
         f"the broker at {where(settings)} does not let user {user} use topic {topic}: {reason} "
-        f"({reason.value}); correct its access list; reports are kept and tried again"
+        f"({reason.value}); correct its access list; {then}"
     )

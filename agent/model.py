@@ -1,0 +1,69 @@
+"""The model in use, and its exchange for what lies in the bundle's folder now. Engines belong to the loop's thread."""
+
+from types import TracebackType
+
+from typing_extensions import Self
+
+from agent.engines import open_engine
+from agent.memory import refuse_rollback, remember
+from agent.pipeline import Station
+from agent.settings import Settings
+from agent.site import Site
+from agent.trust import open_trusted
+from agent.watch import ScaleWatch
+
+
+class ModelInUse:
+    """A station whose model can be opened anew.
+
+    Args:
+        settings: which bundle, whom to trust, which engine.
+        site: what was measured of the microscope.
+
+    Raises:
+        MicroscopeError: bundle or engine can not be opened; the text says which and why.
+    """
+
+    def __init__(self, settings: Settings, site: Site) -> None:
+        self._settings, self._site = settings, site
+        self.station = self._opened(ScaleWatch(), rebuild=settings.engine_rebuild)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.station.engine.close()
+
+    def remember(self) -> None:
+        """Note that this version ran: from now on an older one is refused."""
+        manifest = self.station.bundle.manifest
+        remember(manifest.model, manifest.version, self._settings.state_dir)
+
+    def reload(self) -> Station:
+        """Open the bundle anew, by the same rules as at the start; no engine is built, for that takes minutes.
+
+        Raises:
+            MicroscopeError: it can not be used; the one before goes on.
+        """
+        before = self.station
+        self.station = self._opened(before.watch, rebuild=False)
+        try:
+            self.remember()
+        except BaseException:
+            self.station.engine.close()
+            self.station = before
+            raise
+        before.engine.close()
+        return self.station
+
+    def _opened(self, watch: ScaleWatch | None, *, rebuild: bool) -> Station:
+        ours = self._settings
+        bundle = open_trusted(ours)
+        manifest = bundle.manifest
+        refuse_rollback(manifest.model, manifest.version, ours.state_dir, allow=ours.trust.allow_rollback)
+        colour = self._site.normaliser(manifest.reference)
+        engine = open_engine(bundle, ours.engine, state_dir=ours.state_dir, rebuild=rebuild)
+        limits = self._site.file.limits
+        return Station(ours.site, ours.device, bundle, engine, colour=colour, limits=limits, watch=watch)

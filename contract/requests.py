@@ -1,0 +1,137 @@
+"""What may be asked of an agent over MQTT, and what it answers: topics `command/<name>`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from contract.connection import TopicWord
+from contract.messages import FrameReport, Message, ModelInfo, Moment, SlideSummary
+
+MAX_REQUEST_BYTES = 65536
+"""Longest payload that is read."""
+ANSWER_EXPIRY_S = 60
+"""Seconds after which the broker throws an answer away: nobody waits for it any more."""
+
+CommandName = Literal["slide/start", "slide/stop", "source/restart", "config/get", "model/reload", "snapshot"]
+Code = Literal["unknown", "not_allowed", "malformed", "too_large", "retained", "busy", "integrity", "failed"]
+"""Why a command was not carried out."""
+
+
+class Request(BaseModel):
+    """Base of every request; unlike elsewhere a key that nobody knows is an error, for it may be a typing mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Nothing(Request):
+    """Nothing need be said: `{}`, or an empty payload."""
+
+
+class StartSlide(Request):
+    """Count what follows for this slide; the one before ends."""
+
+    slide_id: TopicWord = Field(description="Pseudonym of the slide, never a patient's identity.")
+
+
+class TakeSnapshot(Request):
+    """Look through the camera from afar."""
+
+    part: Literal["whole", "centre"] = Field(
+        "whole", description="The whole frame made smaller, or its centre as captured, which shows the focus."
+    )
+    max_side_px: int = Field(1024, ge=64, le=4096, description="Longest side of the picture.")
+    max_kb: int = Field(256, ge=16, le=1024, description="Longest `jpeg_base64`, in units of 1024 characters.")
+    annotated: bool = Field(default=False, description="Draw the cells and what was said of them.")
+
+
+class Restarted(Message):
+    """The source was closed and opened again."""
+
+    source: str = Field(description="Kind of the source.")
+
+
+class Setting(Message):
+    """One setting in force."""
+
+    value: str = Field(description="As `microscope-agent config show` prints it; secrets masked.")
+    origin: str = Field(description="Where it comes from.")
+
+
+class SettingsInForce(Message):
+    """Every setting."""
+
+    settings: dict[str, Setting] = Field(description="By dotted name.")
+
+
+class Snapshot(Message):
+    """The newest picture, and the newest report; of the same frame if `frame_id` and `report.frame.id` are the same."""
+
+    frame_id: str = Field(description="The picture's frame.")
+    captured_at: Moment = Field(description="Time of its capture, UTC: of a camera that is silent, it is old.")
+    width: int = Field(description="Of the picture, pixels.")
+    height: int = Field(description="Of the picture, pixels.")
+    um_per_pixel: float = Field(description="Of the picture.")
+    jpeg_base64: str = Field(description="The picture.")
+    report: FrameReport | None = Field(None, description="Absent before the first.")
+
+
+class ErrorInfo(Message):
+    """Why a command was not carried out."""
+
+    code: Code = Field(description="For programs.")
+    text: str = Field(description="For people: thing, cause, remedy.")
+
+
+Result = TypeVar("Result", bound=BaseModel)
+
+
+class Answer(Message, Generic[Result]):
+    """What the agent says to a command, on the response topic, with its correlation data."""
+
+    schema_version: Literal[1] = Field(1, description="Version of this message's form.")
+    command: str = Field(description="Name of the command.")
+    ok: bool = Field(description="Whether it was carried out.")
+    error: ErrorInfo | None = Field(None, description="Why not.")
+    result: Result | None = Field(None, description="What came of it.")
+
+
+def too_large(answer: bytes, largest: int) -> bytes:
+    """What is said in place of an answer that the broker does not take."""
+    text = f"the answer has {len(answer)} bytes, and the broker takes {largest} at once; ask for less"
+    name = Answer[BaseModel].model_validate_json(answer).command
+    error = ErrorInfo(code="too_large", text=text)
+    return Answer[BaseModel](command=name, ok=False, error=error).model_dump_json().encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One thing that may be asked."""
+
+    request: type[Request]
+    result: type[BaseModel]
+    text: str
+
+    @property
+    def answer(self) -> type[BaseModel]:
+        """The form of its answer."""
+        return Answer[self.result]  # type: ignore[name-defined]
+
+
+COMMANDS: Mapping[CommandName, Command] = {
+    "slide/start": Command(
+        StartSlide, SlideSummary, "count what follows for a slide; answers with its summary as it begins"
+    ),
+    "slide/stop": Command(Nothing, SlideSummary, "end the slide; answers with its last summary, null if none was open"),
+    "source/restart": Command(Nothing, Restarted, "close the source and open it again, a folder from its beginning"),
+    "config/get": Command(Nothing, SettingsInForce, "every setting in force, with its origin, secrets masked"),
+    "model/reload": Command(
+        Nothing,
+        ModelInfo,
+        "open the bundle anew, between two frames, trusted as at the start; if that fails the old model goes on; an "
+        "open slide is closed, and counted anew under the new model",
+    ),
+    "snapshot": Command(TakeSnapshot, Snapshot, "the newest picture as JPEG, and the newest report"),
+}
+"""Everything that may be asked, by the end of its topic."""

@@ -1,0 +1,393 @@
+"""Commands over MQTT: asked by a client of another make, carried out by a real agent, answered and audited."""
+
+import base64
+import json
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.broker import Broker, find_program
+from agent.commands import BURST, MOST_WAITING, Desk
+from agent.config import load_alone
+from agent.mail import MOST_WAITING as MOST_ANSWERS
+from agent.mail import Answers, Incoming, Reply, may_answer_on
+from agent.service import serve
+from agent.window import encoded
+from contract.bundle import SHIPPED
+from contract.errors import OutboxError
+from contract.messages import Topics
+from contract.requests import COMMANDS, MAX_REQUEST_BYTES, Answer, Nothing, Restarted
+
+Open = Callable[..., Any]
+SITE = "command-lab"
+REPLY_TO = "answers/technician"
+
+
+class Rig:
+    """An agent in a thread, and a client that commands it."""
+
+    def __init__(self, broker: Broker, device: str, bundle: Path) -> None:
+        self.broker, self.bundle = broker, bundle
+        self.topics = Topics(prefix="test", site=SITE, device=device)
+
+    def ask(self, command: str, payload: str = "", *, reply_to: str = REPLY_TO) -> dict[str, Any]:
+        """What mosquitto_rr gets for an answer."""
+        program = str(find_program("mosquitto_rr"))
+        where = ["-p", str(self.broker.port), "-t", f"{self.topics.root}/command/{command}", "-e", reply_to]
+        marked = ["-D", "PUBLISH", "correlation-data", "c-17", "-V", "mqttv5", "-q", "1", "-W", "40", "-F", "%j"]
+        done = subprocess.run([program, *where, *marked, "-m", payload], capture_output=True, text=True, check=False)
+        assert done.stdout, f"no answer to {command}: {done.stderr}"
+        message: dict[str, Any] = json.loads(done.stdout)
+        assert message["properties"]["correlation-data"] == "c-17"
+        assert message["properties"]["content-type"] == "application/json"
+        answer: dict[str, Any] = json.loads(message["payload"])
+        known = next((known for name, known in COMMANDS.items() if name == command), None)
+        (known.answer if known else Answer).model_validate(answer)
+        assert answer["command"] == command
+        return answer
+
+    def error(self, command: str, payload: str = "") -> dict[str, str]:
+        answer = self.ask(command, payload)
+        assert not answer["ok"]
+        assert answer["result"] is None
+        error: dict[str, str] = answer["error"]
+        return error
+
+    def result(self, command: str, payload: str = "") -> Any:
+        answer = self.ask(command, payload)
+        assert answer["ok"], answer["error"]
+        return answer["result"]
+
+
+@contextmanager
+def running(broker: Broker, device: str, folder: Path, **more: str) -> Iterator[Rig]:
+    bundle = folder / "bundle"
+    shutil.copytree(SHIPPED, bundle)
+    wanted = {
+        "site": SITE,
+        "device": device,
+        "bundle": str(bundle),
+        "state_dir": str(folder / "state"),
+        "mqtt.port": str(broker.port),
+        "mqtt.prefix": "test",
+        "mqtt.password": "hunter2hunter2",
+        "source.kind": "synthetic",
+        "source.fps": "10",
+        "source.width": "320",
+        "source.height": "240",
+        "engine": "onnxruntime",
+    }
+    ours, stop = load_alone({**wanted, **more}), threading.Event()
+    thread = threading.Thread(target=lambda: serve(ours, stop, shown=[("mqtt.password", '"********"', "test")]))
+    thread.start()
+    rig = Rig(broker, device, bundle)
+    try:
+        yield rig
+    finally:
+        stop.set()
+        thread.join(30)
+    assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def rig(mosquitto: Broker, subscribe_once: Open, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """An agent that has reported a frame."""
+    with running(mosquitto, "scope-1", tmp_path_factory.mktemp("rig")) as rig:
+        subscribe_once(rig)
+        yield rig
+
+
+@pytest.fixture(scope="session")
+def subscribe_once() -> Open:
+    """Wait for the first report."""
+
+    def wait(rig: Rig) -> None:
+        program = str(find_program("mosquitto_sub"))
+        where = ["-p", str(rig.broker.port), "-t", rig.topics.frame, "-C", "1", "-W", "30"]
+        subprocess.run([program, *where], check=True, capture_output=True)
+
+    return wait
+
+
+def test_a_slide_is_started_and_stopped(rig: Rig, subscribe: Open) -> None:
+    listener = subscribe(rig.broker, rig.topics.frame)
+    begun = rig.result("slide/start", '{"slide_id": "B-7"}')
+    assert (begun["slide_id"], begun["state"]) == ("B-7", "open")
+    while json.loads(listener.next()["payload"])["slide_id"] != "B-7":
+        pass
+    ended = rig.result("slide/stop", "{}")
+    assert (ended["slide_id"], ended["state"], ended["count_id"]) == ("B-7", "closed", begun["count_id"])
+    assert ended["frames"] >= 1
+    assert rig.result("slide/stop") is None
+
+
+def test_the_settings_are_told_without_secrets(rig: Rig) -> None:
+    assert rig.result("config/get")["settings"]["mqtt.password"] == {"value": '"********"', "origin": "test"}
+
+
+def test_a_restarted_source_begins_anew(rig: Rig, subscribe: Open) -> None:
+    listener = subscribe(rig.broker, rig.topics.frame)
+    before = json.loads(listener.next()["payload"])["frame"]["id"].partition("-")[0]
+    assert rig.result("source/restart") == {"source": "synthetic"}
+    ids = [json.loads(message["payload"])["frame"]["id"] for message in listener.take(20)]
+    assert next(name for name in ids if not name.startswith(before)).endswith("-00000001")
+
+
+def test_a_reload_counts_an_open_slide_anew_under_the_new_model(rig: Rig) -> None:
+    before = rig.result("slide/start", '{"slide_id": "B-8"}')
+    assert rig.result("model/reload") == before["model"]
+    after = rig.result("slide/stop")
+    assert after["slide_id"] == "B-8"
+    assert after["count_id"] != before["count_id"]
+
+
+def test_a_bundle_that_was_changed_is_refused_and_the_old_model_goes_on(rig: Rig, subscribe: Open) -> None:
+    manifest = rig.bundle / "manifest.json"
+    whole = manifest.read_bytes()
+    manifest.write_bytes(whole.replace(b"0", b"1", 1))
+    error = rig.error("model/reload")
+    manifest.write_bytes(whole)
+    assert error["code"] == "integrity"
+    assert str(rig.bundle) in error["text"]
+    subscribe(rig.broker, rig.topics.frame).take(2)
+    assert rig.result("model/reload")["id"]
+
+
+@pytest.mark.parametrize("part", ["whole", "centre"])
+def test_a_snapshot_shows_the_newest_picture_and_report(rig: Rig, part: str) -> None:
+    shot = rig.result("snapshot", json.dumps({"part": part, "max_side_px": 160, "annotated": part == "whole"}))
+    image = cv2.imdecode(np.frombuffer(base64.b64decode(shot["jpeg_base64"]), np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    assert image.shape[:2] == (shot["height"], shot["width"])
+    assert max(image.shape) <= 160
+    assert shot["report"]["frame"]["id"] == shot["frame_id"]
+    assert shot["um_per_pixel"] == pytest.approx(0.1 if part == "centre" else 0.2)
+
+
+@given(side=st.integers(64, 4096), kb=st.integers(16, 64), seed=st.integers(0, 9))
+@settings(max_examples=20, deadline=None)
+def test_no_picture_is_larger_than_asked_for(side: int, kb: int, seed: int) -> None:
+    """Noise is what JPEG packs worst."""
+    noise = np.random.default_rng(seed).integers(0, 256, (700, 900, 3)).astype(np.uint8)
+    text, image = encoded(noise, max_side_px=side, max_chars=kb * 1024)
+    assert len(text) <= kb * 1024
+    assert max(image.shape[:2]) <= side
+
+
+@pytest.mark.parametrize(
+    ("command", "payload", "code", "word"),
+    [
+        ("coffee", "", "unknown", "slide/start"),
+        ("slide/start/now", "", "unknown", "there is no command"),
+        ("slide/start", "", "malformed", "slide_id"),
+        ("slide/start", "not json", "malformed", "Invalid JSON"),
+        ("slide/start", '{"slide_id": "a/b"}', "malformed", "slide_id"),
+        ("slide/start", '{"slide_id": "a", "colour": 1}', "malformed", "colour"),
+        ("snapshot", '{"max_kb": 100000}', "malformed", "max_kb"),
+        ("config/get", "x" * (MAX_REQUEST_BYTES + 1), "too_large", "65536"),
+    ],
+)
+def test_what_is_unknown_or_malformed_is_answered_with_an_error(
+    rig: Rig, command: str, payload: str, code: str, word: str
+) -> None:
+    error = rig.error(command, payload)
+    assert error["code"] == code
+    assert word in error["text"]
+
+
+def test_a_retained_command_is_refused_at_every_connect_and_said_so(
+    mosquitto: Broker, subscribe: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    topics = Topics(prefix="test", site=SITE, device="retained")
+    topic, answers = f"{topics.root}/command/source/restart", subscribe(mosquitto, "answers/retained")
+    retain = [
+        str(find_program("mosquitto_pub")),
+        "-p",
+        str(mosquitto.port),
+        "-V",
+        "mqttv5",
+        "-q",
+        "1",
+        "-r",
+        "-t",
+        topic,
+    ]
+    subprocess.run([*retain, "-D", "PUBLISH", "response-topic", "answers/retained", "-m", "{}"], check=True)
+    try:
+        with running(mosquitto, "retained", tmp_path):
+            assert json.loads(answers.next(30)["payload"])["error"]["code"] == "retained"
+            subprocess.run([*retain, "-D", "PUBLISH", "response-topic", "answers/retained", "-m", "{}"], check=True)
+            assert json.loads(answers.next(30)["payload"])["error"]["code"] == "retained"
+    finally:
+        subprocess.run([*retain, "-n"], check=True)
+    assert "clear the topic" in caplog.text
+
+
+def test_a_command_that_is_switched_off_is_not_allowed(mosquitto: Broker, subscribe_once: Open, tmp_path: Path) -> None:
+    with running(mosquitto, "few", tmp_path, **{"mqtt.commands": "config/get"}) as rig:
+        subscribe_once(rig)
+        assert rig.error("snapshot")["code"] == "not_allowed"
+        assert rig.result("config/get")
+
+
+def test_an_answer_that_the_broker_does_not_take_is_replaced_and_no_connection_is_lost(
+    open_mosquitto: Open, subscribe_once: Open, tmp_path: Path
+) -> None:
+    with open_mosquitto(config_lines=["max_packet_size 4000"]) as broker, running(broker, "small", tmp_path) as rig:
+        subscribe_once(rig)
+        assert rig.error("snapshot")["code"] == "too_large"
+        assert rig.result("slide/stop")["slide_id"] == "unnamed"
+
+
+def test_a_response_topic_that_the_access_list_denies_harms_nobody(
+    open_mosquitto: Open, subscribe: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = tmp_path / "acl"
+    root = Topics(prefix="test", site=SITE, device="denied").root
+    rules.write_text(f"topic readwrite {root}/#\n")
+    with open_mosquitto(config_lines=[f"acl_file {rules}"]) as broker, running(broker, "denied", tmp_path) as rig:
+        listener = subscribe(broker, rig.topics.frame)
+        listener.take(1)
+        asked = ["-V", "mqttv5", "-q", "1", "-D", "PUBLISH", "response-topic", "secret/place"]
+        command = [str(find_program("mosquitto_pub")), "-p", str(broker.port), "-t", f"{root}/command/config/get"]
+        subprocess.run([*command, *asked, "-m", "{}"], check=True)
+        deadline = time.monotonic() + 20
+        while "secret/place" not in caplog.text.rpartition("access list")[0] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert "secret/place" in caplog.text.rpartition("access list")[0]
+        listener.take(3)
+
+
+# The desk by itself.
+
+
+class Register:
+    """A desk whose answers and notes are kept."""
+
+    def __init__(self, **posts: Callable[[Any], Any]) -> None:
+        self.answers: list[Reply] = []
+        self.notes: list[tuple[str, Mapping[str, object]]] = []
+        named: dict[Any, Any] = {name.replace("_", "/"): post for name, post in posts.items()}
+        self.now = 0.0
+        self.desk = Desk("p/v1/s/d", named, self.answers.append, audit=self.note, clock=lambda: self.now)
+
+    def note(self, event: str, facts: Mapping[str, object]) -> None:
+        self.notes.append((event, facts))
+
+    def said(self) -> list[str]:
+        return [(json.loads(reply.body)["error"] or {"code": "ok"})["code"] for reply in self.answers]
+
+
+def call(name: str, payload: bytes = b"", reply_to: str = "r") -> Incoming:
+    return Incoming(f"p/v1/s/d/command/{name}", payload, reply_to=reply_to)
+
+
+def restarted(_: Nothing) -> Restarted:
+    return Restarted(source="camera")
+
+
+def test_every_command_is_audited_before_and_after() -> None:
+    register = Register(source_restart=restarted)
+    register.desk.carry_out(call("source/restart"))
+    register.desk.carry_out(call("coffee", b"x"))
+    assert [event for event, _ in register.notes] == ["command", "command_done", "command_failed"]
+    assert register.notes[0][1] == {"command": "source/restart", "reply_to": "r", "request": {}}
+    assert register.notes[2][1]["code"] == "unknown"
+
+
+def test_a_command_that_can_not_be_audited_is_not_carried_out() -> None:
+    done: list[object] = []
+
+    def full(_event: str, _facts: Mapping[str, object]) -> None:
+        raise OutboxError("the disk is full; free some room")
+
+    desk = Desk("p/v1/s/d", {"slide/stop": done.append}, lambda _: None, audit=full)
+    answer = json.loads(desk.carry_out(call("slide/stop")))
+    assert (answer["ok"], answer["error"]["code"], done) == (False, "failed", [])
+
+
+def test_a_flood_is_turned_away_and_takes_no_room() -> None:
+    slow, started = threading.Event(), threading.Event()
+
+    def hang(_: Nothing) -> None:
+        started.set()
+        slow.wait(10)
+
+    register = Register(slide_stop=hang)
+    with register.desk as desk:
+        desk.take(call("slide/stop"))
+        assert started.wait(10)
+        for _ in range(5000):
+            desk.take(call("slide/stop"))
+        assert register.said().count("busy") == 5000 - min(int(BURST) - 1, MOST_WAITING)
+        slow.set()
+    assert len([note for note in register.notes if note[0] == "command"]) <= BURST
+    assert len(register.notes) <= 2 * BURST
+
+
+def test_answers_that_nobody_takes_are_bounded() -> None:
+    answers = Answers()
+    for number in range(1000):
+        answers.say(Reply("r", str(number).encode(), b""))
+    sent: list[Reply] = []
+    for ticket in range(1000):
+        answers.publish(lambda reply: sent.append(reply) or 7)  # type: ignore[func-returns-value]
+        assert answers.answered(7) == "r" if ticket < MOST_ANSWERS else True
+    assert [int(reply.body) for reply in sent] == list(range(1000 - MOST_ANSWERS, 1000))
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["p/v1/s/d/ack", "p/v1/other/d/frame", "p/v1/s/d/command/slide/stop", "$SYS/x", "a/+", "a/#", "a\nb", "a\0b"],
+)
+def test_nobody_can_make_an_agent_speak_where_agents_are_believed(topic: str) -> None:
+    register = Register(source_restart=restarted)
+    assert not may_answer_on(topic, "p/v1/s/d")
+    with register.desk as desk:
+        desk.take(call("source/restart", reply_to=topic))
+        desk.take(call("source/restart"))
+        deadline = time.monotonic() + 10
+        while not register.answers and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert [reply.topic for reply in register.answers] == ["r"]
+    assert [event for event, _ in register.notes] == ["command_failed", "command", "command_done"]
+
+
+def test_other_topics_may_be_answered_on() -> None:
+    assert all(may_answer_on(topic, "p/v1/s/d") for topic in ("r", "p/v1/s/d/reply", "p/reply/frame", "Äther/1"))
+
+
+NAMES = st.sampled_from(list(COMMANDS)) | st.text(max_size=200)
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["slide_id", "part", "x"]), inner),
+    max_leaves=8,
+)
+
+
+@given(name=NAMES, payload=st.binary(max_size=300) | JSONS.map(lambda value: json.dumps(value).encode()))
+@settings(max_examples=400, deadline=None)
+def test_whatever_comes_there_is_an_answer_in_the_promised_form(name: str, payload: bytes) -> None:
+    register = Register(slide_start=lambda _: None, slide_stop=lambda _: None, snapshot=lambda _: None)
+    answer = Answer[Restarted].model_validate_json(register.desk.carry_out(call(name, payload)))
+    assert answer.ok is (answer.error is None)
+    assert all(character.isprintable() for character in answer.command)
+
+
+@pytest.mark.parametrize(
+    "payload", [b"[" * 60000, b'{"slide_id":' * 5000, b'{"slide_id": "\\ud800"}', b"\xff\xfe", b"1e999"]
+)
+def test_hostile_payloads_are_malformed(payload: bytes) -> None:
+    answer = json.loads(Register(slide_start=lambda _: None).desk.carry_out(call("slide/start", payload)))
+    assert answer["error"]["code"] == "malformed"
