@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import re
 import signal
 import sys
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+from agent import journal
 from contract.arguments import micrometres
 from contract.bundle import SHIPPED
 from contract.errors import CheckError, MicroscopeError, UsageError
@@ -23,11 +23,11 @@ RESEARCH_ONLY = "Research use only. It assists haematologists; it never diagnose
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit codes are those of ``contract.errors``."""
     args = _parser().parse_args(argv)
-    logging.basicConfig(level=args.log, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    journal.set_up(args.log)
     try:
         return int(args.command(args))
     except MicroscopeError as cause:
-        print(f"microscope-agent: {cause}", file=sys.stderr)
+        print(journal.complaint(f"microscope-agent: {cause}"), file=sys.stderr)
         return cause.exit_code
 
 
