@@ -43,13 +43,13 @@ BLUR_PIXELS = 1.0
 """Standard deviation of the blur against noise and colour fringes; twice that still leaves a 2 um lobe."""
 NUCLEAR_WEIGHTS = np.array([[-2, 1, 1]], np.float32)
 """Blue, green, red: they sum to zero, so that shade does not count."""
-NUCLEAR_DENSITY = 0.15
-"""Nuclear picture above which a pixel is nucleus; pale nuclei have 0.25, cytoplasm up to 0.12."""
-SURELY_NUCLEAR_DENSITY = 0.3
-"""The same before the red cells are known; red cells in dark stains reach 0.25."""
+NUCLEAR_DENSITY = 0.13
+"""Nuclear picture above which a pixel is nucleus; pale nuclei have 0.2, cytoplasm up to 0.12."""
+SURE_SHARE, SURELY_NUCLEAR_DENSITY = 0.5, (0.2, 0.45)
+"""The same before the red cells are known: a share of what stained pixels have in all three colours, and its bounds."""
 STAINED_DENSITY = 0.12
 """Sum of three densities above which a pixel is not bare; red cells have 0.25 and more."""
-CYTOPLASM_REACH_UM = 4.0
+CYTOPLASM_REACH_UM = 5.0
 """Distance from a sure nucleus within which pixels are not asked for the colour of red cells."""
 RED_CELLS_UM2 = 30.0
 """Stained area below which the frame's own red cells say nothing: less than one of them (44 um2)."""
@@ -77,8 +77,8 @@ MIN_GREEN_DENSITY = 0.04
 """Density of the green below which no pixel belongs to a cell: pale cytoplasm has 0.06."""
 GRANULE_UM = 0.5
 """Radius of the closing over granules and vacuoles at a cell's border."""
-RIM_UM = 0.4
-"""Border of the body that has no say in the nucleus's level: half of it is background."""
+RIM_UM = 0.2
+"""Border of the body that has no say in the level of the nucleus: it is half background."""
 CHROMATIN_GAP_UM, MIN_LOBE_UM2 = 0.2, 2.0
 """Radius of gaps in chromatin that are closed; area below which a dark speck is no lobe."""
 ONE_CLASS = 0.85
@@ -168,11 +168,15 @@ def _pictures(lit: light.Light) -> Pictures:
 
 def _red_cells(density: Plane, um: float) -> Plane:
     """(N, 3) densities of pixels that are stained and far from a nucleus; N is 0 if there are too few."""
-    nuclear = np.asarray(cv2.transform(density, NUCLEAR_WEIGHTS), np.float32)
-    sure = opened(above(nuclear, SURELY_NUCLEAR_DENSITY), NUCLEUS_OPENING_UM / um)
-    near = squarely_grown(sure, CYTOPLASM_REACH_UM / um)
     total = np.asarray(cv2.transform(density, np.ones((1, 3), np.float32)), np.float32)
-    red: Plane = density[(near == 0) & (total > STAINED_DENSITY)]
+    stained = total > STAINED_DENSITY
+    if np.count_nonzero(stained) * um * um <= RED_CELLS_UM2:
+        return np.zeros((0, 3), np.float32)
+    nuclear = np.asarray(cv2.transform(density, NUCLEAR_WEIGHTS), np.float32)
+    usual = _quantiles(total[stained][:: 1 + total.size // ENOUGH], 0.5)[0]
+    sure = opened(above(nuclear, np.clip(SURE_SHARE * usual, *SURELY_NUCLEAR_DENSITY)), NUCLEUS_OPENING_UM / um)
+    near = squarely_grown(sure, CYTOPLASM_REACH_UM / um)
+    red: Plane = density[(near == 0) & stained]
     return red[:: 1 + len(red) // ENOUGH] if len(red) * um * um > RED_CELLS_UM2 else red[:0]
 
 
@@ -254,9 +258,8 @@ def _nucleus(patch: Patch, seen: Pictures) -> Mask:
         return patch.nucleus
     level, _ = cv2.threshold(values.reshape(-1, 1), 0, 255, cv2.THRESH_OTSU)
     bare, dark = 255 - seen.bare, values > level
-    pale = float(values[~dark].mean()) - bare
-    if dark.any() and pale > ONE_CLASS * (float(values[dark].mean()) - bare):
-        level = bare + pale / 2
+    if dark.all() or not dark.any() or values[~dark].mean() - bare > ONE_CLASS * (values[dark].mean() - bare):
+        level = (bare + float(values[~dark].mean() if not dark.all() else values.mean())) / 2
     nucleus = opened(closed(patch.body & above(darkness, level), CHROMATIN_GAP_UM / um), NUCLEUS_OPENING_UM / um)
     lobes = [lobe for lobe in outlines(nucleus) if cv2.contourArea(lobe) * um * um >= MIN_LOBE_UM2]
     return patch.body & nucleus & painted(nucleus.shape, lobes) if lobes else patch.nucleus

@@ -113,20 +113,25 @@ def _at_waists(whole: Patch, core: Mask, um: float) -> list[Patch]:
     deep = (depth(whole.body) + weight * depth(core)) * np.float32(um)
     seeds = np.zeros_like(whole.body)
     _seed(deep, core, seeds, level=0.0)
-    parts = _shared_out(whole.body, seeds)
-    while len(parts) > 1:
-        smallest = min(parts, key=cv2.countNonZero)
-        if cv2.countNonZero(smallest) * um * um >= MIN_PART_UM2:
+    while True:
+        regions = _regions(seeds)
+        parts = [whole.body & region for region in regions]
+        areas = [cv2.countNonZero(part) * um * um for part in parts]
+        if len(parts) <= 1 or min(areas) >= MIN_PART_UM2:
             break
-        seeds &= 1 - smallest
-        parts = _shared_out(whole.body, seeds)
+        seeds &= 1 - regions[areas.index(min(areas))]  # a region holds its seed; a part of the body need not
     return [whole.cropped(part) for part in parts] if len(parts) > 1 else [whole]
 
 
 def _shared_out(body: Mask, seeds: Mask) -> list[Mask]:
     """The body's pixels by their nearest seed."""
+    return [body & region for region in _regions(seeds)]
+
+
+def _regions(seeds: Mask) -> list[Mask]:
+    """All pixels by their nearest seed."""
     labels = nearest(seeds)
-    return [body & (labels == label).view(np.uint8) for label in range(1, int(labels.max()) + 1)]
+    return [(labels == label).view(np.uint8) for label in range(1, int(labels.max()) + 1)]
 
 
 def _seed(deep: Plane, core: Mask, seeds: Mask, *, level: float) -> None:

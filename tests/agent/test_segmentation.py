@@ -3,7 +3,7 @@
 import csv
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from agent.segmentation import find_cells
 from agent.sources.synthetic import SyntheticSource
@@ -78,6 +79,8 @@ class TestAnyImage:
             assert 0 <= box.y < box.y + box.height <= image.shape[0]
             assert holds(box, cell.centre)
             assert cell.area_um2 > 0
+            assert 0 < cell.nucleus_um2 <= cell.area_um2
+            assert all(lobe.shape[1:] == (2,) for lobe in cell.nucleus)
         assert np.array_equal(image, before)
 
     @pytest.mark.parametrize("level", [0, 1, 128, 255])
@@ -113,6 +116,12 @@ class TestRenderedSmear:
             assert cell.area_um2 == pytest.approx(inside, rel=0.15)
             assert 40 < cell.area_um2 < 600
 
+    def test_the_nucleus_lies_within_the_cell_and_its_area_is_that_of_its_lobes(self) -> None:
+        for frame, cell in inner_cells():
+            lobes, body = (shown(frame.image, outlines) for outlines in (cell.nucleus, [cell.outline]))
+            assert not (lobes & ~body).any()
+            assert cell.nucleus_um2 == pytest.approx(np.count_nonzero(lobes) * frame.um_per_pixel**2, rel=0.25)
+
     def test_cells_come_from_top_to_bottom_and_are_the_same_each_time(self) -> None:
         for frame in rendered():
             first, second = (find_cells(frame.image, frame.um_per_pixel) for _ in range(2))
@@ -139,6 +148,12 @@ def inner_cells() -> Iterator[tuple[Frame, Cell]]:
         for cell in find_cells(frame.image, frame.um_per_pixel):
             if not cell.flags:
                 yield frame, cell
+
+
+def shown(image: Image, outlines: Sequence[NDArray[np.int32]]) -> NDArray[np.bool_]:
+    """What outlines enclose."""
+    blank = np.zeros(image.shape[:2], np.uint8)
+    return np.asarray(cv2.drawContours(blank, list(outlines), -1, (1,), cv2.FILLED)) > 0
 
 
 def overlap(box: Box, truth: Boxes) -> float:
@@ -169,19 +184,85 @@ def shaded(image: Image) -> Image:
 @pytest.mark.requires_data
 @pytest.mark.skipif("MICROSCOPE_DATA" not in os.environ, reason="MICROSCOPE_DATA does not name the real images")
 class TestRealSmears:
-    """What is found in public data sets."""
+    """The bars, on public data sets, with one set of defaults: only micrometres per pixel differ."""
 
     def test_bccd_white_cells_are_found_by_centre(self) -> None:
         recall, precision, fit = score(bccd(), 0.075)
-        assert recall >= 0.98
-        assert precision >= 0.97
+        assert recall >= 0.99
+        assert precision >= 0.985
         assert fit >= 0.93
 
-    def test_barcelona_white_cells_are_found_with_the_same_settings(self) -> None:
+    def test_barcelona_white_cells_are_found(self) -> None:
         recall, precision, fit = score(barcelona(), 0.1)
-        assert recall >= 0.95
-        assert precision >= 0.93
-        assert fit >= 0.90
+        assert recall >= 0.98
+        assert precision >= 0.97
+        assert fit >= 0.95
+
+    @pytest.mark.parametrize("wrong", [0.9, 1.1])
+    def test_a_scale_that_is_wrong_by_a_tenth_costs_at_most_one_point_of_recall(self, wrong: float) -> None:
+        every_third = list(bccd())[::3]
+        assert score(iter(every_third), 0.075 * wrong)[0] >= score(iter(every_third), 0.075)[0] - 0.01
+
+    @pytest.mark.parametrize("name", ["blue -15 %", "red +15 %, blue -15 %", "stain x0.7", "stain x1.4", "gamma 0.8"])
+    def test_white_balance_stain_and_light_cost_at_most_one_point_of_recall(self, name: str) -> None:
+        change = CHANGES[name]
+        few = list(barcelona())[::6]
+        recall, precision, _ = score(iter(few), 0.1, change)
+        assert recall >= score(iter(few), 0.1)[0] - 0.01
+        assert precision >= 0.97
+
+    def test_nuclei_and_cells_drawn_by_experts_are_drawn_alike(self) -> None:
+        """On odd numbers: the method was made on even ones, though its last constant was chosen with both in view.
+
+        0.18 um per pixel: neutrophils are 14 um across then, and red cells 7.5.
+        """
+        dice = np.array([best_dice(image, mask, 0.18) for image, mask in expert_masks(1)])
+        cell, nucleus = dice.mean(axis=0)
+        assert nucleus >= 0.95
+        assert cell >= 0.90
+
+
+def stain(image: Image, strength: float) -> Image:
+    bare = np.percentile(image.reshape(-1, 3), 95, axis=0)
+    return np.asarray(np.clip(bare * ((image + 1.0) / (bare + 1)) ** strength, 0, 255), np.uint8)
+
+
+def colours(image: Image, *gains: float) -> Image:
+    return np.asarray(np.clip(image * np.array(gains), 0, 255), np.uint8)
+
+
+CHANGES: dict[str, Callable[[Image], Image]] = {
+    "blue -15 %": lambda image: colours(image, 0.85, 1, 1),
+    "red +15 %, blue -15 %": lambda image: colours(image, 0.85, 1, 1.15),
+    "stain x0.7": lambda image: stain(image, 0.7),
+    "stain x1.4": lambda image: stain(image, 1.4),
+    "gamma 0.8": lambda image: np.asarray(255 * (image / 255.0) ** 0.8, np.uint8),
+}
+
+
+def expert_masks(parity: int) -> Iterator[tuple[Image, Image]]:
+    """Crops and masks (255 nucleus, 128 cytoplasm) of SegWBC whose number is odd (1) or even (0)."""
+    folder = data() / "segwbc-dataset1"
+    for path in sorted((folder / "images").glob("*.png")):
+        if int(path.stem) % 2 == parity:
+            mask = cv2.imread(str(folder / "masks" / path.name), cv2.IMREAD_GRAYSCALE)
+            yield np.asarray(cv2.imread(str(path)), np.uint8), np.asarray(mask, np.uint8)
+
+
+def best_dice(image: Image, mask: Image, um_per_pixel: float) -> tuple[float, float]:
+    """Dice of the whole cell and of the nucleus, of the found cell that fits best; (0, 0) where none was found."""
+    truth = mask > 0, mask > 200
+    scores = [
+        tuple(dice_of(shown(image, drawn), true) for drawn, true in zip(([c.outline], c.nucleus), truth, strict=True))
+        for c in find_cells(image, um_per_pixel)
+    ]
+    cell, nucleus = max(scores, default=(0.0, 0.0))
+    return cell, nucleus
+
+
+def dice_of(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    shared, both = int(np.count_nonzero(one & other)), int(np.count_nonzero(one) + np.count_nonzero(other))
+    return 2 * shared / max(1, both)
 
 
 Labelled = Iterator[tuple[Path, list[Box]]]
@@ -191,11 +272,13 @@ def data() -> Path:
     return Path(os.environ["MICROSCOPE_DATA"])
 
 
-def score(labelled: Labelled, um_per_pixel: float) -> tuple[float, float, float]:
+def score(
+    labelled: Labelled, um_per_pixel: float, change: Callable[[Image], Image] = np.asarray
+) -> tuple[float, float, float]:
     """Recall and precision by centre, and the share of true boxes that a found one overlaps by half."""
     hits = true = found = fits = 0
     for path, boxes in labelled:
-        cells = find_cells(np.asarray(cv2.imread(str(path)), np.uint8), um_per_pixel)
+        cells = find_cells(change(np.asarray(cv2.imread(str(path)), np.uint8)), um_per_pixel)
         hits, true, found = hits + pairs(cells, boxes), true + len(boxes), found + len(cells)
         fits += sum(overlap(box, [cell.box for cell in cells]) >= 0.5 for box in boxes)
     return hits / true, hits / found, fits / true
