@@ -12,6 +12,7 @@ from agent.outbox import Outbox
 _HOLD_S = 1.0, 60.0
 _PATIENCE_S = 30.0, 3600.0
 _HINT_S = 1.0
+_NEVER = float("inf")
 
 
 class Delivery:
@@ -47,8 +48,9 @@ class Delivery:
         self._done: list[int] = []
         self._hold_until, self._hold_s = 0.0, _HOLD_S[0]
         self._highest_accepted = 0
-        self._patience_s, self._resend_at = _PATIENCE_S[0], clock() + _PATIENCE_S[0]
-        self._hint_s = _HINT_S
+        self._patience_s, self._hint_s = _PATIENCE_S[0], _HINT_S
+        self._resend_at = _NEVER
+        """When the consumer has had time enough for what the broker took; further reports do not put it off."""
 
     def next_batch(self) -> list[tuple[int, bytes]]:
         """Reports that may be sent now: (place, JSON), those refused before first, then in order."""
@@ -57,6 +59,7 @@ class Delivery:
             return []
         if self._consumer_is_late():
             self._patience_s = min(2 * self._patience_s, _PATIENCE_S[1])
+            self._hint_s = min(2 * self._hint_s, _PATIENCE_S[1])
             self.rewind()
         batch = self._again(room) if self._refused else []
         listed = {place for place in (*self._refused, *self._in_flight.values()) if place > self._cursor}
@@ -79,7 +82,8 @@ class Delivery:
         del self._in_flight[ticket]  # last, so that ``unsent`` never misses a report
         self._hold_s = _HOLD_S[0]
         self._highest_accepted = max(self._highest_accepted, place)
-        self._resend_at = self._clock() + self._patience_s
+        if self._resend_at == _NEVER:
+            self._resend_at = self._clock() + self._patience_s
         return True
 
     def refused(self, ticket: int) -> bool:
@@ -99,10 +103,9 @@ class Delivery:
         if count:
             self._refused = {place for place in self._refused if self._outbox.has(place)}
             self._patience_s, self._hint_s = _PATIENCE_S[0], _HINT_S
-            self._resend_at = self._clock() + self._patience_s
-        elif count is not None:
+            self._resend_at = self._clock() + self._patience_s if self._consumer_lacks() else _NEVER
+        elif count is not None and self._consumer_lacks():
             self._resend_at = min(self._resend_at, self._clock() + self._hint_s)
-            self._hint_s = min(2 * self._hint_s, _PATIENCE_S[1])
         return count is not None
 
     def rewind(self) -> None:
@@ -124,8 +127,15 @@ class Delivery:
         return self._outbox.count(after=self._cursor) + on_the_books
 
     def _consumer_is_late(self) -> bool:
-        if self._by_broker or self._in_flight or self._clock() < self._resend_at:
+        if self._by_broker or self._clock() < self._resend_at:
             return False
+        if self._consumer_lacks():
+            return True
+        self._resend_at = _NEVER
+        return False
+
+    def _consumer_lacks(self) -> bool:
+        """Whether there is a report that the broker took and no consumer has acknowledged."""
         return any(place <= self._highest_accepted for place, _ in self._outbox.pending(0, 1))
 
     def _again(self, room: int) -> list[tuple[int, bytes]]:

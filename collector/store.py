@@ -227,7 +227,7 @@ class Store:
         for (site, device), topic in batch.greeted.items():
             where |= {name: topic for name, known in self.streams.items() if (known.site, name[0]) == (site, device)}
         acks = {name: self.streams[name].numbers.upto for name in where if name in self.streams}
-        return [Reply(where[name], Ack(epoch=name[1], upto=upto)) for name, upto in acks.items() if upto]
+        return [Reply(where[name], Ack(epoch=name[1], upto=upto)) for name, upto in acks.items()]
 
 
 def _sorted(arrivals: Sequence[Arrival]) -> _Batch:

@@ -175,6 +175,21 @@ def test_a_consumer_that_repeats_itself_is_sent_everything_again_soon_but_ever_m
     assert send(delivery) == []
 
 
+def test_reports_that_go_on_do_not_put_off_what_a_consumer_lacks(tmp_path: Path, make_report: Make) -> None:
+    """One that came late has missed the first; it says so with every report that it stores."""
+    clock, sent = Clock(), list[int]()
+    with Outbox(tmp_path / "outbox", max_mb=8) as outbox:
+        delivery = Delivery(outbox, forget_on="consumer", window=20, clock=clock)
+        for seq in range(1, 81):
+            outbox.put(make_report(seq, outbox.epoch))
+            for place in send(delivery):
+                sent.append(place)
+                delivery.accepted(1000 + place)
+            delivery.acknowledged(outbox.epoch, 0)
+            clock.now += 0.05
+        assert sent.count(1) == 3, "at first, after 1 s, and after 2 s more"
+
+
 ANSWERS = st.lists(
     st.tuples(st.sampled_from(["accept", "refuse", "ack", "rewind", "wait"]), st.integers(1, 10)), max_size=60
 )
