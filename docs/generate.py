@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from channels import MESSAGES, asyncapi
+from mqtt_words import COMMANDS_HEAD, DISCOVERY, MADE, MESSAGES_HEAD
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -14,19 +16,10 @@ from collector import tables
 from collector.settings import ENV_PREFIX as COLLECT_PREFIX
 from collector.settings import CollectorSettings
 from contract.manifest import Manifest
-from contract.messages import Ack, FrameReport, Health, Message, SlideSummary, Status
+from contract.messages import FrameReport
+from contract.requests import COMMANDS, Answer
 
 DOCS = Path(__file__).resolve().parent
-MADE = "<!-- made by `make docs`; change the code, not this file -->\n\n"
-MESSAGES: dict[str, type[Message]] = {
-    "frame": FrameReport,
-    "slide": SlideSummary,
-    "status": Status,
-    "health": Health,
-    "ack": Ack,
-}
-
-
 SETTINGS_HEAD = f"""# Settings
 
 {MADE}Strongest first: `--set NAME=VALUE`, the environment (`{ENV_PREFIX}` and `__` between levels:
@@ -35,14 +28,6 @@ given with `--config`, the default. `microscope-agent config show` prints what i
 
 | setting | default | meaning |
 |---|---|---|
-"""
-MESSAGES_HEAD = f"""# Messages
-
-{MADE}Topics are `<prefix>/v1/<site>/<device>/<name>`; payloads are JSON in UTF-8. With MQTT 5 each carries the
-content type and the user property `schema_version`. Unknown keys must be ignored.
-
-Every `frame` report has a key that is unique for ever: (`device`, `epoch`, `seq`). QoS 1 may deliver a report twice:
-store it under that key.
 """
 BUNDLE_HEAD = f"""# The bundle
 
@@ -95,7 +80,21 @@ def messages_page() -> str:
     for topic, model in MESSAGES.items():
         parts.append(f"\n## `{topic}`: {_first_line(model)}\n\n| field | default | meaning |\n|---|---|---|\n")
         parts.extend(_table(model))
-    return "".join(parts)
+    return "".join([*parts, *_commands(), DISCOVERY])
+
+
+def _commands() -> Iterator[str]:
+    yield COMMANDS_HEAD
+    yield from _table(Answer)
+    for name, command in COMMANDS.items():
+        yield f"\n## `command/{name}`: {command.text}\n"
+        for what, model in (("request", command.request), ("result", command.result)):
+            if model in MESSAGES.values():
+                topic = next(topic for topic, known in MESSAGES.items() if known is model)
+                yield f"\nThe {what} has the form of the message `{topic}`.\n"
+            elif model.model_fields:
+                yield f"\n| {what} | default | meaning |\n|---|---|---|\n"
+                yield from _table(model)
 
 
 def collector_page() -> str:
@@ -126,6 +125,7 @@ PAGES = {
     "collector.md": collector_page,
     "bundle.md": bundle_page,
     "frame-report.schema.json": frame_schema,
+    "asyncapi.json": asyncapi,
 }
 
 
@@ -135,7 +135,7 @@ def _table(model: type[BaseModel]) -> Iterator[str]:
 
 def _rows(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str, str]]:
     for name, field in model.model_fields.items():
-        inner = _models_in(field.annotation)
+        inner = [part for part in _models_in(field.annotation) if part not in MESSAGES.values()]
         if field.description or not inner:
             text = " ".join([field.description or "", *_choices(field.annotation)])
             yield f"{above}{name}", _default(field.default), text.strip().replace("|", "\\|")

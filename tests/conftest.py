@@ -16,6 +16,7 @@ from agent.broker import UNPACKED, Broker, find_program, open_broker
 from agent.debian import unpack_mosquitto
 from contract.errors import BrokerError
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality
+from tests.wire import check
 
 MakeReport = Callable[..., FrameReport]
 OpenBroker = Callable[..., AbstractContextManager[Broker]]
@@ -36,11 +37,15 @@ class Subscriber:
             pass
 
     def next(self, timeout_s: float = 10) -> dict[str, Any]:
-        """The next message: topic, qos, retain, payload, properties; raises queue.Empty if none comes."""
+        """The next message: topic, qos, retain, payload, properties; raises queue.Empty if none comes.
+
+        What an agent has sent is held against docs/asyncapi.json.
+        """
         while True:
             line = self._lines.get(timeout=timeout_s)
             if line.startswith("{"):
                 message: dict[str, Any] = json.loads(line)
+                check(message)
                 return message
 
     def take(self, count: int, timeout_s: float = 20) -> list[dict[str, Any]]:

@@ -1,0 +1,64 @@
+"""What the page about messages says beside its tables."""
+
+from agent.commands import BURST, PER_SECOND
+from agent.courier import HEALTH_EXPIRY_S
+from contract.requests import MAX_REQUEST_BYTES
+
+MADE = "<!-- made by `make docs`; change the code, not this file -->\n\n"
+MESSAGES_HEAD = f"""# Messages
+
+{MADE}Topics are `<prefix>/v1/<site>/<device>/<name>`; payloads are JSON in UTF-8. With MQTT 5 each carries the
+content type and the user property `schema_version`. Unknown keys must be ignored. `asyncapi.json` says the same to
+programs.
+
+Every `frame` report has a key that is unique for ever: (`device`, `epoch`, `seq`). QoS 1 may deliver a report twice:
+store it under that key.
+"""
+COMMANDS_HEAD = f"""
+The broker forgets a `health` message after {HEALTH_EXPIRY_S} s; all else that is retained stays; no `frame` expires.
+
+# Commands
+
+Publish a request on `command/<name>`, QoS 1, never retained (a retained one is refused, at every connect), with MQTT
+5's response topic and correlation data. The answer comes on that topic, with that correlation data; the broker throws
+it away after a minute. Without a response topic, or with MQTT 3.1.1, the command is carried out and logged, and nobody
+hears what came of it. While an agent is away its commands are lost: no answer, so ask again.
+
+```sh
+mosquitto_rr -V mqttv5 -q 1 -t microscopy/v1/lab/scope-1/command/slide/start -e reply/me -m '{{"slide_id": "B-17"}}'
+```
+
+Commands are carried out one after the other; what needs the loop, between two frames. Every one is written into the
+audit log, before and after. A payload is at most {MAX_REQUEST_BYTES} bytes long; {BURST:.0f} commands may come at once,
+and {PER_SECOND:.0f} a second in the long run; what is more is answered `busy`.
+A response topic can not be one of the topics above, of whatever agent: what comes there is believed.
+
+**Who may command?** Whoever may publish on `command/#`: the broker's access list decides, the agent can not know who
+asks. `mqtt.commands` names what may be asked at all; empty, nothing. For mosquitto:
+
+```
+user scope-1
+topic write microscopy/v1/lab/scope-1/#
+topic read microscopy/v1/lab/scope-1/command/#
+topic read microscopy/v1/lab/scope-1/ack
+topic write reply/#
+user technician
+topic read microscopy/v1/lab/scope-1/#
+topic write microscopy/v1/lab/scope-1/command/#
+topic read reply/#
+```
+
+## Every answer
+
+| field | default | meaning |
+|---|---|---|
+"""
+DISCOVERY = """
+# Home Assistant
+
+With `mqtt.discovery = "homeassistant"` the agent describes itself, retained, on
+`homeassistant/device/microscope_<site>_<device>_<hash>/config`: on every connect, and whenever Home Assistant says
+`online` on `homeassistant/status`. Sensors read the `slide` and `health` messages; `status` says whether they are to be
+trusted. The agent must be allowed to write the one topic and to read the other. To remove a device that is gone,
+publish an empty retained message on its topic.
+"""

@@ -1,0 +1,37 @@
+"""Whether what is heard on the wire has the form that docs/asyncapi.json promises."""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parents[1] / "docs" / "asyncapi.json").read_text())
+SAID = {operation["channel"]["$ref"] for operation in DOCUMENT["operations"].values() if operation["action"] == "send"}
+
+
+def check(heard: dict[str, Any]) -> None:
+    """Hold a message, as mosquitto_sub's %j tells it, against the document, if an agent of MQTT 5 has sent it."""
+    if "schema_version" not in heard.get("properties", {}).get("user-properties", {}):
+        return
+    for name, channel in DOCUMENT["channels"].items():
+        if f"#/channels/{name}" in SAID and _fits(channel["address"], heard["topic"]):
+            check_payload(name, json.loads(heard["payload"]))
+            assert heard["properties"]["content-type"] == DOCUMENT["defaultContentType"]
+
+
+def check_payload(message: str, payload: Any) -> None:
+    """Hold a payload against a message of the document, by its name there."""
+    _validator(message).validate(payload)
+
+
+@lru_cache
+def _validator(message: str) -> Draft202012Validator:
+    schema = DOCUMENT["components"]["messages"][message]["payload"]
+    return Draft202012Validator({**schema, "components": DOCUMENT["components"]})
+
+
+def _fits(address: str, topic: str) -> bool:
+    words, heard = address.split("/"), topic.split("/")
+    return len(words) == len(heard) and all(a == b or a.startswith("{") for a, b in zip(words, heard, strict=True))
