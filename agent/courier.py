@@ -23,7 +23,18 @@ from agent.retained import Retained
 from agent.settings import MqttSettings
 from contract.errors import OutboxError
 from contract.messages import Ack, Health, SlideSummary, Status, Topics
-from contract.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
+from contract.refusals import (
+    NO_TROUBLE,
+    State,
+    Trouble,
+    where,
+    why_broken,
+    why_hung_up,
+    why_not_taken,
+    why_refused,
+    why_taken_over,
+    why_unreachable,
+)
 from contract.requests import ANSWER_EXPIRY_S, too_large
 
 log = logging.getLogger(__name__)
@@ -31,6 +42,9 @@ log = logging.getLogger(__name__)
 _FAREWELL_S = 2.0
 _BACK_OFF_S = 0.5, 30.0
 _STABLE_S = 10.0
+_SOON_S, _OFTEN = 60.0, 2
+"""A broker that closes so many connections in a row, each so soon after its welcome, without a word: not all say that
+another client took over. It is longer than the longest back-off of that other one."""
 HEALTH_EXPIRY_S = 300
 """Seconds after which the broker forgets a health message: it speaks of now."""
 _RESERVED = 6
@@ -73,11 +87,13 @@ class Courier:
         self._connection = Connection(settings, f"microscope-agent.{site}.{device}", will=will, listener=self)
         self._connected, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
-        self._trouble, self._fault, self._detail, self._logged = "not connected yet", "", "", ""
+        self._trouble, self._fault = Trouble.of("connecting", "not connected yet"), NO_TROUBLE
+        self._detail = self._logged = ""
         self._attempts, self._connected_at, self._outbox_again_at = 0, 0.0, 0.0
         self._health, self._slide = Retained(topics.health), Retained(topics.slide)
         self._standing = {topics.health: self._health, topics.slide: self._slide}
         self._answers, self._largest = Answers(), 0
+        self._closed_soon = 0
         self._farewell: int | None = None
         self.ignored_acks = 0
 
@@ -103,6 +119,11 @@ class Courier:
     def trouble(self) -> str:
         """Why reports do not leave at the moment, in words; "" while all is well."""
         return self._trouble
+
+    @property
+    def state(self) -> State:
+        """The same for programs: `online` while all is well."""
+        return self._trouble.state
 
     def wait_connected(self, timeout_s: float) -> bool:
         """Wait for the broker's welcome; False if it did not come in time."""
@@ -159,12 +180,12 @@ class Courier:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            self._fault = self._detail = ""
+            self._fault, self._detail = NO_TROUBLE, ""
             try:
                 self._connection.open()
                 self._converse()
             except (OSError, ValueError) as cause:
-                self._fault = why_unreachable(cause, self._settings)
+                self._fault, self._closed_soon = why_unreachable(cause, self._settings), 0
             self._take_notes(last=True)
             self._connected.clear()
             if not self._closing.is_set():
@@ -188,7 +209,7 @@ class Courier:
         try:
             self._delivery.settle(now=last)
         except OutboxError as cause:
-            self._complain(str(cause))
+            self._complain(Trouble.of("outbox", str(cause)))
 
     def _publish_what_is_due(self) -> None:
         for topic in self._routes:
@@ -209,7 +230,7 @@ class Courier:
                     break
         except OutboxError as cause:
             self._outbox_again_at = time.monotonic() + 1.0
-            self._complain(str(cause))
+            self._complain(Trouble.of("outbox", str(cause)))
 
     def _retain(self, topic: str, body: bytes) -> int | None:
         expiry_s = HEALTH_EXPIRY_S if topic == self._topics.health else 0
@@ -240,7 +261,7 @@ class Courier:
         self._attempts += 1
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - keeps agents apart, guards nothing
 
-    def _complain(self, text: str) -> None:
+    def _complain(self, text: Trouble) -> None:
         self._trouble = text
         log.log(logging.DEBUG if text == self._logged else logging.WARNING, "%s", text)
         self._logged = text
@@ -259,7 +280,7 @@ class Courier:
         self._connection.publish(self._topics.status, self._status("online"), retain=True)
         for standing in self._standing.values():
             standing.again()
-        self._trouble = self._logged = ""
+        self._trouble, self._logged = NO_TROUBLE, ""
         self._connected_at = time.monotonic()
         self._connected.set()
         log.info("connected to the broker at %s", where(self._settings))
@@ -270,7 +291,9 @@ class Courier:
         if by_broker:
             self._fault = why_refused(answer, self._settings)
         elif self._connected_at and not self._fault:
-            self._fault = why_broken(self._detail, self._settings)
+            self._closed_soon = self._closed_soon + 1 if time.monotonic() - self._connected_at < _SOON_S else 0
+            again = self._closed_soon >= _OFTEN and not self._detail  # a broken network has more to say
+            self._fault = why_taken_over(self._settings) if again else why_broken(self._detail, self._settings)
 
     def on_published(self, ticket: int, answer: Answer) -> None:
         """Write the broker's answer into the books."""
@@ -281,7 +304,7 @@ class Courier:
                 log.warning("%s", why_not_taken(answer, self._settings, topic, then="it is not said again"))
         elif not answer.is_failure:
             if self._delivery.accepted(ticket):
-                self._attempts, self._trouble, self._logged = 0, "", ""
+                self._attempts, self._trouble, self._logged = 0, NO_TROUBLE, ""
         elif self._delivery.refused(ticket):
             self._complain(why_not_taken(answer, self._settings, self._topics.frame))
 
@@ -318,7 +341,7 @@ class Courier:
                 level = logging.DEBUG  # of an outbox that was here before: consumers remember longer
             known = self._delivery.acknowledged(ack.epoch, ack.upto)
         except OutboxError as cause:
-            self._complain(str(cause))
+            self._complain(Trouble.of("outbox", str(cause)))
             return
         except ValidationError:
             known = False

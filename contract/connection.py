@@ -1,9 +1,11 @@
 """How to reach the MQTT broker: the settings that its clients share, and TLS as they ask for it."""
 
 import ssl
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Literal
 
+from cryptography.x509 import load_pem_x509_certificate
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from contract.errors import UsageError
@@ -60,6 +62,15 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
             "this user, the key without a passphrase and fitting its certificate"
         ) from cause
     return context
+
+
+def has_expired(certificate: Path | None) -> bool:
+    """Whether a certificate's time is over; False where there is none, or it can not be read."""
+    try:
+        pem = certificate.read_bytes() if certificate else b""
+        return load_pem_x509_certificate(pem).not_valid_after_utc < datetime.now(timezone.utc)
+    except (OSError, ValueError):
+        return False
 
 
 class _TidySocket(ssl.SSLSocket):

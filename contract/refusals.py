@@ -2,9 +2,9 @@
 
 import socket
 import ssl
-from typing import Protocol
+from typing import Literal, Protocol
 
-from contract.connection import BrokerSettings
+from contract.connection import BrokerSettings, has_expired
 
 
 class Reason(Protocol):
@@ -16,35 +16,96 @@ class Reason(Protocol):
         ...
 
 
+State = Literal[
+    "online", "connecting", "unreachable", "tls", "untrusted", "expired", "login", "taken_over", "refused", "denied",
+    "broken", "outbox",
+]  # fmt: skip
+"""How a client stands with its broker, for programs."""
+_EXPIRED = frozenset({9, 10})
+"""OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and ..._HAS_EXPIRED."""
+_OTHER_NAME = frozenset({62, 64})
+"""Its ..._HOSTNAME_MISMATCH and ..._IP_ADDRESS_MISMATCH."""
+
+
+class Trouble(str):
+    """What is wrong, in words, and the same for programs.
+
+    Attributes:
+        state: one of ``State``.
+    """
+
+    __slots__ = ("state",)
+    state: State
+
+    @classmethod
+    def of(cls, state: State, text: str) -> "Trouble":
+        """Both together."""
+        made = cls(text)
+        made.state = state
+        return made
+
+
+NO_TROUBLE = Trouble.of("online", "")
+
+
 def where(settings: BrokerSettings) -> str:
     """Host and port of the broker."""
     return f"{settings.host}:{settings.port}"
 
 
-def why_unreachable(cause: Exception, settings: BrokerSettings) -> str:
+def why_unreachable(cause: Exception, settings: BrokerSettings) -> Trouble:
     """No connection came about."""
     place = where(settings)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return (
-            f"the certificate of {place} is not trusted ({cause.verify_message}); set mqtt.tls.ca to the "
-            "authority that signed it, and mqtt.host to a name that it holds"
-        )
+        return _why_untrusted(cause, place)
     torn = isinstance(cause, (ConnectionResetError, BrokenPipeError)) and settings.tls is not None
     if isinstance(cause, ssl.SSLError) or torn:
-        return (
+        return _why_not_us(str(cause), settings) or Trouble.of(
+            "tls",
             f"TLS with {place} failed ({cause}); is mqtt.port the broker's TLS port, and do "
-            "mqtt.tls.cert and mqtt.tls.key belong to an authority that it trusts?"
+            "mqtt.tls.cert and mqtt.tls.key belong to an authority that it trusts?",
         )
     if isinstance(cause, (socket.gaierror, ValueError)):
-        return f"no address is known for the broker's host {settings.host!r}; correct mqtt.host, or the DNS"
-    if isinstance(cause, ConnectionRefusedError):
-        return f"nothing listens at {place}; start the broker, or correct mqtt.host and mqtt.port"
-    if isinstance(cause, TimeoutError):
-        return f"{place} does not answer; check the network and the firewall, then mqtt.host"
-    return f"{place} can not be reached ({cause}); check the network, then mqtt.host and mqtt.port"
+        text = f"no address is known for the broker's host {settings.host!r}; correct mqtt.host, or the DNS"
+    elif isinstance(cause, ConnectionRefusedError):
+        text = f"nothing listens at {place}; start the broker, or correct mqtt.host and mqtt.port"
+    elif isinstance(cause, TimeoutError):
+        text = f"{place} does not answer; check the network and the firewall, then mqtt.host"
+    else:
+        text = f"{place} can not be reached ({cause}); check the network, then mqtt.host and mqtt.port"
+    return Trouble.of("unreachable", text)
 
 
-def why_refused(reason: Reason, settings: BrokerSettings) -> str:
+def _why_untrusted(cause: ssl.SSLCertVerificationError, place: str) -> Trouble:
+    said = f"({cause.verify_message})"
+    if cause.verify_code in _EXPIRED:
+        text = f"the certificate of {place} is out of date {said}; renew it at the broker, or set this computer's clock"
+        return Trouble.of("expired", text)
+    if cause.verify_code in _OTHER_NAME:
+        text = f"the certificate of {place} is another host's {said}; set mqtt.host to a name that it holds"
+    else:
+        text = f"the certificate of {place} is not trusted {said}; set mqtt.tls.ca to the authority that signed it"
+    return Trouble.of("untrusted", text)
+
+
+def _why_not_us(said: str, settings: BrokerSettings) -> Trouble | None:
+    """What is wrong with our certificate, by itself or by the broker's alert (RFC 8446, section 6.2; OpenSSL's words).
+
+    The alert does not always arrive: a broker that closes at once makes it vanish.
+    """
+    place, alert = where(settings), said.upper().replace(" ", "_")
+    if "CERTIFICATE_EXPIRED" in alert or (settings.tls and has_expired(settings.tls.cert)):
+        text = f"{place} refuses the certificate of this client, for it has expired; renew mqtt.tls.cert ({said})"
+        return Trouble.of("expired", text)
+    if "UNKNOWN_CA" in alert:
+        text = (
+            f"{place} does not know the authority that signed mqtt.tls.cert; take a certificate from its own ({said})"
+        )
+        return Trouble.of("tls", text)
+    return None
+
+
+def why_refused(reason: Reason, settings: BrokerSettings) -> Trouble:
     """The broker said no, at the door or later."""
     place, user = where(settings), settings.username or "anonymous"
     remedies = {
@@ -56,38 +117,53 @@ def why_refused(reason: Reason, settings: BrokerSettings) -> str:
         142: "another client has the same name (an agent: site and device); give each a name of its own",
         149: "a report is larger than the broker allows; raise its max_packet_size",
     }
+    states: dict[int, State] = {134: "login", 135: "login", 142: "taken_over"}
     remedy = remedies.get(reason.value, "see the broker's log")
-    return f"the broker at {place} refused user {user}: {reason} ({reason.value}); {remedy}"
+    text = f"the broker at {place} refused user {user}: {reason} ({reason.value}); {remedy}"
+    return Trouble.of(states.get(reason.value, "refused"), text)
 
 
-def why_hung_up(detail: str, settings: BrokerSettings) -> str:
+def why_hung_up(detail: str, settings: BrokerSettings) -> Trouble:
     """The connection closed before the broker had spoken; ``detail`` is what the client library knows."""
     said = detail.removeprefix("failed to receive on socket: ") or "no reason given"
     if settings.tls is not None:
-        return (
+        return _why_not_us(said, settings) or Trouble.of(
+            "tls",
             f"{where(settings)} hung up after the TLS handshake ({said}); most brokers do so without a certificate "
-            "that they trust: set mqtt.tls.cert and mqtt.tls.key to a pair that the broker's authority signed"
+            "that they trust: set mqtt.tls.cert and mqtt.tls.key to a pair that the broker's authority signed",
         )
-    return (
+    return Trouble.of(
+        "unreachable",
         f"{where(settings)} hung up without a word ({said}); is it an MQTT broker, and is its port with TLS, "
-        "or without, as mqtt.tls says?"
+        "or without, as mqtt.tls says?",
     )
 
 
-def why_broken(detail: str, settings: BrokerSettings) -> str:
+def why_broken(detail: str, settings: BrokerSettings) -> Trouble:
     """A connection that worked has ended; ``detail`` is what the client library knows."""
-    return (
+    return Trouble.of(
+        "broken",
         f"the connection to {where(settings)} broke ({detail or 'the broker closed it'}); if this goes on, "
-        "see the broker's log: perhaps another client has the same name (an agent: site and device)"
+        "see the broker's log: perhaps another client has the same name (an agent: site and device)",
+    )
+
+
+def why_taken_over(settings: BrokerSettings) -> Trouble:
+    """The broker welcomes us and closes the connection, again and again, without a reason."""
+    return Trouble.of(
+        "taken_over",
+        f"the broker at {where(settings)} welcomes this client and soon closes the connection, again and again; most "
+        "likely another client has the same name (an agent: site and device); give each a name of its own",
     )
 
 
 def why_not_taken(
     reason: Reason, settings: BrokerSettings, topic: str, *, then: str = "reports are kept and tried again"
-) -> str:
+) -> Trouble:
     """The broker refused one publish or subscribe on a topic; ``then`` says what comes of it."""
     user = settings.username or "anonymous"
-    return (
+    return Trouble.of(
+        "denied",
         f"the broker at {where(settings)} does not let user {user} use topic {topic}: {reason} "
-        f"({reason.value}); correct its access list; {then}"
+        f"({reason.value}); correct its access list; {then}",
     )
