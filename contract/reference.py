@@ -52,7 +52,9 @@ class Look(Record):
     on: str = Field(description="Which images these were.")
     um_per_pixel: float = Field(gt=0, description="Their scale, in micrometres per pixel.")
     background: Spread = Field(description="Brightness of the bare background, mean of the three colours, 0 to 1.")
-    bare: Triple = Field(description="Blue, green, red of the bare background, 0 to 1: median over the images.")
+    bare: tuple[Share, Share, Share] = Field(
+        description="Blue, green, red of the bare background, 0 to 1: median over the images."
+    )
     focus: Spread = Field(description="Sharpness in 1/um, as `quality.focus` of a report.")
     red_cells: Colour = Field(description="Red cells: what is stained and far from a nucleus.")
     nuclei: Colour = Field(description="Nuclei of white cells.")

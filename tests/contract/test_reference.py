@@ -59,3 +59,10 @@ def test_a_missing_quantile_is_refused() -> None:
     margins = Margins(cells=4, every=(-3.0, 3.0))
     with pytest.raises(ValidationError, match="one quantile for each level"):
         Scores(levels=(0.05, 0.5, 0.95), on="-", fp32=margins, int8=margins)
+
+
+@pytest.mark.parametrize("blue", [-1.0, 75.0])
+def test_a_background_that_no_camera_can_show_is_refused(blue: float) -> None:
+    odd = a_reference().model_dump() | {"bare": (blue, 0.8, 0.85)}
+    with pytest.raises(ValidationError, match="bare"):
+        Reference.model_validate(odd)
