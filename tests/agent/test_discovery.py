@@ -1,0 +1,157 @@
+"""Home Assistant: the device is described on every connect, and its templates read our messages."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.broker import Broker, find_program
+from agent.courier import Courier
+from agent.discovery import birth_topic, discovery, discovery_topic
+from agent.outbox import Outbox
+from agent.settings import MqttSettings
+from contract.messages import Health, ModelInfo, SlideSummary, Status, Topics
+
+Open = Callable[..., Any]
+TOPICS = Topics(prefix="microscopy", site="lab.1", device="scope-1")
+NOW = datetime.now(timezone.utc)
+
+
+def summary(**changes: Any) -> SlideSummary:
+    counts = {"frames": 9, "refused": 1, "cells": 20, "normal": 12, "blasts": 4, "uncertain": 3, "edge_only": 1}
+    model = ModelInfo(id="blast-1", sha256="0" * 64, engine="onnxruntime-int8")
+    whole = {"slide_id": "B-7", "count_id": "r-s1", "state": "open", "started_at": NOW, "at": NOW, "jumps": 0}
+    return SlideSummary.model_validate({**whole, **counts, "model": model, "blast_fraction": 0.25, **changes})
+
+
+def health(**changes: Any) -> Health:
+    whole = {"at": NOW, "frames": 9, "refused": 1, "cells": 20, "dropped": {"skipped": 2, "outbox_full": 3}}
+    return Health.model_validate({**whole, "queued": 7, "engine": "onnxruntime-int8", **changes})
+
+
+def test_the_description_has_what_home_assistant_asks_for() -> None:
+    message = json.loads(discovery(TOPICS, "1.2.3"))
+    assert message["dev"]["ids"]
+    assert message["o"]["name"] == "microscope-agent"
+    assert message["avty"][0]["t"] == TOPICS.status
+    names = [component["uniq_id"] for component in message["cmps"].values()]
+    assert len(set(names)) == len(names) >= 10
+    for component in message["cmps"].values():
+        assert component["p"] in {"sensor", "binary_sensor"}
+        assert component["stat_t"] in {TOPICS.slide, TOPICS.health}
+        assert ("stat_cla" in component) <= (component["p"] == "sensor")
+
+
+def test_names_that_look_alike_in_home_assistants_letters_stay_apart() -> None:
+    topic = discovery_topic("homeassistant", TOPICS)
+    assert topic.startswith("homeassistant/device/microscope_lab_1_scope-1_")
+    assert topic.endswith("/config")
+    twin = Topics(prefix="microscopy", site="lab_1", device="scope-1")
+    assert discovery_topic("homeassistant", twin) != topic
+
+
+def test_every_template_reads_our_messages() -> None:
+    jinja2 = pytest.importorskip("jinja2", reason="the language of the templates; it comes with torch")
+    message = json.loads(discovery(TOPICS, "1.2.3"))
+
+    def value(template: str, said: Any) -> str:
+        environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=True)
+        return str(environment.from_string(template).render(value_json=json.loads(said.model_dump_json())))
+
+    bodies = {TOPICS.slide: summary(), TOPICS.health: health(alarms=["the disk is full"])}
+    values = {key: value(part["val_tpl"], bodies[part["stat_t"]]) for key, part in message["cmps"].items()}
+    assert values["cells"] == "20"
+    assert values["blasts"] == "4"
+    assert values["blast_fraction"] == "25.0"
+    assert values["dropped"] == "5"
+    assert values["queued"] == "7"
+    assert values["engine"] == "onnxruntime-int8"
+    assert values["alarm"] == "ON"
+    assert value(message["cmps"]["alarm"]["val_tpl"], health()) == "OFF"
+    share = message["cmps"]["blast_fraction"]["val_tpl"]
+    assert value(share, summary(blast_fraction=None)) == "None"  # which Home Assistant takes for "unknown"
+    there = message["avty"][0]["val_tpl"]
+    assert [value(there, Status(state=state)) for state in ("online", "offline", "stopped")] == [
+        "online",
+        "offline",
+        "offline",
+    ]
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    with Outbox(tmp_path / "outbox.sqlite", max_mb=8) as outbox:
+        yield outbox
+
+
+def courier_to(broker: Broker, outbox: Outbox, version: str = "5") -> Courier:
+    settings = MqttSettings.model_validate({"port": broker.port, "version": version})
+    return Courier(settings, TOPICS, outbox, forget_on="broker", version="1")
+
+
+def describe(courier: Courier) -> str:
+    """As the service does."""
+    topic, message = discovery_topic("ha", TOPICS), discovery(TOPICS, "1")
+    courier.announce(topic, message)
+    courier.route(birth_topic("ha"), lambda _: courier.announce_again(topic, message))
+    return topic
+
+
+def test_it_is_said_on_every_connect_and_when_home_assistant_was_born(
+    open_mosquitto: Open, subscribe: Open, outbox: Outbox
+) -> None:
+    with open_mosquitto() as broker, courier_to(broker, outbox) as courier:
+        topic = describe(courier)
+        listener = subscribe(broker, topic)
+        first = listener.next()
+        assert json.loads(first["payload"])["o"]["sw"] == "1"
+        born = [str(find_program("mosquitto_pub")), "-p", str(broker.port), "-q", "1", "-t", "ha/status"]
+        subprocess.run([*born, "-m", "online"], check=True)
+        assert listener.next()["payload"] == first["payload"]
+        os.kill(broker.pid, signal.SIGKILL)
+        listener.close()
+        with open_mosquitto(port=broker.port) as again:
+            kept = subscribe(again, topic).next(30)
+            assert kept["payload"] == first["payload"]
+            assert courier.alive
+
+
+def test_a_broker_that_denies_it_is_named_and_reports_still_leave(
+    open_mosquitto: Open, outbox: Outbox, make_report: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text(f"topic readwrite {TOPICS.root}/#\n")
+    with open_mosquitto(config_lines=[f"acl_file {rules}"]) as broker, courier_to(broker, outbox) as courier:
+        topic = describe(courier)
+        outbox.put(make_report(1, outbox.epoch))
+        assert courier.drain(20) == 0
+        assert courier.wait_connected(10)
+        courier.health(health())
+        assert courier.drain(20) == 0
+    assert topic in caplog.text
+    assert courier.state == "online"
+
+
+def test_health_expires_and_what_must_not_be_lost_does_not(
+    mosquitto: Broker, subscribe: Open, outbox: Outbox, make_report: Open
+) -> None:
+    listener = subscribe(mosquitto, f"{TOPICS.root}/#")
+    with courier_to(mosquitto, outbox) as courier:
+        courier.health(health())
+        courier.slide(summary())
+        outbox.put(make_report(1, outbox.epoch))
+        heard = {message["topic"]: message["properties"] for message in listener.take(4)}
+    assert {topic.rpartition("/")[2] for topic, marks in heard.items() if "message-expiry-interval" in marks} == {
+        "health"
+    }
+
+
+def test_a_broker_without_mqtt_5_has_the_description_too(mosquitto: Broker, subscribe: Open, outbox: Outbox) -> None:
+    with courier_to(mosquitto, outbox, "3.1.1") as courier:
+        assert json.loads(subscribe(mosquitto, describe(courier), "-V", "mqttv311").next()["payload"])["cmps"]
