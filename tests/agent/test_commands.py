@@ -2,6 +2,7 @@
 
 import base64
 import json
+import queue
 import shutil
 import subprocess
 import threading
@@ -268,6 +269,22 @@ def test_a_response_topic_that_the_access_list_denies_harms_nobody(
             time.sleep(0.05)
         assert "secret/place" in caplog.text.rpartition("access list")[0]
         listener.take(3)
+
+
+def test_with_mqtt_3_1_1_commands_are_carried_out_and_nobody_is_answered(
+    mosquitto: Broker, subscribe: Open, subscribe_once: Open, tmp_path: Path
+) -> None:
+    with running(mosquitto, "old", tmp_path, **{"mqtt.version": "3.1.1"}) as rig:
+        subscribe_once(rig)
+        slides = subscribe(mosquitto, rig.topics.slide)
+        answers = subscribe(mosquitto, "answers/old")
+        where = ["-p", str(mosquitto.port), "-t", f"{rig.topics.root}/command/slide/stop", "-V", "mqttv5", "-q", "1"]
+        asked = [str(find_program("mosquitto_pub")), *where, "-D", "PUBLISH", "response-topic", "answers/old"]
+        subprocess.run([*asked, "-m", "{}"], check=True)
+        while json.loads(slides.next()["payload"])["state"] != "closed":
+            pass
+        with pytest.raises(queue.Empty):
+            answers.next(0.5)
 
 
 # The desk by itself.
