@@ -150,7 +150,7 @@ def test_after_the_end_nobody_waits() -> None:
 def test_many_who_ask_at_once_are_all_answered() -> None:
     source = Counting(10**6)
     with looping(source) as loop, ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(loop.turns.ask, lambda k=k: k, timeout_s=10) for k in range(200)]  # type: ignore[misc]
+        asked = [pool.submit(loop.turns.ask, lambda k=k: k, timeout_s=10) for k in range(200)]
         restarts = [pool.submit(loop.turns.restart, timeout_s=10) for _ in range(5)]
         assert [future.result(20) for future in asked] == list(range(200))
         assert [future.result(20) for future in restarts] == [None] * 5
