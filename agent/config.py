@@ -92,6 +92,8 @@ def _settled(*layers: Layer) -> Loaded:
         settings = Settings.model_validate(_merged(layers))
     except ValidationError as cause:
         raise UsageError(_explain(cause, layers)) from cause
+    except RecursionError as cause:
+        raise UsageError(f"the value of a setting nests too deep ({cause}); write it plainly") from cause
     _refuse_other_scale(settings)
     return Loaded(settings, layers)
 
@@ -141,7 +143,7 @@ def _environment() -> Tree:
     _refuse_unknown((k.upper().removeprefix(ENV_PREFIX).lower().replace("__", ".") for k in ours), "environment")
     try:
         return dict(EnvSettingsSource(Settings)())
-    except SettingsError as cause:
+    except (SettingsError, RecursionError) as cause:
         raise UsageError(
             f"the environment: {cause}; write a section as JSON, or one variable for each setting in it, "
             f"for example {ENV_PREFIX}MQTT__PORT=8883"
@@ -162,7 +164,7 @@ def _credentials() -> Tree:
 def _file(path: Path) -> Tree:
     try:
         return tomllib.loads(_text(path, "settings file"))
-    except tomllib.TOMLDecodeError as cause:
+    except (tomllib.TOMLDecodeError, RecursionError) as cause:  # the parser descends once for each bracket
         raise UsageError(f"the settings file {path} is not TOML: {cause}") from cause
 
 

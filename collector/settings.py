@@ -130,7 +130,7 @@ def _environment() -> Tree:
             _refuse_unknown(variable.upper().removeprefix(ENV_PREFIX).lower().replace("__", "."), "environment")
     try:
         return dict(EnvSettingsSource(CollectorSettings)())
-    except SettingsError as cause:
+    except (SettingsError, RecursionError) as cause:
         raise UsageError(f"the environment: {cause}; write {ENV_PREFIX}MQTT__PORT=8883, for example") from cause
 
 
@@ -149,7 +149,7 @@ def _file(path: Path) -> Tree:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as cause:
         raise UsageError(f"the settings file {path} can not be read: {cause}") from cause
-    except tomllib.TOMLDecodeError as cause:
+    except (tomllib.TOMLDecodeError, RecursionError) as cause:  # the parser descends once for each bracket
         raise UsageError(f"the settings file {path} is not TOML: {cause}") from cause
 
 

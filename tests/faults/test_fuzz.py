@@ -1,0 +1,251 @@
+"""What strangers may write, malformed by the thousand: our own errors at most, and no memory is kept of it.
+
+Every run makes the same mutants, from a seed. The short form makes a few thousand, the long one 100,000.
+"""
+
+import gc
+import hashlib
+import json
+import logging
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import collector.settings
+from agent.commands import Desk
+from agent.config import load, load_alone
+from agent.courier import Courier
+from agent.mail import Incoming, Reply
+from agent.outbox import Outbox
+from agent.settings import MqttSettings
+from contract.bundle import FILES, GOLDEN, INT8_CPU, MANIFEST, SHIPPED, Golden, open_bundle, write_bundle, write_golden
+from contract.errors import IntegrityError, UsageError
+from contract.manifest import Manifest
+from contract.messages import FrameReport, Topics
+from contract.pixels import to_batch
+from contract.requests import COMMANDS, Answer, Restarted
+from contract.signature import UNSIGNED
+from tests.faults.mutants import changed, damaged, mutant, odd
+
+log = logging.getLogger(__name__)
+Try = Callable[[random.Random], str]
+"""Tries one mutant; says in a word what came of it."""
+TOPICS = Topics(prefix="p", site="s", device="d")
+GROWTH_MIB = 48
+"""Of memory, at most, between the first tenth of the mutants and the last."""
+REQUESTS: dict[str, Any] = {
+    **{name: {} for name in COMMANDS},
+    "slide/start": {"slide_id": "B-7"},
+    "snapshot": {"part": "centre", "max_side_px": 256, "max_kb": 64, "annotated": True},
+}
+SETTINGS = """
+site = "lab"
+device = "scope-1"
+[source]
+kind = "camera"
+uri = "http://127.0.0.1:8090/"
+um_per_pixel = 0.1
+[mqtt]
+host = "broker"
+port = 8883
+username = "scope"
+password = "a long word"
+commands = ["snapshot", "slide/start"]
+[mqtt.tls]
+ca = "ca.pem"
+[outbox]
+forget_on = "consumer"
+max_mb = 64
+[trust]
+keys = ["shipped"]
+"""
+OVERRIDES = {
+    "site": "lab",
+    "mqtt.port": "1883",
+    "mqtt.commands": '["snapshot"]',
+    "source.kind": "synthetic",
+    "source.fps": "10",
+    "trust.keys": "shipped",
+    "outbox.max_mb": "64",
+    "mqtt.tls.ca": "ca.pem",
+}
+
+
+@pytest.fixture
+def commands() -> Try:
+    """A desk where everything is allowed."""
+    answers: list[Reply] = []
+    desk = Desk(TOPICS.root, dict.fromkeys(COMMANDS, lambda _: None), answers.append, audit=lambda *_: None)
+
+    def one(dice: random.Random) -> str:
+        name = dice.choice(list(REQUESTS))
+        topic = name if dice.random() < 0.8 else damaged(name.encode(), dice).decode(errors="replace")
+        reply_to = dice.choice(["r", "", "p/v1/s/d/ack", "a/#", str(odd(dice))])
+        payload = mutant(REQUESTS[name], dice)
+        answer = desk.carry_out(Incoming(f"{TOPICS.root}/command/{topic}", payload, dice.random() < 0.1, reply_to))
+        said = Answer[Restarted].model_validate_json(answer)
+        assert said.ok is (said.error is None)
+        return said.error.code if said.error else "carried out"
+
+    return one
+
+
+@pytest.fixture
+def acks(tmp_path: Path, make_report: Callable[..., FrameReport]) -> Iterator[Try]:
+    """A courier whose consumer has gone mad; what it was not told to forget stays."""
+    with Outbox(tmp_path / "outbox.sqlite", max_mb=8) as outbox:
+        for seq in range(1, 101):
+            outbox.put(make_report(seq, outbox.epoch))
+        outbox.acknowledge(outbox.epoch, 10)
+        courier = Courier(MqttSettings(), TOPICS, outbox, forget_on="consumer", version="1")
+        valid = {"epoch": outbox.epoch, "upto": 10}
+
+        def one(dice: random.Random) -> str:
+            before = courier.ignored_acks
+            content = mutant(valid, dice)
+            courier.on_message(Incoming(TOPICS.ack, content))
+            if courier.ignored_acks > before:
+                return "ignored"
+            told = json.loads(content)
+            assert (told["epoch"], outbox.oldest()) == (outbox.epoch, max(outbox.oldest(), min(int(told["upto"]), 100)))
+            return "taken"
+
+        yield one
+        with courier:  # which closes what it has opened
+            pass
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Try:
+    """A settings file, and settings from the command line."""
+    path = tmp_path / "agent.toml"
+
+    def one(dice: random.Random) -> str:
+        try:
+            if dice.random() < 0.5:
+                path.write_bytes(damaged(SETTINGS.encode(), dice))
+                load(path)
+            else:
+                load_alone({str(key): str(value) for key, value in changed(OVERRIDES, dice).items()})
+        except UsageError:
+            return "refused"
+        return "taken"
+
+    return one
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Try:
+    """A small bundle that nobody signed, where that is allowed; half of the forgers know how to compute hashes."""
+    shipped = open_bundle(SHIPPED).manifest
+    small = shipped.model_copy(update={"input": shipped.input.model_copy(update={"size": 16})})
+    files = {name: tmp_path / name for name in FILES}
+    for path in files.values():
+        path.write_text("stands for a file")
+    crops = np.random.default_rng(1).integers(0, 255, (2, 16, 16, 3), np.uint8)
+    write_golden(files[GOLDEN], Golden(crops, to_batch(crops, small.input), {INT8_CPU: np.zeros((2, 2), np.float32)}))
+    bundle = write_bundle(tmp_path / "bundle", small, files).path
+    manifest, golden = (bundle / MANIFEST).read_bytes(), (bundle / GOLDEN).read_bytes()
+
+    def one(dice: random.Random) -> str:
+        record = json.loads(manifest)
+        if dice.random() < 0.3:
+            forged = damaged(golden, dice)
+            (bundle / GOLDEN).write_bytes(forged)
+            record["files"][GOLDEN] = hashlib.sha256(forged).hexdigest()
+            content = Manifest.model_validate(record).sealed().to_bytes()
+        else:
+            (bundle / GOLDEN).write_bytes(golden)
+            content = mutant(record, dice) if dice.random() < 0.5 else resealed(changed(record, dice), dice)
+        (bundle / MANIFEST).write_bytes(content)
+        try:
+            open_bundle(bundle, UNSIGNED)
+        except IntegrityError:
+            return "refused"
+        return "opened"
+
+    return one
+
+
+def resealed(record: Any, dice: random.Random) -> bytes:
+    """With the right digest, if the form allows one."""
+    try:
+        return Manifest.model_validate(record).sealed().to_bytes()
+    except ValueError:
+        return mutant(record, dice)
+
+
+def resident_mib() -> float:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def fuzz(one: Try, count: int, *, name: str) -> Counter[str]:
+    """Try so many mutants; memory may grow over the first tenth, while caches fill, and then no more."""
+    dice, outcomes, before = random.Random(f"{name} 1"), Counter[str](), 0.0  # noqa: S311 - a test
+    for number in range(count):
+        if number == count // 10:
+            before = resident_mib()
+        state = dice.getstate()
+        try:
+            outcomes[one(dice)] += 1
+        except Exception as cause:
+            dice.setstate(state)
+            raise AssertionError(f"mutant {number} of {name}: {type(cause).__name__}: {cause}") from cause
+    growth = resident_mib() - before
+    log.info("%d malformed %s: %s; memory grew by %.1f MiB", count, name, dict(outcomes), growth)
+    assert growth < GROWTH_MIB
+    return outcomes
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize("text", [f"site = {DEEP}", f"site = {DEEP}{']' * 100_000}", "a = " + "{ a = " * 10_000])
+def test_settings_files_of_endless_brackets_are_wrong_usage(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(text)
+    for read in (load, collector.settings.load):
+        with pytest.raises(UsageError, match="not TOML"):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["mqtt.commands", "trust.keys"])
+def test_values_of_endless_brackets_are_wrong_usage(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="nests too deep"):
+        load_alone({name: DEEP})
+    for prefix, read in (("MICROSCOPE_", load), ("MICROSCOPE_COLLECT_", collector.settings.load)):
+        monkeypatch.setenv(f"{prefix}MQTT", '{"a":' * 100_000)
+        with pytest.raises(UsageError, match="the environment"):
+            read()
+        monkeypatch.delenv(f"{prefix}MQTT")
+
+
+KINDS = ["commands", "acks", "settings", "manifests"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_comes_only_our_own_errors_come_of_it(kind: str, request: pytest.FixtureRequest) -> None:
+    logging.disable(logging.CRITICAL)
+    try:
+        outcomes = fuzz(request.getfixturevalue(kind), 1000, name=kind)
+    finally:
+        logging.disable(logging.NOTSET)
+    assert len(outcomes) > 1
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_a_hundred_thousand_each_only_our_own_errors_come(kind: str, request: pytest.FixtureRequest) -> None:
+    logging.getLogger("agent").setLevel(logging.CRITICAL)
+    try:
+        fuzz(request.getfixturevalue(kind), 100_000, name=kind)
+    finally:
+        logging.getLogger("agent").setLevel(logging.NOTSET)
