@@ -232,7 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     seen.add_argument("--frames", type=Path, metavar="SOURCE", help="what replay read; shows the cells at one scale")
     seen.add_argument("--crops", type=Path, metavar="DIR", help="what replay wrote with --crops: the network's view")
     gallery.add_argument("--out", type=Path, required=True, metavar="FILE", help="FILE.html, FILE.png or FILE.jpg")
-    gallery.add_argument("--most", type=int, default=400, metavar="N", help="cells to show; default 400")
+    gallery.add_argument("--most", type=_positive, default=400, metavar="N", help="cells to show; default 400")
     gallery.set_defaults(command=_montage)
 
     show = commands.add_parser("demo", help="a broker, the agent and a subscriber on this machine; ends by itself")
@@ -277,7 +277,7 @@ def _sha256(text: str) -> str:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of frames")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 up")
     return int(text)
 
 

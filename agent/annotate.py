@@ -16,8 +16,14 @@ Colour = tuple[int, int, int]
 Outline: TypeAlias = NDArray[np.int32]
 """(K, 2) points in pixels of the frame."""
 NO_OUTLINE: Outline = np.zeros((0, 2), np.int32)
-COLOURS: dict[str, Colour] = {"normal": (178, 114, 0), "blast": (0, 94, 213), "uncertain": (66, 228, 240)}
-"""Blue-green-red: blue, vermilion, yellow of Okabe and Ito's palette, which colour-blind people tell apart."""
+COLOURS: dict[str, Colour] = {
+    "normal": (178, 114, 0),
+    "blast": (0, 94, 213),
+    "uncertain": (66, 228, 240),
+    "cut": (170, 160, 155),
+}
+"""Blue-green-red: blue, vermilion, yellow of Okabe and Ito's palette, told apart by colour-blind people; and grey."""
+DARK_TEXT = {"uncertain", "cut"}
 BLACK: Colour = (0, 0, 0)
 WHITE: Colour = (255, 255, 255)
 GROUND, LIGHT = (40, 40, 40), (225, 225, 225)
@@ -36,7 +42,7 @@ BAR_SHARE = 0.16
 
 
 def annotate(image: Image, report: FrameReport, outlines: Sequence[Outline] = ()) -> Image:
-    """Draw each cell's outline, coloured by label, with its name on the slide and the probability of a blast.
+    """Draw each cell's outline, coloured by its kind, with its name on the slide and the probability of a blast.
 
     Args:
         image: (height, width, 3) uint8; left as it is.
@@ -58,13 +64,13 @@ def annotate(image: Image, report: FrameReport, outlines: Sequence[Outline] = ()
 
 
 def _outline(drawn: Image, cell: CellReport, outline: Outline, size: float) -> None:
-    """A line in the label's colour on a wider black one, so that it shows on any ground."""
+    """A line in the kind's colour on a wider black one, so that it shows on any ground."""
     box, thick = cell.box, max(1, round(1.5 * size))
     left, top, right, bottom = box.x, box.y, box.x + box.width - 1, box.y + box.height - 1
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.int32)
     points = [np.asarray(outline if len(outline) else corners, np.int32)]
     cv2.polylines(drawn, points, True, BLACK, thick + 2, cv2.LINE_AA)  # noqa: FBT003 - OpenCV's "closed"
-    cv2.polylines(drawn, points, True, COLOURS[cell.label], thick, cv2.LINE_AA)  # noqa: FBT003
+    cv2.polylines(drawn, points, True, COLOURS[kind_of(cell)], thick, cv2.LINE_AA)  # noqa: FBT003
 
 
 def _label(drawn: Image, cell: CellReport, size: float) -> None:
@@ -73,15 +79,20 @@ def _label(drawn: Image, cell: CellReport, size: float) -> None:
     width, height = _extent(text, size)
     x = min(max(cell.box.x - 1, 0), max(drawn.shape[1] - width, 0))
     y = cell.box.y - height if cell.box.y >= height else cell.box.y
-    ground = COLOURS[cell.label]
-    cv2.rectangle(drawn, (x, y), (x + width, y + height), ground, cv2.FILLED)
-    _write(drawn, text, (x, y), size, BLACK if cell.label == "uncertain" else WHITE)
+    kind = kind_of(cell)
+    cv2.rectangle(drawn, (x, y), (x + width, y + height), COLOURS[kind], cv2.FILLED)
+    _write(drawn, text, (x, y), size, BLACK if kind in DARK_TEXT else WHITE)
+
+
+def kind_of(cell: CellReport) -> str:
+    """Its label; `cut` where the border cuts it, for then nobody has judged it, and `uncertain` would say that."""
+    return "cut" if "edge" in cell.flags else cell.label
 
 
 def words_of(cell: CellReport) -> str:
     """Name on the slide, label and probability; of a cell that the border cuts, that it is not judged."""
     name = cell.object_id.rpartition("-")[2]
-    said = "cut, not judged" if "edge" in cell.flags else f"{cell.label} {cell.probability:.2f}"
+    said = "cut, not judged" if kind_of(cell) == "cut" else f"{cell.label} {cell.probability:.2f}"
     return f"{name} {said}".strip()
 
 
@@ -91,12 +102,12 @@ def _strip(report: FrameReport, width: int, size: float) -> Image:
     strip = np.full((2 * height, width, 3), GROUND, np.uint8)
     upper, lower = strip[:height], strip[height:]
     x = _scale_bar(upper, report.frame.um_per_pixel, size)
-    labels: Counter[str] = Counter(cell.label for cell in report.cells)
-    for label, colour in COLOURS.items():
+    counts = Counter(map(kind_of, report.cells))
+    for kind, colour in COLOURS.items():
         side = round(SWATCH * size)
         top = (height - side) // 2 + 1
         cv2.rectangle(upper, (x, top), (x + side, top + side), colour, cv2.FILLED)
-        x = _beside(upper, f"{label} {labels[label]}", x + side, size)
+        x = _beside(upper, f"{kind} {counts[kind]}", x + side, size)
     _beside(upper, "number: probability of a blast", x, size)
     _beside(lower, _place(report), round(MARGIN * size), size)
     return strip

@@ -3,6 +3,7 @@
 import base64
 import html
 import threading
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ import cv2
 import numpy as np
 from pydantic import ValidationError
 
-from agent.annotate import COLOURS, bar_um, words_of
+from agent.annotate import COLOURS, bar_um, kind_of, words_of
 from agent.slide import logit, probability_of
 from agent.sources.offline import source_at
 from contract.errors import UsageError
 from contract.messages import CellReport, FrameReport
-from contract.types import Frame, Image
+from contract.types import Frame, Image, Label
 
 FIELD_UM = 22.0
 """Side of what is shown of each cell: the largest white cells, with a rim; all at one scale, so that sizes compare."""
@@ -42,20 +43,22 @@ class Entry:
         report: the frame of its best view: of the whole ones that which is most like all of them together.
         cell: that view.
         probability: of a blast, by all whole views together; None if there is none.
+        label: what that probability is called.
         views: how many views there are, cut ones included.
     """
 
     report: FrameReport
     cell: CellReport
     probability: float | None
+    label: Label
     views: int
 
     @property
-    def words(self) -> str:
-        """Name, label and probability."""
+    def whole(self) -> CellReport:
+        """The best view, with the word of all of them."""
         if self.probability is None:
-            return words_of(self.cell)
-        return words_of(self.cell.model_copy(update={"probability": self.probability}))
+            return self.cell
+        return self.cell.model_copy(update={"probability": self.probability, "label": self.label})
 
 
 def read_reports(path: Path) -> list[FrameReport]:
@@ -73,18 +76,26 @@ def entries_of(reports: Iterable[FrameReport]) -> list[Entry]:
     """Every cell once, the highest probability of a blast first; cells that no frame shows whole come last."""
     views = [(cell.object_id or cell.cell_id, report, cell) for report in reports for cell in report.cells]
     views.sort(key=lambda view: view[0])
-    entries = [_entry([(r, c) for _, r, c in same]) for _, same in groupby(views, key=lambda view: view[0])]
+    said = sorted((c.probability, c.label) for _, _, c in views if kind_of(c) != "cut")
+    entries = [_entry([(r, c) for _, r, c in same], said) for _, same in groupby(views, key=lambda view: view[0])]
     return sorted(entries, key=lambda e: (1.0 if e.probability is None else -e.probability, e.cell.cell_id))
 
 
-def _entry(views: Sequence[tuple[FrameReport, CellReport]]) -> Entry:
-    whole = [(report, cell) for report, cell in views if "edge" not in cell.flags]
+def _entry(views: Sequence[tuple[FrameReport, CellReport]], said: Sequence[tuple[float, Label]]) -> Entry:
+    whole = [(report, cell) for report, cell in views if kind_of(cell) != "cut"]
     if not whole:
         report, cell = max(views, key=lambda view: view[1].area_um2)
-        return Entry(report, cell, None, len(views))
+        return Entry(report, cell, None, cell.label, len(views))
     mean = fmean(logit(cell.probability) for _, cell in whole)
     report, cell = min(whole, key=lambda view: abs(logit(view[1].probability) - mean))
-    return Entry(report, cell, probability_of(mean), len(views))
+    together = probability_of(mean)
+    return Entry(report, cell, together, cell.label if len(whole) == 1 else _called(together, said), len(views))
+
+
+def _called(probability: float, said: Sequence[tuple[float, Label]]) -> Label:
+    """What a probability is called, by the view with the nearest one: reports name no thresholds."""
+    at = bisect(said, probability, key=lambda view: view[0])
+    return min(said[max(at - 1, 0) : at + 1], key=lambda view: abs(view[0] - probability))[1]
 
 
 def pictures_of(entries: Sequence[Entry], frames: Iterable[Frame]) -> dict[str, Image]:
@@ -141,8 +152,9 @@ def _tile(drawn: Image, entry: Entry, pictures: dict[str, Image], corner: tuple[
     x, y = corner
     if (picture := pictures.get(entry.cell.cell_id)) is not None:
         drawn[y : y + TILE, x : x + TILE] = picture
-    cv2.rectangle(drawn, (x, y + TILE), (x + TILE - 1, y + TILE + 3), COLOURS[entry.cell.label], cv2.FILLED)
-    _write(drawn, entry.words, (x, y + TILE + 17), INK)
+    ground = COLOURS[kind_of(entry.whole)]
+    cv2.rectangle(drawn, (x, y + TILE), (x + TILE - 1, y + TILE + 3), ground, cv2.FILLED)
+    _write(drawn, words_of(entry.whole), (x, y + TILE + 17), INK)
     _write(drawn, _shortened(entry.report.frame.source), (x, y + TILE + 31), FAINT)
 
 
@@ -211,7 +223,7 @@ def _figure(entry: Entry, picture: Image | None) -> str:
         shown = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
     views = f"{entry.views} view{'' if entry.views == 1 else 's'}"
     return (
-        f'<figure>{shown}<figcaption class="{entry.cell.label}">{html.escape(entry.words)}<br>'
+        f'<figure>{shown}<figcaption class="{kind_of(entry.whole)}">{html.escape(words_of(entry.whole))}<br>'
         f"<small>{html.escape(entry.report.frame.source)}<br>{views}, "
         f"{entry.cell.area_um2:.0f} &micro;m&sup2;</small></figcaption></figure>"
     )
@@ -235,12 +247,14 @@ def montage(job: Job, stop: threading.Event) -> str:
         What it shows, in words.
 
     Raises:
-        UsageError: the reports are none, the frames can not be read, or the file can not be written.
+        UsageError: the reports are none, the pictures can not be read or are others, or the file can not be written.
     """
     reports = read_reports(job.reports)
     entries = entries_of(reports)
-    shown = entries[: max(1, job.most)]
+    shown = entries[: job.most]
     pictures = _pictures(job, reports, shown, stop)
+    if shown and not pictures and not stop.is_set():
+        raise UsageError(f"{job.frames or job.crops} holds no picture of these cells; name what replay read or wrote")
     title, note = _title(reports, entries), f"{len(shown)} of {len(entries)} cells, the highest probability first."
     _written(job.out, Gallery(shown, pictures, title, note, to_scale=job.frames is not None))
     missing = len(shown) - len(pictures)
@@ -269,10 +283,10 @@ def _written(out: Path, gallery: Gallery) -> None:
 
 
 def _title(reports: Sequence[FrameReport], entries: Sequence[Entry]) -> str:
-    labels: Counter[str] = Counter("cut" if e.probability is None else e.cell.label for e in entries)
+    kinds = Counter(kind_of(entry.whole) for entry in entries)
     slides = ", ".join(sorted({report.slide_id for report in reports if report.slide_id})) or "none"
     models = ", ".join(sorted({report.model.id for report in reports}))
-    counts = ", ".join(f"{labels[name]} {name}" for name in ("blast", "uncertain", "normal", "cut"))
+    counts = ", ".join(f"{kinds[name]} {name}" for name in ("blast", "uncertain", "normal", "cut"))
     return f"Slide {slides}: {counts}; model {models}"
 
 

@@ -12,7 +12,7 @@ from typing import IO
 import cv2
 from tqdm import tqdm
 
-from agent.annotate import annotate
+from agent.annotate import annotate, kind_of
 from agent.engines import open_engine
 from agent.pipeline import Finding, Station, crops_of, examine, report_of
 from agent.site import open_site
@@ -73,7 +73,7 @@ class Summary:
     stopped: bool = False
     frames: int = 0
     refused: Counter[str] = field(default_factory=Counter)
-    labels: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
     spent_ms: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     slide: SlideSummary | None = None
@@ -82,18 +82,18 @@ class Summary:
         """Count one report."""
         self.frames += 1
         self.refused.update(report.quality.reasons)
-        self.labels.update(cell.label for cell in report.cells)
+        self.kinds.update(map(kind_of, report.cells))
         self.spent_ms.update(report.timing_ms.model_dump())
 
     def __str__(self) -> str:
         refused = ", ".join(f"{n} {reason}" for reason, n in self.refused.most_common()) or "none"
-        labels = ", ".join(f"{self.labels[name]} {name}" for name in ("normal", "blast", "uncertain"))
+        kinds = ", ".join(f"{self.kinds[name]} {name}" for name in ("normal", "blast", "uncertain", "cut"))
         rate = self.frames / self.seconds if self.seconds else 0.0
         of = f" of {self.planned}" if self.planned else ""
         stopped = f"stopped after {self.frames}{of} frames; the rest was not examined\n" if self.stopped else ""
         return (
             f"{stopped}{self.frames} frames in {self.seconds:.1f} s ({rate:.1f} a second), refused: {refused}\n"
-            f"{self.labels.total()} white cells: {labels}"
+            f"{self.kinds.total()} white cells: {kinds}"
             f"{_told(self.slide) if self.slide else ''}"
         )
 
@@ -142,7 +142,10 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
 def _told(slide: SlideSummary) -> str:
     """The slide in words, each cell counted once."""
     share, interval = slide.blast_fraction, slide.blast_interval
-    of = f"; blasts {share:.1%} ({interval.low:.1%} to {interval.high:.1%})" if share is not None and interval else ""
+    of = "; none was judged"
+    if share is not None and interval:
+        judged = f"of the {slide.normal + slide.blasts} called normal or blast"
+        of = f"; blasts {share:.1%} {judged} ({interval.level:.0%} interval {interval.low:.1%} to {interval.high:.1%})"
     jumps = f"{slide.jumps} jump{'' if slide.jumps == 1 else 's'}"
     return (
         f"\nslide {slide.slide_id}, each cell counted once: {slide.cells} cells: {slide.normal} normal, "

@@ -10,6 +10,7 @@ from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, Mod
 from contract.types import Image, Label
 
 GREY = 170
+LABELS: tuple[Label, ...] = ("normal", "blast", "uncertain")
 
 
 def blank(height: int = 480, width: int = 640) -> Image:
@@ -80,14 +81,16 @@ def test_the_label_names_the_cell_of_the_slide() -> None:
     assert words_of(cell("uncertain", flags=("edge",))) == "cut, not judged"
 
 
-@pytest.mark.parametrize("label", COLOURS)
-def test_the_box_has_the_colour_of_its_label_and_leaves_the_cell_to_be_seen(label: Label) -> None:
-    drawn = annotate(blank(), report(cell(label)))
-    assert tuple(drawn[210, 200]) == COLOURS[label]
+@pytest.mark.parametrize(("kind", "label", "flags"), [(k, k, ()) for k in LABELS] + [("cut", "uncertain", ("edge",))])
+def test_the_box_has_the_colour_of_its_kind_and_leaves_the_cell_to_be_seen(
+    kind: str, label: Label, flags: tuple[str, ...]
+) -> None:
+    drawn = annotate(blank(), report(cell(label, flags=flags)))
+    assert tuple(drawn[210, 200]) == COLOURS[kind]
     assert (drawn[160:260, 210:310] == GREY).all()
 
 
-def test_each_label_has_a_brightness_of_its_own() -> None:
+def test_each_kind_has_a_brightness_of_its_own() -> None:
     """So that the colours differ in grey too."""
     grey = sorted(np.dot(colour, (0.11, 0.59, 0.30)) for colour in COLOURS.values())
     assert min(np.diff(grey)) > 20

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from agent.__main__ import main
-from agent.annotate import COLOURS
+from agent.annotate import COLOURS, words_of
 from agent.montage import TILE, entries_of, read_reports
 from agent.sources.synthetic import SyntheticSource
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality, SlideSummary
@@ -43,11 +43,21 @@ def test_a_cell_stands_once_with_the_word_of_all_its_whole_views(make_report: Ma
     assert entry.cell.probability == 0.8, "the view that is most like all together"
 
 
+def test_a_cell_bears_the_label_of_all_its_whole_views_not_that_of_the_one_that_is_shown(
+    make_report: MakeReport,
+) -> None:
+    cells = [cell("a", 0.95), cell("a", 0.02), cell("b", 0.4), cell("c", 0.6)]
+    entries = entries_of(make_report(k, cells=[view]) for k, view in enumerate(cells, start=1))
+    found = next(entry for entry in entries if entry.views > 1)
+    assert found.probability == pytest.approx(0.384, abs=0.001)
+    assert (found.cell.label, found.label) == ("blast", "normal")
+
+
 def test_the_most_suspicious_come_first_and_what_was_only_seen_cut_last(make_report: MakeReport) -> None:
     cells = [cell("low", 0.1), cell("cut", 0.99, "edge"), cell("high", 0.95), cell("middle", 0.5)]
     entries = entries_of([make_report(1, cells=cells)])
     assert [entry.cell.object_id for entry in entries] == ["high", "middle", "low", "cut"]
-    assert entries[-1].words.endswith("cut, not judged")
+    assert words_of(entries[-1].whole).endswith("cut, not judged")
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +130,8 @@ def test_names_from_outside_are_never_markup(tmp_path: Path) -> None:
         cells=[cell("<i>-<u>", 0.9)], model=ModelInfo(id="m", sha256="", engine="none"),
     )  # fmt: skip
     (tmp_path / "r.jsonl").write_text(report.model_dump_json() + "\n")
+    (tmp_path / "blast").mkdir()
+    cv2.imwrite(str(tmp_path / "blast/<script>x-0.9.png"), np.zeros((8, 8, 3), np.uint8))
     assert main(["montage", f"{tmp_path}/r.jsonl", "--crops", f"{tmp_path}", "--out", f"{tmp_path}/m.html"]) == 0
     text = (tmp_path / "m.html").read_text()
     assert not re.search(r"<(script|b|i|u)>", text)
@@ -142,3 +154,8 @@ def test_no_more_cells_are_shown_than_asked_for(replayed: Path, capsys: pytest.C
     assert montage(replayed, "m.html", "--frames", f"{replayed}/frames", "--most", "3") == 0
     assert (replayed / "m.html").read_text().count("<figure>") == 3
     assert "3 of " in capsys.readouterr().err
+
+
+def test_pictures_of_other_cells_are_refused(replayed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert montage(replayed, "m.png", "--crops", f"{replayed}/frames") == 2
+    assert "holds no picture of these cells" in capsys.readouterr().err
