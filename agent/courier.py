@@ -15,11 +15,11 @@ from typing import Literal
 from pydantic import ValidationError
 from typing_extensions import Self
 
+from agent.beside import Beside, Route
 from agent.delivery import Delivery
-from agent.mail import Answers, Incoming, Reply
+from agent.mail import Incoming, Reply
 from agent.mqtt import CONNECT_S, Answer, Connection
 from agent.outbox import Outbox
-from agent.retained import Retained
 from agent.settings import MqttSettings
 from contract.errors import OutboxError
 from contract.messages import Ack, Health, SlideSummary, Status, Topics
@@ -35,7 +35,6 @@ from contract.refusals import (
     why_taken_over,
     why_unreachable,
 )
-from contract.requests import ANSWER_EXPIRY_S, too_large
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +48,6 @@ HEALTH_EXPIRY_S = 300
 """Seconds after which the broker forgets a health message: it speaks of now."""
 _RESERVED = 6
 """Of what the broker takes at once, so many are for what is retained, and for answers."""
-_HEADERS = 256
-"""Bytes of an answer beside its topic, body and correlation data, at most."""
-
-Route = Callable[[Incoming], None]
-"""Takes up a message."""
 
 
 class Courier:
@@ -77,10 +71,6 @@ class Courier:
         version: str,
     ) -> None:
         self._settings, self._topics, self._outbox, self._version = settings, topics, outbox, version
-        self._routes: dict[str, Route] = {topics.ack: self._on_ack} if forget_on == "consumer" else {}
-        """Who takes up a message, by its topic, or by the beginning of it: `<beginning>/#`."""
-        self._subscriptions: dict[str, int | None] = {}
-        """The question's ticket, by topic: what has been asked for on this connection."""
         self._delivery = Delivery(outbox, forget_on=forget_on, window=settings.window)
         site, device = topics.root.split("/")[-2:]
         will = topics.status, self._status("offline")
@@ -90,9 +80,11 @@ class Courier:
         self._trouble, self._fault = Trouble.of("connecting", "not connected yet"), NO_TROUBLE
         self._detail = self._logged = ""
         self._attempts, self._connected_at, self._outbox_again_at = 0, 0.0, 0.0
-        self._health, self._slide = Retained(topics.health), Retained(topics.slide)
-        self._standing = {topics.health: self._health, topics.slide: self._slide}
-        self._answers, self._largest = Answers(), 0
+        self._beside = Beside(self._connection)
+        self._health = self._beside.retain(topics.health, expiry_s=HEALTH_EXPIRY_S)
+        self._slide = self._beside.retain(topics.slide)
+        if forget_on == "consumer":
+            self._beside.route(topics.ack, self._on_ack)
         self._closed_soon = 0
         self._farewell: int | None = None
         self.ignored_acks = 0
@@ -139,15 +131,20 @@ class Courier:
         self._slide.say(summary.model_dump_json().encode(), final=summary.state == "closed")
         self._connection.ring()
 
-    def announce(self, topic: str, body: bytes) -> None:
-        """Publish something retained on a topic that is not ours alone: now, and on every connect."""
-        self._standing = {**self._standing, topic: Retained(topic)}
-        self.announce_again(topic, body)
+    def announce(self, topic: str, body: bytes) -> Callable[[], None]:
+        """Publish something retained on a topic that is not ours alone: now, and on every connect.
 
-    def announce_again(self, topic: str, body: bytes) -> None:
-        """Publish it once more: whoever it is for has forgotten it."""
-        self._standing[topic].say(body)
-        self._connection.ring()
+        Returns:
+            A function to publish it once more, for whom it is for has forgotten it; any thread may call it.
+        """
+        standing = self._beside.retain(topic)
+
+        def say() -> None:
+            standing.say(body)
+            self._connection.ring()
+
+        say()
+        return say
 
     def route(self, topic: str, take_up: Route) -> None:
         """Subscribe to a topic, or to all that begin with it (`.../#`).
@@ -156,13 +153,13 @@ class Courier:
             topic: the topic.
             take_up: takes what comes, on the courier's thread; must not wait.
         """
-        self._routes = {**self._routes, topic: take_up}
+        self._beside.route(topic, take_up)
         self._connection.ring()
 
     def answer(self, reply: Reply) -> None:
         """Publish an answer to a command, now or as soon as there is a connection; with MQTT 3.1.1 there are none."""
         if self._settings.version == "5":
-            self._answers.say(reply)
+            self._beside.answer(reply)
             self._connection.ring()
 
     def drain(self, timeout_s: float | None = None) -> int:
@@ -212,12 +209,7 @@ class Courier:
             self._complain(Trouble.of("outbox", str(cause)))
 
     def _publish_what_is_due(self) -> None:
-        for topic in self._routes:
-            if topic not in self._subscriptions:
-                self._subscriptions[topic] = self._connection.subscribe(topic)
-        for standing in self._standing.values():
-            standing.publish(self._retain)
-        self._answers.publish(self._send_answer)
+        self._beside.publish()
         if time.monotonic() < self._outbox_again_at:
             return
         try:
@@ -232,21 +224,10 @@ class Courier:
             self._outbox_again_at = time.monotonic() + 1.0
             self._complain(Trouble.of("outbox", str(cause)))
 
-    def _retain(self, topic: str, body: bytes) -> int | None:
-        expiry_s = HEALTH_EXPIRY_S if topic == self._topics.health else 0
-        return self._connection.publish(topic, body, retain=True, expiry_s=expiry_s)
-
-    def _send_answer(self, reply: Reply) -> int | None:
-        body = reply.body
-        if len(body) + len(reply.topic) + len(reply.correlation) + _HEADERS > self._largest:
-            body = too_large(body, self._largest)
-        return self._connection.publish(reply.topic, body, expiry_s=ANSWER_EXPIRY_S, correlation=reply.correlation)
-
     def _say_farewell(self) -> None:
         if self._connected.is_set():
-            for standing in self._standing.values():
-                standing.publish(self._retain, all_at_once=True)
-            self._farewell = self._retain(self._topics.status, self._status("stopped"))
+            self._beside.publish_retained(all_at_once=True)
+            self._farewell = self._connection.publish(self._topics.status, self._status("stopped"), retain=True)
         else:
             self._connection.hang_up()
 
@@ -274,12 +255,9 @@ class Courier:
             self._fault = why_refused(answer, self._settings)
             return
         self._delivery.window = max(1, min(self._settings.window, at_once - _RESERVED))
-        self._largest = largest
         self._delivery.rewind()
-        self._subscriptions = {}
         self._connection.publish(self._topics.status, self._status("online"), retain=True)
-        for standing in self._standing.values():
-            standing.again()
+        self._beside.renew(largest)
         self._trouble, self._logged = NO_TROUBLE, ""
         self._connected_at = time.monotonic()
         self._connected.set()
@@ -299,7 +277,7 @@ class Courier:
         """Write the broker's answer into the books."""
         if ticket == self._farewell:
             self._connection.hang_up()
-        elif topic := self._beside_reports(ticket):
+        elif topic := self._beside.published(ticket):
             if answer.is_failure:
                 log.warning("%s", why_not_taken(answer, self._settings, topic, then="it is not said again"))
         elif not answer.is_failure:
@@ -310,7 +288,7 @@ class Courier:
 
     def on_subscribed(self, ticket: int, answer: Answer) -> None:
         """Complain if we may not listen."""
-        topic = next((topic for topic, asked in self._subscriptions.items() if asked == ticket), "?")
+        topic = self._beside.subscribed(ticket)
         if answer.is_failure and topic == self._topics.ack:
             self._complain(why_not_taken(answer, self._settings, topic))
         elif answer.is_failure:
@@ -318,20 +296,11 @@ class Courier:
 
     def on_message(self, message: Incoming) -> None:
         """Hand a message to who takes up its topic."""
-        for topic, take_up in self._routes.items():
-            if message.topic == topic or (topic.endswith("/#") and message.topic.startswith(topic[:-1])):
-                take_up(message)
+        self._beside.deliver(message)
 
     def on_error(self, text: str) -> None:
         """Keep paho's words, in case the connection ends."""
         self._detail = text.removeprefix("failed to receive on socket: ")
-
-    def _beside_reports(self, ticket: int) -> str:
-        """The topic, if the broker speaks of something that is no report."""
-        for topic, standing in self._standing.items():
-            if standing.answered(ticket):
-                return topic
-        return self._answers.answered(ticket)
 
     def _on_ack(self, message: Incoming) -> None:
         level = logging.WARNING

@@ -114,11 +114,8 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = ()) -> He
 def _tell_home_assistant(courier: Courier, topics: Topics, prefix: str) -> None:
     """Now, on every connect, and when it has started anew."""
     topic, message = discovery_topic(prefix, topics), discovery(topics, version("microscope-agent"))
-    courier.announce(topic, message)
-    courier.route(
-        birth_topic(prefix),
-        lambda birth: courier.announce_again(topic, message) if birth.payload == b"online" else None,
-    )
+    again = courier.announce(topic, message)
+    courier.route(birth_topic(prefix), lambda birth: again() if birth.payload == b"online" else None)
 
 
 def _outbox(settings: Settings) -> Outbox:

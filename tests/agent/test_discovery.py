@@ -98,8 +98,8 @@ def courier_to(broker: Broker, outbox: Outbox, version: str = "5") -> Courier:
 def describe(courier: Courier) -> str:
     """As the service does."""
     topic, message = discovery_topic("ha", TOPICS), discovery(TOPICS, "1")
-    courier.announce(topic, message)
-    courier.route(birth_topic("ha"), lambda _: courier.announce_again(topic, message))
+    again = courier.announce(topic, message)
+    courier.route(birth_topic("ha"), lambda _: again())
     return topic
 
 
