@@ -5,7 +5,8 @@ from types import TracebackType
 from typing_extensions import Self
 
 from agent.engines import open_engine
-from agent.memory import refuse_rollback, remember
+from agent.evidence import Note, model_opened
+from agent.memory import recall, refuse_rollback, remember
 from agent.pipeline import Station
 from agent.settings import Settings
 from agent.site import Site
@@ -19,13 +20,14 @@ class ModelInUse:
     Args:
         settings: which bundle, whom to trust, which engine.
         site: what was measured of the microscope.
+        note: takes note of every model that is opened.
 
     Raises:
         MicroscopeError: bundle or engine can not be opened; the text says which and why.
     """
 
-    def __init__(self, settings: Settings, site: Site) -> None:
-        self._settings, self._site = settings, site
+    def __init__(self, settings: Settings, site: Site, *, note: Note = lambda _, __: None) -> None:
+        self._settings, self._site, self._note = settings, site, note
         self.station = self._opened(ScaleWatch(), rebuild=settings.engine_rebuild)
 
     def __enter__(self) -> Self:
@@ -66,4 +68,7 @@ class ModelInUse:
         colour = self._site.normaliser(manifest.reference)
         engine = open_engine(bundle, ours.engine, state_dir=ours.state_dir, rebuild=rebuild)
         limits = self._site.file.limits
-        return Station(ours.site, ours.device, bundle, engine, colour=colour, limits=limits, watch=watch)
+        station = Station(ours.site, ours.device, bundle, engine, colour=colour, limits=limits, watch=watch)
+        newest = recall(ours.state_dir).newest.get(manifest.model, 0)
+        model_opened(self._note, station, wanted=ours.engine, newest=newest)
+        return station

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from agent.health import Pulse
 from agent.pipeline import Sink
 from contract.errors import OutboxFull
 from contract.messages import FrameReport
@@ -67,11 +68,11 @@ class WatchedSink:
 
     A report that only says that the camera is silent is no work, and without a courier (``fit`` is false) work
     helps nobody: both starve the watchdog, and the service is started anew. A full sink is no hang: what was
-    examined is tried again, and a new start would not make room.
+    examined is tried again, and a new start would not make room. The pulse is told of every report.
     """
 
-    def __init__(self, sink: Sink, notifier: Notifier, *, fit: Callable[[], bool]) -> None:
-        self._sink, self._notifier, self._fit = sink, notifier, fit
+    def __init__(self, sink: Sink, notifier: Notifier, *, fit: Callable[[], bool], pulse: Pulse | None = None) -> None:
+        self._sink, self._notifier, self._fit, self._pulse = sink, notifier, fit, pulse or Pulse()
 
     @property
     def epoch(self) -> str:
@@ -87,10 +88,12 @@ class WatchedSink:
         try:
             self._sink.put(report)
         except OutboxFull:
-            self._feed(report)
+            self._feed(report, kept=False)
             raise
-        self._feed(report)
+        self._feed(report, kept=True)
 
-    def _feed(self, report: FrameReport) -> None:
-        if report.quality.reasons != _NO_WORK and self._fit():
+    def _feed(self, report: FrameReport, *, kept: bool) -> None:
+        worked = report.quality.reasons != _NO_WORK
+        self._pulse.beat(worked=worked, kept=kept)
+        if worked and self._fit():
             self._notifier.worked()

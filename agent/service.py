@@ -7,14 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 
+from agent import metrics
+from agent.audit import AuditLog
+from agent.board import SYS
 from agent.courier import Courier
 from agent.discovery import birth_topic, discovery, discovery_topic
-from agent.health import Counters
+from agent.evidence import SlideNotes, on_record
+from agent.health import Counters, Pulse
 from agent.model import ModelInUse
 from agent.notify import Notifier, WatchedSink
 from agent.outbox import Outbox
 from agent.pipeline import run
 from agent.posts import Posts, Shown, attend
+from agent.salvage import damaged
 from agent.settings import Settings
 from agent.site import open_site
 from agent.trust import said_of
@@ -45,11 +50,13 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = ()) -> He
             courier's thread ended before it was told to, by a fault in this program.
         MicroscopeError: an adapter can not be built; the text says which and why.
     """
-    site = open_site(settings.site_file)
-    counters, systemd = Counters(), Notifier()
+    site, shown = open_site(settings.site_file), tuple(shown)
+    counters, systemd, pulse = Counters(), Notifier(), Pulse()
     with ExitStack() as house:
-        model = house.enter_context(ModelInUse(settings, site))
-        outbox = house.enter_context(_outbox(settings))
+        audit = house.enter_context(AuditLog(settings.state_dir))
+        house.enter_context(on_record(audit, shown, version=version("microscope-agent")))
+        model = house.enter_context(ModelInUse(settings, site, note=audit.note))
+        outbox = house.enter_context(_outbox(settings, audit))
         model.remember()
         topics = Topics(prefix=settings.mqtt.prefix, site=settings.site, device=settings.device)
         courier = house.enter_context(
@@ -66,10 +73,23 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = ()) -> He
         name = secrets.token_hex(4)
         turns = house.enter_context(Turns(settings.source, name, stop))
 
-        def health() -> Health:
-            return counters.health(queued=outbox.count(), engine=model.station.engine.name, outbox=outbox)
+        alarms: list[str] = []
 
-        slides = model.station.slides(name, courier.slide)
+        def health() -> Health:
+            engine, queued = model.station.engine.name, outbox.count()
+            return counters.health(
+                queued=queued, engine=engine, outbox=outbox, pulse=pulse, audit=audit, sys=SYS, alarms=alarms
+            )
+
+        pages = metrics.pages(
+            health,
+            version=version("microscope-agent"),
+            trouble=lambda: courier.trouble,
+            hangs=lambda: pulse.hangs() if courier.alive else "the courier's thread is gone",
+            idles=pulse.idles,
+        )
+        alarms += filter(None, [house.enter_context(metrics.served(settings.metrics.port, pages))])
+        slides = model.station.slides(name, SlideNotes(audit.note, courier.slide))
         if settings.slide.id:
             slides.start(settings.slide.id)
         log.log(
@@ -90,9 +110,9 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = ()) -> He
             if not courier.alive:
                 stop.set()
 
-        sink = Window(WatchedSink(outbox, systemd, fit=lambda: courier.alive))
+        sink = Window(WatchedSink(outbox, systemd, fit=lambda: courier.alive, pulse=pulse))
         posts = Posts(settings, shown, model=model, turns=turns, slides=slides, window=sink)
-        with _heartbeat(beat), attend(courier, topics, posts):
+        with _heartbeat(beat), attend(courier, topics, posts, audit):
             for frames in turns:
                 live = settings.source.live
                 seen = sink.through(site.level(frames))
@@ -118,14 +138,19 @@ def _tell_home_assistant(courier: Courier, topics: Topics, prefix: str) -> None:
     courier.route(birth_topic(prefix), lambda birth: again() if birth.payload == b"online" else None)
 
 
-def _outbox(settings: Settings) -> Outbox:
+def _outbox(settings: Settings, audit: AuditLog) -> Outbox:
+    path = settings.state_dir / OUTBOX_FILE
     try:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
     except OSError as cause:
         raise OutboxError(
             f"the folder for the outbox, {settings.state_dir}, can not be made ({cause.strerror}); set `state_dir`"
         ) from cause
-    return Outbox(settings.state_dir / OUTBOX_FILE, max_mb=settings.outbox.max_mb)
+    before = damaged(path)
+    outbox = Outbox(path, max_mb=settings.outbox.max_mb)
+    if rescued := [file.name for file in damaged(path) if file not in before]:
+        audit.note("outbox_rescued", {"reports": outbox.count(), "kept_aside": rescued})
+    return outbox
 
 
 def _account_for(left: int, settings: Settings, *, trouble: str, stopped: bool) -> None:

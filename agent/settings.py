@@ -79,6 +79,18 @@ class OutboxSettings(Section):
     max_mb: int = Field(512, ge=1, description="Bound of the store in MiB; keep it well under the free disk.")
 
 
+class MetricsSettings(Section):
+    """What is told to a monitoring system on this machine."""
+
+    port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="TCP port on 127.0.0.1 for `/metrics` (Prometheus), `/healthz` and `/readyz`, commonly 9464; 0: "
+        "the agent listens nowhere.",
+    )
+
+
 class TrustSettings(Section):
     """Which models this machine runs."""
 
@@ -140,6 +152,7 @@ class Settings(BaseSettings):
         description="Build the TensorRT engine at the start where none fits; takes minutes, and is given up after 45.",
     )
     trust: TrustSettings = Field(TrustSettings(), description="Whose models to run.")
+    metrics: MetricsSettings = Field(MetricsSettings(), description="Monitoring.")
     slide: SlideSettings = Field(SlideSettings(), description="The slide.")
 
     @classmethod

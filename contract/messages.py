@@ -156,6 +156,13 @@ class Status(Message):
     version: str = Field("", description="Version of the agent.")
 
 
+class AuditHead(Message):
+    """The end of the agent's audit log; kept elsewhere, it proves later that nothing before it was cut off."""
+
+    lines: int = Field(ge=0, description="Number of the last line.")
+    sha256: str = Field(description="Its hash, for `microscope-agent audit verify --head`.")
+
+
 class Health(Message):
     """How the agent fares; topic `health`, retained, every few seconds."""
 
@@ -177,6 +184,22 @@ class Health(Message):
         "below it can not come any more; 0: not told.",
     )
     alarms: list[str] = Field(default_factory=list, description="What a person should see to, in words.")
+    frame_age_s: float | None = Field(
+        None, ge=0, description="Seconds since the last frame was examined; absent before the first."
+    )
+    oldest_s: float | None = Field(
+        None,
+        ge=0,
+        description="Seconds since the oldest report that waits in the outbox was captured, by the agent's clock; "
+        "absent if none waits.",
+    )
+    temperatures_c: dict[str, float] = Field(
+        default_factory=dict, description="Degrees Celsius by thermal zone, where the board tells them."
+    )
+    power_w: dict[str, float] = Field(
+        default_factory=dict, description="Watts by rail or meter, where the board tells them."
+    )
+    audit: AuditHead | None = Field(None, description="The end of the audit log.")
 
 
 class Interval(Message):

@@ -1,0 +1,183 @@
+"""How the agent fares, for a monitoring system on the same machine: Prometheus's text, and two pages for probes.
+
+It listens on loopback alone, with one connection at a time: a slow or hostile reader holds up other readers, and
+nothing else.
+"""
+
+import logging
+import socketserver
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from contract.errors import MicroscopeError
+from contract.messages import Health
+
+log = logging.getLogger(__name__)
+TEXT = "text/plain; charset=utf-8"
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
+_PATIENCE_S = 2.0
+
+Ask = Callable[[], str]
+"""Why something is not well, in words; "" if it is."""
+Page = Callable[[], tuple[HTTPStatus, str, bytes]]
+"""Status, content type and body of an answer; raises MicroscopeError if there is none."""
+
+
+def pages(health: Callable[[], Health], *, version: str, trouble: Ask, hangs: Ask, idles: Ask) -> dict[str, Page]:
+    """The pages of an agent.
+
+    Args:
+        health: a snapshot; may raise MicroscopeError.
+        version: of the agent.
+        trouble: why reports do not leave.
+        hangs: why only a new start can help; asked without any lock that a hung disk could hold.
+        idles: why no frames become reports that are safe.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=registry)
+    registry.register(_Told(health, version=version, trouble=trouble))
+    return {
+        "/metrics": lambda: (HTTPStatus.OK, METRICS, generate_latest(registry)),
+        "/healthz": lambda: _verdict(hangs()),
+        "/readyz": lambda: _verdict(hangs() or idles()),
+    }
+
+
+def _verdict(ill: str) -> tuple[HTTPStatus, str, bytes]:
+    status = HTTPStatus.SERVICE_UNAVAILABLE if ill else HTTPStatus.OK
+    return status, TEXT, f"{ill or 'ok'}\n".encode()
+
+
+class _Told(Collector):
+    """The health message in Prometheus's words, made when it is asked for; see docs/monitoring.md."""
+
+    def __init__(self, health: Callable[[], Health], *, version: str, trouble: Ask) -> None:
+        self._health, self._version, self._trouble = health, version, trouble
+
+    def collect(self) -> Iterator[Metric]:
+        """What Prometheus's registry asks for."""
+        now = self._health()
+        yield _counter("frames", "Frames reported since the agent started.", now.frames)
+        yield _counter("frames_refused", "Of these, frames not fit to be judged.", now.refused)
+        yield _counter("cells", "White cells reported since the agent started.", now.cells)
+        dropped = CounterMetricFamily(
+            "microscope_dropped", "Frames never examined or reports lost, by cause.", labels=["cause"]
+        )
+        for cause, count in now.dropped.items():
+            dropped.add_metric([cause], count)
+        yield dropped
+        yield _gauge("frame_age_seconds", "Time since the last frame was examined.", now.frame_age_s)
+        yield _gauge("outbox_reports", "Reports that wait in the outbox.", now.queued)
+        yield _gauge("outbox_oldest_seconds", "Time since the oldest report that waits was captured.", now.oldest_s)
+        yield _gauge(
+            "broker_connected", "1 while reports can leave, 0 while something hinders them.", not self._trouble()
+        )
+        yield _gauge("alarms", "Things that a person should see to; the health message says which.", len(now.alarms))
+        if now.audit:
+            yield _counter("audit_lines", "Number of the audit log's last line.", now.audit.lines)
+        yield _by("temperature_celsius", "Temperature by thermal zone.", "zone", now.temperatures_c)
+        yield _by("power_watts", "Power by rail or meter.", "rail", now.power_w)
+        about = {"version": self._version, "engine": now.engine}
+        yield InfoMetricFamily("microscope_agent", "Version of the agent and engine in use.", about)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"microscope_{name}", text, value)
+
+
+def _gauge(name: str, text: str, value: float | None) -> Metric:
+    """Without a value there is no sample, for 0 would be one."""
+    return GaugeMetricFamily(f"microscope_{name}", text, None if value is None else float(value))
+
+
+def _by(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(f"microscope_{name}", text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+@contextmanager
+def served(port: int, on: Mapping[str, Page]) -> Iterator[str]:
+    """Serve pages on loopback in the block.
+
+    Args:
+        port: TCP port; 0: nothing is served.
+        on: the pages by path.
+
+    Yields:
+        Why nothing is served though it should be, in words: monitoring is not worth the agent's life.
+    """
+    if not port:
+        yield ""
+        return
+    try:
+        server = _Server(("127.0.0.1", port), partial(_Handler, on))
+    except OSError as cause:
+        alarm = f"`metrics.port` {port} can not be listened at ({cause.strerror}); choose another"
+        log.warning("%s", alarm)
+        yield alarm
+        return
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="metrics", daemon=True)
+    thread.start()
+    try:
+        yield ""
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Server(socketserver.TCPServer):
+    """http.server's own would ask the name service for our name first."""
+
+    allow_reuse_address = True
+
+    def handle_error(self, *_: Any) -> None:
+        """Who asked has hung up, or talks nonsense."""
+        log.debug("a request for metrics came to nothing")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = _PATIENCE_S
+    server_version, sys_version = "microscope-agent", ""
+
+    def __init__(self, on: Mapping[str, Page], *given: Any) -> None:
+        self._pages = on
+        super().__init__(*given)
+
+    def do_GET(self) -> None:
+        """Answer with the page."""
+        page = self._pages.get(self.path.partition("?")[0])
+        try:
+            status, kind, body = page() if page else self._unknown()
+        except MicroscopeError as cause:
+            status, kind, body = _verdict(str(cause))
+        self.send_response(status)
+        for name, value in self._headers(kind, body):
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
+        """Say it only to who looks for it."""
+        log.debug(format, *args)
+
+    def _unknown(self) -> tuple[HTTPStatus, str, bytes]:
+        return HTTPStatus.NOT_FOUND, TEXT, f"there are {', '.join(self._pages)}\n".encode()
+
+    @staticmethod
+    def _headers(kind: str, body: bytes) -> Iterable[tuple[str, str]]:
+        return ("Content-Type", kind), ("Content-Length", str(len(body))), ("X-Content-Type-Options", "nosniff")
