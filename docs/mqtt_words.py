@@ -30,7 +30,7 @@ mosquitto_rr -V mqttv5 -q 1 -t microscopy/v1/lab/scope-1/command/slide/start -e 
 
 Commands are carried out one after the other; what needs the loop, between two frames. Every one is written into the
 audit log, before and after. A payload is at most {MAX_REQUEST_BYTES} bytes long; {BURST:.0f} commands may come at once,
-and {PER_SECOND:.0f} a second in the long run; what is more is answered `busy`.
+and {PER_SECOND:.0f} a second in the long run; what is more is answered `busy`. `decisions/0012-commands.md` says why.
 A response topic can not be one of the topics above, of whatever agent: what comes there is believed.
 
 **Who may command?** Whoever may publish on `command/#`: the broker's access list decides, the agent can not know who
