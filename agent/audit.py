@@ -10,6 +10,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -110,13 +111,10 @@ class AuditLog:
         """
         with self._lock:
             try:
-                self._tidy()
-                self._make_room()
-                if self._missed:
-                    self._append(MISSED, {"events": dict(self._missed)})
-                    self._missed.clear()
+                self._tell_missed()
                 self._append(event, facts)
             except OSError as cause:
+                self._missed[event] += 1
                 self._trouble = (
                     f"the audit log {self._folder} can not be written ({cause.strerror}); free the disk, or correct "
                     "the folder's owner"
@@ -124,12 +122,18 @@ class AuditLog:
                 raise AuditError(self._trouble) from cause
             self._trouble = ""
 
+    def catch_up(self) -> None:
+        """Where events were missed, try to tell how many; nothing more may happen that would."""
+        if self._missed:
+            with self._lock, suppress(OSError):
+                self._tell_missed()
+                self._trouble = ""
+
     def note(self, event: str, facts: Mapping[str, object]) -> None:
         """Note an event that is not held up by the log: one that can not be written is counted, and told later."""
         try:
             self(event, facts)
         except AuditError as cause:
-            self._missed[event] += 1
             log.warning("%s was not noted: %s", event, cause)
 
     def last(self, event: str) -> Entry | None:
@@ -194,6 +198,14 @@ class AuditLog:
             self._append(GIVEN_UP, {"upto": last.seq, "sha256": last.hash} if last else {})
             for path in outdated:
                 path.unlink()
+
+    def _tell_missed(self) -> None:
+        """Make ready for a line, which says first what was missed before it."""
+        self._tidy()
+        self._make_room()
+        if self._missed:
+            self._append(MISSED, {"events": dict(self._missed)})
+            self._missed.clear()
 
     def _append(self, event: str, facts: Mapping[str, object]) -> None:
         entry = Entry.following(self._head, event, facts, at=self._clock())

@@ -102,6 +102,7 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = ()) -> He
         )
 
         def beat() -> None:
+            audit.catch_up()
             now = health()
             courier.health(now)
             systemd.status(
