@@ -39,7 +39,10 @@ from contract.refusals import (
 log = logging.getLogger(__name__)
 
 _FAREWELL_S = 2.0
-_BACK_OFF_S = 0.5, 30.0
+_BACK_OFF_S = 0.5, 8.0
+"""Seconds before another attempt, at first and at most: a network that is whole again must be found so within 15."""
+_NO_ANSWER = 141
+"""paho's word for a ping that was not answered."""
 _STABLE_S = 10.0
 _SOON_S, _OFTEN = 60.0, 2
 """A broker that closes so many connections in a row, each so soon after its welcome, without a word: not all say that
@@ -269,6 +272,8 @@ class Courier:
         if by_broker:
             self._fault = why_refused(answer, self._settings)
         elif self._connected_at and not self._fault:
+            if answer.value == _NO_ANSWER and not self._detail:
+                self._detail = "nothing has come from there for too long"
             self._closed_soon = self._closed_soon + 1 if time.monotonic() - self._connected_at < _SOON_S else 0
             again = self._closed_soon >= _OFTEN and not self._detail  # a broken network has more to say
             self._fault = why_taken_over(self._settings) if again else why_broken(self._detail, self._settings)

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 TOPICS = "frame", "health", "slide", "status"
 _CONNECT_S = 5.0
-_BACK_OFF_S = 0.5, 15.0
+_BACK_OFF_S = 0.5, 8.0
 _ACK_EVERY_S = 0.1
 _GAP_SAID_EVERY_S = 10.0
 _TURN_MS = 250

@@ -39,7 +39,13 @@ class BrokerSettings(Section):
     version: Literal["5", "3.1.1"] = Field(
         "5", description="MQTT version; 3.1.1 for old brokers: no expiry, reason codes or responses."
     )
-    keepalive_s: int = Field(30, ge=1, le=3600, description="Seconds of silence after which either side sends a ping.")
+    keepalive_s: int = Field(
+        10,
+        ge=1,
+        le=3600,
+        description="Seconds of silence after which we send a ping; after as many again without an answer the "
+        "connection is given up and made anew.",
+    )
 
 
 def tls_context(settings: TlsSettings) -> ssl.SSLContext:
