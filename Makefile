@@ -22,7 +22,7 @@ demo: $(VENV)/.agent
 	@$(BIN)/microscope-agent --log WARNING demo $(if $(FRAMES),--frames '$(FRAMES)') $(if $(UM_PER_PIXEL),--um-per-pixel $(UM_PER_PIXEL))
 
 install:
-	@PYTHON='$(PYTHON)' systemd/install.sh
+	@systemd/install.sh
 
 uninstall:
 	@PURGE='$(PURGE)' systemd/uninstall.sh

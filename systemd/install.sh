@@ -11,9 +11,11 @@ settings=/etc/microscope-agent
 
 fail() { echo "make install: $*" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || fail "root's rights are needed: sudo make install"
-python=${PYTHON:-python3}
+# The system's own: a service sees no home folder, where others live, and TensorRT belongs to the system's.
+python=${SYSTEM_PYTHON:-/usr/bin/python3}
 "$python" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 10))' ||
-    fail "$python with venv, 3.10 or later, is needed: apt install python3-venv"
+    fail "$python with venv, 3.10 or later, is needed: apt install python3-venv, or SYSTEM_PYTHON=/path/to/python3"
+case $(readlink -f "$python") in /root/* | /home/*) fail "$python lies in a home folder, which no service sees" ;; esac
 case $(readlink -f .) in "$home"/*) fail "$home holds the releases; clone the project elsewhere" ;; esac
 
 # TensorRT comes from the system's packages, where a virtual environment sees it only if it is told to.
@@ -31,7 +33,9 @@ echo "making $release"
 cp -r README.md docs "$release/"
 
 install -d -m 755 "$settings" "$units/microscope-agent.service.d"
-[ -e "$settings/agent.toml" ] || install -m 644 systemd/agent.toml "$settings/agent.toml"
+for file in agent.toml collector.toml; do
+    [ -e "$settings/$file" ] || install -m 644 "systemd/$file" "$settings/$file"
+done
 install -m 644 systemd/microscope-*.service "$units/"
 if [ -n "$shared" ]; then
     install -m 644 systemd/jetson.conf "$units/microscope-agent.service.d/"
@@ -57,4 +61,6 @@ installed. Next:
   1. edit $settings/agent.toml
   2. $home/current/bin/microscope-agent doctor --config $settings/agent.toml
   3. systemctl enable --now microscope-agent
+Where the reports are to be stored: systemctl enable --now microscope-collect, and outbox.forget_on = "consumer" in the
+settings of each agent, so that nothing is lost even if the broker is.
 TEXT

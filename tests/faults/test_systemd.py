@@ -2,6 +2,7 @@
 
 import logging
 import time
+from ast import literal_eval
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,12 +151,31 @@ def test_an_upgrade_keeps_the_settings_and_counts_on(agent: Box) -> None:
     assert numbers(agent, 1)[0] > first
 
 
-def test_systemd_finds_nothing_to_say_of_the_unit(box: Box) -> None:
-    assert box.run("systemd-analyze", "verify", f"/etc/systemd/system/{AGENT}.service") == ""
+def test_the_collector_stores_what_the_agent_reports_and_the_agent_forgets_it(agent: Box) -> None:
+    (agent.root / "etc/microscope-agent/agent.toml").write_text(f'{SMEAR}[outbox]\nforget_on = "consumer"\n')
+    agent.run("systemctl", "start", "microscope-collect", AGENT)
+    try:
+        last = numbers(agent, 20)[-1]
+        agent.run("systemctl", "stop", AGENT)
+        database = "/var/lib/private/microscope-collect/collector.sqlite"
+        count = (
+            "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute('select max(seq), count(*) from report'))"
+        )
+        upto, rows = literal_eval(agent.run("python3", "-c", count, database))
+        assert upto >= last
+        assert rows > 10
+    finally:
+        agent.run("systemctl", "stop", "microscope-collect")
 
 
-def test_what_the_service_could_do_to_the_machine_is_little(box: Box) -> None:
-    said = box.run("systemd-analyze", "security", f"{AGENT}.service", "--no-pager").splitlines()[-1]
+@pytest.mark.parametrize("unit", [AGENT, "microscope-collect"])
+def test_systemd_finds_nothing_to_say_of_a_unit(box: Box, unit: str) -> None:
+    assert box.run("systemd-analyze", "verify", f"/etc/systemd/system/{unit}.service") == ""
+
+
+@pytest.mark.parametrize("unit", [AGENT, "microscope-collect"])
+def test_what_a_service_could_do_to_the_machine_is_little(box: Box, unit: str) -> None:
+    said = box.run("systemd-analyze", "security", f"{unit}.service", "--no-pager").splitlines()[-1]
     assert float(said.split(":")[1].split()[0]) <= 1.5
 
 
