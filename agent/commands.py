@@ -128,6 +128,7 @@ class Desk:
             code: Code = "integrity" if isinstance(cause, IntegrityError) else "failed"
             error = ErrorInfo(code=code, text=str(cause))
         else:
+            log.info("command %s: done", facts["command"])
             self._note("command_done", facts)
             return _answer(name, result=result)
         log.warning("command %s: %s", facts["command"], error.text)

@@ -1,0 +1,87 @@
+"""The model in use is exchanged for what lies in the bundle's folder now, or goes on if that can not be used."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from agent.config import load_alone
+from agent.memory import recall
+from agent.model import ModelInUse
+from agent.site import NO_SITE
+from contract.bundle import GOLDEN, SHIPPED, Golden, open_bundle, write_bundle, write_golden
+from contract.errors import IntegrityError, MicroscopeError
+from contract.signature import public_half
+
+KEY = Ed25519PrivateKey.from_private_bytes(bytes([7]) * 32)
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped model as versions 1, 2 and 3 of `lab`; the last does not score as it says."""
+    root = tmp_path_factory.mktemp("versions")
+    shipped = open_bundle(SHIPPED)
+    files = {name: SHIPPED / name for name in shipped.manifest.files}
+    golden = shipped.golden
+    write_golden(root / GOLDEN, Golden(golden.crops, golden.batch, {k: v + 9 for k, v in golden.scores.items()}))
+    for version in (1, 2, 3):
+        own = {"id": f"lab-{version}", "model": "lab", "version": version}
+        these = {**files, GOLDEN: root / GOLDEN} if version == 3 else files
+        write_bundle(root / str(version), shipped.manifest.model_copy(update=own), these, key=KEY)
+    return root
+
+
+@pytest.fixture
+def bundle(versions: Path, tmp_path: Path) -> Path:
+    """The folder in use; version 1 lies there."""
+    return put(versions / "1", tmp_path / "bundle")
+
+
+def put(version: Path, place: Path) -> Path:
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(version, place)
+    return place
+
+
+@pytest.fixture
+def model(bundle: Path, tmp_path: Path) -> Iterator[ModelInUse]:
+    wanted = {"bundle": str(bundle), "state_dir": str(tmp_path / "state"), "engine": "onnxruntime"}
+    with ModelInUse(load_alone({**wanted, "trust.keys": public_half(KEY).hex()}), NO_SITE) as model:
+        model.remember()
+        yield model
+
+
+def test_a_newer_version_takes_over_and_is_remembered(
+    model: ModelInUse, versions: Path, bundle: Path, tmp_path: Path
+) -> None:
+    put(versions / "2", bundle)
+    assert model.reload().model.id == "lab-2"
+    assert model.station.model.id == "lab-2"
+    assert recall(tmp_path / "state").newest == {"lab": 2}
+    put(versions / "1", bundle)
+    with pytest.raises(IntegrityError, match="older than version 2"):
+        model.reload()
+    assert model.station.model.id == "lab-2"
+
+
+@pytest.mark.parametrize("spoil", ["golden", "cut", "stranger", "gone"])
+def test_one_that_can_not_be_used_leaves_the_old_one_at_work(
+    model: ModelInUse, versions: Path, bundle: Path, spoil: str
+) -> None:
+    before = model.station
+    if spoil == "golden":
+        put(versions / "3", bundle)
+    elif spoil == "cut":
+        graph = bundle / "model.int8.cpu.onnx"
+        graph.write_bytes(graph.read_bytes()[:-1])
+    elif spoil == "stranger":
+        put(SHIPPED, bundle)
+    else:
+        shutil.rmtree(bundle)
+    with pytest.raises(MicroscopeError):
+        model.reload()
+    assert model.station is before
+    golden = before.bundle.golden
+    assert before.engine.scores(golden.batch).shape == (len(golden.batch), 2)
