@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo install uninstall test test-jetson check soak bench docs lock clean
+.PHONY: help demo install uninstall test test-jetson check soak bench docs sbom lock clean
 
 help:
 	@echo 'make demo   a broker, the agent and a subscriber; ends by itself. FRAMES=DIR UM_PER_PIXEL=0.075 for real images'
@@ -16,6 +16,7 @@ help:
 	@echo 'make test-jetson  the tests that need TensorRT, on a board'
 	@echo 'make soak   the long tests'
 	@echo 'make docs   write the generated documents anew'
+	@echo 'make sbom   the bill of materials of what a board installs, sbom.cdx.json'
 	@echo 'make lock   resolve constraints.txt anew'
 
 demo: $(VENV)/.agent
@@ -49,6 +50,19 @@ bench: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/picture.py
+
+# From a fresh install of the lock, so that it holds what a board gets and nothing of the workshop. The tool validates it.
+SBOM := sbom.cdx.json
+sbom:
+	@rm -rf build/sbom
+	@$(PYTHON) -m venv build/sbom/tool
+	@build/sbom/tool/bin/python -m pip --disable-pip-version-check --quiet install 'cyclonedx-bom==7.5.0'
+	@$(PYTHON) -m venv --without-pip build/sbom/base
+	@build/sbom/tool/bin/python -m pip --disable-pip-version-check --quiet --python build/sbom/base/bin/python install -c $(LOCK) .
+	@build/sbom/tool/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --validate \
+		--output-format JSON --output-file '$(SBOM)' build/sbom/base/bin/python
+	@rm -rf build/sbom
+	@echo 'wrote $(SBOM)'
 
 lock: $(VENV)/.dev
 	$(PIP) install uv

@@ -111,6 +111,13 @@ def test_every_metric_has_a_help_and_a_type() -> None:
         assert family.type in {"counter", "gauge"}, family.name
 
 
+def test_every_metric_is_described_to_people() -> None:
+    described = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
+    with serving() as port:
+        names = {name.partition("{")[0] for name in samples(get(port, "/metrics")[2])}
+    assert [name for name in names if f"`{name}`" not in described] == []
+
+
 def test_what_is_not_known_has_no_sample() -> None:
     unknown = FULL.model_copy(update={"frame_age_s": None, "oldest_s": None, "audit": None, "dropped": {}})
     with serving(lambda: unknown) as port:
