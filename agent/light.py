@@ -14,7 +14,10 @@ BARE_PERCENTILE = 90
 BARE_LEVELS = 8
 """Grey levels below that percentile which still count as bare background: a camera's noise."""
 COARSE = (32, 24)
-"""Columns and rows of the picture that the shade is fitted to: blocks of 1 to 2 um, smaller than a cell."""
+"""Columns and rows of the picture that the shade is fitted to."""
+BLOCK_UM, MAX_BLOCKS = 1.6, 4
+"""Where its blocks would be larger than this, smaller than the gaps between cells, each is cut into up to so many each
+way, of which the brightest counts: a block that holds some of a cell would pass for less light."""
 DARK_WEIGHT = 0.015
 """Weight of a block darker than the fitted light: cells cover up to 9 blocks in 10, so 1/60 leaves them mute."""
 DARK_DENSITY = 0.01
@@ -71,10 +74,20 @@ def measure(image: Image, um_per_pixel: float, *, working_um: float) -> Light:
     shrink = max(1, min(round(working_um / um_per_pixel), *image.shape[:2]))
     small = _reduced(image, shrink)
     bare = _bare(small)
-    coarse = _to_density(_resized(small, COARSE), bare)[..., 1]
+    coarse = _coarse(small, bare, um_per_pixel * shrink)
     surface = _surface(coarse)
     shade = np.asarray(cv2.resize(surface, small.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
     return Light(small, shrink, um_per_pixel * shrink, bare, shade, _unevenness(coarse, surface))
+
+
+def _coarse(small: Image, bare: tuple[int, int, int], um: float) -> NDArray[np.float32]:
+    """Density of the green in at most ``COARSE`` blocks."""
+    columns, rows = COARSE
+    wanted = round(max(small.shape[1] / columns, small.shape[0] / rows) * um / BLOCK_UM)
+    cuts = min(max(1, wanted), MAX_BLOCKS, *small.shape[:2])
+    fine = _to_density(_resized(small, (columns * cuts, rows * cuts)), bare)[..., 1]
+    height, width = (side // cuts for side in fine.shape)
+    return np.asarray(fine[: height * cuts, : width * cuts].reshape(height, cuts, width, cuts).min(axis=(1, 3)))
 
 
 def _reduced(image: Image, shrink: int) -> Image:

@@ -1,9 +1,11 @@
 """Parting white cells that touch."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from agent.masks import Mask, Plane, above, closed, depth, nearest, opened, outlines, painted
 
@@ -13,6 +15,9 @@ NECK = 0.66
 """Two peaks of depth with a pass below this share of the lower one are two cells; lobes in one cell pass higher."""
 SEED_DEPTH_UM = 4.0
 """Depth of body and nucleus together that a cell of its own reaches; a small lymphocyte has 3 + 2.5."""
+HEAP_DEPTH_UM, LEVEL_DEPTH_UM = 10.0, 5.0
+"""Depth of a body that no single cell has, and at which such a body is levelled: in the midst of many cells that touch
+the distance to their common border says nothing, and the nuclei alone tell."""
 CROWDED_UM2 = 220.0
 """Body above which it is rather several cells: a disc of 17 um."""
 CONVEX = 0.95
@@ -98,40 +103,37 @@ def _core(whole: Patch, nuclear: Plane) -> Mask:
     return whole.nucleus & above(values, min(level, CORE_SHARE * float(np.median(inside))))
 
 
-def _by_nuclei(body: Mask, core: Mask, um: float) -> list[Mask]:
+def _by_nuclei(body: Mask, core: Mask, um: float) -> Iterator[Mask]:
     """A crowded body by its large pieces of nucleus."""
     pieces = outlines(opened(core, NUCLEUS_GAP_UM / um))
     large = [piece for piece in pieces if cv2.contourArea(piece) * um * um > WHOLE_NUCLEUS_UM2]
     if len(large) < 2:  # noqa: PLR2004 - one cell
-        return [body]
-    return _shared_out(body, painted(body.shape, large))
+        return iter([body])
+    return _parts(body, nearest(painted(body.shape, large)))
 
 
 def _at_waists(whole: Patch, core: Mask, um: float) -> list[Patch]:
     core = closed(core, LOBE_GAP_UM / um)
     weight = CROWDED_WEIGHT if _crowded(whole.body, um) else 1
-    deep = (depth(whole.body) + weight * depth(core)) * np.float32(um)
+    deep = _levelled(depth(whole.body) * np.float32(um)) + weight * depth(core) * np.float32(um)
     seeds = np.zeros_like(whole.body)
     _seed(deep, core, seeds, level=0.0)
     while True:
-        regions = _regions(seeds)
-        parts = [whole.body & region for region in regions]
-        areas = [cv2.countNonZero(part) * um * um for part in parts]
-        if len(parts) <= 1 or min(areas) >= MIN_PART_UM2:
+        labels = nearest(seeds)
+        areas = np.bincount(labels[whole.body > 0], minlength=int(labels.max()) + 1)[1:] * um * um
+        if len(areas) <= 1 or areas.min() >= MIN_PART_UM2:
             break
-        seeds &= 1 - regions[areas.index(min(areas))]  # a region holds its seed; a part of the body need not
-    return [whole.cropped(part) for part in parts] if len(parts) > 1 else [whole]
+        seeds[labels == 1 + areas.argmin()] = 0  # a region holds its seed; a part of the body need not
+    return [whole.cropped(part) for part in _parts(whole.body, labels)] if len(areas) > 1 else [whole]
 
 
-def _shared_out(body: Mask, seeds: Mask) -> list[Mask]:
-    """The body's pixels by their nearest seed."""
-    return [body & region for region in _regions(seeds)]
+def _levelled(deep: Plane) -> Plane:
+    return np.minimum(deep, np.float32(LEVEL_DEPTH_UM)) if deep.max() > HEAP_DEPTH_UM else deep
 
 
-def _regions(seeds: Mask) -> list[Mask]:
-    """All pixels by their nearest seed."""
-    labels = nearest(seeds)
-    return [(labels == label).view(np.uint8) for label in range(1, int(labels.max()) + 1)]
+def _parts(body: Mask, labels: NDArray[np.int32]) -> Iterator[Mask]:
+    """The body's pixels by their labels; one mask at a time, for a heap may have hundreds."""
+    return (body & (labels == label).view(np.uint8) for label in range(1, int(labels.max()) + 1))
 
 
 def _seed(deep: Plane, core: Mask, seeds: Mask, *, level: float) -> None:

@@ -1,9 +1,10 @@
-"""Parting comes to an end whatever the shapes."""
+"""Parting comes to an end whatever the shapes, and parts whole fields of cells."""
 
 import cv2
 import numpy as np
 import pytest
 
+from agent import light
 from agent.touching import Patch, split
 
 UM = 0.2
@@ -19,3 +20,27 @@ def test_a_lobe_whose_chromatin_bridges_a_slit_of_the_body_goes_to_its_neighbour
     cv2.line(body, (121, 50), (149, 50), (0,), slit)
     parts = split(Patch(body, body, (0, 0)), body.astype(np.float32), UM)
     assert [cv2.countNonZero(part.body) for part in parts] == [cv2.countNonZero(body)]
+
+
+@pytest.mark.parametrize(("across_um", "nucleus_um"), [(8.0, 5.6), (8.0, 6.8), (12.0, 10.0), (14.0, 11.0)])
+def test_a_field_full_of_cells_that_touch_is_parted_into_all_of_them(across_um: float, nucleus_um: float) -> None:
+    """As in a smear of leukemia with many white cells; the distance to the heap's border says nothing of them."""
+    pitch = round(across_um / UM)
+    body = np.zeros((8 * pitch, 10 * pitch), np.uint8)
+    nucleus = np.zeros_like(body)
+    for row, column in np.ndindex(8, 10):
+        centre = pitch // 2 + column * pitch, pitch // 2 + row * pitch
+        cv2.circle(body, centre, pitch // 2 + 1, (1,), cv2.FILLED)
+        cv2.circle(nucleus, centre, round(nucleus_um / UM / 2), (1,), cv2.FILLED)
+    body = np.asarray(cv2.morphologyEx(body, cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8)), np.uint8)
+    parts = split(Patch(body, nucleus, (0, 0)), nucleus.astype(np.float32), UM)
+    assert len(parts) == 80
+
+
+def test_a_frame_without_a_bare_spot_as_large_as_a_coarse_block_is_not_taken_for_dim() -> None:
+    """Red cells side by side in a frame of 190 x 120 um: what is between them is the background."""
+    frame = np.full((1200, 1920, 3), 235, np.uint8)
+    for x, y in ((x, y) for x in range(38, 1920, 76) for y in range(38, 1200, 76)):
+        cv2.circle(frame, (x, y), 36, (180, 150, 225), cv2.FILLED)
+    lit = light.measure(frame, 0.1, working_um=0.4)
+    assert np.abs(lit.shade).max() < 0.02
