@@ -110,6 +110,7 @@ class CellMap:
     def place(self, known: Known, glimpse: Glimpse) -> None:
         """Put a cell where a whole view of it shows it."""
         self._leave(known)
+        self._known[known.number] = known  # it may have been forgotten since it was found: the frame is full of cells
         known.x, known.y, known.box = glimpse.x, glimpse.y, glimpse.box
         self._square(known).append(known)
 

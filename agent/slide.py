@@ -77,6 +77,7 @@ class Slide:
         dx, dy = _error(found, glimpses)
         place = self._stage.correct(place, dx, dy)
         known = [self._note(place.part, g.moved(dx, dy), found.get(k)) for k, g in enumerate(glimpses)]
+        self._drop_fragments(known)
         if place.confidence:
             self._confidences.add(place.confidence)
         return Sighting(self.slide_id, place, tuple(f"{self.count_id}-c{cell.number}" for cell in known))
@@ -127,9 +128,15 @@ class Slide:
         self._standings[known.standing] -= 1
         known.standing = label_of(probability_of(known.logits / known.views), self._decision)
         self._standings[known.standing] += 1
-        for fragment in self._cells.fragments(known):
-            self._cells.forget(fragment)
-            self._standings[fragment.standing] -= 1
+
+    def _drop_fragments(self, seen: Sequence[Known]) -> None:
+        """Forget cut views that lie in cells now seen whole; those of this very frame are cells beside them."""
+        numbers = {cell.number for cell in seen}
+        for cell in seen:
+            for fragment in self._cells.fragments(cell) if cell.views else ():
+                if fragment.number not in numbers:
+                    self._cells.forget(fragment)
+                    self._standings[fragment.standing] -= 1
 
 
 class SlideControl:

@@ -235,6 +235,22 @@ def test_two_halves_of_a_cell_become_one_when_it_is_seen_whole(field: Frame) -> 
     assert (summary.cells, summary.normal, summary.edge_only) == (1, 1, 0)
 
 
+def test_a_cut_view_within_two_cells_becomes_one_of_them(field: Frame) -> None:
+    """Boxes of cells that touch overlap: neither cell may take away the part that has become the other."""
+    slide = new_slide()
+    see(slide, field, cell_at(110, 110, side=20, edge=True), 0.5)
+    slide.see(field, GOOD, judged([cell_at(100, 125, side=60), cell_at(120, 120, side=50)]))
+    summary = slide.summary()
+    assert (summary.cells, summary.normal, summary.edge_only) == (2, 2, 0)
+
+
+def test_a_cut_cell_beside_a_whole_one_in_the_same_frame_is_no_part_of_it(field: Frame) -> None:
+    slide = new_slide()
+    slide.see(field, GOOD, judged([cell_at(110, 110, side=20, edge=True), cell_at(100, 125, side=60)]))
+    summary = slide.summary()
+    assert (summary.cells, summary.normal, summary.edge_only) == (2, 1, 1)
+
+
 def test_two_cells_that_touch_stay_two(field: Frame) -> None:
     slide = new_slide()
     pair = [cell_at(200, 150, side=45), cell_at(245, 150, side=45)]
