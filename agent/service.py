@@ -51,7 +51,7 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = ()) -> He
         MicroscopeError: an adapter can not be built; the text says which and why.
     """
     site, shown = open_site(settings.site_file), tuple(shown)
-    counters, systemd, pulse = Counters(), Notifier(), Pulse()
+    counters, systemd = Counters(), Notifier()
     with ExitStack() as house:
         audit = house.enter_context(AuditLog(settings.state_dir))
         house.enter_context(on_record(audit, shown, version=version("microscope-agent")))
@@ -74,6 +74,7 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = ()) -> He
         turns = house.enter_context(Turns(settings.source, name, stop))
 
         alarms: list[str] = []
+        pulse = Pulse()  # not before: to build an engine takes minutes
 
         def health() -> Health:
             engine, queued = model.station.engine.name, outbox.count()
