@@ -195,7 +195,8 @@ def compare(
 
 def _score_rows(findings: Sequence[Finding], reference: Reference, precision: Precision) -> Iterator[Comparison]:
     """The middle of the scores; whole slides of blasts are far from it, and rightly so."""
-    chances = np.array([p.probability for finding in findings for p in finding.predictions])
+    seen = (prediction for finding in findings for prediction in finding.predictions)
+    chances = np.array([p.probability for p in seen if "edge" not in p.cell.flags])
     if len(chances) < MIN_CELLS:
         return
     held = reference.scores.int8 if precision == "int8" else reference.scores.fp32
@@ -229,14 +230,18 @@ def advice(colour: Method, seen: Look | None, reference: Reference | None) -> It
 def _told(
     frames: Sequence[Frame], findings: Sequence[Finding], rows: Sequence[Comparison], reference: Reference | None
 ) -> Iterator[str]:
-    cells = sum(len(finding.predictions) for finding in findings)
-    yield f"{len(frames)} frames, {cells} white cells"
+    flags = [prediction.cell.flags for finding in findings for prediction in finding.predictions]
+    whole = sum("edge" not in of_one for of_one in flags)
+    yield f"{len(frames)} frames, {len(flags)} white cells, {whole} of them whole"
     refused = Counter(reason for finding in findings for reason in finding.quality.reasons)
     if refused:
         yield f"refused: {', '.join(f'{count} {reason}' for reason, count in refused.most_common())}"
-    yield f"{'figure':44}{'here':>9}{'training':>10}{'off by':>8}  verdict"
+    if not any(finding.quality.accepted for finding in findings):
+        yield "watch out: no frame could be judged; mend what they were refused for, or edit the limits in the file"
+    if rows:
+        yield f"{'figure':44}{'here':>9}{'training':>10}{'off by':>8}  verdict"
     yield from (f"{r.figure:44}{r.here:9.3f}{r.training:10.3f}{r.off:8.1f}  {r.verdict}" for r in rows)
     if reference is None:
         yield "the model does not say what its training looked like: colour and scores can not be compared"
-    if cells < MIN_CELLS:
-        yield f"scores are compared from {MIN_CELLS} white cells on"
+    if whole < MIN_CELLS:
+        yield f"scores are compared from {MIN_CELLS} whole white cells on"

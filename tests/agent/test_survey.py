@@ -122,6 +122,20 @@ def test_frames_without_red_cells_give_no_scale(tmp_path: Path, capsys: pytest.C
     assert "give --um-per-pixel" in capsys.readouterr().err
 
 
+def test_it_is_said_if_no_frame_could_be_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "frames").mkdir()
+    cv2.imwrite(str(tmp_path / "frames" / "empty.png"), np.full((300, 400, 3), 220, np.uint8))
+    out = ["--out", str(tmp_path / "site.json"), "--um-per-pixel", "0.1"]
+    assert main(["calibrate", "site", str(tmp_path / "frames"), *out]) == 0
+    assert "no frame could be judged" in capsys.readouterr().out
+
+
+def test_cells_that_the_border_cuts_have_no_say_in_the_scores() -> None:
+    cut = Prediction(Cell(Box(0, 0, 9, 9), (4.0, 4.0), 80.0, flags=("edge",)), "uncertain", 0.99)
+    seen = [*findings(0.018, 30), Finding(Quality(accepted=True), (cut,) * 60)]
+    assert list(compare(a_look(), seen, a_reference(), "int8"))[-1].verdict == "alike"
+
+
 def test_files_that_are_none_are_refused_before_the_work(folder: Path, tmp_path: Path) -> None:
     assert main(["calibrate", "flatfield", str(folder), "--out", str(tmp_path / "flat.npz")]) == 2
     out, missing = str(tmp_path / "site.json"), str(tmp_path / "nowhere.png")
