@@ -29,6 +29,8 @@ ENGINES: dict[Precision, str] = {
 }
 FOR_BUNDLES = {"model", "precision", "typing", "state_dir", "trust", "allow_unsigned"}
 """Arguments that have a meaning where MODEL is a bundle; the others are about making one."""
+FEW_CELLS = 300
+"""Held-out cells among which none changed bounds the share that changes by 1 %, the gate's limit (95 %)."""
 LEAKY_HELP = """report of evaluate-classifier on the same recipe trained with --split random, to stand beside the
 honest figures"""
 
@@ -142,6 +144,11 @@ def _tell(made: Bundle) -> None:
         else "not signed: agents open it only where told to; see --key"
     )
     print(f"gate {gate.state}: {gate.cells} cells, {gate.on}")
+    if gate.state == "passed" and gate.cells < FEW_CELLS:
+        print(
+            f"watch out: {gate.cells} cells show little: if INT8 changed {1 - 0.05 ** (1 / gate.cells):.0%} of all "
+            f"decisions, they would still show none one time in twenty; give --gate DIR with {FEW_CELLS} or more"
+        )
     for path in sorted(made.path.iterdir()):
         print(f"  {path.name:22} {path.stat().st_size:>10,} bytes {'' if path.name != MANIFEST else made.sha256}")
 
