@@ -93,12 +93,12 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 @contextmanager
 def agent(
-    manager: Manager, broker: Broker, folder: Path, script: str = HANG, **more: object
+    manager: Manager, broker: Broker, folder: Path, script: str = HANG, *, frames: int = 10**6
 ) -> Iterator["subprocess.Popen[str]"]:
     wanted = {
         "state_dir": folder / "state", "site": "lab", "device": folder.name, "mqtt.port": broker.port,
         "mqtt.prefix": "hang", "source.kind": "synthetic", "source.fps": 20, "source.width": 320,
-        "source.height": 240, **more,
+        "source.height": 240, "source.frames": frames,
     }  # fmt: skip
     pairs = [part for key, value in wanted.items() for part in ("--set", f"{key}={value}")]
     command = [sys.executable, "-c", script, "run", *pairs]
@@ -148,7 +148,7 @@ def test_an_agent_that_lost_its_courier_ends_and_the_next_one_delivers_all(
     assert process.returncode == 4, said
     assert "the courier's thread is gone" in said
     heard = list(seqs_of(listener, 0.5))
-    with agent(manager, mosquitto, tmp_path, **{"source.frames": 10}) as process:
+    with agent(manager, mosquitto, tmp_path, frames=10) as process:
         assert process.wait(30) == 0
     heard += seqs_of(listener, 1)
     assert list(dict.fromkeys(heard)) == list(range(1, max(heard) + 1))
