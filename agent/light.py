@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.look import density_table
 from contract.types import Image
 
 BARE_PERCENTILE = 90
@@ -123,9 +124,7 @@ def _middle(counts: NDArray[np.float32]) -> int:
 
 @lru_cache(maxsize=64)
 def _table(bare: tuple[int, int, int]) -> NDArray[np.float32]:
-    levels = np.arange(256, dtype=np.float32)[:, None] + 1
-    density = -np.log10(levels / (np.array(bare, np.float32) + 1))
-    return np.asarray(density.reshape(1, 256, 3), np.float32)
+    return density_table(np.array(bare, np.float64))
 
 
 def _to_density(small: Image, bare: tuple[int, int, int]) -> Density:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.look import sharpness
 from contract.types import Image
 
 NOISE_UM = 0.2
@@ -34,14 +35,10 @@ class Sharpness:
 
 def measure(density: NDArray[np.float32], um_per_pixel: float) -> Sharpness:
     """Measure sharpness in one plane of optical density."""
-    smooth = np.asarray(cv2.GaussianBlur(density, (3, 3), 0), np.float32)
-    slope = sum(_power(cv2.Sobel(smooth, cv2.CV_32F, dx, 1 - dx, scale=0.125)) for dx in (1, 0))
-    bend = _power(cv2.Laplacian(smooth, cv2.CV_32F))
-    per_um = float(np.sqrt(bend / slope)) / um_per_pixel if slope > 0 else 0.0
-    return Sharpness(per_um, _anisotropy(smooth))
+    return Sharpness(sharpness(density, um_per_pixel), _anisotropy(cv2.GaussianBlur(density, (3, 3), 0)))
 
 
-def _anisotropy(smooth: NDArray[np.floating]) -> float:
+def _anisotropy(smooth: NDArray[np.integer | np.floating]) -> float:
     """Of the mean square of the Hessian: its eigenvalues' difference over their sum."""
     xx, yy, xy = (cv2.Sobel(smooth, cv2.CV_32F, dx, dy).ravel() for dx, dy in ((2, 0), (0, 2), (1, 1)))
     cross = float(xy @ xy)
@@ -56,9 +53,3 @@ def noise_of(image: Image, um_per_pixel: float) -> float:
     differences = np.abs(cv2.filter2D(strip, cv2.CV_32F, SECOND_DIFFERENCES))
     sigma = float(np.median(differences)) / 6 / MEDIAN_OF_NORMAL
     return sigma / 255 * min(1.0, um_per_pixel / NOISE_UM)
-
-
-def _power(plane: NDArray[np.integer | np.floating]) -> float:
-    """Mean of the squares."""
-    flat = np.asarray(plane, np.float32).ravel()
-    return float(flat @ flat) / max(1, flat.size)

@@ -142,10 +142,15 @@ def density_table(bare: Numbers) -> Plane:
 def sharpness(density: Plane, um_per_pixel: float) -> float:
     """Root mean square of the Laplacian over that of the gradient, in 1/um: what the reports call focus."""
     smooth = cv2.GaussianBlur(density, (3, 3), 0)
-    across, down = (cv2.Sobel(smooth, cv2.CV_32F, dx, 1 - dx, scale=0.125) for dx in (1, 0))
-    slope = float(np.mean(across * across) + np.mean(down * down))
-    bend = float(np.mean(cv2.Laplacian(smooth, cv2.CV_32F) ** 2))
+    slope = sum(_power(cv2.Sobel(smooth, cv2.CV_32F, dx, 1 - dx, scale=0.125)) for dx in (1, 0))
+    bend = _power(cv2.Laplacian(smooth, cv2.CV_32F))
     return float(np.sqrt(bend / slope)) / um_per_pixel if slope > 0 else 0.0
+
+
+def _power(plane: NDArray[np.integer | np.floating]) -> float:
+    """Sum of the squares."""
+    flat = np.asarray(plane, np.float32).ravel()
+    return float(flat @ flat)
 
 
 def _reduced(image: Image, um_per_pixel: float) -> tuple[Image, float]:
