@@ -5,8 +5,10 @@ import io
 import os
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +32,12 @@ CALIBRATION = "calibration.json"
 REPORT = "report.json"
 REPORT_PAGE = "report.html"
 MODEL_CARD = "MODEL_CARD.md"
-MANIFEST_MAX_BYTES = 1 << 20
+MANIFEST_MAX_BYTES, GOLDEN_MAX_BYTES = 1 << 20, 1 << 28
+_UNREADABLE = (
+    OSError, EOFError, ValueError, KeyError, AttributeError, SyntaxError, MemoryError, RuntimeError, struct.error,
+    zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
+"""What numpy and zipfile raise over the bytes of a damaged archive."""
 FILES = (FP32, INT8, INT8_CPU, GOLDEN, CALIBRATION, REPORT, REPORT_PAGE, MODEL_CARD)
 """What every bundle holds beside its manifest and its signature."""
 
@@ -100,7 +107,7 @@ def open_bundle(path: Path, trust: Trust = SHIPPED_ONLY) -> Bundle:
     signed_by = trust.verify(path, written, _signature(path))
     manifest = _manifest(path, written)
     contents = {name: _verified(path / name, expected) for name, expected in manifest.files.items()}
-    golden = _golden(path / GOLDEN, contents[GOLDEN])
+    golden = _golden(path / GOLDEN, contents[GOLDEN], manifest.input.size)
     if not np.array_equal(to_batch(golden.crops, manifest.input), golden.batch):
         raise _damaged(path / GOLDEN, "the golden batch is no longer what to_batch makes of its crops")
     return Bundle(path, manifest, golden, hashlib.sha256(written).hexdigest(), signed_by)
@@ -167,13 +174,28 @@ def _refuse_if_missing(path: Path) -> None:
         raise BundleMissing(f"no bundle at {path}: it has no {MANIFEST}; name a folder that export-engine wrote")
 
 
-def _golden(path: Path, content: bytes) -> Golden:
+def _golden(path: Path, content: bytes, size: int) -> Golden:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            if sum(part.file_size for part in stored.zip.infolist()) > GOLDEN_MAX_BYTES:
+                raise _damaged(path, f"it holds more than {GOLDEN_MAX_BYTES} bytes")
             scores = {k.removeprefix("scores/"): stored[k] for k in stored.files if k.startswith("scores/")}
-            return Golden(stored["crops"], stored["batch"], scores)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as cause:
+            golden = Golden(stored["crops"], stored["batch"], scores)
+    except _UNREADABLE as cause:
         raise _damaged(path, "it can not be read") from cause
+    if not _has_form(golden, size):
+        raise _damaged(path, "its arrays have not the form of crops, a batch and scores")
+    return golden
+
+
+def _has_form(golden: Golden, size: int) -> bool:
+    cells = golden.crops.shape[:1]
+    return (
+        golden.crops.dtype == np.uint8
+        and golden.crops.shape == (*cells, size, size, 3)
+        and cells > (0,)
+        and all(s.dtype == np.float32 and s.shape == (*cells, 2) for s in golden.scores.values())
+    )
 
 
 def _signature(path: Path) -> bytes | None:

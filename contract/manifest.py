@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from contract.reference import Record, Reference, Triple
+from contract.reference import Record, Reference, Share
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Divisor = Annotated[float, Field(ge=1e-3, le=1e3)]
 Precision = Literal["fp32", "fp16", "int8"]
 """In which numbers a graph is computed."""
 
@@ -20,8 +21,8 @@ class InputSpec(Record):
     size: int = Field(ge=16, le=1024, description="Side of a crop in pixels.")
     colour: Literal["rgb"] = Field("rgb", description="Order of the colour planes in the batch.")
     layout: Literal["nchw"] = Field("nchw", description="Order of the batch's axes.")
-    mean: Triple = Field(description="Subtracted per plane, in units of 0 to 1.")
-    std: Triple = Field(description="Divided by per plane, in units of 0 to 1.")
+    mean: tuple[Share, Share, Share] = Field(description="Subtracted per plane, in units of 0 to 1.")
+    std: tuple[Divisor, Divisor, Divisor] = Field(description="Divided by per plane, in units of 0 to 1.")
     name: str = Field("image", description="Name of the graph's input.")
 
     @property

@@ -5,17 +5,20 @@ Every run makes the same mutants, from a seed. The short form makes a few thousa
 
 import gc
 import hashlib
+import io
 import json
 import logging
 import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 import collector.settings
 from agent.commands import Desk
@@ -26,7 +29,7 @@ from agent.outbox import Outbox
 from agent.settings import MqttSettings
 from contract.bundle import FILES, GOLDEN, INT8_CPU, MANIFEST, SHIPPED, Golden, open_bundle, write_bundle, write_golden
 from contract.errors import IntegrityError, UsageError
-from contract.manifest import Manifest
+from contract.manifest import InputSpec, Manifest
 from contract.messages import FrameReport, Topics
 from contract.pixels import to_batch
 from contract.requests import COMMANDS, Answer, Restarted
@@ -141,8 +144,8 @@ def settings(tmp_path: Path) -> Try:
 
 
 @pytest.fixture
-def manifests(tmp_path: Path) -> Try:
-    """A small bundle that nobody signed, where that is allowed; half of the forgers know how to compute hashes."""
+def bundle(tmp_path: Path) -> Path:
+    """A small bundle that nobody signed."""
     shipped = open_bundle(SHIPPED).manifest
     small = shipped.model_copy(update={"input": shipped.input.model_copy(update={"size": 16})})
     files = {name: tmp_path / name for name in FILES}
@@ -150,16 +153,27 @@ def manifests(tmp_path: Path) -> Try:
         path.write_text("stands for a file")
     crops = np.random.default_rng(1).integers(0, 255, (2, 16, 16, 3), np.uint8)
     write_golden(files[GOLDEN], Golden(crops, to_batch(crops, small.input), {INT8_CPU: np.zeros((2, 2), np.float32)}))
-    bundle = write_bundle(tmp_path / "bundle", small, files).path
+    return write_bundle(tmp_path / "bundle", small, files).path
+
+
+def forge_golden(bundle: Path, content: bytes) -> bytes:
+    """Put another golden batch into a bundle; a manifest with its hash, and the right digest."""
+    (bundle / GOLDEN).write_bytes(content)
+    record = json.loads((bundle / MANIFEST).read_bytes())
+    record["files"][GOLDEN] = hashlib.sha256(content).hexdigest()
+    return Manifest.model_validate(record).sealed().to_bytes()
+
+
+@pytest.fixture
+def manifests(bundle: Path) -> Try:
+    """A bundle that nobody signed, where that is allowed; half of the forgers know how to compute hashes."""
     manifest, golden = (bundle / MANIFEST).read_bytes(), (bundle / GOLDEN).read_bytes()
 
     def one(dice: random.Random) -> str:
         record = json.loads(manifest)
         if dice.random() < 0.3:
-            forged = damaged(golden, dice)
-            (bundle / GOLDEN).write_bytes(forged)
-            record["files"][GOLDEN] = hashlib.sha256(forged).hexdigest()
-            content = Manifest.model_validate(record).sealed().to_bytes()
+            (bundle / MANIFEST).write_bytes(manifest)
+            content = forge_golden(bundle, damaged(golden, dice) if dice.random() < 0.5 else other_golden(dice))
         else:
             (bundle / GOLDEN).write_bytes(golden)
             content = mutant(record, dice) if dice.random() < 0.5 else resealed(changed(record, dice), dice)
@@ -171,6 +185,16 @@ def manifests(tmp_path: Path) -> Try:
         return "opened"
 
     return one
+
+
+def other_golden(dice: random.Random) -> bytes:
+    """An archive that is whole, of arrays that nobody expects."""
+    names = ["crops", "batch", f"scores/{INT8_CPU}", "scores/x", "../x"]
+    shapes: list[tuple[int, ...]] = [(), (0,), (2,), (2, 2), (2, 16, 16, 3), (2, 3, 16, 16), (0, 16, 16, 3), (1, 0)]
+    arrays = {name: np.zeros(dice.choice(shapes), dice.choice(["u1", "f4", "f8", "U3", "c8"])) for name in names}
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **{name: arrays[name] for name in dice.sample(names, 4)})
+    return content.getvalue()
 
 
 def resealed(record: Any, dice: random.Random) -> bytes:
@@ -203,6 +227,21 @@ def fuzz(one: Try, count: int, *, name: str) -> Counter[str]:
     log.info("%d malformed %s: %s; memory grew by %.1f MiB", count, name, dict(outcomes), growth)
     assert growth < GROWTH_MIB
     return outcomes
+
+
+def test_a_golden_batch_whose_hash_is_right_and_whose_bytes_are_not_is_refused(bundle: Path) -> None:
+    whole = (bundle / GOLDEN).read_bytes()
+    for at in range(0, len(whole), max(1, len(whole) // 300)):
+        damage = whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :]
+        (bundle / MANIFEST).write_bytes(forge_golden(bundle, damage))
+        with suppress(IntegrityError):  # a few bytes of an archive say nothing
+            open_bundle(bundle, UNSIGNED)
+
+
+@pytest.mark.parametrize("std", [0.0, -1.0, 1e-300])
+def test_what_can_not_be_divided_by_is_no_manifest(std: float) -> None:
+    with pytest.raises(ValidationError, match="std"):
+        InputSpec(um_per_pixel=0.2, size=16, mean=(0, 0, 0), std=(1, std, 1))
 
 
 DEEP = "[" * 100_000
