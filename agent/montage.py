@@ -30,7 +30,7 @@ COLUMNS, GAP, CAPTION, HEAD = 8, 10, 38, 56
 """Of the picture: cells in a row, and pixels between them, below each and above all."""
 PAPER, INK, FAINT = (250, 250, 250), (40, 40, 40), (120, 120, 120)
 FONT, LETTERS = cv2.FONT_HERSHEY_SIMPLEX, 0.4
-JPEG_QUALITY = 92
+JPEG_QUALITY, MAX_JPEG = 92, 65500
 NUMBER = "The number is the probability of a blast."
 RESEARCH_ONLY = "Research use only; not for diagnosis."
 
@@ -274,12 +274,20 @@ def _written(out: Path, gallery: Gallery) -> None:
     kind = out.suffix.lower()
     if kind not in {".html", ".png", ".jpg", ".jpeg"}:
         raise UsageError(f"--out {out}: name a file that ends in .html, .png or .jpg")
-    data = page(gallery).encode() if kind == ".html" else cv2.imencode(kind, sheet(gallery))[1].tobytes()
+    data = page(gallery).encode() if kind == ".html" else _encoded(kind, sheet(gallery))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(data)
     except OSError as cause:
         raise UsageError(f"{out} can not be written ({cause.strerror}); choose another --out") from cause
+
+
+def _encoded(kind: str, picture: Image) -> bytes:
+    if kind != ".png" and picture.shape[0] > MAX_JPEG:
+        raise UsageError(
+            f"so many cells make a picture of more than {MAX_JPEG} rows; choose --most, or .html for --out"
+        )
+    return cv2.imencode(kind, picture)[1].tobytes()
 
 
 def _title(reports: Sequence[FrameReport], entries: Sequence[Entry]) -> str:

@@ -44,7 +44,7 @@ class MeasuredScale(_Part):
 class FlatFile(_Part):
     """Where the flat field lies."""
 
-    file: str = Field(pattern=r"^[^/\\]+\.png$", description="Its name, beside the site file.")
+    file: str = Field(pattern=r"(?i)^[^/\\]+\.png$", description="Its name, beside the site file.")
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the file.")]
 
 

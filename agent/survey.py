@@ -109,6 +109,10 @@ def measure_site(job: SiteJob, stop: threading.Event, *, progress: bool) -> Iter
     site = _begun(job)
     with opened(job.source, stop, frames=job.frames, progress=progress) as coming:
         frames = [frame for frame in site.level(coming) if not frame.fault]
+    if not frames:
+        raise CheckError(
+            f"no frame of {job.source} could be read, or none has the flat field's size; correct the source"
+        )
     found = estimate([look(image) for image in changed(frame.image for frame in frames)])
     um = job.um_per_pixel or (found.um_per_pixel if found else 0.0)
     if not um:

@@ -156,6 +156,17 @@ def test_no_more_cells_are_shown_than_asked_for(replayed: Path, capsys: pytest.C
     assert "3 of " in capsys.readouterr().err
 
 
+def test_a_picture_too_tall_for_its_format_is_refused(make_report: MakeReport, tmp_path: Path) -> None:
+    cells = [cell(f"c{number}", 0.5) for number in range(8 * 360 + 1)]
+    (tmp_path / "r.jsonl").write_text(make_report(1, cells=cells).model_dump_json() + "\n")
+    crop = tmp_path / cells[0].label / f"{make_report(1).frame.source}-0.5.png"
+    crop.parent.mkdir()
+    cv2.imwrite(str(crop), np.zeros((8, 8, 3), np.uint8))
+    more = ["--crops", str(tmp_path), "--most", "9999"]
+    assert montage(tmp_path, "m.jpg", *more) == 2
+    assert montage(tmp_path, "m.html", *more) == 0
+
+
 def test_pictures_of_other_cells_are_refused(replayed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert montage(replayed, "m.png", "--crops", f"{replayed}/frames") == 2
     assert "holds no picture of these cells" in capsys.readouterr().err

@@ -122,6 +122,14 @@ def test_frames_without_red_cells_give_no_scale(tmp_path: Path, capsys: pytest.C
     assert "give --um-per-pixel" in capsys.readouterr().err
 
 
+def test_frames_that_can_not_be_read_make_no_site(tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "torn.png").write_bytes(b"\x89PNG")
+    out = ["--out", str(tmp_path / "site.json"), "--um-per-pixel", "0.1"]
+    assert main(["calibrate", "site", str(tmp_path / "frames"), *out]) == 1
+    assert not (tmp_path / "site.json").exists()
+
+
 def test_it_is_said_if_no_frame_could_be_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "frames").mkdir()
     cv2.imwrite(str(tmp_path / "frames" / "empty.png"), np.full((300, 400, 3), 220, np.uint8))
