@@ -160,10 +160,14 @@ class Verifier:
         self.head = entry.head
         if entry.hash == self._sought:
             self.found_at = entry.seq
-        if self._given_up and entry.event == GIVEN_UP:
-            named = entry.facts.get("upto"), entry.facts.get("sha256")
-            if named == (self._given_up.count, self._given_up.sha256):
-                self._given_up = None
+        if self._given_up and entry.event == GIVEN_UP and self._excuses(entry, self._given_up):
+            self._given_up = None
+
+    @staticmethod
+    def _excuses(entry: Entry, given_up: Head) -> bool:
+        """A power cut may have come when some of the files that a line gives up were gone, and others not yet."""
+        upto, sha256 = entry.facts.get("upto"), entry.facts.get("sha256")
+        return isinstance(upto, int) and (upto > given_up.count or (upto, sha256) == (given_up.count, given_up.sha256))
 
     def _changed(self) -> IntegrityError:
         return IntegrityError(f"{self._torn_at} was changed: it is not what its hash says")

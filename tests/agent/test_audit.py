@@ -186,6 +186,23 @@ def test_files_removed_at_the_beginning_or_amid_are_missed(tmp_path: Path) -> No
         verify(tmp_path)
 
 
+def test_a_power_cut_amid_the_removal_of_what_was_given_up_leaves_a_whole_log(tmp_path: Path) -> None:
+    """Whichever of the files that one line gives up are still there; but none that it does not give up may be gone."""
+    fill(tmp_path, 50, file_bytes=1000)
+    before = {path: path.read_bytes() for path in files_of(tmp_path / FOLDER)}
+    fill(tmp_path, 10, file_bytes=1000, kept_files=4)
+    left = files_of(tmp_path / FOLDER)
+    gone = [path for path in before if path not in left]
+    assert len(gone) > 3
+    for path in reversed(gone):
+        path.write_bytes(before[path])
+        verify(tmp_path)
+    for path in [*gone, left[0]]:
+        path.unlink()
+    with pytest.raises(IntegrityError, match="they were removed"):
+        verify(tmp_path)
+
+
 def test_threads_may_note_at_once(tmp_path: Path) -> None:
     with AuditLog(tmp_path) as audit:
         threads = [
