@@ -30,6 +30,8 @@ NUCLEUS_GAP_UM = 0.8
 """Radius of the opening that takes pieces of nucleus apart."""
 MIN_PART_UM2 = 38.0
 """Body below which a part is a lobe, and belongs to its neighbour."""
+AT_ONCE = 8
+"""Of so many parts that are too small the smallest is given up at a time, for its pixels may make another large."""
 CORE_SHARE = 0.75
 """Bound of the level of a core, as a share of the nucleus's middle value."""
 DEPTH_STEPS = 30
@@ -121,9 +123,13 @@ def _at_waists(whole: Patch, core: Mask, um: float) -> list[Patch]:
     while True:
         labels = nearest(seeds)
         areas = np.bincount(labels[whole.body > 0], minlength=int(labels.max()) + 1)[1:] * um * um
-        if len(areas) <= 1 or areas.min() >= MIN_PART_UM2:
+        order = np.argsort(areas, kind="stable")
+        small = np.count_nonzero(areas < MIN_PART_UM2)
+        if len(areas) <= 1 or not small:
             break
-        seeds[labels == 1 + areas.argmin()] = 0  # a region holds its seed; a part of the body need not
+        given_up = np.zeros(len(areas) + 1, bool)
+        given_up[1 + order[: 1 + small // AT_ONCE]] = True
+        seeds[given_up[labels]] = 0  # a region holds its seed; a part of the body need not
     return [whole.cropped(part) for part in _parts(whole.body, labels)] if len(areas) > 1 else [whole]
 
 
