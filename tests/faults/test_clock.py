@@ -82,11 +82,11 @@ def test_order_and_delivery_do_not_heed_the_wall_clock(
         for shift in SHIFTS:
             clock.set(shift)
             set_at, heard = time.monotonic(), 0
-            while heard < 20:
+            while heard < 10:
                 report = FrameReport.model_validate_json(listener.next(30)["payload"])
                 seqs.append(report.seq)
                 heard += shift_of(report) == shift
-            log.info("clock at %s: 20 reports more after %.1f s", shift, time.monotonic() - set_at)
+            log.info("clock at %s: 10 reports more after %.1f s", shift, time.monotonic() - set_at)
         agent.send_signal(signal.SIGTERM)
         assert agent.wait(30) == 0
         with suppress(queue.Empty):

@@ -201,7 +201,7 @@ def cut_in_the_middle(agent_behind: Running, wire: Wire, seconds: float, *, sile
 
 @pytest.mark.parametrize("silently", [True, False], ids=["silently", "unplugged"])
 def test_after_a_short_cut_every_report_arrives_in_order(agent_behind: Running, wire: Wire, silently: bool) -> None:  # noqa: FBT001
-    cut_in_the_middle(agent_behind, wire, 6, silently=silently)
+    cut_in_the_middle(agent_behind, wire, 5, silently=silently)
 
 
 @pytest.mark.soak
