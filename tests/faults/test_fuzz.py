@@ -34,7 +34,7 @@ from contract.messages import FrameReport, Topics
 from contract.pixels import to_batch
 from contract.requests import COMMANDS, Answer, Restarted
 from contract.signature import UNSIGNED
-from tests.faults.mutants import changed, damaged, mutant, odd
+from tests.faults.mutants import changed, damaged, mutant, odd, written
 
 log = logging.getLogger(__name__)
 Try = Callable[[random.Random], str]
@@ -202,7 +202,7 @@ def resealed(record: Any, dice: random.Random) -> bytes:
     try:
         return Manifest.model_validate(record).sealed().to_bytes()
     except ValueError:
-        return mutant(record, dice)
+        return written(record, dice)
 
 
 def resident_mib() -> float:
