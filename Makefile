@@ -85,5 +85,5 @@ $(VENV)/.agent: pyproject.toml $(LOCK) | $(VENV)/bin/python
 $(VENV)/.dev: $(VENV)/.agent
 	@echo 'installing the tools for training, export and tests'
 	@$(PIP) install -c $(LOCK) -e '.[dev]'
-	@$(BIN)/python -m agent.broker --fetch
+	@$(BIN)/python -m agent.wire.broker --fetch
 	@touch $@

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from agent import journal
+from agent.ops import journal
 from contract.arguments import micrometres
 from contract.bundle import SHIPPED
 from contract.errors import CheckError, MicroscopeError, UsageError
@@ -55,8 +55,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _replay(args: argparse.Namespace) -> int:
-    from agent.replay import Job, replay  # noqa: PLC0415
     from agent.site import agreed_scale  # noqa: PLC0415
+    from agent.tools.replay import Job, replay  # noqa: PLC0415
 
     job = Job(
         source=args.source,
@@ -78,7 +78,7 @@ def _replay(args: argparse.Namespace) -> int:
 
 
 def _montage(args: argparse.Namespace) -> int:
-    from agent.montage import Job, montage  # noqa: PLC0415
+    from agent.tools.montage import Job, montage  # noqa: PLC0415
 
     job = Job(args.reports, args.out, frames=args.frames, crops=args.crops, most=args.most)
     with _stop_on_signals() as stop:
@@ -87,7 +87,7 @@ def _montage(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from agent.demo import demo  # noqa: PLC0415
+    from agent.tools.demo import demo  # noqa: PLC0415
 
     with _stop_on_signals() as stop:
         for line in demo(_demo_source(args), stop):
@@ -103,7 +103,7 @@ def _demo_source(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from agent.doctor import examine_machine  # noqa: PLC0415
+    from agent.tools.doctor import examine_machine  # noqa: PLC0415
 
     failed = 0
     for check in examine_machine(args.config, _overrides(args.set)):
@@ -115,7 +115,7 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _calibrate_scale(args: argparse.Namespace) -> int:
-    from agent.calibrate import ScaleJob, measure_scale  # noqa: PLC0415
+    from agent.tools.calibrate import ScaleJob, measure_scale  # noqa: PLC0415
 
     job = ScaleJob(args.source, frames=args.frames, given=args.um_per_pixel)
     with _stop_on_signals() as stop:
@@ -127,7 +127,7 @@ def _calibrate_scale(args: argparse.Namespace) -> int:
 
 
 def _calibrate_flatfield(args: argparse.Namespace) -> int:
-    from agent.survey import FlatJob, measure_light  # noqa: PLC0415
+    from agent.tools.survey import FlatJob, measure_light  # noqa: PLC0415
 
     with _stop_on_signals() as stop:
         for line in measure_light(FlatJob(args.source, args.out, args.frames), stop, progress=sys.stderr.isatty()):
@@ -136,7 +136,7 @@ def _calibrate_flatfield(args: argparse.Namespace) -> int:
 
 
 def _calibrate_site(args: argparse.Namespace) -> int:
-    from agent.survey import SiteJob, measure_site  # noqa: PLC0415
+    from agent.tools.survey import SiteJob, measure_site  # noqa: PLC0415
 
     job = SiteJob(
         source=args.source,
@@ -171,8 +171,8 @@ def _config_schema(_: argparse.Namespace) -> int:
 
 
 def _audit_verify(args: argparse.Namespace) -> int:
-    from agent.audit import verify  # noqa: PLC0415
     from agent.config import load  # noqa: PLC0415
+    from agent.ops.audit import verify  # noqa: PLC0415
 
     state_dir = args.state_dir or load(args.config).settings.state_dir
     for line in verify(state_dir, sought=args.head or "").lines():

@@ -5,13 +5,13 @@ from types import TracebackType
 from typing_extensions import Self
 
 from agent.engines import open_engine
-from agent.evidence import Note, model_opened
 from agent.memory import recall, refuse_rollback, remember
+from agent.ops.evidence import Note, model_opened
 from agent.pipeline import Station
 from agent.settings import Settings
 from agent.site import Site
 from agent.trust import open_trusted
-from agent.watch import ScaleWatch
+from agent.vision.watch import ScaleWatch
 
 
 class ModelInUse:

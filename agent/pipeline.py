@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.engines import Engine
-from agent.health import Counters
-from agent.limits import DEFAULT_LIMITS, QualityLimits
-from agent.quality import assess
-from agent.segmentation import find_cells
-from agent.slide import Sighting, SlideControl
-from agent.watch import ScaleWatch
+from agent.ops.health import Counters
+from agent.slides.slide import Sighting, SlideControl
+from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
+from agent.vision.quality import assess
+from agent.vision.segmentation import find_cells
+from agent.vision.watch import ScaleWatch
 from contract.bundle import Bundle
 from contract.colour import Normaliser
 from contract.decide import decide

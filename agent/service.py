@@ -7,24 +7,24 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 
-from agent import metrics
-from agent.audit import AuditLog
-from agent.board import SYS
-from agent.courier import Courier
-from agent.discovery import birth_topic, discovery, discovery_topic
-from agent.evidence import SlideNotes, on_record
-from agent.health import Counters, Pulse
 from agent.model import ModelInUse
-from agent.notify import Notifier, WatchedSink
-from agent.outbox import Outbox
+from agent.ops import metrics
+from agent.ops.audit import AuditLog
+from agent.ops.board import SYS
+from agent.ops.evidence import SlideNotes, on_record
+from agent.ops.health import Counters, Pulse
+from agent.ops.notify import Notifier, WatchedSink
 from agent.pipeline import run
-from agent.posts import Posts, Shown, attend
-from agent.salvage import damaged
 from agent.settings import Settings
 from agent.site import open_site
 from agent.trust import said_of
 from agent.turns import Turns
-from agent.window import Window
+from agent.wire.courier import Courier
+from agent.wire.discovery import birth_topic, discovery, discovery_topic
+from agent.wire.outbox import Outbox
+from agent.wire.posts import Posts, Shown, attend
+from agent.wire.salvage import damaged
+from agent.wire.window import Window
 from contract.errors import BrokerError, OutboxError
 from contract.messages import Health, Topics
 

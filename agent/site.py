@@ -14,9 +14,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from agent.flatfield import Leveller, read_flat
-from agent.limits import DEFAULT_LIMITS, QualityLimits
 from agent.sources.scale import Scale
+from agent.vision.flatfield import Leveller, read_flat
+from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
 from contract.colour import Normaliser, normaliser
 from contract.errors import IntegrityError, UsageError
 from contract.reference import Look

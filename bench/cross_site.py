@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.quality import assess
-from agent.segmentation import find_cells
-from agent.slide import wilson
+from agent.slides.slide import wilson
+from agent.vision.quality import assess
+from agent.vision.segmentation import find_cells
 from bench.results import Figures
 from bench.shifts import shifts
 from calibration.sample import stratified

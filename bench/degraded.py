@@ -5,8 +5,9 @@ each source, lose a cell, show a new one, one of half or double the area, or one
 across the frame leaves cells in its middle as they are; there severe is a worst corner with a fifth of the light,
 which is underexposed as a whole frame would be. For a wrong scale areas do not count, which follow it anyhow.
 
-The bounds of ``agent.limits`` were set on one half of the sources; the other half is measured here: BCCD numbers from
-170 on, every second Barcelona tile, DeepAPL patients below 80 with an odd number. Levels and frames are seeded.
+The bounds of ``agent.vision.limits`` were set on one half of the sources; the other half is measured here: BCCD
+numbers from 170 on, every second Barcelona tile, DeepAPL patients below 80 with an odd number. Levels and frames are
+seeded.
 """
 
 import os
@@ -22,8 +23,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.quality import assess
-from agent.watch import KEPT, ScaleWatch
+from agent.vision.quality import assess
+from agent.vision.watch import KEPT, ScaleWatch
 from contract.messages import Quality, Reason
 from contract.types import Image
 from training.data import LAYOUTS, labelled
@@ -204,7 +205,7 @@ def measure(frames: int = 1000, *, seed: int = 0) -> Verdicts:
     """Degrade so many frames of the report half, as many of each kind, and ask for their quality; then the originals.
 
     A scale is judged over many frames: of a run at one wrong scale those count that come after as many as the watch
-    keeps (``agent.watch.KEPT``).
+    keeps (``agent.vision.watch.KEPT``).
     """
     verdicts, sources = Verdicts(), originals()
     rng = np.random.default_rng(seed)

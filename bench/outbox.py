@@ -12,10 +12,10 @@ from pathlib import Path
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from agent.broker import Broker, open_broker
-from agent.courier import Courier
-from agent.outbox import Outbox
 from agent.settings import MqttSettings
+from agent.wire.broker import Broker, open_broker
+from agent.wire.courier import Courier
+from agent.wire.outbox import Outbox
 from bench.results import Figures
 from contract.messages import FrameInfo, FrameReport, ModelInfo, Quality, Topics
 

@@ -20,7 +20,7 @@ import numpy as np
 from scipy import ndimage
 from skimage import color, feature, filters, measure, morphology, segmentation
 
-from agent.segmentation import find_cells
+from agent.vision.segmentation import find_cells
 from bench.results import Figures
 from contract.types import Box, Image
 

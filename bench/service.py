@@ -13,7 +13,7 @@ from pathlib import Path
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agent.broker import Broker, open_broker
+from agent.wire.broker import Broker, open_broker
 from bench.results import Figures
 
 FRAMES = 2000

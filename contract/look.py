@@ -20,7 +20,7 @@ Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 WORKING_UM = 0.4
-"""Micrometres per pixel to measure at, as ``agent.quality``: nuclei are large and red cells many."""
+"""Micrometres per pixel to measure at, as ``agent.vision.quality``: nuclei are large and red cells many."""
 BARE_PERCENTILE, BARE_LEVELS = 90, 8
 """Bare background: the green of the brightest tenth, less a camera's noise in grey levels."""
 NUCLEAR_WEIGHTS = np.array([[-2, 1, 1]], np.float32)

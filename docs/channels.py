@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
-from agent.courier import HEALTH_EXPIRY_S
+from agent.wire.courier import HEALTH_EXPIRY_S
 from contract.messages import CONTENT_TYPE, SCHEMA_VERSION, Ack, FrameReport, Health, Message, SlideSummary, Status
 from contract.requests import ANSWER_EXPIRY_S, COMMANDS, Command
 

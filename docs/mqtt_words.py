@@ -1,7 +1,7 @@
 """What the page about messages says beside its tables."""
 
-from agent.commands import BURST, PER_SECOND
-from agent.courier import HEALTH_EXPIRY_S
+from agent.wire.commands import BURST, PER_SECOND
+from agent.wire.courier import HEALTH_EXPIRY_S
 from contract.requests import MAX_REQUEST_BYTES
 
 MADE = "<!-- made by `make docs`; change the code, not this file -->\n\n"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import cv2
 
-from agent.annotate import annotate
 from agent.engines import open_engine
 from agent.pipeline import Station, examine, report_of
 from agent.sources.synthetic import SyntheticSource
+from agent.tools.annotate import annotate
 from contract.bundle import SHIPPED, open_bundle
 
 PICTURE = Path(__file__).resolve().parent / "pictures" / "annotated.png"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from agent.broker import UNPACKED, Broker, find_program, open_broker
-from agent.debian import unpack_mosquitto
+from agent.wire.broker import UNPACKED, Broker, find_program, open_broker
+from agent.wire.debian import unpack_mosquitto
 from contract.errors import BrokerError
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality
 from tests.wire import check
@@ -70,7 +70,7 @@ Subscribe = Callable[..., Subscriber]
 
 @pytest.fixture(scope="session")
 def open_mosquitto() -> OpenBroker:
-    """Start a mosquitto of one's own, with the arguments of agent.broker.open_broker but for its origin."""
+    """Start a mosquitto of one's own, with the arguments of agent.wire.broker.open_broker but for its origin."""
     if find_program("mosquitto") is None:
         try:
             unpack_mosquitto(UNPACKED)

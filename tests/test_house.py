@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.doctor import clashes
+from agent.tools.doctor import clashes
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "onnx", "tensorrt", "pycuda", "paho")

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.smear import Camera, Smear
+from agent.sources.smear import Camera, Smear
 from contract.types import Frame
 
 ROW_FRAMES = 20

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from agent.broker import Broker, find_program
-from agent.commands import Desk
-from agent.courier import Courier
-from agent.outbox import Outbox
 from agent.settings import MqttSettings
+from agent.wire.broker import Broker, find_program
+from agent.wire.commands import Desk
+from agent.wire.courier import Courier
+from agent.wire.outbox import Outbox
 from contract.messages import FrameReport, Topics
 from contract.requests import Nothing, Restarted
 

@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
-from agent.annotate import COLOURS, annotate, bar_um, words_of
+from agent.tools.annotate import COLOURS, annotate, bar_um, words_of
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality
 from contract.types import Image, Label
 

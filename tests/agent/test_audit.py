@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.audit import FOLDER, AuditLog, files_of, verify
-from agent.chain import START, Entry, Head, last_entry
+from agent.ops.audit import FOLDER, AuditLog, files_of, verify
+from agent.ops.chain import START, Entry, Head, last_entry
 from contract.errors import AuditError, IntegrityError, MissingError
 
 EVENTS = 6
@@ -236,7 +236,7 @@ def test_the_last_entry_of_an_event_is_found_in_an_older_file(tmp_path: Path) ->
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from agent.audit import AuditLog, verify
+from agent.ops.audit import AuditLog, verify
 from contract.errors import AuditError
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.board import MOST, SYS, power_w, temperatures_c
+from agent.ops.board import MOST, SYS, power_w, temperatures_c
 
 ORIN = {
     "class/thermal/thermal_zone0/type": "cpu-thermal",

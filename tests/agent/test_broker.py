@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from agent.broker import Broker, find_program, open_broker
-from agent.debian import unpack_mosquitto
+from agent.wire.broker import Broker, find_program, open_broker
+from agent.wire.debian import unpack_mosquitto
 from contract.errors import BrokerError
 
 Open = Callable[..., Any]
@@ -84,7 +84,9 @@ def test_without_any_broker_the_exit_code_is_4() -> None:
 
 
 def test_fetch_names_the_broker_in_one_line(open_mosquitto: Open) -> None:  # noqa: ARG001 - it is there already
-    done = subprocess.run([sys.executable, "-m", "agent.broker", "--fetch"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "agent.wire.broker", "--fetch"], capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith("broker: mosquitto ")
     assert done.stdout.count("\n") == 1
 

@@ -18,13 +18,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.broker import Broker, find_program
-from agent.commands import BURST, MOST_WAITING, Desk
 from agent.config import load_alone
-from agent.mail import MOST_WAITING as MOST_ANSWERS
-from agent.mail import Answers, Incoming, Reply, may_answer_on
 from agent.service import serve
-from agent.window import encoded
+from agent.wire.broker import Broker, find_program
+from agent.wire.commands import BURST, MOST_WAITING, Desk
+from agent.wire.mail import MOST_WAITING as MOST_ANSWERS
+from agent.wire.mail import Answers, Incoming, Reply, may_answer_on
+from agent.wire.window import encoded
 from contract.bundle import SHIPPED
 from contract.errors import OutboxError
 from contract.messages import Topics

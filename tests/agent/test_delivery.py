@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.delivery import Delivery
-from agent.outbox import Outbox
+from agent.wire.delivery import Delivery
+from agent.wire.outbox import Outbox
 from contract.messages import FrameReport
 
 Make = Callable[..., FrameReport]

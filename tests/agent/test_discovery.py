@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from agent.broker import Broker, find_program
-from agent.courier import Courier
-from agent.discovery import birth_topic, discovery, discovery_topic
-from agent.outbox import Outbox
 from agent.settings import MqttSettings
+from agent.wire.broker import Broker, find_program
+from agent.wire.courier import Courier
+from agent.wire.discovery import birth_topic, discovery, discovery_topic
+from agent.wire.outbox import Outbox
 from contract.messages import Health, ModelInfo, SlideSummary, Status, Topics
 
 Open = Callable[..., Any]

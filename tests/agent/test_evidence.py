@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from agent.audit import FOLDER, files_of, verify
 from agent.memory import remember
+from agent.ops.audit import FOLDER, files_of, verify
 from contract.messages import Health
 
 

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.flatfield import FlatField, Leveller, measure, read_flat, write_flat
-from agent.quality import assess
-from agent.segmentation import find_cells
 from agent.sources.synthetic import SyntheticSource
+from agent.vision.flatfield import FlatField, Leveller, measure, read_flat, write_flat
+from agent.vision.quality import assess
+from agent.vision.segmentation import find_cells
 from contract.errors import CheckError, IntegrityError, UsageError
 from contract.types import Image
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.journal import JournalFormatter, goes_to_journal, marked
+from agent.ops.journal import JournalFormatter, goes_to_journal, marked
 
 ARGUMENTS = ["--set", "mqtt.prot=1"]
 

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from agent.health import STALL_S, Counters, Pulse
-from agent.metrics import pages, served
-from agent.outbox import Outbox
+from agent.ops.health import STALL_S, Counters, Pulse
+from agent.ops.metrics import pages, served
+from agent.wire.outbox import Outbox
 from contract.errors import OutboxError
 from contract.messages import AuditHead, FrameInfo, FrameReport, Health, Quality
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from agent.__main__ import main
-from agent.annotate import COLOURS, words_of
-from agent.montage import TILE, entries_of, read_reports
 from agent.sources.synthetic import SyntheticSource
+from agent.tools.annotate import COLOURS, words_of
+from agent.tools.montage import TILE, entries_of, read_reports
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality, SlideSummary
 from contract.types import Label
 

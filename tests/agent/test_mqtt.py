@@ -21,11 +21,11 @@ from jsonschema import Draft202012Validator
 from pydantic import SecretStr
 from typing_extensions import Self
 
-from agent.broker import Broker, find_program, open_broker
-from agent.courier import Courier
-from agent.mqtt import probe
-from agent.outbox import Outbox
 from agent.settings import MqttSettings
+from agent.wire.broker import Broker, find_program, open_broker
+from agent.wire.courier import Courier
+from agent.wire.mqtt import probe
+from agent.wire.outbox import Outbox
 from contract.connection import TlsSettings
 from contract.errors import BrokerError, UsageError
 from contract.messages import FrameReport, Health, Topics
@@ -37,8 +37,8 @@ Agent = Callable[..., AbstractContextManager["subprocess.Popen[bytes]"]]
 SERVE = """
 import sys, time
 from pathlib import Path
-from agent.courier import Courier
-from agent.outbox import Outbox
+from agent.wire.courier import Courier
+from agent.wire.outbox import Outbox
 from agent.settings import MqttSettings
 from contract.messages import FrameReport, Topics
 

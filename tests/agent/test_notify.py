@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.notify import Notifier, WatchedSink
+from agent.ops.notify import Notifier, WatchedSink
 from contract.errors import OutboxFull
 from contract.messages import FrameReport, Quality
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.outbox import Outbox
+from agent.wire.outbox import Outbox
 from contract.errors import OutboxError, OutboxFull
 from contract.messages import FrameReport
 
@@ -23,7 +23,7 @@ Make = Callable[..., FrameReport]
 PUT_UNTIL_KILLED = """
 import sys
 from pathlib import Path
-from agent.outbox import Outbox
+from agent.wire.outbox import Outbox
 from contract.messages import FrameReport
 
 report = FrameReport.model_validate_json(sys.argv[2])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agent.engines import open_engine
-from agent.health import Counters
+from agent.ops.health import Counters
 from agent.pipeline import Station, examine, run
 from agent.sources.synthetic import SyntheticSource
 from contract.bundle import SHIPPED, open_bundle

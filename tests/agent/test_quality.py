@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.limits import DEFAULT_LIMITS
-from agent.quality import assess
 from agent.sources.synthetic import SyntheticSource
+from agent.vision.limits import DEFAULT_LIMITS
+from agent.vision.quality import assess
 from contract.types import Frame, Image
 
 Spoil = Callable[[Image, float], Image]

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.registration import MIN_CONFIDENCE, Move, register, view_of
-from agent.smear import Camera, Smear
+from agent.slides.registration import MIN_CONFIDENCE, Move, register, view_of
+from agent.sources.smear import Camera, Smear
 from contract.types import Image
 
 DATA = Path(os.environ.get("MICROSCOPE_DATA", "/nonexistent"))

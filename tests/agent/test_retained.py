@@ -1,6 +1,6 @@
 """What is said on a retained topic, and what is skipped."""
 
-from agent.retained import Retained
+from agent.wire.retained import Retained
 
 
 class Post:

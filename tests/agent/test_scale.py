@@ -15,16 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.arcs import LARGEST, SMALLEST, WHOLE, Arc, arcs
-from agent.calibrate import ScaleJob, changed, measure_scale
-from agent.doctor import check_scale
-from agent.scale import RED_CELL_UM, RedCells, ScaleEstimate, estimate, look
-from agent.segmentation import find_cells
 from agent.settings import Settings
 from agent.sources.directory import DirectorySource
 from agent.sources.opencv import CameraSource, VideoSource
 from agent.sources.place import PIXELS, source_at
 from agent.sources.synthetic import SyntheticSource
+from agent.tools.calibrate import ScaleJob, changed, measure_scale
+from agent.tools.doctor import check_scale
+from agent.vision.arcs import LARGEST, SMALLEST, WHOLE, Arc, arcs
+from agent.vision.scale import RED_CELL_UM, RedCells, ScaleEstimate, estimate, look
+from agent.vision.segmentation import find_cells
 from contract.errors import CheckError, SourceError, UsageError
 from contract.types import Image
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from agent.segmentation import find_cells
 from agent.sources.synthetic import SyntheticSource
+from agent.vision.segmentation import find_cells
 from contract.types import Box, Cell, Frame, Image
 
 Boxes = Sequence[Box]

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import jsonschema
 import pytest
 
-from agent.broker import Broker, open_broker
+from agent.wire.broker import Broker, open_broker
 from contract.messages import FrameReport, Health, Status
 
 FRAMES = 12

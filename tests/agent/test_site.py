@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.broker import Broker
 from agent.config import load
-from agent.flatfield import FlatField, write_flat
-from agent.limits import QualityLimits
-from agent.quality import assess
 from agent.service import serve
 from agent.site import FlatFile, MeasuredScale, SiteFile, agreed_scale, open_site, write_site
+from agent.vision.flatfield import FlatField, write_flat
+from agent.vision.limits import QualityLimits
+from agent.vision.quality import assess
+from agent.wire.broker import Broker
 from contract.errors import IntegrityError, UsageError
 from contract.types import Frame, Image
 

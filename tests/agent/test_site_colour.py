@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from agent.pipeline import Station, crops_of, examine
-from agent.segmentation import find_cells
 from agent.sources.synthetic import SyntheticSource
-from agent.survey import advice
+from agent.tools.survey import advice
+from agent.vision.segmentation import find_cells
 from contract.bundle import SHIPPED, open_bundle
 from contract.colour import Normaliser, normaliser
 from contract.look import look_of, sight_of

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.cellmap import CellMap, Glimpse
-from agent.render import turned_extent
-from agent.segmentation import find_cells
-from agent.slide import Sighting, Slide, SlideControl, wilson
-from agent.smear import TRUE_KINDS, Camera, Placed, Smear
+from agent.slides.cellmap import CellMap, Glimpse
+from agent.slides.slide import Sighting, Slide, SlideControl, wilson
 from agent.sources.directory import read_image
+from agent.sources.render import turned_extent
+from agent.sources.smear import TRUE_KINDS, Camera, Placed, Smear
+from agent.vision.segmentation import find_cells
 from contract.manifest import Decision
 from contract.messages import ModelInfo, Quality, SlideSummary
 from contract.types import Box, Cell, Frame, Image, Prediction

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 
-from agent.broker import Broker
+from agent.wire.broker import Broker
 from contract.messages import FrameReport, SlideSummary
 
 FRAMES = 12

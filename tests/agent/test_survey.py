@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from agent.__main__ import main
-from agent.limits import QualityLimits
 from agent.pipeline import Finding
 from agent.site import SiteFile, open_site, read_site, write_site
 from agent.sources.synthetic import SyntheticSource
-from agent.survey import compare
+from agent.tools.survey import compare
+from agent.vision.limits import QualityLimits
 from contract.bundle import SHIPPED, open_bundle
 from contract.messages import Quality
 from contract.reference import Colour, Look, Margins, Reference, Scores, Spread, Stains

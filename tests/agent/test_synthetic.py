@@ -6,8 +6,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from agent import render
-from agent.render import turned, turned_extent
+from agent.sources import render
+from agent.sources.render import turned, turned_extent
 from agent.sources.synthetic import SyntheticSource
 from contract.types import Frame, TrueCell
 

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from agent import light
-from agent.touching import Patch, split
+from agent.vision import light
+from agent.vision.touching import Patch, split
 
 UM = 0.2
 

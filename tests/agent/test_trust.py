@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.__main__ import main
 from agent.config import load
-from agent.doctor import check_bundle
 from agent.memory import recall
 from agent.service import serve
 from agent.settings import Settings
+from agent.tools.doctor import check_bundle
 from contract.bundle import GOLDEN, SHIPPED, Golden, open_bundle, write_bundle, write_golden
 from contract.errors import BrokerError, IntegrityError, UsageError
 from contract.signature import SIGNATURE, key_id, public_half

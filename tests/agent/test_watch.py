@@ -6,9 +6,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from agent.quality import assess
 from agent.sources.synthetic import SyntheticSource
-from agent.watch import KEPT, ScaleWatch
+from agent.vision.quality import assess
+from agent.vision.watch import KEPT, ScaleWatch
 from contract.types import Image
 
 UM = 0.1

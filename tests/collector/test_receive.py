@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from agent.broker import Broker, find_program
+from agent.wire.broker import Broker, find_program
 from collector.receive import Collector
 from collector.settings import CollectorSettings, load
 from collector.store import Store

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from agent.quality import assess
+from agent.vision.quality import assess
 from contract.colour import METHODS, Method, advised, normaliser
 from contract.errors import UsageError
 from contract.look import look_of, macenko, sight_of

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from agent.broker import Broker, find_program
+from agent.wire.broker import Broker, find_program
 from contract.messages import FrameReport, Interval, ModelInfo, Quality, SlideSummary, Status, Topics
 from dashboard.table import picture
 from dashboard.tally import Numbers, Tally, percentile

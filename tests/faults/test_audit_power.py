@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.audit import FOLDER, AuditLog, verify
+from agent.ops.audit import FOLDER, AuditLog, verify
 from tests.faults.test_power import work_until_the_power_goes
 
 CUTS = 20
@@ -14,7 +14,7 @@ CUTS = 20
 NOTE = """
 import random, sys
 from pathlib import Path
-from agent.audit import AuditLog
+from agent.ops.audit import AuditLog
 
 folder, state, seed = sys.argv[1:]
 chance = random.Random(seed)

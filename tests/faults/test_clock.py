@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from agent.broker import Broker
+from agent.wire.broker import Broker
 from contract.messages import FrameReport
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from agent.broker import Broker
+from agent.wire.broker import Broker
 
 log = logging.getLogger(__name__)
 Open = Callable[..., Any]

@@ -21,12 +21,12 @@ import pytest
 from pydantic import ValidationError
 
 import collector.settings
-from agent.commands import Desk
 from agent.config import load, load_alone
-from agent.courier import Courier
-from agent.mail import Incoming, Reply
-from agent.outbox import Outbox
 from agent.settings import MqttSettings
+from agent.wire.commands import Desk
+from agent.wire.courier import Courier
+from agent.wire.mail import Incoming, Reply
+from agent.wire.outbox import Outbox
 from contract.bundle import FILES, GOLDEN, INT8_CPU, MANIFEST, SHIPPED, Golden, open_bundle, write_bundle, write_golden
 from contract.errors import IntegrityError, UsageError
 from contract.manifest import InputSpec, Manifest

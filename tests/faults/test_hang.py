@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from agent.broker import Broker
+from agent.wire.broker import Broker
 
 Open = Callable[..., Any]
 WATCHDOG_S = 1.0

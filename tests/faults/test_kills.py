@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from agent.broker import Broker
+from agent.wire.broker import Broker
 from contract.messages import FrameReport
 
 Make = Callable[..., FrameReport]
@@ -32,8 +32,8 @@ KEEPING = ("persistence true", "autosave_on_changes true", "autosave_interval 1"
 PRODUCE = """
 import os, secrets, sys, time
 from pathlib import Path
-from agent.courier import Courier
-from agent.outbox import Outbox
+from agent.wire.courier import Courier
+from agent.wire.outbox import Outbox
 from agent.settings import MqttSettings
 from contract.messages import FrameReport, Topics
 

@@ -11,9 +11,9 @@ from contextlib import closing, suppress
 
 import pytest
 
-from agent.mail import Incoming
-from agent.mqtt import Answer, Connection
 from agent.settings import MqttSettings
+from agent.wire.mail import Incoming
+from agent.wire.mqtt import Answer, Connection
 from tests.faults.mutants import damaged
 
 log = logging.getLogger(__name__)

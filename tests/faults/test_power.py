@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.outbox import Outbox
+from agent.wire.outbox import Outbox
 from contract.messages import FrameReport
 
 Make = Callable[..., FrameReport]
@@ -23,7 +23,7 @@ CUTS = 20
 PUT = """
 import random, sys
 from pathlib import Path
-from agent.outbox import Outbox
+from agent.wire.outbox import Outbox
 from contract.messages import FrameReport
 
 folder, pattern, seed = sys.argv[1:]

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
-from agent.broker import Broker, find_program
-from agent.courier import Courier
-from agent.outbox import Outbox
 from agent.settings import MqttSettings
+from agent.wire.broker import Broker, find_program
+from agent.wire.courier import Courier
+from agent.wire.outbox import Outbox
 from contract.connection import TlsSettings
 from contract.messages import FrameReport, Topics
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.broker import open_broker
+from agent.wire.broker import open_broker
 from bench.service import memory_mb
 
 

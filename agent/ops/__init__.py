@@ -1,0 +1,1 @@
+"""What operators see: health, metrics, log lines, the watchdog, the audit log."""

@@ -1,0 +1,174 @@
+"""What the agent has done and lost since it started."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from agent.ops.board import power_w, temperatures_c
+from agent.ops.chain import Head
+from contract.messages import AuditHead, FrameReport, Health
+
+STALL_S = 60.0
+"""A loop that has handed over nothing for so long hangs; an outbox that is full is tried again far more often."""
+
+
+class Books(Protocol):
+    """What the health message must know of the outbox."""
+
+    @property
+    def epoch(self) -> str:
+        """Identity of the store."""
+        ...
+
+    def oldest(self) -> int:
+        """Lowest number that is held."""
+        ...
+
+    def alarms(self) -> list[str]:
+        """What a person should see to."""
+        ...
+
+    def pending(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Reports that wait, the oldest first: (place, JSON)."""
+        ...
+
+
+class Trail(Protocol):
+    """What the health message must know of the audit log."""
+
+    @property
+    def head(self) -> Head:
+        """Its end."""
+        ...
+
+    @property
+    def alarm(self) -> str:
+        """Why events were not noted; "" while all were."""
+        ...
+
+
+class Pulse:
+    """When the loop last did something; its thread writes, others read.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._turned_at = clock, clock()
+        self._worked_at: float | None = None
+        self.kept = True
+        """Whether there was room for the latest report."""
+
+    def beat(self, *, worked: bool, kept: bool) -> None:
+        """The loop has handed over a report; ``worked`` if it is of a frame and not of the camera's silence."""
+        self._turned_at, self.kept = self._clock(), kept
+        if worked:
+            self._worked_at = self._turned_at
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the loop last handed over a report of any kind, or since the start."""
+        return self._clock() - self._turned_at
+
+    @property
+    def frame_age_s(self) -> float | None:
+        """Seconds since the last frame was examined; None before the first."""
+        return None if self._worked_at is None else self._clock() - self._worked_at
+
+    def hangs(self) -> str:
+        """Why only a new start can help, in words; "" if none is needed."""
+        return f"the loop has done nothing for {self.idle_s:.0f} s" if self.idle_s > STALL_S else ""
+
+    def idles(self) -> str:
+        """Why no frames become reports that are safe, in words; "" if they do."""
+        if self.frame_age_s is None:
+            return "no frame has been examined yet"
+        if self.frame_age_s > STALL_S:
+            return f"the last frame was examined {self.frame_age_s:.0f} s ago"
+        return "" if self.kept else "there is no room for reports"
+
+
+class Counters:
+    """Counts that one thread writes and another reads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._frames = self._refused = self._cells = 0
+        self._dropped: Counter[str] = Counter()
+
+    def add(self, report: FrameReport) -> None:
+        """Count a report that is safe in the sink."""
+        with self._lock:
+            self._frames += 1
+            self._refused += not report.quality.accepted
+            self._cells += len(report.cells)
+
+    def drop(self, cause: str, count: int = 1) -> None:
+        """Count frames never examined, or reports lost."""
+        if count:
+            with self._lock:
+                self._dropped[cause] += count
+
+    def health(
+        self,
+        *,
+        queued: int,
+        engine: str,
+        outbox: Books | None = None,
+        pulse: Pulse | None = None,
+        audit: Trail | None = None,
+        sys: Path | None = None,
+        alarms: Sequence[str] = (),
+    ) -> Health:
+        """A snapshot, ready to be published; with what outbox, loop and audit log say of themselves.
+
+        Args:
+            queued: reports that wait.
+            engine: name of the engine in use.
+            outbox: where they wait.
+            pulse: of the loop.
+            audit: the audit log.
+            sys: where the kernel shows the board's sensors; None: they are not told.
+            alarms: what else a person should see to.
+        """
+        of_outbox = outbox.alarms() if outbox else []
+        of_audit = [audit.alarm] if audit and audit.alarm else []
+        with self._lock:
+            return Health(
+                at=datetime.now(timezone.utc),
+                frames=self._frames,
+                refused=self._refused,
+                cells=self._cells,
+                dropped=dict(self._dropped),
+                queued=queued,
+                engine=engine,
+                epoch=outbox.epoch if outbox else "",
+                oldest=outbox.oldest() if outbox else 0,
+                alarms=[*of_outbox, *of_audit, *alarms],
+                frame_age_s=_rounded(pulse.frame_age_s if pulse else None),
+                oldest_s=_rounded(_waits_for_s(outbox) if outbox else None),
+                temperatures_c=temperatures_c(sys) if sys else {},
+                power_w=power_w(sys) if sys else {},
+                audit=AuditHead(lines=audit.head.count, sha256=audit.head.sha256) if audit else None,
+            )
+
+
+def _waits_for_s(outbox: Books) -> float | None:
+    """Seconds since the oldest report that waits was captured; a clock that was set back makes it 0, never less."""
+    for _, body in outbox.pending(0, 1):
+        with suppress(ValidationError):  # damaged within
+            captured_at = FrameReport.model_validate_json(body).frame.captured_at
+            return max(0.0, (datetime.now(timezone.utc) - captured_at).total_seconds())
+    return None
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

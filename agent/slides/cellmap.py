@@ -1,0 +1,160 @@
+"""The cells of a slide by their place: which of them a frame shows again."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import hypot
+from typing import Literal
+
+from agent.slides.stage import Place
+from contract.types import Prediction
+
+GATE_UM = 4.0
+"""Distance of centres within which two whole views show one cell: half the distance of the smallest that touch."""
+INSIDE = 0.6
+"""Share of the smaller box that must lie in the other, where the frame's border cuts a cell."""
+GRID_UM = 20.0
+"""Side of the squares in which cells are looked up: more than the largest cell measures."""
+MAX_CELLS = 100_000
+"""Cells that are remembered; the longest known are forgotten first, and would count anew if they came back."""
+
+Standing = Literal["normal", "blast", "uncertain", "edge"]
+Rectangle = tuple[float, float, float, float]
+"""Left, upper, right, lower edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """One view of a cell; lengths in micrometres. ``whole`` is false if the frame's border cuts the cell."""
+
+    x: float
+    y: float
+    box: Rectangle
+    whole: bool
+    probability: float
+
+    @classmethod
+    def of(cls, prediction: Prediction, um_per_pixel: float, place: Place) -> "Glimpse":
+        """A prediction, with lengths from the corner of the part of the slide."""
+        cell, um = prediction.cell, um_per_pixel
+        left, top = place.x + cell.box.x * um, place.y + cell.box.y * um
+        return cls(
+            place.x + cell.centre[0] * um,
+            place.y + cell.centre[1] * um,
+            (left, top, left + cell.box.width * um, top + cell.box.height * um),
+            "edge" not in cell.flags,
+            prediction.probability,
+        )
+
+    def moved(self, dx: float, dy: float) -> "Glimpse":
+        """The same, seen from elsewhere."""
+        left, top, right, bottom = self.box
+        box = left + dx, top + dy, right + dx, bottom + dy
+        return Glimpse(self.x + dx, self.y + dy, box, self.whole, self.probability)
+
+
+@dataclass(slots=True, eq=False)
+class Known:
+    """A cell of the slide: numbers and no picture. Place and box are of its latest whole view, if there was one."""
+
+    number: int
+    part: int
+    x: float
+    y: float
+    box: Rectangle
+    views: int = 0
+    logits: float = 0.0
+    standing: Standing = "edge"
+
+
+class CellMap:
+    """Known cells in a grid of squares."""
+
+    def __init__(self, most: int = MAX_CELLS) -> None:
+        self._most, self.count = most, 0
+        self._squares: dict[tuple[int, int, int], list[Known]] = {}
+        self._known: dict[int, Known] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def find(self, part: int, glimpses: Sequence[Glimpse]) -> dict[int, Known]:
+        """Which known cell each glimpse shows, by its index; the nearest pairs first, whole ones before others."""
+        pairs = sorted(
+            (
+                (not (glimpse.whole and known.views), hypot(glimpse.x - known.x, glimpse.y - known.y), index, known)
+                for index, glimpse in enumerate(glimpses)
+                for known in self._near(part, glimpse.box)
+                if _same(glimpse, known)
+            ),
+            key=lambda pair: pair[:3],
+        )
+        found: dict[int, Known] = {}
+        taken: set[int] = set()
+        for _, _, index, known in pairs:
+            if index not in found and known.number not in taken:
+                found[index] = known
+                taken.add(known.number)
+        return found
+
+    def add(self, part: int, glimpse: Glimpse) -> Known:
+        """Remember a cell that nobody knows."""
+        self.count += 1
+        known = Known(self.count, part, glimpse.x, glimpse.y, glimpse.box)
+        self._known[known.number] = known
+        self._square(known).append(known)
+        if len(self._known) > self._most:
+            self.forget(next(iter(self._known.values())))
+        return known
+
+    def place(self, known: Known, glimpse: Glimpse) -> None:
+        """Put a cell where a whole view of it shows it."""
+        self._leave(known)
+        self._known[known.number] = known  # it may have been forgotten since it was found: the frame is full of cells
+        known.x, known.y, known.box = glimpse.x, glimpse.y, glimpse.box
+        self._square(known).append(known)
+
+    def fragments(self, known: Known) -> list[Known]:
+        """Cut views that were taken for cells of their own, and lie in a cell whose whole has now been seen."""
+        near = self._near(known.part, known.box)
+        return [k for k in near if k is not known and not k.views and _inside(k.box, known.box) >= INSIDE]
+
+    def forget(self, known: Known) -> None:
+        """Take a cell off the map."""
+        del self._known[known.number]
+        self._leave(known)
+
+    def _near(self, part: int, box: Rectangle) -> Iterable[Known]:
+        column, row = _square_of(box)
+        for dx, dy in product((-1, 0, 1), repeat=2):
+            yield from self._squares.get((part, column + dx, row + dy), ())
+
+    def _square(self, known: Known) -> list[Known]:
+        return self._squares.setdefault((known.part, *_square_of(known.box)), [])
+
+    def _leave(self, known: Known) -> None:
+        square = self._square(known)
+        square[:] = [other for other in square if other is not known]
+        if not square:
+            del self._squares[(known.part, *_square_of(known.box))]
+
+
+def _same(glimpse: Glimpse, known: Known) -> bool:
+    if glimpse.whole and known.views:
+        return hypot(glimpse.x - known.x, glimpse.y - known.y) <= GATE_UM
+    return _inside(glimpse.box, known.box) >= INSIDE
+
+
+def _inside(a: Rectangle, b: Rectangle) -> float:
+    """Share of the smaller rectangle that both have."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    least = min(_area(a), _area(b))
+    return max(width, 0.0) * max(height, 0.0) / least if least else 0.0
+
+
+def _area(box: Rectangle) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _square_of(box: Rectangle) -> tuple[int, int]:
+    return int((box[0] + box[2]) / 2 // GRID_UM), int((box[1] + box[3]) / 2 // GRID_UM)

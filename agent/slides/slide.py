@@ -1,0 +1,277 @@
+"""The same cell seen twice counts once: the running counts of a slide, and which slide lies under the objective.
+
+Every cell gets a place on the slide. A cell that a later frame shows where one is known is that one: the scores of
+its views are put together, and it keeps its name in every report.
+"""
+
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from statistics import median
+
+from agent.slides.cellmap import CellMap, Glimpse, Known, Standing
+from agent.slides.stage import Place, Stage
+from contract.decide import label_of
+from contract.manifest import Decision
+from contract.messages import Interval, ModelInfo, Quality, Registration, SlideSummary
+from contract.types import Frame, Prediction
+
+MIN_WITNESSES, MAX_CORRECTION_UM = 2, 2.0
+"""Cells known before that a frame must show so that they may correct its place, and by how much at most."""
+CERTAIN = 1e-6
+"""Probabilities nearer to 0 or 1 are taken as this near: no view outweighs all others."""
+PUBLISH_EVERY_S = 5.0
+"""Seconds between two summaries while a slide is open."""
+LEVEL, DEVIATE = 0.95, 1.959964
+"""Level of the interval, and the deviate of the normal distribution that belongs to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What a slide says of a frame: its place, and which of the slide's cells the frame's cells are, in order.
+
+    An empty ``slide_id`` says that no slide was open.
+    """
+
+    slide_id: str = ""
+    place: Place | None = None
+    object_ids: tuple[str, ...] = ()
+    spent_ms: float = 0.0
+
+
+class Slide:
+    """The running state of one slide, from its start to its end.
+
+    Args:
+        slide_id: pseudonym of the slide.
+        count_id: name of this count, never used again; it begins the name of every cell.
+        model: who judges.
+        decision: thresholds for the cells' combined probabilities.
+    """
+
+    def __init__(self, slide_id: str, count_id: str, *, model: ModelInfo, decision: Decision) -> None:
+        self.slide_id, self.count_id = slide_id, count_id
+        self._model, self._decision = model, decision
+        self._stage, self._cells = Stage(), CellMap()
+        self._started_at = _now()
+        self._ended_at: datetime | None = None
+        self._frames = self._refused = 0
+        self._reasons: Counter[str] = Counter()
+        self._standings: Counter[Standing] = Counter()
+        self._confidences = _Mean()
+
+    def see(self, frame: Frame, quality: Quality, predictions: Sequence[Prediction]) -> Sighting:
+        """Count a frame; one that was refused changes nothing but the number of those."""
+        self._frames += 1
+        if not quality.accepted:
+            self._refused += 1
+            self._reasons.update(quality.reasons)
+            return Sighting(self.slide_id)
+        place = self._stage.place(frame.image, frame.um_per_pixel)
+        glimpses = [Glimpse.of(p, frame.um_per_pixel, place) for p in predictions]
+        found = self._cells.find(place.part, glimpses)
+        dx, dy = _error(found, glimpses)
+        place = self._stage.correct(place, dx, dy)
+        known = [self._note(place.part, g.moved(dx, dy), found.get(k)) for k, g in enumerate(glimpses)]
+        self._drop_fragments(known)
+        if place.confidence:
+            self._confidences.add(place.confidence)
+        return Sighting(self.slide_id, place, tuple(f"{self.count_id}-c{cell.number}" for cell in known))
+
+    def close(self) -> None:
+        """The slide is done."""
+        self._ended_at = self._ended_at or _now()
+
+    def summary(self) -> SlideSummary:
+        """Everything that is known of the slide so far."""
+        normal, blasts = self._standings["normal"], self._standings["blast"]
+        return SlideSummary(
+            slide_id=self.slide_id,
+            count_id=self.count_id,
+            state="closed" if self._ended_at else "open",
+            started_at=self._started_at,
+            ended_at=self._ended_at,
+            at=_now(),
+            frames=self._frames,
+            refused=self._refused,
+            refused_by=dict(self._reasons),
+            cells=self._standings.total(),
+            normal=normal,
+            blasts=blasts,
+            uncertain=self._standings["uncertain"],
+            edge_only=self._standings["edge"],
+            blast_fraction=round(blasts / (normal + blasts), 6) if normal + blasts else None,
+            blast_interval=wilson(blasts, normal + blasts),
+            jumps=max(0, self._stage.parts - 1),
+            registration=self._confidences.registration(),
+            model=self._model,
+        )
+
+    def _note(self, part: int, glimpse: Glimpse, known: Known | None) -> Known:
+        """Add a view to the cell that it shows, which may be a new one."""
+        if known is None:
+            known = self._cells.add(part, glimpse)
+            self._standings[known.standing] += 1
+        if glimpse.whole:
+            self._judge(known, glimpse)
+        return known
+
+    def _judge(self, known: Known, glimpse: Glimpse) -> None:
+        """Name a cell by the mean of the logits of its whole views."""
+        known.views += 1
+        known.logits += logit(glimpse.probability)
+        self._cells.place(known, glimpse)
+        self._standings[known.standing] -= 1
+        known.standing = label_of(probability_of(known.logits / known.views), self._decision)
+        self._standings[known.standing] += 1
+
+    def _drop_fragments(self, seen: Sequence[Known]) -> None:
+        """Forget cut views that lie in cells now seen whole; those of this very frame are cells beside them."""
+        numbers = {cell.number for cell in seen}
+        for cell in seen:
+            for fragment in self._cells.fragments(cell) if cell.views else ():
+                if fragment.number not in numbers:
+                    self._cells.forget(fragment)
+                    self._standings[fragment.standing] -= 1
+
+
+class SlideControl:
+    """Which slide lies under the objective: any thread may start and stop one; a frame in hand is finished first.
+
+    Args:
+        run: name of this run of the agent, never used again.
+        model: who judges.
+        decision: thresholds for the cells' combined probabilities.
+        publish: takes a summary when a slide starts, when it ends, and every few seconds while frames come. It must
+            not wait, and must not call back.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        *,
+        model: ModelInfo,
+        decision: Decision,
+        publish: Callable[[SlideSummary], None] = lambda _: None,
+    ) -> None:
+        self._run, self._model, self._decision, self._publish = run, model, decision, publish
+        self._lock = threading.Lock()
+        self._slide: Slide | None = None
+        self._count, self._published_at = 0, 0.0
+
+    def start(self, slide_id: str) -> None:
+        """Count what follows for a slide; the one before ends. Nothing happens if that slide is open already."""
+        with self._lock:
+            if self._slide and self._slide.slide_id == slide_id:
+                return
+            self._end()
+            self._begin(slide_id)
+
+    def judge_by(self, model: ModelInfo, decision: Decision) -> None:
+        """Another model judges from now on; an open slide is closed, and counted anew: no count mixes two models."""
+        with self._lock:
+            last = self._end()
+            self._model, self._decision = model, decision
+            if last:
+                self._begin(last.slide_id)
+
+    def stop(self) -> SlideSummary | None:
+        """End the slide; its last summary, or None if none was open.
+
+        Frames that follow belong to no slide: their reports have an empty ``slide_id``, and nothing is counted.
+        """
+        with self._lock:
+            return self._end()
+
+    def see(self, frame: Frame, quality: Quality, predictions: Sequence[Prediction]) -> Sighting:
+        """Count a frame for the slide that is open."""
+        started = time.perf_counter()
+        with self._lock:
+            if not self._slide:
+                return Sighting()
+            seen = self._slide.see(frame, quality, predictions)
+            if time.monotonic() - self._published_at >= PUBLISH_EVERY_S:
+                self._say(self._slide.summary())
+        return replace(seen, spent_ms=(time.perf_counter() - started) * 1e3)
+
+    def summary(self) -> SlideSummary | None:
+        """The open slide as it stands; None if there is none."""
+        with self._lock:
+            return self._slide.summary() if self._slide else None
+
+    def _begin(self, slide_id: str) -> None:
+        self._count += 1
+        count_id = f"{self._run}-s{self._count}"
+        self._slide = Slide(slide_id, count_id, model=self._model, decision=self._decision)
+        self._say(self._slide.summary())
+
+    def _end(self) -> SlideSummary | None:
+        slide, self._slide = self._slide, None
+        if slide is None:
+            return None
+        slide.close()
+        last = slide.summary()
+        self._say(last)
+        return last
+
+    def _say(self, summary: SlideSummary) -> None:
+        self._published_at = time.monotonic()
+        self._publish(summary)
+
+
+def wilson(hits: int, of: int) -> Interval | None:
+    """Wilson's score interval for a share (J. Am. Stat. Assoc. 22, 1927, 209-212); None of nothing.
+
+    It holds near 0 and 1 and for few cells, where the plain normal interval does not.
+    """
+    if not of:
+        return None
+    share, z2 = hits / of, DEVIATE**2
+    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
+    half = DEVIATE / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
+    return Interval(low=round(max(0.0, middle - half), 6), high=round(min(1.0, middle + half), 6), level=LEVEL)
+
+
+class _Mean:
+    """Mean and least of confidences."""
+
+    def __init__(self) -> None:
+        self._count, self._sum, self._least = 0, 0.0, 1.0
+
+    def add(self, value: float) -> None:
+        self._count += 1
+        self._sum += value
+        self._least = min(self._least, value)
+
+    def registration(self) -> Registration:
+        if not self._count:
+            return Registration()
+        return Registration(frames=self._count, mean=round(self._sum / self._count, 4), least=round(self._least, 4))
+
+
+def _error(found: dict[int, Known], glimpses: Sequence[Glimpse]) -> tuple[float, float]:
+    """How far (um) a frame's place is off, by the whole cells that were known before."""
+    pairs = [(known, glimpses[k]) for k, known in found.items() if known.views and glimpses[k].whole]
+    if len(pairs) < MIN_WITNESSES:
+        return 0.0, 0.0
+    dx, dy = median(k.x - g.x for k, g in pairs), median(k.y - g.y for k, g in pairs)
+    return (dx, dy) if math.hypot(dx, dy) <= MAX_CORRECTION_UM else (0.0, 0.0)
+
+
+def logit(probability: float) -> float:
+    """Logarithm of the odds, bounded by ``CERTAIN``."""
+    near = min(max(probability, CERTAIN), 1 - CERTAIN)
+    return math.log(near / (1 - near))
+
+
+def probability_of(log_odds: float) -> float:
+    """The probability that has these logarithmic odds."""
+    return 1 / (1 + math.exp(-log_odds))
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

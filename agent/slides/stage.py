@@ -1,0 +1,75 @@
+"""Where on the slide the stage stands, told from the frames alone."""
+
+from dataclasses import dataclass, replace
+
+from agent.slides.registration import PEAKS, Move, View, register, view_of
+from contract.types import Image
+
+KEYFRAMES = 16
+"""Places that are remembered; a frame that lies beside none of them costs so many registrations."""
+RECALL_PEAKS = 3
+"""Peaks tried beside any but the last place: a return to a place shares much with it, and its peak is high."""
+KEEP_SHARE = 0.25
+"""Share of a frame by which the stage must have moved for a new place to be remembered: a stage that stands still
+is held against one and the same frame, so that small errors do not add up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a frame lies.
+
+    Attributes:
+        part: number of the connected part of the slide, from 1; a jump begins a new one.
+        x: micrometres from the upper left corner of the part's first frame to that of this frame.
+        y: the same, down.
+        confidence: 0 to 1; 0 for the first frame of a part, which nothing can be held against.
+    """
+
+    part: int
+    x: float
+    y: float
+    confidence: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Keyframe:
+    """A remembered place."""
+
+    view: View
+    place: Place
+
+
+class Stage:
+    """Follows the stage from frame to frame; frames that were refused are simply not shown to it."""
+
+    def __init__(self) -> None:
+        self._keyframes: list[_Keyframe] = []
+        self.parts = 0
+
+    def place(self, image: Image, um_per_pixel: float) -> Place:
+        """Find where a frame lies beside the remembered places, the last one first."""
+        view = view_of(image, um_per_pixel)
+        for number, keyframe in enumerate(self._keyframes):
+            if move := register(keyframe.view, view, peaks=RECALL_PEAKS if number else PEAKS):
+                return self._moved(keyframe, view, move, image.shape, um_per_pixel)
+        self.parts += 1
+        return self._remember(view, Place(self.parts, 0.0, 0.0))
+
+    def correct(self, place: Place, dx: float, dy: float) -> Place:
+        """Shift a place that was just found by micrometres, and what was remembered of it."""
+        better = replace(place, x=place.x + dx, y=place.y + dy)
+        if self._keyframes[0].place is place:
+            self._keyframes[0].place = better
+        return better
+
+    def _moved(self, keyframe: _Keyframe, view: View, move: Move, shape: tuple[int, ...], um_per_pixel: float) -> Place:
+        self._keyframes.sort(key=lambda other: other is not keyframe)
+        was = keyframe.place
+        place = Place(was.part, was.x + move.dx * um_per_pixel, was.y + move.dy * um_per_pixel, move.confidence)
+        far = max(abs(move.dx) / shape[1], abs(move.dy) / shape[0]) > KEEP_SHARE
+        return self._remember(view, place) if far else place
+
+    def _remember(self, view: View, place: Place) -> Place:
+        self._keyframes.insert(0, _Keyframe(view, place))
+        del self._keyframes[KEYFRAMES:]
+        return place

@@ -1,0 +1,1 @@
+"""What a person starts by hand: each command builds its adapters."""

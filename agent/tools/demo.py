@@ -1,0 +1,102 @@
+"""Everything at once on one machine: a broker, the agent, and a subscriber in a process of its own."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from agent.config import load_alone
+from agent.service import serve
+from agent.wire.broker import Broker, open_broker
+from contract.errors import BrokerError, CheckError, MissingError
+
+READY_S = 20.0
+END_S = 30.0
+
+
+def demo(source: Mapping[str, str], stop: threading.Event) -> Iterator[str]:
+    """Run the agent on a source against a broker of its own; a subscriber shows what arrives there.
+
+    Args:
+        source: settings below ``source``, by name.
+        stop: ends it early.
+
+    Yields:
+        Lines for the user: the broker at once, the count at the end.
+
+    Raises:
+        CheckError: the subscriber has not received every report.
+    """
+    with tempfile.TemporaryDirectory(prefix="microscope-demo-") as folder, open_broker() as broker:
+        yield f"broker: {broker.name}, MQTT {broker.version}, at {broker.host}:{broker.port}"
+        with _subscriber(broker, Path(folder)) as summary:
+            published = serve(load_alone(_settings(source, broker, folder)), stop).frames
+        received = json.loads(summary.read_text())["received"]
+    line = f"published {published} = received {received}"
+    if published != received:
+        raise CheckError(line.replace("=", ", but") + ": the subscriber has not seen every report")
+    yield line
+
+
+def _settings(source: Mapping[str, str], broker: Broker, folder: str) -> dict[str, str]:
+    return {
+        "site": "demo",
+        "device": "demo",
+        "state_dir": folder,
+        "mqtt.host": broker.host,
+        "mqtt.port": str(broker.port),
+        "mqtt.version": broker.version,
+        **{f"source.{name}": value for name, value in source.items()},
+    }
+
+
+@contextmanager
+def _subscriber(broker: Broker, folder: Path) -> Iterator[Path]:
+    """Run `microscope-dashboard` beside us until the agent says that it has stopped; yields where its counts will be.
+
+    It is a process of its own, and hears of us through the broker alone.
+    """
+    ready, summary = folder / "ready", folder / "summary.json"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "dashboard", "--until-stopped"),
+            *("--host", broker.host, "--port", str(broker.port), "--mqtt-version", broker.version),
+            *("--ready-file", str(ready), "--summary", str(summary)),
+        ],
+        start_new_session=True,  # Ctrl-C is for the agent, whose last word ends the subscriber
+    )
+    try:
+        _await(ready, process)
+        yield summary
+        _await_end(process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(END_S)
+
+
+def _await_end(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        code = process.wait(END_S)
+    except subprocess.TimeoutExpired as cause:
+        raise CheckError(
+            f"the agent has stopped, and {END_S:.0f} s later the subscriber has not heard of it; "
+            "what it did hear stands above"
+        ) from cause
+    if code:
+        raise CheckError(f"the subscriber ended with exit code {code}; its reason stands above")
+
+
+def _await(ready: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + READY_S
+    while not ready.exists():
+        if process.poll() is not None:
+            raise MissingError(f"the subscriber ended with exit code {process.returncode}; its reason stands above")
+        if time.monotonic() > deadline:
+            raise BrokerError(f"the subscriber was not ready within {READY_S:.0f} s")
+        time.sleep(0.02)

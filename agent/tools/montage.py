@@ -1,0 +1,307 @@
+"""The gallery of a slide's cells, the most suspicious first: one picture, or one page with every cell's figures."""
+
+import base64
+import html
+import threading
+from bisect import bisect
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+
+import cv2
+import numpy as np
+from pydantic import ValidationError
+
+from agent.slides.slide import logit, probability_of
+from agent.sources.offline import source_at
+from agent.tools.annotate import COLOURS, bar_um, kind_of, words_of
+from contract.errors import UsageError
+from contract.messages import CellReport, FrameReport
+from contract.types import Frame, Image, Label
+
+FIELD_UM = 22.0
+"""Side of what is shown of each cell: the largest white cells, with a rim; all at one scale, so that sizes compare."""
+TILE = 144
+"""Side of a cell's picture in pixels."""
+COLUMNS, GAP, CAPTION, HEAD = 8, 10, 38, 56
+"""Of the picture: cells in a row, and pixels between them, below each and above all."""
+PAPER, INK, FAINT = (250, 250, 250), (40, 40, 40), (120, 120, 120)
+FONT, LETTERS = cv2.FONT_HERSHEY_SIMPLEX, 0.4
+JPEG_QUALITY, MAX_JPEG = 92, 65500
+NUMBER = "The number is the probability of a blast."
+RESEARCH_ONLY = "Research use only; not for diagnosis."
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One cell of a slide.
+
+    Attributes:
+        report: the frame of its best view: of the whole ones that which is most like all of them together.
+        cell: that view.
+        probability: of a blast, by all whole views together; None if there is none.
+        label: what that probability is called.
+        views: how many views there are, cut ones included.
+    """
+
+    report: FrameReport
+    cell: CellReport
+    probability: float | None
+    label: Label
+    views: int
+
+    @property
+    def whole(self) -> CellReport:
+        """The best view, with the word of all of them."""
+        if self.probability is None:
+            return self.cell
+        return self.cell.model_copy(update={"probability": self.probability, "label": self.label})
+
+
+def read_reports(path: Path) -> list[FrameReport]:
+    """The reports that ``replay`` wrote; UsageError if the file is none of these."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [FrameReport.model_validate_json(line) for line in lines if line]
+    except OSError as cause:
+        raise UsageError(f"the reports {path} can not be read ({cause.strerror}); name what replay wrote") from cause
+    except (ValidationError, UnicodeDecodeError) as cause:
+        raise UsageError(f"{path} holds no reports; name the file that replay wrote with --out") from cause
+
+
+def entries_of(reports: Iterable[FrameReport]) -> list[Entry]:
+    """Every cell once, the highest probability of a blast first; cells that no frame shows whole come last."""
+    views = [(cell.object_id or cell.cell_id, report, cell) for report in reports for cell in report.cells]
+    views.sort(key=lambda view: view[0])
+    said = sorted((c.probability, c.label) for _, _, c in views if kind_of(c) != "cut")
+    entries = [_entry([(r, c) for _, r, c in same], said) for _, same in groupby(views, key=lambda view: view[0])]
+    return sorted(entries, key=lambda e: (1.0 if e.probability is None else -e.probability, e.cell.cell_id))
+
+
+def _entry(views: Sequence[tuple[FrameReport, CellReport]], said: Sequence[tuple[float, Label]]) -> Entry:
+    whole = [(report, cell) for report, cell in views if kind_of(cell) != "cut"]
+    if not whole:
+        report, cell = max(views, key=lambda view: view[1].area_um2)
+        return Entry(report, cell, None, cell.label, len(views))
+    mean = fmean(logit(cell.probability) for _, cell in whole)
+    report, cell = min(whole, key=lambda view: abs(logit(view[1].probability) - mean))
+    together = probability_of(mean)
+    return Entry(report, cell, together, cell.label if len(whole) == 1 else _called(together, said), len(views))
+
+
+def _called(probability: float, said: Sequence[tuple[float, Label]]) -> Label:
+    """What a probability is called, by the view with the nearest one: reports name no thresholds."""
+    at = bisect(said, probability, key=lambda view: view[0])
+    return min(said[max(at - 1, 0) : at + 1], key=lambda view: abs(view[0] - probability))[1]
+
+
+def pictures_of(entries: Sequence[Entry], frames: Iterable[Frame]) -> dict[str, Image]:
+    """Cut every entry's picture out of its frame, by the name of its best view; a frame that is gone has none."""
+    wanted: dict[str, list[Entry]] = {}
+    for entry in entries:
+        wanted.setdefault(entry.report.frame.source, []).append(entry)
+    return {
+        entry.cell.cell_id: _cut(frame, entry.cell)
+        for frame in frames
+        if frame.image.size
+        for entry in wanted.get(frame.source, [])
+    }
+
+
+def _cut(frame: Frame, cell: CellReport) -> Image:
+    """A square of ``FIELD_UM`` around the cell; beyond the frame's border it is grey."""
+    scale = TILE * frame.um_per_pixel / FIELD_UM
+    middle = cell.box.x + cell.box.width / 2, cell.box.y + cell.box.height / 2
+    shift = [[scale, 0, TILE / 2 - scale * middle[0]], [0, scale, TILE / 2 - scale * middle[1]]]
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    grey = (225, 225, 225)
+    tile = cv2.warpAffine(frame.image, np.array(shift), (TILE, TILE), flags=how, borderValue=grey)
+    return np.asarray(tile, np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """What is shown: entries in order, their pictures by name of view, and whether these are to one scale."""
+
+    entries: Sequence[Entry]
+    pictures: dict[str, Image]
+    title: str
+    note: str
+    to_scale: bool
+
+
+def sheet(gallery: Gallery) -> Image:
+    """All cells in one picture, (height, width, 3) uint8."""
+    rows = max(1, -(-len(gallery.entries) // COLUMNS))
+    size = HEAD + rows * (TILE + CAPTION) + GAP, GAP + COLUMNS * (TILE + GAP), 3
+    drawn = np.full(size, PAPER, np.uint8)
+    _write(drawn, gallery.title, (GAP, 22), INK)
+    _write(drawn, f"{gallery.note} {NUMBER} {RESEARCH_ONLY}", (GAP, 42), FAINT)
+    if gallery.to_scale:
+        _scale(drawn)
+    for number, entry in enumerate(gallery.entries):
+        row, column = divmod(number, COLUMNS)
+        _tile(drawn, entry, gallery.pictures, (GAP + column * (TILE + GAP), HEAD + row * (TILE + CAPTION)))
+    return drawn
+
+
+def _tile(drawn: Image, entry: Entry, pictures: dict[str, Image], corner: tuple[int, int]) -> None:
+    x, y = corner
+    if (picture := pictures.get(entry.cell.cell_id)) is not None:
+        drawn[y : y + TILE, x : x + TILE] = picture
+    ground = COLOURS[kind_of(entry.whole)]
+    cv2.rectangle(drawn, (x, y + TILE), (x + TILE - 1, y + TILE + 3), ground, cv2.FILLED)
+    _write(drawn, words_of(entry.whole), (x, y + TILE + 17), INK)
+    _write(drawn, _shortened(entry.report.frame.source), (x, y + TILE + 31), FAINT)
+
+
+def _scale(drawn: Image) -> None:
+    um = bar_um(FIELD_UM / 2)
+    right = drawn.shape[1] - GAP
+    left = right - round(um / FIELD_UM * TILE)
+    cv2.rectangle(drawn, (left, 30), (right, 32), INK, cv2.FILLED)
+    _write(drawn, f"{um:g} um", (left, 22), INK)
+
+
+def _shortened(name: str) -> str:
+    """The end of a name, which tells frames apart, as wide as a tile."""
+    while len(name) > 1 and cv2.getTextSize(name, FONT, LETTERS, 1)[0][0] > TILE:
+        name = name[1:]
+    return name
+
+
+def _write(drawn: Image, text: str, at: tuple[int, int], colour: tuple[int, int, int]) -> None:
+    cv2.putText(drawn, text, at, FONT, LETTERS, colour, 1, cv2.LINE_AA)
+
+
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<style>
+body {{ font: 14px system-ui, sans-serif; color: #222; background: #fafafa; margin: 1.5rem; }}
+h1 {{ font-size: 1.2rem; margin: 0; }} p {{ color: #666; margin: .3rem 0 1rem; }}
+main {{ display: grid; grid-template-columns: repeat(auto-fill, {tile}px); gap: 14px; }}
+figure {{ margin: 0; }} img, .none {{ width: {tile}px; height: {tile}px; display: block; background: #e1e1e1; }}
+figcaption {{ border-top: 4px solid; padding-top: 3px; line-height: 1.35; overflow-wrap: anywhere; }}
+small {{ color: #666; }}
+.bar {{ display: inline-block; width: {bar}px; border-top: 3px solid #222; margin: 0 .4em .25em; }}
+{colours}
+</style>
+<h1>{title}</h1>
+<p>{note} {number} {research} {scale}</p>
+<main>
+{cells}
+</main></html>
+"""
+
+
+SCALE = '<span class="bar"></span>{um:g} &micro;m'
+
+
+def page(gallery: Gallery) -> str:
+    """All cells on one page of HTML that needs no other file."""
+    um = bar_um(FIELD_UM / 2)
+    return PAGE.format(
+        title=html.escape(gallery.title),
+        note=html.escape(gallery.note),
+        number=NUMBER,
+        research=RESEARCH_ONLY,
+        tile=TILE,
+        scale=SCALE.format(um=um) if gallery.to_scale else "",
+        bar=round(um / FIELD_UM * TILE),
+        colours="\n".join(f".{name} {{ border-color: rgb({c[2]}, {c[1]}, {c[0]}); }}" for name, c in COLOURS.items()),
+        cells="\n".join(_figure(entry, gallery.pictures.get(entry.cell.cell_id)) for entry in gallery.entries),
+    )
+
+
+def _figure(entry: Entry, picture: Image | None) -> str:
+    shown = '<div class="none"></div>'
+    if picture is not None:
+        jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+        shown = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
+    views = f"{entry.views} view{'' if entry.views == 1 else 's'}"
+    return (
+        f'<figure>{shown}<figcaption class="{kind_of(entry.whole)}">{html.escape(words_of(entry.whole))}<br>'
+        f"<small>{html.escape(entry.report.frame.source)}<br>{views}, "
+        f"{entry.cell.area_um2:.0f} &micro;m&sup2;</small></figcaption></figure>"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is asked for: the reports, their frames or else the folder of their crops, the file, and how many cells."""
+
+    reports: Path
+    out: Path
+    frames: Path | None = None
+    crops: Path | None = None
+    most: int = 400
+
+
+def montage(job: Job, stop: threading.Event) -> str:
+    """Write the gallery of what ``replay`` reported; a page if the file ends in `.html`, else a picture.
+
+    Returns:
+        What it shows, in words.
+
+    Raises:
+        UsageError: the reports are none, the pictures can not be read or are others, or the file can not be written.
+    """
+    reports = read_reports(job.reports)
+    entries = entries_of(reports)
+    shown = entries[: job.most]
+    pictures = _pictures(job, reports, shown, stop)
+    if shown and not pictures and not stop.is_set():
+        raise UsageError(f"{job.frames or job.crops} holds no picture of these cells; name what replay read or wrote")
+    title, note = _title(reports, entries), f"{len(shown)} of {len(entries)} cells, the highest probability first."
+    _written(job.out, Gallery(shown, pictures, title, note, to_scale=job.frames is not None))
+    missing = len(shown) - len(pictures)
+    return f"{note} {job.out}" + (f"; {missing} of them without a picture, which was not found" if missing else "")
+
+
+def _pictures(
+    job: Job, reports: Sequence[FrameReport], shown: Sequence[Entry], stop: threading.Event
+) -> dict[str, Image]:
+    if job.frames is None or not reports:
+        return dict(crops_of(shown, job.crops)) if job.crops else {}
+    with source_at(job.frames, reports[0].frame.um_per_pixel).open("montage", stop) as frames:
+        return pictures_of(shown, frames)
+
+
+def _written(out: Path, gallery: Gallery) -> None:
+    kind = out.suffix.lower()
+    if kind not in {".html", ".png", ".jpg", ".jpeg"}:
+        raise UsageError(f"--out {out}: name a file that ends in .html, .png or .jpg")
+    data = page(gallery).encode() if kind == ".html" else _encoded(kind, sheet(gallery))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(data)
+    except OSError as cause:
+        raise UsageError(f"{out} can not be written ({cause.strerror}); choose another --out") from cause
+
+
+def _encoded(kind: str, picture: Image) -> bytes:
+    if kind != ".png" and picture.shape[0] > MAX_JPEG:
+        raise UsageError(
+            f"so many cells make a picture of more than {MAX_JPEG} rows; choose --most, or .html for --out"
+        )
+    return cv2.imencode(kind, picture)[1].tobytes()
+
+
+def _title(reports: Sequence[FrameReport], entries: Sequence[Entry]) -> str:
+    kinds = Counter(kind_of(entry.whole) for entry in entries)
+    slides = ", ".join(sorted({report.slide_id for report in reports if report.slide_id})) or "none"
+    models = ", ".join(sorted({report.model.id for report in reports}))
+    counts = ", ".join(f"{kinds[name]} {name}" for name in ("blast", "uncertain", "normal", "cut"))
+    return f"Slide {slides}: {counts}; model {models}"
+
+
+def crops_of(entries: Sequence[Entry], folder: Path) -> Iterator[tuple[str, Image]]:
+    """What the network saw of each entry, from the folder that ``replay --crops`` wrote."""
+    for entry in entries:
+        name = f"{entry.report.frame.source}-{entry.cell.cell_id.rpartition('-')[2]}.png"
+        picture = cv2.imread(str(folder / entry.cell.label / name))
+        if picture is not None:
+            yield entry.cell.cell_id, np.asarray(cv2.resize(picture, (TILE, TILE)), np.uint8)

@@ -1,0 +1,1 @@
+"""Looking at a frame: its light, its quality, its scale, its cells."""

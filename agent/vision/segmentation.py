@@ -1,0 +1,290 @@
+"""Finding the white cells of a stained blood smear by colour.
+
+Two pictures are made of the optical density, which is how much light the smear takes away at each pixel.
+
+*Nuclear* is red + green - 2 * blue, less what the frame's own red cells have of it: the stain's azure binds
+to a nucleus far more than to anything else and takes red and green, haemoglobin takes blue, shade takes all
+three alike. *Foreign* is what remains of a pixel's density beside the colour of the frame's own red cells:
+near zero in a red cell of any thickness and in the bare background, high in a white cell's nucleus and
+cytoplasm alike. A white cell is a patch of foreign that holds enough of a nucleus.
+
+What is found so is then drawn more closely: the body ends where foreign and density fall to a share of the
+cell's own cytoplasm, and the nucleus is the darker of the two classes of green light within the body.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.vision import light
+from agent.vision.masks import (
+    Mask,
+    Plane,
+    above,
+    closed,
+    depth,
+    filled,
+    framed,
+    grown,
+    opened,
+    outlines,
+    painted,
+    squarely_grown,
+)
+from agent.vision.touching import Patch, split
+from contract.types import Box, Cell, Image
+
+WORKING_UM = 0.2
+"""Micrometres per pixel to work at: the lobes of a nucleus (2 um) stay apart, at a small part of the pixels."""
+BLUR_PIXELS = 1.0
+"""Standard deviation of the blur against noise and colour fringes; twice that still leaves a 2 um lobe."""
+NUCLEAR_WEIGHTS = np.array([[-2, 1, 1]], np.float32)
+"""Blue, green, red: they sum to zero, so that shade does not count."""
+NUCLEAR_DENSITY = 0.13
+"""Nuclear picture above which a pixel is nucleus; pale nuclei have 0.2, cytoplasm up to 0.12."""
+SURE_SHARE, SURELY_NUCLEAR_DENSITY = 0.5, (0.2, 0.45)
+"""The same before the red cells are known: a share of what stained pixels have in all three colours, and its bounds."""
+STAINED_DENSITY = 0.12
+"""Sum of three densities above which a pixel is not bare; red cells have 0.25 and more."""
+CYTOPLASM_REACH_UM = 5.0
+"""Distance from a sure nucleus within which pixels are not asked for the colour of red cells."""
+RED_CELLS_UM2 = 30.0
+"""Stained area below which the frame's own red cells say nothing: less than one of them (44 um2)."""
+RED_CELL_DENSITY = (0.45, 0.77, 0.45)
+"""Direction (blue, green, red) of the red cells' density where a frame shows none: the mean of two laboratories."""
+SPARSE, ENOUGH = 2, 5000
+"""The red cells' colour is taken from every other row and column, and of no more than about so many pixels."""
+FOREIGN_PERCENTILE = 90
+"""Share of the red cells' pixels that foreign is to leave out; openings take care of the rest."""
+FOREIGN_DENSITY = (0.02, 0.035)
+"""Bounds of the level above which a pixel is foreign; pale cytoplasm has 0.04, a good camera's noise 0.01."""
+NUCLEUS_OPENING_UM, BODY_OPENING_UM, BODY_CLOSING_UM = 0.4, 0.5, 1.0
+"""Radii: speckles are smaller than the first two, granules and vacuoles than the last."""
+TAIL_UM, BROAD_TAIL_UM = 0.7, 1.4
+"""Half the widths of threads that are cut off: at first, and once the cell's own cytoplasm is known."""
+RING_UM = (0.4, 1.5)
+"""Distances from the nucleus between which the cytoplasm is measured."""
+RING_UM2 = 4.0
+"""Area of that ring below which a cell shows no cytoplasm."""
+CYTOPLASM_SHARE = 0.4
+"""Share of the cytoplasm's foreign and density at which a cell ends: somewhat below half, for they fall outwards."""
+RED_CELL_MARGIN, RED_CELL_SHARE = 1.3, 0.7
+"""Foreign of red cells that touch: their usual times this, yet at most this share of the cytoplasm's upper quartile."""
+MIN_GREEN_DENSITY = 0.04
+"""Density of the green below which no pixel belongs to a cell: pale cytoplasm has 0.06."""
+GRANULE_UM = 0.5
+"""Radius of the closing over granules and vacuoles at a cell's border."""
+RIM_UM = 0.2
+"""Border of the body that has no say in the level of the nucleus: it is half background."""
+CHROMATIN_GAP_UM, MIN_LOBE_UM2 = 0.2, 2.0
+"""Radius of gaps in chromatin that are closed; area below which a dark speck is no lobe."""
+ONE_CLASS = 0.85
+"""Ratio of the darkness of the two classes above which they are one, and the body is all nucleus."""
+MIN_BODY_UM2 = 25.0
+"""What the frame must show of a cell; the largest common platelets have 12, small lymphocytes 45."""
+MIN_NUCLEUS_UM2, MIN_NUCLEUS_RADIUS_UM = 5.0, 0.9
+"""What it must show of the nucleus; a lobe at the frame's border has that, granules and stain do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What a frame is searched in, all of one size.
+
+    Attributes:
+        um: micrometres per pixel.
+        green: uint8, the smoothed frame's green.
+        bare: what green is in the bare background.
+        shaded: density of the three colours, the uneven light left in it.
+        shade: density of the uneven light.
+        nuclear, foreign: see above.
+        level: foreign above which a pixel may belong to a white cell.
+        red_level: foreign that the frame's red cells reach, unbounded.
+    """
+
+    um: float
+    green: NDArray[np.uint8]
+    bare: int
+    shaded: Plane
+    shade: Plane
+    nuclear: Plane
+    foreign: Plane
+    level: float
+    red_level: float
+
+
+def find_cells(image: Image, um_per_pixel: float) -> list[Cell]:
+    """Find the white cells in a frame.
+
+    Args:
+        image: (height, width, 3) uint8, at least one pixel.
+        um_per_pixel: micrometres per pixel, positive; recall bears an error of a tenth.
+
+    Returns:
+        Cells from top to bottom, then left to right, by their boxes. A cell that the frame's border cuts has
+        the flag ``edge``; it is left out if less than a recognisable part (``MIN_BODY_UM2``) shows.
+    """
+    lit = light.measure(image, um_per_pixel, working_um=WORKING_UM)
+    seen = _pictures(lit)
+    um = seen.um
+    nuclei = opened(above(seen.nuclear, NUCLEAR_DENSITY), NUCLEUS_OPENING_UM / um)
+    if not cv2.countNonZero(nuclei):
+        return []
+    bodies = _tidy(above(seen.foreign, seen.level) | nuclei, um)
+    cells = [
+        _cell(patch, _nucleus(patch, seen), lit, image.shape)
+        for rough in _patches(Patch(bodies, nuclei, (0, 0)), um)
+        for whole in _patches(_trimmed(rough, seen), um)
+        for patch in split(whole, seen.nuclear, um)
+        if _is_cell(patch, um)
+    ]
+    return sorted(cells, key=lambda cell: (cell.box.y, cell.box.x))
+
+
+def _pictures(lit: light.Light) -> Pictures:
+    smooth = np.asarray(cv2.GaussianBlur(lit.small, (0, 0), BLUR_PIXELS), np.uint8)
+    shaded = lit.shaded_density(smooth)
+    sparse = shaded[::SPARSE, ::SPARSE] - lit.shade[::SPARSE, ::SPARSE, None]
+    red = _red_cells(sparse, lit.um_per_pixel * SPARSE)
+    axes, lean = _axes(np.median(red, axis=0) if len(red) else np.array(RED_CELL_DENSITY))
+    floor, red_level = _reach(red @ axes.T) if len(red) else (0.0, FOREIGN_DENSITY[0])
+    nuclear, across, along = cv2.split(cv2.transform(shaded, axes))
+    nuclear -= np.float32(floor)
+    along = cv2.scaleAdd(lit.shade, -lean, along)
+    return Pictures(
+        um=lit.um_per_pixel,
+        green=smooth[..., 1],
+        bare=lit.bare[1],
+        shaded=shaded,
+        shade=lit.shade,
+        nuclear=np.asarray(nuclear, np.float32),
+        foreign=np.asarray(cv2.magnitude(across, along), np.float32),
+        level=float(np.clip(red_level, *FOREIGN_DENSITY)),
+        red_level=red_level,
+    )
+
+
+def _red_cells(density: Plane, um: float) -> Plane:
+    """(N, 3) densities of pixels that are stained and far from a nucleus; N is 0 if there are too few."""
+    total = np.asarray(cv2.transform(density, np.ones((1, 3), np.float32)), np.float32)
+    stained = total > STAINED_DENSITY
+    if np.count_nonzero(stained) * um * um <= RED_CELLS_UM2:
+        return np.zeros((0, 3), np.float32)
+    nuclear = np.asarray(cv2.transform(density, NUCLEAR_WEIGHTS), np.float32)
+    usual = _quantiles(total[stained][:: 1 + total.size // ENOUGH], 0.5)[0]
+    sure = opened(above(nuclear, np.clip(SURE_SHARE * usual, *SURELY_NUCLEAR_DENSITY)), NUCLEUS_OPENING_UM / um)
+    near = squarely_grown(sure, CYTOPLASM_REACH_UM / um)
+    red: Plane = density[(near == 0) & stained]
+    return red[:: 1 + len(red) // ENOUGH] if len(red) * um * um > RED_CELLS_UM2 else red[:0]
+
+
+def _reach(red: NDArray[np.floating]) -> tuple[float, float]:
+    """How nuclear and how foreign red cells are, by their pixels along the axes."""
+    foreign = np.hypot(red[:, 1], red[:, 2])
+    return max(0.0, float(np.percentile(red[:, 0], FOREIGN_PERCENTILE))), float(
+        np.percentile(foreign, FOREIGN_PERCENTILE)
+    )
+
+
+def _axes(colour: NDArray[np.floating]) -> tuple[NDArray[np.float32], float]:
+    """Directions of density, as rows: nuclear, and two at right angles to a colour and to each other.
+
+    The second does not see shade; how much of it the third sees is returned beside them.
+    """
+    colour = colour / max(float(np.linalg.norm(colour)), 1e-6)
+    across = np.cross(colour, np.ones(3))
+    if np.linalg.norm(across) < 1e-3:  # noqa: PLR2004 - the colour is grey, and every direction will do
+        across = np.array([1.0, -1.0, 0.0])
+    across = across / np.linalg.norm(across)
+    along = np.cross(colour, across)
+    return np.stack([NUCLEAR_WEIGHTS[0], across, along]).astype(np.float32), float(along.sum())
+
+
+def _tidy(bodies: Mask, um: float) -> Mask:
+    closed_up = closed(opened(bodies, BODY_OPENING_UM / um), BODY_CLOSING_UM / um)
+    return opened(filled(closed_up), TAIL_UM / um)
+
+
+def _patches(found: Patch, um: float) -> Iterator[Patch]:
+    """The connected bodies that are large enough and hold some nucleus."""
+    for outline in outlines(found.body):
+        x, y, width, height = cv2.boundingRect(outline)
+        if width * height * um * um < MIN_BODY_UM2:
+            continue
+        body = painted((height, width), [outline], (-x, -y))
+        nucleus = body & found.nucleus[y : y + height, x : x + width]
+        if min(cv2.countNonZero(body) / MIN_BODY_UM2, cv2.countNonZero(nucleus) / MIN_NUCLEUS_UM2) * um * um >= 1:
+            yield Patch(body, nucleus, (found.corner[0] + x, found.corner[1] + y))
+
+
+def _trimmed(rough: Patch, seen: Pictures) -> Patch:
+    """The same without background, stain and red cells that the frame's own level let in."""
+    um, foreign = seen.um, seen.foreign[rough.where]
+    stain = seen.shaded[rough.where][..., 1] - seen.shade[rough.where]
+    inner, outer = (grown(rough.nucleus, reach / um) for reach in RING_UM)
+    ring = (rough.body & outer & (1 - inner)) > 0
+    if np.count_nonzero(ring) * um * um < RING_UM2:
+        return rough
+    middle, upper = _quantiles(foreign[ring], 0.5, 0.75)
+    level = max(CYTOPLASM_SHARE * middle, min(RED_CELL_MARGIN * seen.red_level, RED_CELL_SHARE * upper))
+    stained = max(CYTOPLASM_SHARE * _quantiles(stain[ring], 0.5)[0], MIN_GREEN_DENSITY)
+    body = rough.body & above(foreign, level) & above(stain, stained) | rough.nucleus
+    body = opened(filled(closed(framed(body), GRANULE_UM / um)), BROAD_TAIL_UM / um)[1:-1, 1:-1]
+    return Patch(body & rough.body, rough.nucleus, rough.corner)
+
+
+def _quantiles(values: NDArray[np.float32], *shares: float) -> list[float]:
+    """Without interpolation: a fifth of NumPy's time on some hundred values."""
+    ordered = np.sort(values)
+    return [float(ordered[int(share * len(ordered))]) for share in shares]
+
+
+def _is_cell(patch: Patch, um: float) -> bool:
+    nucleus_um2 = cv2.countNonZero(patch.nucleus) * um * um
+    body_um2 = cv2.countNonZero(patch.body) * um * um
+    if nucleus_um2 < MIN_NUCLEUS_UM2 or body_um2 < MIN_BODY_UM2:
+        return False
+    return bool(depth(patch.nucleus).max() * um >= MIN_NUCLEUS_RADIUS_UM)
+
+
+def _nucleus(patch: Patch, seen: Pictures) -> Mask:
+    """The darker class of the body by Otsu's threshold of the green light (IEEE Trans. SMC 9, 1979)."""
+    um, darkness = seen.um, 255 - seen.green[patch.where]
+    inner = cv2.erode(framed(patch.body), np.ones([2 * max(1, round(RIM_UM / um)) + 1] * 2, np.uint8))[1:-1, 1:-1]
+    values = darkness[inner > 0]
+    if not values.size:
+        return patch.nucleus
+    level, _ = cv2.threshold(values.reshape(-1, 1), 0, 255, cv2.THRESH_OTSU)
+    bare, dark = 255 - seen.bare, values > level
+    if dark.all() or not dark.any() or values[~dark].mean() - bare > ONE_CLASS * (values[dark].mean() - bare):
+        level = (bare + float(values[~dark].mean() if not dark.all() else values.mean())) / 2
+    nucleus = opened(closed(patch.body & above(darkness, level), CHROMATIN_GAP_UM / um), NUCLEUS_OPENING_UM / um)
+    lobes = [lobe for lobe in outlines(nucleus) if cv2.contourArea(lobe) * um * um >= MIN_LOBE_UM2]
+    return patch.body & nucleus & painted(nucleus.shape, lobes) if lobes else patch.nucleus
+
+
+def _cell(patch: Patch, nucleus: Mask, lit: light.Light, shape: tuple[int, ...]) -> Cell:
+    """Back to pixels of the frame."""
+    shrink, (height, width) = lit.shrink, shape[:2]
+    outline = max(outlines(patch.body, patch.corner), key=cv2.contourArea)
+    x, y, w, h = cv2.boundingRect(outline)
+    right, lower = x + w == lit.small.shape[1], y + h == lit.small.shape[0]
+    x1, y1 = width if right else (x + w) * shrink, height if lower else (y + h) * shrink
+    moments = cv2.moments(patch.nucleus, binaryImage=True)
+    centre = [moments[m] / moments["m00"] + c + 0.5 for m, c in zip(("m10", "m01"), patch.corner, strict=True)]
+    return Cell(
+        box=Box(x * shrink, y * shrink, x1 - x * shrink, y1 - y * shrink),
+        centre=(centre[0] * shrink, centre[1] * shrink),
+        area_um2=cv2.countNonZero(patch.body) * lit.um_per_pixel**2,
+        outline=_full_size(outline, shrink),
+        flags=("edge",) if right or lower or x == 0 or y == 0 else (),
+        nucleus=tuple(_full_size(lobe, shrink) for lobe in outlines(nucleus, patch.corner)),
+        nucleus_um2=cv2.countNonZero(nucleus) * lit.um_per_pixel**2,
+    )
+
+
+def _full_size(outline: NDArray[np.int32], shrink: int) -> NDArray[np.int32]:
+    """Through the middle of the pixels at working scale."""
+    return ((outline.reshape(-1, 2) + 0.5) * shrink).astype(np.int32)

@@ -1,0 +1,193 @@
+"""The desk where commands come in: read, bounded, audited, carried out one after the other, answered.
+
+A thread of its own carries them out, so that neither the loop nor the courier ever waits for one.
+"""
+
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from typing_extensions import Self
+
+from agent.turns import NoTurn
+from agent.wire.mail import Incoming, Reply, may_answer_on
+from contract.errors import IntegrityError, MicroscopeError
+from contract.requests import COMMANDS, MAX_REQUEST_BYTES, Answer, Code, CommandName, ErrorInfo
+
+log = logging.getLogger(__name__)
+MOST_WAITING = 16
+"""Commands in line at most."""
+BURST, PER_SECOND = 20.0, 5.0
+"""Commands that may come at once, and how many in the long run."""
+SAID_EVERY_S = 10.0
+_SHOWN = 64
+
+Audit = Callable[[str, Mapping[str, object]], None]
+"""Notes for ever what happened: the event's name, and its facts. Raises MicroscopeError if it can not."""
+Post = Callable[[Any], BaseModel | None]
+"""Carries out one command: from the request to the result; raises MicroscopeError if that fails."""
+
+
+class Refused(Exception):  # noqa: N818 - reads as what happened
+    """A command that is not carried out."""
+
+    def __init__(self, code: Code, text: str) -> None:
+        super().__init__(text)
+        self.code: Code = code
+
+
+def log_audit(event: str, facts: Mapping[str, object]) -> None:
+    """Where there is no audit log: the log."""
+    log.info("audit: %s %s", event, json.dumps(facts))
+
+
+class Desk:
+    """Takes commands while it is entered; ``take`` may be called by any thread and never waits.
+
+    Args:
+        root: of this agent's topics; commands come on `<root>/command/<name>`.
+        posts: who carries out what; what is not in it is not allowed here.
+        answer: takes an answer; must not wait.
+        audit: notes every command before it is carried out, and what came of it; one that it can not note is not
+            carried out.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        posts: Mapping[CommandName, Post],
+        answer: Callable[[Reply], None],
+        *,
+        audit: Audit = log_audit,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._root, self._posts, self._send, self._audit = root, posts, answer, audit
+        self._line: queue.Queue[Incoming | None] = queue.Queue(MOST_WAITING)
+        self._bucket = _Bucket(clock)
+        self._thread = threading.Thread(target=self._work, name="commands", daemon=True)
+        self._turned_away, self._said_at, self._clock = 0, float("-inf"), clock
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(queue.Empty):  # who still stands in line gets no answer: the agent is on its way down
+            while True:
+                self._line.get_nowait()
+        self._line.put(None)
+        self._thread.join(5)
+
+    def take(self, call: Incoming) -> None:
+        """Line a command up; where there are too many, it is turned away with an answer."""
+        if self._thread.is_alive() and self._bucket.take():
+            with suppress(queue.Full):
+                self._line.put_nowait(call)
+                return
+        self._turned_away += 1
+        if self._clock() - self._said_at >= SAID_EVERY_S:
+            self._said_at = self._clock()
+            log.warning("too many commands: %d have been turned away so far", self._turned_away)
+        busy = ErrorInfo(code="busy", text="too many commands at once; nothing was done, ask again later")
+        self._reply(call, _answer(self._name(call), error=busy))
+
+    def _work(self) -> None:
+        while call := self._line.get():
+            self._reply(call, self.carry_out(call))
+
+    def _reply(self, call: Incoming, answer: bytes) -> None:
+        if call.reply_to and may_answer_on(call.reply_to, self._root):
+            self._send(Reply(call.reply_to, answer, call.correlation))
+
+    def _name(self, call: Incoming) -> str:
+        return call.topic.removeprefix(f"{self._root}/command/")
+
+    def carry_out(self, call: Incoming) -> bytes:
+        """Do what is asked; the answer, JSON, which never fails."""
+        name = self._name(call)
+        facts = {"command": _printable(name), "reply_to": _printable(call.reply_to)}
+        try:
+            post, request = self._understood(name, call)
+            self._audit("command", {**facts, "request": request.model_dump(mode="json")})
+            result = post(request)
+        except Refused as no:
+            error = ErrorInfo(code=no.code, text=str(no))
+        except NoTurn as late:
+            error = ErrorInfo(code="busy", text=str(late))
+        except MicroscopeError as cause:
+            code: Code = "integrity" if isinstance(cause, IntegrityError) else "failed"
+            error = ErrorInfo(code=code, text=str(cause))
+        else:
+            log.info("command %s: done", facts["command"])
+            self._note("command_done", facts)
+            return _answer(name, result=result)
+        log.warning("command %s: %s", facts["command"], error.text)
+        self._note("command_failed", {**facts, "code": error.code, "error": error.text})
+        return _answer(name, error=error)
+
+    def _note(self, event: str, facts: Mapping[str, object]) -> None:
+        try:
+            self._audit(event, facts)
+        except MicroscopeError as cause:
+            log.warning("%s was not audited: %s", event, cause)
+
+    def _understood(self, name: str, call: Incoming) -> tuple[Post, BaseModel]:
+        known = next((known for known in COMMANDS if known == name), None)
+        if known is None:
+            raise Refused("unknown", f"there is no command {_printable(name)!r}; there are {', '.join(COMMANDS)}")
+        if call.reply_to and not may_answer_on(call.reply_to, self._root):
+            raise Refused("malformed", "that response topic is an agent's own, or none at all; choose another")
+        if call.retained:
+            raise Refused("retained", "a retained command would be carried out at every connect; clear the topic")
+        post = self._posts.get(known)
+        if post is None:
+            raise Refused("not_allowed", f"{known} is not in the setting mqtt.commands of this agent")
+        if len(call.payload) > MAX_REQUEST_BYTES:
+            raise Refused("too_large", f"the payload has more than {MAX_REQUEST_BYTES} bytes")
+        try:
+            return post, COMMANDS[known].request.model_validate_json(call.payload or b"{}")
+        except ValidationError as cause:
+            raise Refused("malformed", _faults(cause)) from cause
+
+
+def _faults(error: ValidationError) -> str:
+    """What is wrong with a request, without repeating what stands in it."""
+    faults = error.errors(include_input=False, include_url=False, include_context=False)[:4]
+    return "; ".join(f"{_printable('.'.join(map(str, f['loc']))) or 'the payload'}: {f['msg']}" for f in faults)
+
+
+def _answer(name: str, *, error: ErrorInfo | None = None, result: BaseModel | None = None) -> bytes:
+    answer = Answer[Any](command=_printable(name), ok=error is None, error=error, result=result)
+    return answer.model_dump_json().encode()
+
+
+def _printable(text: str) -> str:
+    """A stranger's words, short and without what a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in text[:_SHOWN])
+
+
+class _Bucket:
+    """So many at once, so many in the long run."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._at, self._left = clock, clock(), BURST
+
+    def take(self) -> bool:
+        """Whether one more may come."""
+        now = self._clock()
+        self._left = min(BURST, self._left + PER_SECOND * (now - self._at))
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

@@ -1,0 +1,324 @@
+"""The courier: carries reports from the outbox to the MQTT broker.
+
+One thread does everything: it connects, listens, reads the outbox and publishes. Read ``_run`` first. What comes in is
+routed by its topic: ``_routes``.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Literal
+
+from pydantic import ValidationError
+from typing_extensions import Self
+
+from agent.settings import MqttSettings
+from agent.wire.beside import Beside, Route
+from agent.wire.delivery import Delivery
+from agent.wire.mail import Incoming, Reply
+from agent.wire.mqtt import CONNECT_S, Answer, Connection
+from agent.wire.outbox import Outbox
+from contract.errors import OutboxError
+from contract.messages import Ack, Health, SlideSummary, Status, Topics
+from contract.refusals import (
+    NO_TROUBLE,
+    State,
+    Trouble,
+    where,
+    why_broken,
+    why_hung_up,
+    why_not_taken,
+    why_refused,
+    why_taken_over,
+    why_unreachable,
+)
+
+log = logging.getLogger(__name__)
+
+_FAREWELL_S = 2.0
+_BACK_OFF_S = 0.5, 8.0
+"""Seconds before another attempt, at first and at most: a network that is whole again must be found so within 15."""
+_NO_ANSWER = 141
+"""paho's word for a ping that was not answered."""
+_STABLE_S = 10.0
+_SOON_S, _OFTEN = 60.0, 2
+"""A broker that closes so many connections in a row, each so soon after its welcome, without a word: not all say that
+another client took over. It is longer than the longest back-off of that other one."""
+HEALTH_EXPIRY_S = 300
+"""Seconds after which the broker forgets a health message: it speaks of now."""
+_RESERVED = 6
+"""Of what the broker takes at once, so many are for what is retained, and for answers."""
+
+
+class Courier:
+    """Delivers what the outbox holds, for as long as it is entered; a broker that is away is waited for.
+
+    ``status`` says ``online`` after every connect, ``offline`` by will, ``stopped`` after an orderly end.
+    A report leaves the outbox when the broker (``forget_on="broker"``) or a consumer has acknowledged it;
+    after a lost connection everything unacknowledged is sent again.
+
+    Raises:
+        UsageError: a setting can not be used, such as a certificate that is not there.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        topics: Topics,
+        outbox: Outbox,
+        *,
+        forget_on: Literal["consumer", "broker"],
+        version: str,
+    ) -> None:
+        self._settings, self._topics, self._outbox, self._version = settings, topics, outbox, version
+        self._delivery = Delivery(outbox, forget_on=forget_on, window=settings.window)
+        site, device = topics.root.split("/")[-2:]
+        will = topics.status, self._status("offline")
+        self._connection = Connection(settings, f"microscope-agent.{site}.{device}", will=will, listener=self)
+        self._connected, self._closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._trouble, self._fault = Trouble.of("connecting", "not connected yet"), NO_TROUBLE
+        self._detail = self._logged = ""
+        self._attempts, self._connected_at, self._outbox_again_at = 0, 0.0, 0.0
+        self._beside = Beside(self._connection)
+        self._health = self._beside.retain(topics.health, expiry_s=HEALTH_EXPIRY_S)
+        self._slide = self._beside.retain(topics.slide)
+        if forget_on == "consumer":
+            self._beside.route(topics.ack, self._on_ack)
+        self._closed_soon = 0
+        self._farewell: int | None = None
+        self.ignored_acks = 0
+
+    def __enter__(self) -> Self:
+        self._outbox.on_change(self._connection.ring)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        self._connection.ring()
+        self._thread.join(2 * CONNECT_S)
+        self._connection.free()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the courier's thread runs; False after the end, or if a fault in this program killed it."""
+        return self._thread.is_alive()
+
+    @property
+    def trouble(self) -> str:
+        """Why reports do not leave at the moment, in words; "" while all is well."""
+        return self._trouble
+
+    @property
+    def state(self) -> State:
+        """The same for programs: `online` while all is well."""
+        return self._trouble.state
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Wait for the broker's welcome; False if it did not come in time."""
+        return self._connected.wait(timeout_s)
+
+    def health(self, health: Health) -> None:
+        """Publish the retained health message, now or as soon as there is a connection; the latest wins."""
+        self._health.say(health.model_dump_json().encode())
+        self._connection.ring()
+
+    def slide(self, summary: SlideSummary) -> None:
+        """Publish the retained summary of a slide; the latest wins, but the last word on a slide is never skipped."""
+        self._slide.say(summary.model_dump_json().encode(), final=summary.state == "closed")
+        self._connection.ring()
+
+    def announce(self, topic: str, body: bytes) -> Callable[[], None]:
+        """Publish something retained on a topic that is not ours alone: now, and on every connect.
+
+        Returns:
+            A function to publish it once more, for whom it is for has forgotten it; any thread may call it.
+        """
+        standing = self._beside.retain(topic)
+
+        def say() -> None:
+            standing.say(body)
+            self._connection.ring()
+
+        say()
+        return say
+
+    def route(self, topic: str, take_up: Route) -> None:
+        """Subscribe to a topic, or to all that begin with it (`.../#`).
+
+        Args:
+            topic: the topic.
+            take_up: takes what comes, on the courier's thread; must not wait.
+        """
+        self._beside.route(topic, take_up)
+        self._connection.ring()
+
+    def answer(self, reply: Reply) -> None:
+        """Publish an answer to a command, now or as soon as there is a connection; with MQTT 3.1.1 there are none."""
+        if self._settings.version == "5":
+            self._beside.answer(reply)
+            self._connection.ring()
+
+    def drain(self, timeout_s: float | None = None) -> int:
+        """Wait until the broker has taken every report; by default for ``drain_s`` of the settings.
+
+        Returns:
+            How many it has not taken; they stay in the outbox.
+        """
+        deadline = time.monotonic() + (self._settings.drain_s if timeout_s is None else timeout_s)
+        while (unsent := self._delivery.unsent()) and self.alive and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return unsent
+
+    # The thread.
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._fault, self._detail = NO_TROUBLE, ""
+            try:
+                self._connection.open()
+                self._converse()
+            except (OSError, ValueError) as cause:
+                self._fault, self._closed_soon = why_unreachable(cause, self._settings), 0
+            self._take_notes(last=True)
+            self._connected.clear()
+            if not self._closing.is_set():
+                self._complain(self._fault or why_hung_up(self._detail, self._settings))
+                self._closing.wait(self._back_off_s())
+
+    def _converse(self) -> None:
+        deadline = float("inf")
+        while self._connection.is_open and time.monotonic() < deadline:
+            if self._closing.is_set() and deadline == float("inf"):
+                deadline = time.monotonic() + _FAREWELL_S
+                self._say_farewell()
+            self._connection.listen()
+            self._take_notes()
+            if self._connected.is_set() and not self._closing.is_set():
+                self._publish_what_is_due()
+        self._connection.hang_up()
+
+    def _take_notes(self, *, last: bool = False) -> None:
+        self._connection.take_notes()
+        try:
+            self._delivery.settle(now=last)
+        except OutboxError as cause:
+            self._complain(Trouble.of("outbox", str(cause)))
+
+    def _publish_what_is_due(self) -> None:
+        self._beside.publish()
+        if time.monotonic() < self._outbox_again_at:
+            return
+        try:
+            for seq, body in self._delivery.next_batch():
+                ticket = self._connection.publish(self._topics.frame, body)
+                if ticket is None:
+                    break
+                self._delivery.sent(ticket, seq)
+                if not self._connection.is_open:  # paho keeps this one and sends it after the next connect
+                    break
+        except OutboxError as cause:
+            self._outbox_again_at = time.monotonic() + 1.0
+            self._complain(Trouble.of("outbox", str(cause)))
+
+    def _say_farewell(self) -> None:
+        if self._connected.is_set():
+            self._beside.publish_retained(all_at_once=True)
+            self._farewell = self._connection.publish(self._topics.status, self._status("stopped"), retain=True)
+        else:
+            self._connection.hang_up()
+
+    def _status(self, state: Literal["online", "offline", "stopped"]) -> bytes:
+        return Status(state=state, version=self._version).model_dump_json().encode()
+
+    def _back_off_s(self) -> float:
+        if self._connected_at and time.monotonic() - self._connected_at >= _STABLE_S:
+            self._attempts = 0
+        self._connected_at = 0.0
+        longest = min(_BACK_OFF_S[1], _BACK_OFF_S[0] * 2.0 ** min(self._attempts, 16))
+        self._attempts += 1
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - keeps agents apart, guards nothing
+
+    def _complain(self, text: Trouble) -> None:
+        self._trouble = text
+        log.log(logging.DEBUG if text == self._logged else logging.WARNING, "%s", text)
+        self._logged = text
+
+    # What the connection tells us, on this thread: see agent.wire.mqtt.Listener.
+
+    def on_connect(self, answer: Answer, at_once: int, largest: int) -> None:
+        """Take up work, unless we were refused."""
+        if answer.is_failure:
+            self._fault = why_refused(answer, self._settings)
+            return
+        self._delivery.window = max(1, min(self._settings.window, at_once - _RESERVED))
+        self._delivery.rewind()
+        self._connection.publish(self._topics.status, self._status("online"), retain=True)
+        self._beside.renew(largest)
+        self._trouble, self._logged = NO_TROUBLE, ""
+        self._connected_at = time.monotonic()
+        self._connected.set()
+        log.info("connected to the broker at %s", where(self._settings))
+
+    def on_disconnect(self, answer: Answer, *, by_broker: bool) -> None:
+        """Remember why, as far as it is known."""
+        self._connected.clear()
+        if by_broker:
+            self._fault = why_refused(answer, self._settings)
+        elif self._connected_at and not self._fault:
+            if answer.value == _NO_ANSWER and not self._detail:
+                self._detail = "nothing has come from there for too long"
+            self._closed_soon = self._closed_soon + 1 if time.monotonic() - self._connected_at < _SOON_S else 0
+            again = self._closed_soon >= _OFTEN and not self._detail  # a broken network has more to say
+            self._fault = why_taken_over(self._settings) if again else why_broken(self._detail, self._settings)
+
+    def on_published(self, ticket: int, answer: Answer) -> None:
+        """Write the broker's answer into the books."""
+        if ticket == self._farewell:
+            self._connection.hang_up()
+        elif topic := self._beside.published(ticket):
+            if answer.is_failure:
+                log.warning("%s", why_not_taken(answer, self._settings, topic, then="it is not said again"))
+        elif not answer.is_failure:
+            if self._delivery.accepted(ticket):
+                self._attempts, self._trouble, self._logged = 0, NO_TROUBLE, ""
+        elif self._delivery.refused(ticket):
+            self._complain(why_not_taken(answer, self._settings, self._topics.frame))
+
+    def on_subscribed(self, ticket: int, answer: Answer) -> None:
+        """Complain if we may not listen."""
+        topic = self._beside.subscribed(ticket)
+        if answer.is_failure and topic == self._topics.ack:
+            self._complain(why_not_taken(answer, self._settings, topic))
+        elif answer.is_failure:
+            log.warning("%s", why_not_taken(answer, self._settings, topic, then="nothing is heard from it"))
+
+    def on_message(self, message: Incoming) -> None:
+        """Hand a message to who takes up its topic."""
+        self._beside.deliver(message)
+
+    def on_error(self, text: str) -> None:
+        """Keep paho's words, in case the connection ends."""
+        self._detail = text.removeprefix("failed to receive on socket: ")
+
+    def _on_ack(self, message: Incoming) -> None:
+        level = logging.WARNING
+        try:
+            ack = Ack.model_validate_json(message.payload)
+            if ack.epoch != self._outbox.epoch:
+                level = logging.DEBUG  # of an outbox that was here before: consumers remember longer
+            known = self._delivery.acknowledged(ack.epoch, ack.upto)
+        except OutboxError as cause:
+            self._complain(Trouble.of("outbox", str(cause)))
+            return
+        except ValidationError:
+            known = False
+        if not known:
+            self.ignored_acks += 1
+            log.log(level, "ignored a message on %s: it is no acknowledgement of ours", self._topics.ack)

@@ -1,0 +1,378 @@
+"""What nobody has acknowledged yet: SQLite, bounded, survives kill -9 and power loss.
+
+A report is put, and thereby due to be sent, in one statement: there is no other table that could disagree. It has a
+*seq*, which the world knows it by, and a *place*, by which it stands in line here. The two differ by a constant; but
+reports that were rescued from a damaged outbox keep their epoch and seq, and stand first in line.
+"""
+
+import fcntl
+import logging
+import os
+import secrets
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+
+from typing_extensions import Self
+
+from agent.wire.salvage import Damaged, damaged, finish, is_damage, salvage
+from contract.errors import OutboxError, OutboxFull
+from contract.messages import FrameReport
+
+log = logging.getLogger(__name__)
+_APPLICATION_ID = 0x4D494352
+_LAYOUTS = 1, 2
+"""2 has the table `rescued`: only an outbox that was damaged, so that any other can go back to an older release."""
+_PAGE_BYTES = 4096
+_BALLAST_BYTES = 512 * 1024
+_LOG_BYTES = 256 * 1024
+"""Room that the write-ahead log needs between two checkpoints."""
+_ASK_EVERY_S = 0.25
+_TABLES = """
+create table meta (key text primary key, value text not null) without rowid;
+create table report (seq integer primary key autoincrement, body blob not null);
+"""
+_LARGEST = 2**63 - 1
+
+
+class Outbox:
+    """The store of reports between the pipeline and the broker.
+
+    One connection, one lock: any thread may call any method. WAL with synchronous=FULL makes a
+    commit durable before ``put`` returns (https://www.sqlite.org/pragma.html#pragma_synchronous);
+    AUTOINCREMENT keeps a number from ever being given twice, deletes and restarts included.
+
+    To delete, SQLite must write, so the database never takes the last of the disk; and should others take it, a
+    ballast file beside the database gives its room to deletes and to the opening, and is made again after them.
+
+    A database that fails the check at the opening is kept aside under a dated name, and a new one holds what could be
+    read of it.
+
+    Args:
+        path: the database; made if there is none. A lock file and the ballast, 512 KiB, lie beside it.
+        max_mb: bound of the database in MiB. The write-ahead log, 4 MiB at most in rest, comes on top.
+
+    Raises:
+        OutboxError: it can not be opened, is not an outbox, is damaged beyond repair, or another agent holds it.
+    """
+
+    def __init__(self, path: Path, *, max_mb: int) -> None:
+        self._path, self._max_mb = path, max_mb
+        self._lock = threading.RLock()
+        self._listener: Callable[[], None] = _nobody
+        self._acknowledged: dict[str, int] = {}
+        self._fullness = ""
+        self._unasked_bytes, self._ask_again_at = 0, 0.0
+        self._guard = _claim(path)
+        self._ballast = _Ballast(path.with_name(path.name + ".ballast"))
+        try:
+            self._ballast.drop()
+            with self._explained("opened"):
+                finish(path)
+                self._open_or_salvage()
+                self._ballast.load(self._spare_bytes())
+        except OutboxError:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def epoch(self) -> str:
+        """Identity of this database: made with it, random, in every report."""
+        return self._epoch
+
+    def next_seq(self) -> int:
+        """Number that the next ``put`` must carry; without gaps, and never given twice within an epoch."""
+        return self._next
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Name the one function to call after every ``put``, from the thread that put; it must not block."""
+        self._listener = listener
+
+    def put(self, report: FrameReport) -> None:
+        """Store a report; once this returns, it survives a power cut.
+
+        Raises:
+            ValueError: epoch or seq are not the next ones.
+            OutboxFull: the bound, or the disk, is reached; what is held is kept.
+            OutboxError: the database can not be written.
+        """
+        body = report.model_dump_json().encode()
+        with self._lock:
+            if (report.epoch, report.seq) != (self._epoch, self._next):
+                raise ValueError(f"report {report.epoch}/{report.seq} is not the next one, {self._epoch}/{self._next}")
+            with self._explained("written"):
+                self._bound(len(body))
+                self._db.execute("insert into report (seq, body) values (?, ?)", (self._base + report.seq, body))
+            self._next += 1
+            self._fullness = ""
+        self._listener()
+
+    def pending(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Up to ``limit`` stored reports placed behind ``after``: (place, JSON), in order."""
+        with self._lock, self._explained("read"):
+            query = "select seq, body from report where seq > ? order by seq limit ?"
+            return self._db.execute(query, (after, limit)).fetchall()
+
+    def has(self, place: int) -> bool:
+        """Whether there is a report in this place."""
+        return any(found == place for found, _ in self.pending(place - 1, 1))
+
+    def forget(self, places: Iterable[int]) -> None:
+        """Delete the reports in these places, in one transaction; empty places are ignored."""
+        self._delete("delete from report where seq = ?", [(place,) for place in places])
+
+    def acknowledge(self, epoch: str, upto: int) -> int | None:
+        """Delete the reports of an epoch up to and including a number.
+
+        Returns:
+            How many were deleted; None if such reports were never made here: no such epoch, or no such number yet.
+        """
+        with self._lock:
+            if epoch == self._epoch:
+                if upto >= self._next:
+                    return None
+                rows: Sequence[tuple[int | str, ...]] = [(self._base, self._base + upto)]
+                statement = "delete from report where seq > ? and seq <= ?"
+            elif epoch in self._rescued:
+                rows = [(epoch, min(upto, _LARGEST))]
+                statement = "delete from report where seq in (select place from rescued where epoch = ? and seq <= ?)"
+            else:
+                return None
+            if upto <= self._acknowledged.get(epoch, 0):
+                return 0
+            count = self._delete(statement, rows)
+            self._acknowledged[epoch] = upto
+            return count
+
+    def oldest(self) -> int:
+        """Lowest number of the epoch that is still here; if there is none, the number that comes next."""
+        with self._lock, self._explained("read"):
+            found = self._db.execute("select min(seq) from report where seq > ?", (self._base,)).fetchone()[0]
+            return self._next if found is None else int(found) - self._base
+
+    def alarms(self) -> list[str]:
+        """What a person should see to: no room, or a damaged file that was kept aside; in words."""
+        kept = [
+            f"an outbox was damaged and what could be read of it rescued; look at {file}, then move it away"
+            for file in damaged(self._path)
+        ]
+        return [self._fullness, *kept] if self._fullness else kept
+
+    def count(self, *, after: int = 0) -> int:
+        """How many reports are stored, or of these how many are placed behind ``after``."""
+        with self._lock, self._explained("read"):
+            query = "select count(*) from report where seq > ?"
+            return int(self._db.execute(query, (after,)).fetchone()[0])
+
+    def close(self) -> None:
+        """Close the database and let another agent have it; a second call does nothing."""
+        with self._lock:
+            if hasattr(self, "_db"):
+                self._db.close()
+            if self._guard >= 0:
+                os.close(self._guard)
+                self._guard = -1
+
+    def _open_or_salvage(self) -> None:
+        try:
+            self._open()
+        except sqlite3.DatabaseError as cause:
+            if not is_damage(self._path, cause):
+                raise
+            self._db.close()
+            count = salvage(self._path, _create)
+            log.warning("the outbox %s was damaged (%s); %d reports were rescued", self._path, cause, count)
+            self._open()
+
+    def _open(self) -> None:
+        self._db = sqlite3.connect(self._path, isolation_level=None, timeout=5, check_same_thread=False)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        stamp = self._number("pragma application_id")
+        if stamp != _APPLICATION_ID and self._number("select count(*) from sqlite_master"):
+            raise OutboxError(
+                f"{self._path} is a database, but no outbox; name another state_dir or move the file away"
+            )
+        for pragma in (
+            f"page_size = {_PAGE_BYTES}",
+            "journal_mode = wal",
+            "synchronous = full",
+            "secure_delete = fast",  # to wipe each freed page would cost as much room as it held
+            "wal_autocheckpoint = 50",
+            "journal_size_limit = 4194304",
+        ):
+            self._db.execute(f"pragma {pragma}")
+        if stamp != _APPLICATION_ID:
+            with _transaction(self._db):
+                _create(self._db)
+        self._check()
+        known = dict(self._db.execute("select key, value from meta"))
+        if "epoch" not in known:
+            raise Damaged("the name of the epoch is gone")
+        self._epoch, self._base = str(known["epoch"]), int(known.get("base", 0))
+        self._next = self._number("select coalesce(max(seq), 0) from sqlite_sequence") - self._base + 1
+        rescued = (
+            "select distinct epoch from rescued" if self._number("pragma user_version") > 1 else "select 1 limit 0"
+        )
+        self._rescued = {str(epoch) for (epoch,) in self._db.execute(rescued)}
+
+    def _delete(self, statement: str, rows: Sequence[tuple[int | str, ...]]) -> int:
+        """Delete in one transaction, on a full disk in the room of the ballast; returns how many rows it was."""
+        with self._lock, self._explained("written"):
+            try:
+                count = self._execute(statement, rows)
+            except sqlite3.Error as cause:
+                if not _is_full(cause):
+                    raise
+                self._ballast.drop()
+                count = self._execute(statement, rows)
+            if not self._ballast.whole:
+                self._db.execute("pragma wal_checkpoint(truncate)")
+                self._ballast.drop()
+                self._ballast.load(self._spare_bytes())
+            return count
+
+    def _execute(self, statement: str, rows: Sequence[tuple[int | str, ...]]) -> int:
+        """Do it without waiting for the disk.
+
+        A delete that a power cut undoes costs a report sent twice; and the next ``put`` syncs the whole log.
+        """
+        self._db.execute("pragma synchronous = normal")
+        try:
+            with _transaction(self._db):
+                return self._db.executemany(statement, rows).rowcount
+        finally:
+            self._db.execute("pragma synchronous = full")
+
+    def _check(self) -> None:
+        layout = self._number("pragma user_version")
+        if layout not in _LAYOUTS:
+            raise OutboxError(
+                f"{self._path} has layout {layout}, this agent reads {_LAYOUTS[-1]}; use the agent that wrote it"
+            )
+        found = self._db.execute("pragma quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise Damaged(found)
+
+    def _number(self, query: str) -> int:
+        return int(self._db.execute(query).fetchone()[0])
+
+    @contextmanager
+    def _explained(self, attempt: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as cause:
+            if _is_full(cause):
+                self._fullness = (
+                    f"{self._full()}: nothing new is kept until reports are delivered; bring the broker back"
+                )
+                raise OutboxFull(self._fullness) from cause
+            raise OutboxError(
+                f"the outbox {self._path} can not be {attempt} ({cause}); check the disk and the file's "
+                "owner; if the file is damaged, start the agent again: it rescues what can be read"
+            ) from cause
+
+    def _bound(self, coming_bytes: int) -> None:
+        """Let the database grow as far as the settings and its disk allow; what it has taken, it keeps.
+
+        To ask anew for every report would cost more than to store it; the room of the log covers what others take
+        of the disk in between.
+        """
+        self._unasked_bytes += coming_bytes
+        if self._unasked_bytes < _LOG_BYTES // 4 and time.monotonic() < self._ask_again_at and not self._fullness:
+            return
+        self._unasked_bytes, self._ask_again_at = 0, time.monotonic() + _ASK_EVERY_S
+        page_bytes = self._number("pragma page_size")
+        growth = self._spare_bytes() // page_bytes
+        pages = min(self._max_mb * 2**20 // page_bytes, self._number("pragma page_count") + growth)
+        self._db.execute(f"pragma max_page_count = {pages}")
+
+    def _spare_bytes(self) -> int:
+        """What the disk can give beside the room of the log."""
+        return max(0, shutil.disk_usage(self._path.parent).free - _LOG_BYTES)
+
+    def _full(self) -> str:
+        if self._spare_bytes() < _BALLAST_BYTES:
+            return f"the disk of the outbox {self._path} is full; free some of it"
+        return f"the outbox {self._path} is full: it holds the {self._max_mb} MiB of outbox.max_mb"
+
+
+class _Ballast:
+    """A file of no use but the room that it takes on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.whole = False
+
+    def drop(self) -> None:
+        """Give the room away; if the file can not be deleted, there is none to give."""
+        self.whole = False
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def load(self, spare_bytes: int) -> None:
+        """Take the room again, or as much of it as can be spared; written, for promised room may count as free."""
+        with suppress(OSError):
+            self.whole = self._path.write_bytes(bytes(min(_BALLAST_BYTES, spare_bytes))) == _BALLAST_BYTES
+
+
+def _create(database: sqlite3.Connection) -> None:
+    """Make the tables of an empty outbox."""
+    for statement in filter(str.strip, _TABLES.split(";")):
+        database.execute(statement)
+    database.execute("insert into meta values ('epoch', ?)", (secrets.token_hex(8),))
+    database.execute(f"pragma user_version = {_LAYOUTS[0]}")
+    database.execute(f"pragma application_id = {_APPLICATION_ID}")
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("begin immediate")
+    try:
+        yield
+        database.execute("commit")
+    finally:
+        if database.in_transaction:
+            database.execute("rollback")
+
+
+def _is_full(cause: OSError | sqlite3.Error) -> bool:
+    return "is full" in str(cause)
+
+
+def _claim(path: Path) -> int:
+    """Lock the outbox for this process; the kernel lets go of the lock however the process ends."""
+    lock = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as cause:
+        raise OutboxError(
+            f"the outbox {path} can not be opened ({cause.strerror}); name a state_dir that this user may write"
+        ) from cause
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as cause:
+        os.close(descriptor)
+        raise OutboxError(
+            f"another agent holds the outbox {path}; stop it, or give this one its own state_dir"
+        ) from cause
+    return descriptor
+
+
+def _nobody() -> None:
+    """Stand in until somebody listens."""

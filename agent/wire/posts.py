@@ -1,0 +1,77 @@
+"""Who carries out which command; see ``contract.requests`` for what they are."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from pydantic import BaseModel
+
+from agent.model import ModelInUse
+from agent.settings import Settings
+from agent.slides.slide import SlideControl
+from agent.turns import Turns
+from agent.wire.commands import Audit, Desk, Post, log_audit
+from agent.wire.courier import Courier
+from agent.wire.window import Window
+from contract.messages import ModelInfo, SlideSummary, Topics
+from contract.requests import CommandName, Nothing, Restarted, Setting, SettingsInForce, StartSlide
+
+PATIENCE_S = 30.0
+"""Longest wait for the loop to come to a command."""
+
+Shown = Iterable[tuple[str, str, str]]
+"""Settings by name, value and origin; secrets masked."""
+
+
+class Posts:
+    """The commands of one agent; their methods are called by the thread of the desk."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        shown: Shown,
+        *,
+        model: ModelInUse,
+        turns: Turns,
+        slides: SlideControl,
+        window: Window,
+    ) -> None:
+        self._kind = settings.source.kind
+        self._shown = {name: Setting(value=value, origin=origin) for name, value, origin in shown}
+        self._model, self._turns, self._slides, self._window = model, turns, slides, window
+        every: Mapping[CommandName, Post] = {
+            "slide/start": self._start,
+            "slide/stop": self._stop,
+            "source/restart": self._restart,
+            "config/get": lambda _: SettingsInForce(settings=self._shown),
+            "model/reload": lambda _: self._turns.ask(self._reload, timeout_s=PATIENCE_S),
+            "snapshot": self._window.look,
+        }
+        self.allowed = {name: post for name, post in every.items() if name in settings.mqtt.commands}
+
+    def _start(self, request: StartSlide) -> SlideSummary | None:
+        self._slides.start(request.slide_id)
+        return self._slides.summary()
+
+    def _stop(self, _: Nothing) -> SlideSummary | None:
+        return self._slides.stop()
+
+    def _restart(self, _: Nothing) -> BaseModel:
+        self._turns.restart(timeout_s=PATIENCE_S)
+        return Restarted(source=self._kind)
+
+    def _reload(self) -> ModelInfo:
+        """On the loop's thread: the engine is its own."""
+        station = self._model.reload()
+        self._slides.judge_by(station.model, station.decision)
+        return station.model
+
+
+@contextmanager
+def attend(courier: Courier, topics: Topics, posts: Posts, audit: Audit = log_audit) -> Iterator[None]:
+    """Take commands in the block; none where none is allowed."""
+    if not posts.allowed:
+        yield
+        return
+    with Desk(topics.root, posts.allowed, courier.answer, audit=audit) as desk:
+        courier.route(topics.commands, desk.take)
+        yield
