@@ -13,7 +13,7 @@ from bench.results import Figures
 
 FRAMES = "bccd/JPEGImages"
 UM_PER_PIXEL = "0.075"
-STEPS = ("read", "quality", "segment", "classify")
+STEPS = ("read", "quality", "segment", "classify", "place")
 
 
 def measure() -> Figures:
