@@ -35,7 +35,7 @@ test-jetson: $(VENV)/.dev
 	$(BIN)/python -m pytest -m requires_tensorrt $(ARGS)
 
 soak: $(VENV)/.dev
-	$(BIN)/python -m pytest -m soak $(ARGS)
+	$(BIN)/python -m pytest -m soak --timeout 3600 $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -59,14 +59,12 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = ()) -> He
         outbox = house.enter_context(_outbox(settings, audit))
         model.remember()
         topics = Topics(prefix=settings.mqtt.prefix, site=settings.site, device=settings.device)
-        courier = house.enter_context(
-            Courier(
-                settings.mqtt,
-                topics,
-                outbox,
-                forget_on=settings.outbox.forget_on,
-                version=version("microscope-agent"),
-            )
+        courier = Courier(
+            settings.mqtt,
+            topics,
+            outbox,
+            forget_on=settings.outbox.forget_on,
+            version=version("microscope-agent"),
         )
         if settings.mqtt.discovery:
             _tell_home_assistant(courier, topics, settings.mqtt.discovery)
@@ -114,11 +112,13 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = ()) -> He
 
         sink = Window(WatchedSink(outbox, systemd, fit=lambda: courier.alive, pulse=pulse))
         posts = Posts(settings, shown, model=model, turns=turns, slides=slides, window=sink)
-        with _heartbeat(beat), attend(courier, topics, posts, audit):
-            for frames in turns:
-                live = settings.source.live
-                seen = sink.through(site.level(frames))
-                run(seen, model.station, sink, slides=slides, counters=counters, stop=stop, live=live)
+        with attend(courier, topics, posts, audit):
+            house.enter_context(courier)  # now that commands have somebody to go to
+            with _heartbeat(beat):
+                for frames in turns:
+                    live = settings.source.live
+                    seen = sink.through(site.level(frames))
+                    run(seen, model.station, sink, slides=slides, counters=counters, stop=stop, live=live)
             slides.stop()
         systemd.stopping()
         left = courier.drain(settings.mqtt.drain_s)

@@ -50,12 +50,17 @@ class Beside:
         self._largest, self._asked = largest, {}
         for standing, _ in self._standing.values():
             standing.again()
+        self._subscribe()
 
-    def publish(self) -> None:
-        """Ask for the topics that nobody has asked for yet, and send what is due."""
+    def _subscribe(self) -> None:
+        """Ask for the topics that nobody has asked for yet."""
         for topic in self._routes:
             if topic not in self._asked:
                 self._asked[topic] = self._connection.subscribe(topic)
+
+    def publish(self) -> None:
+        """Ask for what is new, and send what is due."""
+        self._subscribe()
         self.publish_retained()
         self._answers.publish(self._send_answer)
 

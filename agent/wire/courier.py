@@ -259,8 +259,8 @@ class Courier:
             return
         self._delivery.window = max(1, min(self._settings.window, at_once - _RESERVED))
         self._delivery.rewind()
+        self._beside.renew(largest)  # first: who hears `online` may send a command at once
         self._connection.publish(self._topics.status, self._status("online"), retain=True)
-        self._beside.renew(largest)
         self._trouble, self._logged = NO_TROUBLE, ""
         self._connected_at = time.monotonic()
         self._connected.set()

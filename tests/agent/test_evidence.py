@@ -4,7 +4,8 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +32,16 @@ def command(state: Path, port: int, **settings: object) -> list[str]:
 
 def ran(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
+
+
+@contextmanager
+def running(arguments: Sequence[str], *, stderr: int = subprocess.PIPE) -> Iterator["subprocess.Popen[str]"]:
+    """An agent that a test that fails does not wait for."""
+    with subprocess.Popen(arguments, stderr=stderr, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def entries(state: Path) -> list[dict[str, Any]]:
@@ -108,7 +119,7 @@ def test_an_outbox_that_was_rescued_is_on_record(mosquitto: Broker, tmp_path: Pa
 
 def test_an_agent_that_is_killed_leaves_no_end_and_a_whole_log(mosquitto: Broker, tmp_path: Path) -> None:
     arguments = command(tmp_path, mosquitto.port, source__fps=20, source__frames=1_000_000)
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+    with running(arguments) as process:
         assert process.stderr is not None
         while "connected to the broker" not in process.stderr.readline():
             assert process.poll() is None
@@ -122,7 +133,7 @@ def test_every_command_is_on_record(mosquitto: Broker, subscribe: Any, tmp_path:
     arguments = command(tmp_path, mosquitto.port, device="scope-asked", source__fps=20, source__frames=1_000_000)
     root = "microscopy/v1/lab/scope-asked"
     statuses, answers = subscribe(mosquitto, f"{root}/status"), subscribe(mosquitto, "answers")
-    with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as process:
+    with running(arguments, stderr=subprocess.DEVNULL) as process:
         assert "online" in statuses.next(30)["payload"]
         for name, payload in (("slide/start", '{"slide_id": "slide-9"}'), ("nonsense", "{}")):
             ask = ["-t", f"{root}/command/{name}", "-m", payload, "-D", "publish", "response-topic", "answers"]
@@ -140,7 +151,7 @@ def test_every_command_is_on_record(mosquitto: Broker, subscribe: Any, tmp_path:
 
 def test_a_second_agent_in_one_folder_is_refused(mosquitto: Broker, tmp_path: Path) -> None:
     arguments = command(tmp_path, mosquitto.port, source__fps=20, source__frames=1_000_000)
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+    with running(arguments) as process:
         assert process.stderr is not None
         while "connected to the broker" not in process.stderr.readline():
             assert process.poll() is None

@@ -251,9 +251,12 @@ def running(mosquitto: Broker, tmp_path: Path) -> Iterator[int]:
     }  # fmt: skip
     pairs = [part for key, value in wanted.items() for part in ("--set", f"{key}={value}")]
     with subprocess.Popen([sys.executable, "-m", "agent", "run", *pairs], stderr=subprocess.DEVNULL) as process:
-        yield port
-        process.terminate()
-        assert process.wait(30) == 0
+        try:
+            yield port
+            process.terminate()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
 
 
 def until(done: Callable[[], Any], timeout_s: float = 60) -> None:
