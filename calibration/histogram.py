@@ -75,5 +75,7 @@ class Histogram:
 
 def exponent_for(magnitude: float) -> int:
     """Exponent of the narrowest bins that hold a magnitude."""
+    if not magnitude:
+        return NARROWEST
     whole = int(np.frexp(magnitude)[1])  # magnitude < 2 ** whole
     return max(whole - (BINS.bit_length() - 1), NARROWEST)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from agent.wire.broker import UNPACKED, Broker, find_program, open_broker
 from agent.wire.debian import unpack_mosquitto
@@ -18,6 +19,8 @@ from contract.errors import BrokerError
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality
 from tests.wire import check
 
+settings.register_profile("shared machine", deadline=None)  # how long an example takes is nobody's truth here
+settings.load_profile("shared machine")
 MakeReport = Callable[..., FrameReport]
 OpenBroker = Callable[..., AbstractContextManager[Broker]]
 

@@ -57,6 +57,10 @@ def test_neither_the_order_nor_the_size_of_batches_matters(
     assert range_of(seen(values), method) == range_of(seen(mixed, batches), method)
 
 
+def test_a_batch_of_zeros_does_not_widen_the_bins() -> None:
+    assert seen([0.0, 6.9e-31], batches=2).exponent == seen([0.0, 6.9e-31]).exponent
+
+
 @given(VALUES, EVERY)
 def test_reading_a_histogram_leaves_it_as_it_was(values: list[float], method: str) -> None:
     histogram = seen(values)
