@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import NoDecode
 
 from agent.sources.directory import DirectorySource
 from agent.sources.opencv import CameraSource, VideoSource
@@ -119,12 +119,8 @@ def _device_name() -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:64] or "agent"
 
 
-class Settings(BaseSettings):
+class Settings(Section):
     """Everything that differs between two machines that run the same model."""
-
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter="__", case_sensitive=False
-    )
 
     site: TopicWord = Field("lab", description="Name of the laboratory, a word in every topic.")
     device: TopicWord = Field(default_factory=_device_name, description="Name of this computer; default: host name.")
@@ -154,15 +150,3 @@ class Settings(BaseSettings):
     trust: TrustSettings = Field(TrustSettings(), description="Whose models to run.")
     metrics: MetricsSettings = Field(MetricsSettings(), description="Monitoring.")
     slide: SlideSettings = Field(SlideSettings(), description="The slide.")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read nothing by itself: ``agent.config`` merges the places, so that each value's origin can be told."""
-        return (init_settings,)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import known_names, load, load_alone
+from agent.config import load, load_alone
 from agent.settings import Settings
 from contract.errors import UsageError
 from contract.manifest import Decision, Manifest
+from contract.settings import known_names
 
 
 @pytest.fixture(autouse=True)
@@ -109,13 +110,13 @@ def test_settings_and_manifest_share_no_name() -> None:
             for name in Manifest.model_fields[field].annotation.model_fields  # type: ignore[union-attr]
         }
     )
-    shared = {name.rpartition(".")[2] for name in known_names()} & of_the_model
+    shared = {name.rpartition(".")[2] for name in known_names(Settings)} & of_the_model
     assert shared == {"id", "um_per_pixel", "version"}, "only the slide's id, the camera's scale and MQTT's version"
 
 
 def test_every_setting_says_what_it_means() -> None:
     schema = str(Settings.model_json_schema())
-    assert schema.count("'description'") >= len(known_names())
+    assert schema.count("'description'") >= len(known_names(Settings))
 
 
 @pytest.mark.parametrize("text", ["shipped,lab.pub", '["shipped", "lab.pub"]', " shipped , lab.pub "])

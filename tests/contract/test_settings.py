@@ -1,0 +1,47 @@
+"""What all programs' settings have in common, on a program of two settings."""
+
+import os
+
+import pytest
+from pydantic import Field
+
+from contract.connection import Section
+from contract.errors import UsageError
+from contract.settings import Form, Tree, layer_of, layers_of, merged, settled
+
+
+class _Door(Section):
+    width_mm: int = Field(900, le=2000)
+    secret_knock: int = 3
+
+
+class _House(Section):
+    door: _Door = _Door()
+
+
+def _variables() -> Tree:
+    width = os.environ.get("HOUSE_DOOR__WIDTH_MM")
+    return {"door": {"width_mm": width}} if width else {}
+
+
+FORM = Form(_House, "HOUSE_", _variables, secrets=("secret",))
+
+
+def test_the_first_layer_is_the_strongest_and_none_is_written_on() -> None:
+    layers = (layer_of({"door.width_mm": "1"}, "a"), layer_of({"door.width_mm": "2", "door.secret_knock": "4"}, "b"))
+    assert settled(FORM, layers).door == _Door(width_mm=1, secret_knock=4)
+    assert merged(layers[1:]) == {"door": {"width_mm": "2", "secret_knock": "4"}}
+
+
+def test_a_fault_names_its_place_and_its_value_but_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOUSE_DOOR__WIDTH_MM", "9999")
+    layers = layers_of(FORM, None, {"door.secret_knock": "swordfish"})
+    with pytest.raises(UsageError, match=r"width_mm \(environment\): .*'9999'; .*knock \(command line\)") as refused:
+        settled(FORM, layers)
+    assert "swordfish" not in str(refused.value)
+
+
+def test_a_variable_of_the_prefix_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOUSE_DOOR__WIDHT_MM", "1")
+    with pytest.raises(UsageError, match=r"'door\.widht_mm' \(environment\); the nearest is 'door\.width_mm'"):
+        layers_of(FORM, None, {})
