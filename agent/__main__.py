@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from agent.ops import journal
-from contract.arguments import micrometres
+from contract.arguments import micrometres, whole
 from contract.bundle import SHIPPED
 from contract.errors import CheckError, MicroscopeError, UsageError
 from contract.trust_options import add_trust, trust_from
@@ -232,13 +232,13 @@ def _parser() -> argparse.ArgumentParser:
     seen.add_argument("--frames", type=Path, metavar="SOURCE", help="what replay read; shows the cells at one scale")
     seen.add_argument("--crops", type=Path, metavar="DIR", help="what replay wrote with --crops: the network's view")
     gallery.add_argument("--out", type=Path, required=True, metavar="FILE", help="FILE.html, FILE.png or FILE.jpg")
-    gallery.add_argument("--most", type=_positive, default=400, metavar="N", help="cells to show; default 400")
+    gallery.add_argument("--most", type=whole(), default=400, metavar="N", help="cells to show; default 400")
     gallery.set_defaults(command=_montage)
 
     show = commands.add_parser("demo", help="a broker, the agent and a subscriber on this machine; ends by itself")
     show.add_argument("--frames", type=Path, metavar="DIR", help="real images instead of the rendered smear")
     show.add_argument("--um-per-pixel", type=micrometres, default=0.075, metavar="X", help="their scale; default 0.075")
-    show.add_argument("--count", type=int, default=200, metavar="N", help="rendered frames; default 200")
+    show.add_argument("--count", type=whole(), default=200, metavar="N", help="rendered frames; default 200")
     show.set_defaults(command=_demo)
 
     doctor = commands.add_parser("doctor", help="check settings, source, model, engine, broker, disk, clock, clashes")
@@ -275,18 +275,12 @@ def _sha256(text: str) -> str:
     return text
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 up")
-    return int(text)
-
-
 def _calibrate_commands(calibrate: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     scale = calibrate.add_parser("scale", help="micrometres per pixel, from the size of red cells")
     scale.add_argument("source", help="folder of images, video, image, or camera (number, device, address)")
     scale.add_argument(
         "--frames",
-        type=_positive,
+        type=whole(),
         default=200,
         metavar="N",
         help="look at N places at most; default 200; a camera is watched for a minute: move the stage",
@@ -298,7 +292,7 @@ def _calibrate_commands(calibrate: "argparse._SubParsersAction[argparse.Argument
     flat = calibrate.add_parser("flatfield", help="the light, from an empty field or a moving smear")
     flat.add_argument("source", help="as above")
     flat.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="file for the flat field")
-    flat.add_argument("--frames", type=_positive, default=40, metavar="N", help="take N frames at most; default 40")
+    flat.add_argument("--frames", type=whole(), default=40, metavar="N", help="take N frames at most; default 40")
     flat.set_defaults(command=_calibrate_flatfield)
 
     site = calibrate.add_parser("site", help="colour, scale, focus, light and scores beside the training's; site file")
@@ -307,7 +301,7 @@ def _calibrate_commands(calibrate: "argparse._SubParsersAction[argparse.Argument
     site.add_argument("--bundle", type=Path, default=SHIPPED, metavar="DIR", help="model; default: the shipped one")
     add_trust(site)
     site.add_argument("--engine", default="auto", metavar="NAME", help="inference engine; default: the best there is")
-    site.add_argument("--frames", type=_positive, default=50, metavar="N", help="look at N frames at most; default 50")
+    site.add_argument("--frames", type=whole(), default=50, metavar="N", help="look at N frames at most; default 50")
     site.add_argument("--um-per-pixel", type=micrometres, metavar="X", help="scale; default: as red cells tell it")
     site.add_argument("--flat", type=Path, metavar="FILE.png", help="flat field; laid beside the site file")
     site.add_argument(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.engines.plan import open_engine
+from contract.arguments import default_state_dir
 from contract.bundle import open_bundle
 from contract.errors import MicroscopeError
 from contract.scoring import score, write_scored
@@ -21,7 +22,7 @@ from contract.trust_options import add_trust, trust_from
 if TYPE_CHECKING:
     from contract.manifest import Precision
 
-PRECISIONS: "dict[str, Precision]" = {"tensorrt": "int8", "tensorrt-fp16": "fp16"}
+PRECISIONS: "dict[str, Precision]" = {"tensorrt": "int8", "tensorrt-fp16": "fp16", "tensorrt-fp32": "fp32"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         bundle = open_bundle(given.bundle, trust_from(given))
         precision = PRECISIONS[given.engine]
-        with closing(open_engine(bundle, state_dir=given.state_dir, precision=precision)) as engine:
+        with closing(
+            open_engine(bundle, state_dir=given.state_dir or default_state_dir(), precision=precision)
+        ) as engine:
             scored = score(engine.name, engine.scores, np.load(given.crops), bundle.manifest.input)
     except MicroscopeError as failure:
         sys.stderr.write(f"{failure}\n")
@@ -45,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", choices=PRECISIONS, required=True)
     parser.add_argument("--crops", type=Path, required=True, help="(N, size, size, 3) uint8 as .npy")
     parser.add_argument("--out", type=Path, required=True, help="file .npz for scores and times")
-    parser.add_argument("--state-dir", type=Path, help="where the agent keeps its TensorRT engines")
+    parser.add_argument(
+        "--state-dir", type=Path, help="where the agent keeps its TensorRT engines; default: the user's"
+    )
     add_trust(parser)
     return parser
 

@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from contract.errors import UsageError
@@ -23,6 +24,17 @@ def micrometres(text: str) -> float:
             f"{text!r} is no scale: micrometres per pixel lie in {FINEST_UM} to {COARSEST_UM}"
         )
     return value
+
+
+def whole(*, least: int = 1) -> Callable[[str], int]:
+    """A whole number from the command line, from ``least`` up."""
+
+    def number(text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} up")
+        return int(text)
+
+    return number
 
 
 def made_folder(path: Path) -> Path:

@@ -114,21 +114,27 @@ def open_bundle(path: Path, trust: Trust = SHIPPED_ONLY) -> Bundle:
 
 
 def write_bundle(
-    target: Path, manifest: Manifest, files: Mapping[str, Path], *, key: Ed25519PrivateKey | None = None
+    target: Path,
+    manifest: Manifest,
+    files: Mapping[str, Path],
+    *,
+    key: Ed25519PrivateKey | None = None,
+    replace: bool = False,
 ) -> Bundle:
     """Write a bundle whole or not at all: assembled beside its place, then renamed into it.
 
     Args:
-        target: the folder to make; an older bundle there is replaced, anything else there is left alone.
+        target: the folder to make.
         manifest: its ``files`` are filled in here.
         files: where each of ``FILES`` lies now.
         key: signs the bundle; without one it stays unsigned, and opens only where that is allowed.
+        replace: a bundle that is there goes; whatever else is there stays in any case.
 
     Raises:
         ValueError: a file of ``FILES`` was not given.
-        UsageError: something that is no bundle is in the way.
+        UsageError: something is in the way.
     """
-    refuse_to_replace(target)
+    refuse_to_replace(target, bundles=replace)
     if missing := set(FILES) - set(files):
         raise ValueError(f"a bundle needs {', '.join(sorted(missing))} too")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -144,19 +150,31 @@ def write_bundle(
             (draft / SIGNATURE).write_bytes(sign(written, key))
         trust = Trust((public_half(key),)) if key else UNSIGNED
         open_bundle(draft, trust)
-        if target.exists():
+        if replace and target.exists():
             target.rename(Path(workshop) / "replaced")
         os.replace(draft, target)  # noqa: PTH105 - the one call that is atomic on every platform
     return open_bundle(target, trust)
 
 
-def refuse_to_replace(target: Path) -> None:
-    """Raise UsageError if something is at ``target`` that is not a bundle and nothing but a bundle."""
+def refuse_to_replace(target: Path, *, bundles: bool = False) -> None:
+    """Raise UsageError if something is at ``target``; an empty folder is nothing.
+
+    A version that was made once may run somewhere, and reports name it: so a bundle is not replaced by chance either.
+
+    Args:
+        target: where a bundle is to be.
+        bundles: one that is there, and nothing but a bundle, may be replaced.
+    """
     if not target.exists() and not target.is_symlink():
         return
     inside = {p.name for p in target.iterdir()} if target.is_dir() and not target.is_symlink() else {""}
     if inside - {*FILES, MANIFEST, SIGNATURE} or (inside and MANIFEST not in inside):
         raise UsageError(f"{target} is there already and is not a bundle; name another folder")
+    if inside and not bundles:
+        raise UsageError(
+            f"{target} is a bundle already, and agents tell models by that name; name the next version, or give "
+            "--replace if this one has run nowhere"
+        )
 
 
 def write_golden(path: Path, golden: Golden) -> None:

@@ -5,7 +5,7 @@ import argparse
 from contract.signature import SHIPPED, Trust
 
 
-def add_trust(parser: argparse.ArgumentParser) -> None:
+def add_trust(parser: argparse._ActionsContainer) -> None:
     """Add ``--trust`` and ``--allow-unsigned``."""
     parser.add_argument(
         "--trust",

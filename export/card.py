@@ -122,6 +122,7 @@ def _gate(report: Mapping[str, Any]) -> str:
         f"## The gate: {said}",
         "",
         f"INT8 against FP32 on {gate['on']} ({gate['cells']} cells).",
+        *([f"Watch out: {gate['caveat']}."] if gate["caveat"] else []),
         "",
         "| graph | cells compared | flipped decisions | margin RMSE / sigma | accuracy lost | AUROC lost |",
         "|---|---|---|---|---|---|",

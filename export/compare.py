@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from contract.arguments import micrometres, whole
 from contract.bundle import REPORT, Bundle, open_bundle
 from contract.errors import EngineError, IntegrityError, MicroscopeError, MissingError, UsageError
 from contract.scoring import Scored, read_scored
@@ -22,6 +23,12 @@ from export.compare_page import compare_page
 from export.differences import Cells, compare, flipped, furthest, words
 from training.data import LAYOUTS, SPLITS, Sample, images_below, labelled, labels_of, read_crops
 
+USAGE = "compare-engines BUNDLE --data DIR [--engines NAME [NAME ...]] [options]"
+DESCRIPTION = """The same cells through every engine that this machine can run, and where they disagree. fp32 is what
+the others are held against; int8-reference is the graph of TensorRT's INT8 engine, run in ONNX Runtime as it is
+written."""
+EPILOG = """Exit codes: 0 done, whatever the engines said; 2 wrong usage, 4 there is nothing to compare, 5 the bundle
+can not be trusted."""
 REFERENCE = "fp32"
 WORKERS = {
     "fp32": "export.score",
@@ -29,6 +36,7 @@ WORKERS = {
     "int8-reference": "export.score",
     "tensorrt": "agent.score",
     "tensorrt-fp16": "agent.score",
+    "tensorrt-fp32": "agent.score",
 }
 """The program that runs each engine, in a process of its own; the first engine is the reference."""
 
@@ -175,19 +183,37 @@ def _shown(report: Mapping[str, Any]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("compare-engines", description=__doc__)
+    parser = argparse.ArgumentParser("compare-engines", usage=USAGE, description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("bundle", type=Path, help="folder of the model")
-    parser.add_argument("--data", type=Path, required=True, help="folder of cell images, of any depth")
-    parser.add_argument("--layout", choices=sorted(LAYOUTS), help="the folder is labelled: accuracy is reported too")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="of a labelled folder; default: test")
-    parser.add_argument("--um-per-pixel", type=float, help="scale of the images, if not the training's or the layout's")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="for the report; default: compare-<model>")
-    parser.add_argument(
-        "--engines", nargs="+", choices=WORKERS, metavar="NAME", help=f"which, of {', '.join(WORKERS)}; default: all"
+    cells = parser.add_argument_group("cells")
+    cells.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of cell images, of any depth")
+    cells.add_argument("--layout", choices=sorted(LAYOUTS), help="the folder is labelled: accuracy is reported too")
+    cells.add_argument("--split", choices=SPLITS, default="test", help="of a labelled folder; default: test")
+    cells.add_argument(
+        "--um-per-pixel",
+        type=micrometres,
+        metavar="X",
+        help="scale of the images; default: the layout's or the training's",
     )
-    parser.add_argument("--threads", type=int, default=1, help="of ONNX Runtime; default 1")
-    parser.add_argument("--state-dir", type=Path, help="where the agent keeps its TensorRT engines")
-    add_trust(parser)
+    engines = parser.add_argument_group("engines")
+    engines.add_argument(
+        "--engines",
+        nargs="+",
+        choices=WORKERS,
+        metavar="NAME",
+        help=f"of {', '.join(WORKERS)}; default: all that this machine has, and why it has not the others",
+    )
+    engines.add_argument("--threads", type=whole(), default=1, metavar="N", help="of ONNX Runtime; default: 1")
+    engines.add_argument(
+        "--state-dir",
+        type=Path,
+        metavar="DIR",
+        help="the agent's state folder, where TensorRT's engines lie; default: the user's",
+    )
+    parser.add_argument_group("report").add_argument(
+        "--out", type=Path, metavar="DIR", help="for compare.html and compare.json; default: compare-MODEL, here"
+    )
+    add_trust(parser.add_argument_group("whose bundle"))
     return parser
 
 

@@ -15,7 +15,7 @@ from training.metrics import Labels, Numbers, auroc, margins_from
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 DISTANCES = (0.5, 0.9, 0.99, 1.0)
-FLOATING: Mapping[str, Precision] = {"fp32": "fp32", "tensorrt-fp16": "fp16"}
+FLOATING: Mapping[str, Precision] = {"fp32": "fp32", "tensorrt-fp16": "fp16", "tensorrt-fp32": "fp32"}
 """Engines that compute in floating point; all others compute in INT8."""
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from contract.arguments import default_state_dir
+from contract.arguments import default_state_dir, whole
 from contract.bundle import CALIBRATION, Bundle, open_bundle
 from contract.errors import EngineError, IntegrityError, MicroscopeError, UsageError
 from contract.manifest import Precision
@@ -213,12 +213,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _batch(text: str) -> int:
-    if (size := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{size} is no batch size")
-    return size
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m export.engine", description=__doc__)
     parser.add_argument("bundle", type=Path, help="the model")
@@ -229,8 +223,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--precision", choices=sorted(GRAPHS), default="int8", help="default: int8")
     parser.add_argument("--typing", choices=["strong", "weak"], help="default: strong; for fp16 weak on TensorRT 10")
-    parser.add_argument("--best", type=_batch, default=Profile().best, help="batch size that it is tuned for")
-    parser.add_argument("--largest", type=_batch, default=Profile().largest, help="largest batch size")
+    parser.add_argument("--best", type=whole(), default=Profile().best, help="batch size that it is tuned for")
+    parser.add_argument("--largest", type=whole(), default=Profile().largest, help="largest batch size")
     parser.add_argument("--verified", metavar="SHA256", help="of manifest.json, where the caller has verified it")
     add_trust(parser)
     return parser

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from training.evaluate import agreement, called_blast
 from training.metrics import Labels, Numbers, auroc, fit_temperature, sigmoid
 
 REFERENCE = "fp32"
+FEW_CELLS = 300
+"""Held-out cells among which none changed bounds the share that changes by 1 %, the gate's limit (95 %)."""
 UNITS = {
     "flip_share": "of the decisions flipped",
     "rmse_over_sigma": "of sigma between the margins",
@@ -116,6 +119,29 @@ def faults(found: Mapping[str, Mapping[str, Any]], limits: Limits) -> list[str]:
             if value is not None and not value <= limit:
                 lines.append(f"{engine}: {100 * value:.2f} % {unit}, at most {100 * limit:.1f} % may be")
     return lines
+
+
+def caveat(cells: int, flips: int) -> str:
+    """What a gate that let pass on few cells does not show, in words; "" if there were enough."""
+    if cells >= FEW_CELLS:
+        return ""
+    return (
+        f"{cells} cells show little: {flips or 'none'} changed, and yet INT8 may change up to "
+        f"{most_flips(cells, flips):.0%} of all decisions (95 % bound); give --gate DIR with {FEW_CELLS} or more"
+    )
+
+
+def most_flips(cells: int, flips: int, *, doubt: float = 0.05) -> float:
+    """Upper bound of the share that changes, where so many of some cells did (Clopper & Pearson 1934).
+
+    Exact for cells that are independent; those of one patient are not quite, and bound it less closely.
+    """
+    low, high = flips / cells, 1.0
+    for _ in range(40):
+        share = (low + high) / 2
+        chance = sum(comb(cells, k) * share**k * (1 - share) ** (cells - k) for k in range(flips + 1))
+        low, high = (share, high) if chance > doubt else (low, share)
+    return high
 
 
 def range_faults(

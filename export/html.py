@@ -17,7 +17,8 @@ from contract.types import Image
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 STYLE = """
-:root { --ink: #1b1f24; --quiet: #57606a; --line: #d0d7de; --band: #f6f8fa; --good: #00664d; --bad: #a33b00; }
+:root { --ink: #1b1f24; --quiet: #57606a; --line: #d0d7de; --band: #f6f8fa; --good: #00664d; --bad: #a33b00;
+  --doubt: #7a5200; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 62rem; background: #fff; color: var(--ink);
   font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
@@ -28,6 +29,7 @@ p { margin: .5rem 0; max-width: 48rem; }
 .verdict { display: inline-block; margin: .75rem 0; padding: .5rem .9rem; border: 2px solid; border-radius: .4rem;
   font-weight: 600; max-width: 100%; }
 .passed { color: var(--good); background: #effaf6; } .failed { color: var(--bad); background: #fff5ef; }
+.doubtful { color: var(--doubt); background: #fff9e8; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: .75rem 0; font-variant-numeric: tabular-nums; font-size: .93rem; }
 caption { text-align: left; padding-bottom: .35rem; font-size: .9rem; }
@@ -102,10 +104,17 @@ def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
-def verdict(text: str, *, passed: bool) -> str:
-    """The one thing to know: a word and a sign say it, the colour only repeats it."""
+def verdict(text: str, *, passed: bool, but: str = "") -> str:
+    """The one thing to know: a word and a sign say it, the colour only repeats it.
+
+    Args:
+        text: what passed or failed.
+        passed: whether it did.
+        but: what it does not show though it passed.
+    """
     kind, sign = ("passed", "\u2713 Passed") if passed else ("failed", "\u2717 Failed")
-    return f'<p class="verdict {kind}">{sign}: {escape(text)}</p>'
+    doubt = f"<br>! But {escape(but)}" if but else ""
+    return f'<p class="verdict {"doubtful" if but else kind}">{sign}: {escape(text)}{doubt}</p>'
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str = "") -> str:

@@ -19,7 +19,7 @@ from contract.errors import CheckError, UsageError
 from contract.manifest import Calibration, ClassSpec, Decisions, Gate, Manifest
 from export.card import ABOUT, model_card
 from export.cells import Chosen, Wanted, choose
-from export.gate import Limits, enforce, faults, figures, fit_decisions, range_faults
+from export.gate import Limits, caveat, enforce, faults, figures, fit_decisions, range_faults
 from export.golden import golden_batch
 from export.lint import lint
 from export.lint import readable as findings_in_words
@@ -57,6 +57,7 @@ class Order:
             takes one of any method.
         gated: False: whoever exports this takes it on trust, and the manifest says so.
         key: signs the bundle; None: it stays unsigned, and agents open it only where they are told to.
+        replace: a bundle that lies at ``out`` goes.
         leaky: reports of evaluate-classifier on the same recipe trained on a random split.
     """
 
@@ -69,6 +70,7 @@ class Order:
     table: Path | None = None
     gated: bool = True
     key: Ed25519PrivateKey | None = None
+    replace: bool = False
     leaky: Sequence[Path] = ()
 
 
@@ -76,12 +78,12 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
     """Make a bundle.
 
     Raises:
-        UsageError: the model is no checkpoint, there are no cells, or a report is none.
+        UsageError: the model is no checkpoint, something lies at ``out``, there are no cells, or a report is none.
         CheckError: the exported graph does not compute what the network computes, or TensorRT would refuse it.
         GateError: INT8 does not answer as FP32 does; nothing is written.
     """
     name = _name(order.out)
-    bundle.refuse_to_replace(order.out)
+    bundle.refuse_to_replace(order.out, bundles=order.replace)
     classifier = read_classifier(order.model)
     chosen = choose(order.cells, classifier, quiet=quiet)
     leaky = [_leaky(path) for path in order.leaky]
@@ -103,7 +105,7 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
         pictures = order.cells.layout is None or LAYOUTS[order.cells.layout].storable
         files[bundle.REPORT_PAGE].write_text(report_page(manifest, report, trial.gate, pictures=pictures))
         files[bundle.MODEL_CARD].write_text(model_card(manifest, report))
-        return bundle.write_bundle(order.out, manifest, files, key=order.key)
+        return bundle.write_bundle(order.out, manifest, files, key=order.key, replace=order.replace)
 
 
 def _table(
@@ -249,6 +251,7 @@ def _report(order: Order, trial: Trial, leaky: Sequence[Mapping[str, Any]]) -> d
             "state": "passed" if order.gated else "skipped",
             "on": trial.chosen.on,
             "cells": len(trial.gate.judged()),
+            "caveat": caveat(len(trial.gate.judged()), trial.costs[PREFERRED]["flips"]) if order.gated else "",
             "ms_per_cell": dict(trial.gate.ms_per_cell),
             "costs": trial.costs,
         },

@@ -54,7 +54,9 @@ def report_page(manifest: Manifest, report: Mapping[str, Any], gate: Scored, *, 
 def _said(report: Mapping[str, Any]) -> str:
     gate = report["gate"]
     if gate["state"] == "passed":
-        return verdict(f"INT8 answers as FP32 does on {gate['cells']} cells, {gate['on']}", passed=True)
+        return verdict(
+            f"INT8 answers as FP32 does on {gate['cells']} cells, {gate['on']}", passed=True, but=gate["caveat"]
+        )
     return verdict("the gate was skipped; nobody has shown that INT8 answers as FP32 does", passed=False)
 
 

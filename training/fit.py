@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from contract.arguments import made_folder, micrometres
+from contract.arguments import made_folder, micrometres, whole
 from contract.errors import MicroscopeError, UsageError
 from contract.manifest import InputSpec
 from contract.types import Crops
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder of images")
     parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True, help="how they lie there")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints")
-    parser.add_argument("--epochs", type=_positive, default=40, help="passes over the training cells")
+    parser.add_argument("--epochs", type=whole(), default=40, help="passes over the training cells")
     parser.add_argument("--seed", type=int, default=0, help="of every draw")
     parser.add_argument("--um-per-pixel", type=micrometres, help="scale of the images, if not the layout's own")
     parser.add_argument(
@@ -100,12 +100,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: faster where the processor has it")
     return parser
-
-
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 def _samples(root: Path, recipe: Recipe) -> tuple[list[Sample], list[Sample]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.arguments import made_folder, micrometres
+from contract.arguments import made_folder, micrometres, whole
 from contract.errors import UsageError
 
 
@@ -17,6 +17,16 @@ def test_what_is_no_scale_is_refused(text: str) -> None:
 
 def test_a_scale_is_a_number() -> None:
     assert micrometres("0.075") == 0.075
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "", "\u00b2"])
+def test_what_is_no_whole_number_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="no whole number from 1 up"):
+        whole()(text)
+
+
+def test_a_whole_number_may_start_elsewhere() -> None:
+    assert (whole()("12"), whole(least=0)("0")) == (12, 0)
 
 
 def test_a_folder_that_can_not_be_made_is_an_error_with_its_cause(tmp_path: Path) -> None:

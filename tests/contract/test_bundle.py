@@ -111,9 +111,16 @@ def test_a_golden_batch_that_to_batch_no_longer_makes_is_refused(tmp_path: Path,
     assert not (tmp_path / "bundle").exists()
 
 
-def test_writing_over_a_bundle_replaces_it_whole(whole: Path, files: dict[str, Path]) -> None:
+def test_a_bundle_is_not_replaced_by_chance(whole: Path, files: dict[str, Path]) -> None:
+    files[INT8_CPU].write_text("another model")
+    with pytest.raises(UsageError, match=r"is a bundle already.* name the next version"):
+        write_bundle(whole, MANIFEST_DRAFT, files, key=KEY)
+    assert (whole / INT8_CPU).read_text() != "another model"
+
+
+def test_a_bundle_that_may_go_is_replaced_whole(whole: Path, files: dict[str, Path]) -> None:
     files[INT8_CPU].write_text("a better model")
-    write_bundle(whole, MANIFEST_DRAFT, files, key=KEY)
+    write_bundle(whole, MANIFEST_DRAFT, files, key=KEY, replace=True)
     assert (whole / INT8_CPU).read_text() == "a better model"
     assert [p.name for p in whole.parent.iterdir() if p.name.startswith(".")] == []
 
@@ -152,12 +159,12 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path, files: dic
     link.symlink_to(cells)
     for place in (cells, cells / "keep.txt", link):
         with pytest.raises(UsageError, match="not a bundle"):
-            write_bundle(place, MANIFEST_DRAFT, files)
+            write_bundle(place, MANIFEST_DRAFT, files, replace=True)
     assert (cells / "keep.txt").read_text() == "precious"
 
 
 def test_a_bundle_with_a_foreign_file_in_it_is_never_replaced(whole: Path, files: dict[str, Path]) -> None:
     (whole / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="not a bundle"):
-        write_bundle(whole, MANIFEST_DRAFT, files)
+        write_bundle(whole, MANIFEST_DRAFT, files, replace=True)
     assert (whole / "notes.txt").read_text() == "mine"

@@ -149,7 +149,10 @@ def test_without_tensorrt_the_bundle_is_written_and_exit_code_4_says_what_is_mis
     arguments = ["--int8", "--calibration", str(drawn_cells), "--out", str(tmp_path / "b-1")]
     assert main([str(checkpoint), *arguments]) == 4
     said, text = capsys.readouterr()
-    assert "8 cells show little" in said, "a gate on so few proves next to nothing, and says so"
+    report = json.loads((tmp_path / "b-1" / REPORT).read_text())
+    assert report["gate"]["caveat"].startswith("8 cells show little")
+    for told in (said, (tmp_path / "b-1" / REPORT_PAGE).read_text(), (tmp_path / "b-1" / MODEL_CARD).read_text()):
+        assert report["gate"]["caveat"] in told, "a gate on so few proves next to nothing"
     assert f"{tmp_path / 'b-1'} is written and complete" in text
     assert "tensorrt" in text
     open_bundle(tmp_path / "b-1", UNSIGNED)
@@ -189,6 +192,18 @@ def test_a_signed_bundle_opens_with_the_public_key_that_keygen_made(
     assert run(checkpoint, drawn_cells, tmp_path / "b-1", "--key", str(tmp_path / "KEY.pem")) == 0
     public = (tmp_path / "KEY.pub").read_text().strip()
     assert open_bundle(tmp_path / "b-1", Trust.of([public])).signed_by in capsys.readouterr().out
+
+
+def test_a_version_that_was_made_is_replaced_only_where_that_is_meant(
+    made: Bundle, checkpoint: Path, drawn_cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Refused before the work; agents hold the higher number for the newer model, and no number for two."""
+    shutil.copytree(made.path, tmp_path / "drawn-1")
+    assert run(checkpoint, drawn_cells, tmp_path / "drawn-1", "--no-gate") == 2
+    assert "is a bundle already" in capsys.readouterr().err
+    assert open_bundle(tmp_path / "drawn-1", UNSIGNED).sha256 == made.sha256
+    assert run(checkpoint, drawn_cells, tmp_path / "drawn-1", "--no-gate", "--replace") == 0
+    assert open_bundle(tmp_path / "drawn-1", UNSIGNED).manifest.gate.state == "skipped"
 
 
 def test_an_export_into_the_folder_of_images_is_refused_before_it_begins(
@@ -292,7 +307,7 @@ def test_the_engine_of_a_bundle_is_built_alone_or_its_lack_explained(
 
 def test_a_bundle_takes_no_options_that_would_change_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(SHIPPED), "--int8", "--no-engine", "--out", "b-1", "--seed", "3"]) == 2
-    assert "--out, --no-engine, --seed would have no effect" in capsys.readouterr().err
+    assert "--no-engine, --seed, --out would have no effect" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_bundle_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

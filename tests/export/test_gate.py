@@ -10,7 +10,18 @@ from calibration.ranges import Table
 from contract.bundle import CALIBRATION, FP32, SHIPPED
 from contract.errors import GateError
 from contract.manifest import Decision
-from export.gate import Held, Limits, enforce, faults, figures, fit_decisions, range_faults
+from export.gate import (
+    FEW_CELLS,
+    Held,
+    Limits,
+    caveat,
+    enforce,
+    faults,
+    figures,
+    fit_decisions,
+    most_flips,
+    range_faults,
+)
 from training.evaluate import called_blast
 
 FP32_DECISION = Decision(temperature=1, threshold=0.4, uncertain_from=0.3, uncertain_to=0.8)
@@ -50,6 +61,25 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
     held = cells(100)
     broken = Held({**held.margins, "int8": np.full(100, np.nan)}, None)
     assert faults(costs(broken), Limits())
+
+
+def test_few_cells_are_told_with_what_they_leave_open() -> None:
+    assert "8 cells show little: none changed, and yet INT8 may change up to 31% of all" in caveat(8, 0)
+    assert "150 cells show little: 1 changed, and yet INT8 may change up to 3% of all" in caveat(150, 1)
+    assert caveat(FEW_CELLS, 0) == ""
+
+
+@given(cells=st.integers(1, FEW_CELLS), flips=st.integers(0, 3))
+def test_the_bound_of_flips_falls_with_more_cells_and_rises_with_more_flips(cells: int, flips: int) -> None:
+    """Without a flip it is the rule that the chance of seeing none is one in twenty."""
+    bound = most_flips(cells + 3, flips)
+    assert most_flips(cells + 4, flips) < bound < most_flips(cells + 3, flips + 1)
+    assert (1 - most_flips(cells, 0)) ** cells == pytest.approx(0.05)
+
+
+def test_few_enough_cells_are_those_that_can_not_hold_the_gates_limit() -> None:
+    assert most_flips(FEW_CELLS - 1, 0) > 0.99 * Limits().flip_share
+    assert most_flips(FEW_CELLS, 0) <= Limits().flip_share
 
 
 @given(shift=st.floats(-1, 1), stretch=st.floats(0.5, 2))
