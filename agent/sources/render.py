@@ -21,9 +21,12 @@ Extent = tuple[int, int, int, int]
 EDGE_UM = 0.3
 """Width over which an outline fades; the resolution of a good objective."""
 MIN_LOBES, MAX_LOBES = 2, 5
+YIELDING = 0.55
+"""Share of a red cell's thickness that it loses where another lies on it: cells that dry upon each other flatten, and
+two of them are never twice as dark."""
 # Blue, green, red densities, as measured in smears of two laboratories.
-HAEMOGLOBIN = np.array([0.13, 0.21, 0.12], np.float32)
-DARK_CHROMATIN = np.array([0.16, 0.66, 0.40], np.float32)
+HAEMOGLOBIN = np.array([0.115, 0.20, 0.125], np.float32)
+DARK_CHROMATIN = np.array([0.16, 0.74, 0.45], np.float32)
 PALE_CHROMATIN = np.array([0.12, 0.50, 0.34], np.float32)
 PINK_CYTOPLASM = np.array([0.05, 0.15, 0.08], np.float32)
 BLUE_CYTOPLASM = np.array([0.06, 0.22, 0.20], np.float32)
@@ -38,7 +41,7 @@ class Sprite:
 
     Attributes:
         density: (height, width, 3) float32, blue-green-red; the cell's centre is the middle.
-        cover: (height, width) float32, share of what lies beneath that it hides; None if it hides nothing.
+        cover: (height, width) float32, share of what lies beneath that it hides or flattens; None if it does neither.
         extent: left, upper, right, lower edge of the cell beside the middle, in pixels.
     """
 
@@ -96,16 +99,16 @@ def red_cell(um: float, rng: Random) -> Sprite:
     """A biconcave disc; its thickness after Evans and Fung (Microvascular Research 4, 1972)."""
     radius = float(rng.normal(3.7, 0.22))
     sheet = Sheet(radius, um, rng)
-    depth = sheet.blob(radius, stretch=float(np.exp(abs(rng.normal(0, 0.07)))), rough=0.018)
+    depth = sheet.blob(radius, stretch=float(np.exp(abs(rng.normal(0, 0.08)))), rough=0.025)
     r2 = np.clip(1 - depth / radius, 0, 1) ** 2
     disc = np.sqrt(1 - r2) * (0.207 + 2.003 * r2 - 1.123 * r2 * r2) / 0.655
     dome = (1 - r2) ** 0.25
-    hollow = rng.uniform(0.3, 0.9)
+    hollow = rng.uniform(0.5, 1.1)
     thick = hollow * disc + (1 - hollow) * dome
     thick = cv2.GaussianBlur(thick.astype(np.float32), (0, 0), 0.25 / um)
     strength = float(rng.normal(1.0, 0.07)) * (1 + 0.02 * sheet.grain(0.8))
     density = (thick * strength * soft(depth))[..., None] * HAEMOGLOBIN
-    return _sprite(density, None, depth)
+    return _sprite(density, YIELDING * soft(depth), depth)
 
 
 def platelet(um: float, rng: Random) -> Sprite:
@@ -126,7 +129,7 @@ def neutrophil(um: float, rng: Random) -> Sprite:
     nucleus = _lobes(sheet, count=int(rng.integers(MIN_LOBES, MAX_LOBES + 1)), ring=radius * 0.48, size=radius * 0.32)
     granules = 1 + 0.25 * sheet.grain(0.35)
     return _white(
-        sheet, body, nucleus, cytoplasm=PINK_CYTOPLASM * granules[..., None], chromatin=DARK_CHROMATIN, clumps=0.14
+        sheet, body, nucleus, cytoplasm=PINK_CYTOPLASM * granules[..., None], chromatin=DARK_CHROMATIN, clumps=0.2
     )
 
 

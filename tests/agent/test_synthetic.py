@@ -9,6 +9,7 @@ import pytest
 from agent.sources import render
 from agent.sources.render import turned, turned_extent
 from agent.sources.synthetic import SyntheticSource
+from agent.vision.quality import assess
 from contract.types import Frame, TrueCell
 
 Seen = list[tuple[str, int, int, int, int]]
@@ -66,6 +67,13 @@ def test_neighbouring_frames_show_the_same_cells_where_they_overlap() -> None:
     moved = {(k, x - shift, y, w, h) for k, x, y, w, h in seen(first.truth) if x > shift + 5 and x + w < 635}
     assert moved
     assert len(moved - set(seen(second.truth))) <= len(moved) // 4, "a pixel of rounding is allowed to a few"
+
+
+def test_no_frame_of_the_demonstration_is_refused() -> None:
+    """Nor those without a white cell, whose darkest part is red cells upon red cells."""
+    source = SyntheticSource(overlap=0.4, row_overlap=0.4)
+    faults = [assess(frame.image, frame.um_per_pixel).detail for frame in frames_of(source, 200)]
+    assert not any(faults), set(faults)
 
 
 def test_rows_overlap_as_asked() -> None:
