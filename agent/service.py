@@ -75,9 +75,15 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = ()) -> He
         pulse = Pulse()  # not before: to build an engine takes minutes
 
         def health() -> Health:
-            engine, queued = model.station.engine.name, outbox.count()
             return counters.health(
-                queued=queued, engine=engine, outbox=outbox, pulse=pulse, audit=audit, sys=SYS, alarms=alarms
+                queued=outbox.count(),
+                engine=model.station.engine.name,
+                outbox=outbox,
+                line=courier,
+                pulse=pulse,
+                audit=audit,
+                sys=SYS,
+                alarms=[*alarms, *courier.alarms(silent_after_s=settings.outbox.silence_s)],
             )
 
         pages = metrics.pages(
@@ -104,9 +110,8 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = ()) -> He
             audit.catch_up()
             now = health()
             courier.health(now)
-            systemd.status(
-                f"{now.frames} frames, {now.cells} cells, {now.queued} reports wait; {courier.trouble or 'online'}"
-            )
+            ills = "; ".join([courier.trouble or "online", *now.alarms])
+            systemd.status(f"{now.frames} frames, {now.cells} cells, {now.queued} reports wait; {ills}")
             if not courier.alive:
                 stop.set()
 

@@ -77,6 +77,12 @@ class OutboxSettings(Section):
         "`consumer` (its cumulative message on topic `ack`; nothing is lost, but a consumer must send it).",
     )
     max_mb: int = Field(512, ge=1, description="Bound of the store in MiB; keep it well under the free disk.")
+    silence_s: float = Field(
+        300,
+        gt=0,
+        description="With `consumer`: seconds without an acknowledgement of what the broker took, after which the "
+        "`health` message raises an alarm.",
+    )
 
 
 class MetricsSettings(Section):

@@ -193,6 +193,17 @@ class Health(Message):
         description="Seconds since the oldest report that waits in the outbox was captured, by the agent's clock; "
         "absent if none waits.",
     )
+    broker: str = Field(
+        "",
+        description="How the agent stands with its broker: `online`, or why reports do not leave, such as `denied` "
+        "(`monitoring.md` lists them).",
+    )
+    silence_s: float | None = Field(
+        None,
+        ge=0,
+        description='With `outbox.forget_on = "consumer"`: seconds for which no consumer has acknowledged anything '
+        "new, though the broker took it; absent while nothing waits for that.",
+    )
     temperatures_c: dict[str, float] = Field(
         default_factory=dict, description="Degrees Celsius by thermal zone, where the board tells them."
     )

@@ -40,6 +40,20 @@ class Books(Protocol):
         ...
 
 
+class Line(Protocol):
+    """What the health message must know of the courier."""
+
+    @property
+    def state(self) -> str:
+        """How it stands with its broker."""
+        ...
+
+    @property
+    def silence_s(self) -> float | None:
+        """For how long no consumer has acknowledged anything new."""
+        ...
+
+
 class Trail(Protocol):
     """What the health message must know of the audit log."""
 
@@ -123,6 +137,7 @@ class Counters:
         queued: int,
         engine: str,
         outbox: Books | None = None,
+        line: Line | None = None,
         pulse: Pulse | None = None,
         audit: Trail | None = None,
         sys: Path | None = None,
@@ -134,6 +149,7 @@ class Counters:
             queued: reports that wait.
             engine: name of the engine in use.
             outbox: where they wait.
+            line: to the broker.
             pulse: of the loop.
             audit: the audit log.
             sys: where the kernel shows the board's sensors; None: they are not told.
@@ -155,6 +171,8 @@ class Counters:
                 alarms=[*of_outbox, *of_audit, *alarms],
                 frame_age_s=_rounded(pulse.frame_age_s if pulse else None),
                 oldest_s=_rounded(_waits_for_s(outbox) if outbox else None),
+                broker=line.state if line else "",
+                silence_s=_rounded(line.silence_s if line else None),
                 temperatures_c=temperatures_c(sys) if sys else {},
                 power_w=power_w(sys) if sys else {},
                 audit=AuditHead(lines=audit.head.count, sha256=audit.head.sha256) if audit else None,

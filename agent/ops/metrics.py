@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import Any
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from contract.errors import MicroscopeError
 from contract.messages import Health
+from contract.refusals import State
 
 log = logging.getLogger(__name__)
 TEXT = "text/plain; charset=utf-8"
@@ -38,30 +39,30 @@ def pages(health: Callable[[], Health], *, version: str, trouble: Ask, hangs: As
     Args:
         health: a snapshot; may raise MicroscopeError.
         version: of the agent.
-        trouble: why reports do not leave.
+        trouble: why reports do not leave; told, and no reason to be unready.
         hangs: why only a new start can help; asked without any lock that a hung disk could hold.
         idles: why no frames become reports that are safe.
     """
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
-    registry.register(_Told(health, version=version, trouble=trouble))
+    registry.register(_Told(health, version=version))
     return {
         "/metrics": lambda: (HTTPStatus.OK, METRICS, generate_latest(registry)),
         "/healthz": lambda: _verdict(hangs()),
-        "/readyz": lambda: _verdict(hangs() or idles()),
+        "/readyz": lambda: _verdict(hangs() or idles(), f"broker: {trouble() or 'online'}"),
     }
 
 
-def _verdict(ill: str) -> tuple[HTTPStatus, str, bytes]:
+def _verdict(ill: str, *beside: str) -> tuple[HTTPStatus, str, bytes]:
     status = HTTPStatus.SERVICE_UNAVAILABLE if ill else HTTPStatus.OK
-    return status, TEXT, f"{ill or 'ok'}\n".encode()
+    return status, TEXT, "".join(f"{line}\n" for line in (ill or "ok", *beside)).encode()
 
 
 class _Told(Collector):
     """The health message in Prometheus's words, made when it is asked for; see docs/monitoring.md."""
 
-    def __init__(self, health: Callable[[], Health], *, version: str, trouble: Ask) -> None:
-        self._health, self._version, self._trouble = health, version, trouble
+    def __init__(self, health: Callable[[], Health], *, version: str) -> None:
+        self._health, self._version = health, version
 
     def collect(self) -> Iterator[Metric]:
         """What Prometheus's registry asks for."""
@@ -78,9 +79,12 @@ class _Told(Collector):
         yield _gauge("frame_age_seconds", "Time since the last frame was examined.", now.frame_age_s)
         yield _gauge("outbox_reports", "Reports that wait in the outbox.", now.queued)
         yield _gauge("outbox_oldest_seconds", "Time since the oldest report that waits was captured.", now.oldest_s)
+        yield _gauge("consumer_silence_seconds", "Time without a word of consumers that owe us one.", now.silence_s)
         yield _gauge(
-            "broker_connected", "1 while reports can leave, 0 while something hinders them.", not self._trouble()
+            "broker_connected", "1 while reports can leave, 0 while something hinders them.", now.broker == "online"
         )
+        states = {state: float(state == now.broker) for state in get_args(State)}
+        yield _by("broker_state", "1 for the state in which the connection to the broker is.", "state", states)
         yield _gauge("alarms", "Things that a person should see to; the health message says which.", len(now.alarms))
         if now.audit:
             yield _counter("audit_lines", "Number of the audit log's last line.", now.audit.lines)

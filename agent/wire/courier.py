@@ -81,6 +81,8 @@ class Courier:
         self._connected, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
         self._trouble, self._fault = Trouble.of("connecting", "not connected yet"), NO_TROUBLE
+        self._deaf = NO_TROUBLE
+        """Why no acknowledgement can reach us on this connection, however well reports leave."""
         self._detail = self._logged = ""
         self._attempts, self._connected_at, self._outbox_again_at = 0, 0.0, 0.0
         self._beside = Beside(self._connection)
@@ -90,7 +92,7 @@ class Courier:
             self._beside.route(topics.ack, self._on_ack)
         self._closed_soon = 0
         self._farewell: int | None = None
-        self.ignored_acks = 0
+        self.ignored_acks, self._silence_told = 0, False
 
     def __enter__(self) -> Self:
         self._outbox.on_change(self._connection.ring)
@@ -113,12 +115,28 @@ class Courier:
     @property
     def trouble(self) -> str:
         """Why reports do not leave at the moment, in words; "" while all is well."""
-        return self._trouble
+        return self._what_is_wrong()
 
     @property
     def state(self) -> State:
         """The same for programs: `online` while all is well."""
-        return self._trouble.state
+        return self._what_is_wrong().state
+
+    @property
+    def silence_s(self) -> float | None:
+        """For how long no consumer has acknowledged anything new; None where nothing waits for that."""
+        return self._delivery.silence_s()
+
+    def alarms(self, *, silent_after_s: float) -> list[str]:
+        """What a person should see to: consumers that are silent for so long, though the broker is there."""
+        since = self._connected_at  # what waited for the broker is not the consumers' fault
+        heard_by = time.monotonic() - since if since else 0.0
+        silent = min(self.silence_s or 0.0, heard_by) >= silent_after_s
+        words = _no_word_of_consumers(self._topics.ack, silent_after_s) if silent else ""
+        if silent and not self._silence_told:
+            log.warning("%s", words)
+        self._silence_told = silent
+        return [words] if silent else []
 
     def wait_connected(self, timeout_s: float) -> bool:
         """Wait for the broker's welcome; False if it did not come in time."""
@@ -245,6 +263,9 @@ class Courier:
         self._attempts += 1
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - keeps agents apart, guards nothing
 
+    def _what_is_wrong(self) -> Trouble:
+        return self._trouble or self._deaf
+
     def _complain(self, text: Trouble) -> None:
         self._trouble = text
         log.log(logging.DEBUG if text == self._logged else logging.WARNING, "%s", text)
@@ -261,7 +282,7 @@ class Courier:
         self._delivery.rewind()
         self._beside.renew(largest)  # first: who hears `online` may send a command at once
         self._connection.publish(self._topics.status, self._status("online"), retain=True)
-        self._trouble, self._logged = NO_TROUBLE, ""
+        self._trouble, self._logged, self._deaf = NO_TROUBLE, "", NO_TROUBLE
         self._connected_at = time.monotonic()
         self._connected.set()
         log.info("connected to the broker at %s", where(self._settings))
@@ -295,7 +316,8 @@ class Courier:
         """Complain if we may not listen."""
         topic = self._beside.subscribed(ticket)
         if answer.is_failure and topic == self._topics.ack:
-            self._complain(why_not_taken(answer, self._settings, topic))
+            self._deaf = why_not_taken(answer, self._settings, topic)
+            self._complain(self._deaf)
         elif answer.is_failure:
             log.warning("%s", why_not_taken(answer, self._settings, topic, then="nothing is heard from it"))
 
@@ -322,3 +344,11 @@ class Courier:
         if not known:
             self.ignored_acks += 1
             log.log(level, "ignored a message on %s: it is no acknowledgement of ours", self._topics.ack)
+
+
+def _no_word_of_consumers(topic: str, after_s: float) -> str:
+    return (
+        f"no consumer has acknowledged anything new for more than {after_s:g} s, and the outbox fills: see that "
+        "microscope-collect runs, what `microscope-collect status` says is missing, and that the broker's access list "
+        f"lets it write and us read {topic}"
+    )

@@ -51,6 +51,8 @@ class Delivery:
         self._patience_s, self._hint_s = _PATIENCE_S[0], _HINT_S
         self._resend_at = _NEVER
         """When the consumer has had time enough for what the broker took; further reports do not put it off."""
+        self._owed_since = _NEVER
+        """When a consumer last acknowledged anything new, or the first report since then reached the broker."""
 
     def next_batch(self) -> list[tuple[int, bytes]]:
         """Reports that may be sent now: (place, JSON), those refused before first, then in order."""
@@ -79,6 +81,8 @@ class Delivery:
         place = self._in_flight[ticket]
         if self._by_broker:
             self._done.append(place)
+        else:
+            self._owed_since = min(self._owed_since, self._clock())
         del self._in_flight[ticket]  # last, so that ``unsent`` never misses a report
         self._hold_s = _HOLD_S[0]
         self._highest_accepted = max(self._highest_accepted, place)
@@ -103,7 +107,10 @@ class Delivery:
         if count:
             self._refused = {place for place in self._refused if self._outbox.has(place)}
             self._patience_s, self._hint_s = _PATIENCE_S[0], _HINT_S
-            self._resend_at = self._clock() + self._patience_s if self._consumer_lacks() else _NEVER
+            self._resend_at = self._owed_since = _NEVER
+            if self._consumer_lacks():
+                self._owed_since = self._clock()
+                self._resend_at = self._owed_since + self._patience_s
         elif count is not None and self._consumer_lacks():
             self._resend_at = min(self._resend_at, self._clock() + self._hint_s)
         return count is not None
@@ -126,12 +133,21 @@ class Delivery:
         on_the_books = len(self._in_flight) + len(self._refused) + len(self._done)
         return self._outbox.count(after=self._cursor) + on_the_books
 
+    def silence_s(self) -> float | None:
+        """For how long consumers have acknowledged nothing new of what the broker took; any thread may ask.
+
+        Returns:
+            Seconds; None where nothing waits for their word.
+        """
+        since = self._owed_since
+        return self._clock() - since if since != _NEVER and self._consumer_lacks() else None
+
     def _consumer_is_late(self) -> bool:
         if self._by_broker or self._clock() < self._resend_at:
             return False
         if self._consumer_lacks():
             return True
-        self._resend_at = _NEVER
+        self._resend_at = self._owed_since = _NEVER
         return False
 
     def _consumer_lacks(self) -> bool:

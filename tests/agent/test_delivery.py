@@ -175,6 +175,48 @@ def test_a_consumer_that_repeats_itself_is_sent_everything_again_soon_but_ever_m
     assert send(delivery) == []
 
 
+def test_a_consumer_s_silence_counts_from_its_last_word_or_from_the_first_report_after_it(filled: Outbox) -> None:
+    clock = Clock()
+    delivery = Delivery(filled, forget_on="consumer", window=20, clock=clock)
+    send(delivery)
+    clock.now += 50
+    assert delivery.silence_s() is None, "the broker has taken nothing yet"
+    for place in (1, 2, 3):
+        delivery.accepted(1000 + place)
+        clock.now += 10
+    assert delivery.silence_s() == 30
+    delivery.acknowledged(filled.epoch, 2)
+    clock.now += 5
+    delivery.acknowledged(filled.epoch, 2)
+    assert delivery.silence_s() == 5, "to repeat itself is no progress"
+    delivery.rewind()
+    assert delivery.silence_s() == 5, "and a new connection is none"
+    delivery.acknowledged(filled.epoch, 3)
+    assert delivery.silence_s() is None, "what the broker did not take is not the consumer's"
+    clock.now += 100
+    delivery.accepted(1004)
+    assert delivery.silence_s() == 0
+
+
+def test_an_answer_of_the_broker_that_comes_after_the_consumer_s_begins_no_silence(filled: Outbox) -> None:
+    clock = Clock()
+    delivery = Delivery(filled, forget_on="consumer", window=9, clock=clock)
+    send(delivery)
+    delivery.acknowledged(filled.epoch, 9)
+    delivery.accepted(1009)
+    clock.now += 31
+    [ten] = send(delivery)
+    delivery.accepted(1000 + ten)
+    assert delivery.silence_s() == 0
+
+
+def test_where_the_broker_s_word_counts_no_consumer_owes_one(filled: Outbox) -> None:
+    delivery = Delivery(filled, forget_on="broker", window=20)
+    send(delivery)
+    delivery.accepted(1001)
+    assert delivery.silence_s() is None
+
+
 def test_reports_that_go_on_do_not_put_off_what_a_consumer_lacks(tmp_path: Path, make_report: Make) -> None:
     """One that came late has missed the first; it says so with every report that it stores."""
     clock, sent = Clock(), list[int]()

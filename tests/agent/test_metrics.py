@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
@@ -21,6 +21,7 @@ from agent.ops.metrics import pages, served
 from agent.wire.outbox import Outbox
 from contract.errors import OutboxError
 from contract.messages import AuditHead, FrameInfo, FrameReport, Health, Quality
+from contract.refusals import State
 
 MakeReport = Callable[..., FrameReport]
 FULL = Health(
@@ -36,6 +37,8 @@ FULL = Health(
     oldest_s=90.25,
     temperatures_c={"cpu-thermal": 48.3},
     power_w={"VDD_IN": 6.18},
+    broker="online",
+    silence_s=2.5,
     audit=AuditHead(lines=7, sha256="0" * 64),
 )
 
@@ -94,7 +97,9 @@ def test_prometheus_s_own_parser_finds_what_the_health_message_says() -> None:
         "microscope_frame_age_seconds": 0.5,
         "microscope_outbox_reports": 5,
         "microscope_outbox_oldest_seconds": 90.25,
+        "microscope_consumer_silence_seconds": 2.5,
         "microscope_broker_connected": 1,
+        **{f"microscope_broker_state{{state={state}}}": float(state == "online") for state in get_args(State)},
         "microscope_alarms": 1,
         "microscope_audit_lines_total": 7,
         "microscope_temperature_celsius{zone=cpu-thermal}": 48.3,
@@ -118,8 +123,15 @@ def test_every_metric_is_described_to_people() -> None:
     assert [name for name in names if f"`{name}`" not in described] == []
 
 
+def test_every_state_of_the_connection_is_described_to_people() -> None:
+    described = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()
+    assert [state for state in get_args(State) if f"`{state}`" not in described] == []
+
+
 def test_what_is_not_known_has_no_sample() -> None:
-    unknown = FULL.model_copy(update={"frame_age_s": None, "oldest_s": None, "audit": None, "dropped": {}})
+    unknown = FULL.model_copy(
+        update={"frame_age_s": None, "oldest_s": None, "silence_s": None, "audit": None, "dropped": {}}
+    )
     with serving(lambda: unknown) as port:
         names = samples(get(port, "/metrics")[2])
     assert not [name for name in names if "_seconds" in name or "audit" in name or "dropped" in name]
@@ -130,22 +142,25 @@ def test_the_memory_of_the_process_is_told_in_bytes() -> None:
         assert "process_resident_memory_bytes " in get(port, "/metrics")[2]
 
 
-def test_trouble_with_the_broker_shows_and_is_no_reason_to_be_unready() -> None:
-    with serving(trouble="127.0.0.1:1883 can not be reached") as port:
-        assert samples(get(port, "/metrics")[2])["microscope_broker_connected"] == 0
-        assert get(port, "/readyz")[::2] == (200, "ok\n")
+def test_trouble_with_the_broker_shows_in_words_and_in_its_state_and_is_no_reason_to_be_unready() -> None:
+    denied = FULL.model_copy(update={"broker": "denied"})
+    with serving(lambda: denied, trouble="the broker does not let us use topic frame") as port:
+        told = samples(get(port, "/metrics")[2])
+        assert get(port, "/readyz")[::2] == (200, "ok\nbroker: the broker does not let us use topic frame\n")
+    assert told["microscope_broker_connected"] == 0
+    assert [name for name in told if "state" in name and told[name]] == ["microscope_broker_state{state=denied}"]
 
 
 def test_an_agent_that_hangs_is_neither_healthy_nor_ready() -> None:
     with serving(hangs="the loop has done nothing for 61 s") as port:
-        for path in ("/healthz", "/readyz"):
-            assert get(port, path)[::2] == (503, "the loop has done nothing for 61 s\n")
+        assert get(port, "/healthz")[::2] == (503, "the loop has done nothing for 61 s\n")
+        assert get(port, "/readyz")[::2] == (503, "the loop has done nothing for 61 s\nbroker: online\n")
 
 
 def test_an_agent_without_frames_is_healthy_and_not_ready() -> None:
     with serving(idles="no frame has been examined yet") as port:
         assert get(port, "/healthz")[0] == 200
-        assert get(port, "/readyz")[::2] == (503, "no frame has been examined yet\n")
+        assert get(port, "/readyz")[::2] == (503, "no frame has been examined yet\nbroker: online\n")
 
 
 def test_a_health_that_can_not_be_told_is_a_503_with_the_reason() -> None:

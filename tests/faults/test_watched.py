@@ -39,7 +39,7 @@ def fetched(box: Box, page: str) -> str:
 
 
 def test_once_it_is_ready_for_systemd_it_is_ready_for_probes(agent: Box) -> None:
-    assert fetched(agent, "/readyz") == "ok"
+    assert fetched(agent, "/readyz") == "ok\nbroker: online"
     assert fetched(agent, "/healthz") == "ok"
     assert "microscope_frames_total" in fetched(agent, "/metrics")
 
@@ -56,7 +56,7 @@ def test_the_journal_can_be_searched_by_priority(agent: Box) -> None:
     plain = agent.run("journalctl", "-u", AGENT, "-p", "warning", "--no-pager", "-o", "cat")
     assert "connected to the broker at" not in plain
     assert "connected to the broker at" in agent.run("journalctl", "-u", AGENT, "--no-pager", "-o", "cat")
-    assert fetched(agent, "/readyz") == "ok"
+    assert fetched(agent, "/readyz").startswith("ok\nbroker: nothing listens at")
 
 
 def test_the_audit_log_is_whole_after_a_kill(agent: Box) -> None:
