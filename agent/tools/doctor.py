@@ -20,7 +20,7 @@ from agent.site import open_site
 from agent.trust import open_trusted, said_of
 from agent.vision.quality import assess
 from agent.vision.scale import estimate, look
-from agent.wire.mqtt import probe
+from agent.wire.visit import probe
 from contract.errors import CheckError, MicroscopeError, SourceError
 
 PROBE_S = 5.0

@@ -4,11 +4,9 @@ Its owner's thread does everything, network included: paho's callbacks only leav
 notes out to the ``Listener``. So nothing is shared with a network thread.
 """
 
-import secrets
 import select
 import socket
 import ssl
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,9 +22,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from agent.settings import MqttSettings
 from agent.wire.mail import Incoming
 from contract.connection import tls_context
-from contract.errors import BrokerError, UsageError
+from contract.errors import UsageError
 from contract.messages import CONTENT_TYPE, SCHEMA_VERSION
-from contract.refusals import Reason, where, why_hung_up, why_refused, why_unreachable
+from contract.refusals import Reason
 
 CONNECT_S = 5.0
 """Longest wait for the broker's host to answer."""
@@ -82,19 +80,29 @@ class Connection:
     Args:
         settings: the broker.
         client_id: two clients of one id throw each other out.
-        will: topic and body that the broker publishes, retained, if we vanish.
         listener: hears what happens.
+        will: topic and body that the broker publishes, retained, if we vanish.
+        connect_s: longest wait for the broker's host.
 
     Raises:
         UsageError: a setting can not be used, such as a certificate that is not there.
     """
 
-    def __init__(self, settings: MqttSettings, client_id: str, *, will: tuple[str, bytes], listener: Listener) -> None:
+    def __init__(
+        self,
+        settings: MqttSettings,
+        client_id: str,
+        *,
+        listener: Listener,
+        will: tuple[str, bytes] | None = None,
+        connect_s: float = CONNECT_S,
+    ) -> None:
         self._settings = settings
         self._notes: deque[Callable[[], None]] = deque()
         self._of_publish = self._properties(PacketTypes.PUBLISH)
-        self._client = _client(settings, client_id)
-        self._client.will_set(*will, qos=1, retain=True, properties=self._properties(PacketTypes.WILLMESSAGE))
+        self._client = _client(settings, client_id, connect_s=connect_s)
+        if will:
+            self._client.will_set(*will, qos=1, retain=True, properties=self._properties(PacketTypes.WILLMESSAGE))
         self._tell(listener)
         self._rung = False
         self._bell, self._button = socket.socketpair()
@@ -228,37 +236,7 @@ def _incoming(message: paho.MQTTMessage) -> Incoming:
     return Incoming(message.topic, bytes(message.payload), message.retain, reply_to, correlation)
 
 
-def probe(settings: MqttSettings, timeout_s: float) -> str:
-    """Connect to the broker once and leave.
-
-    Returns:
-        What answered, in words.
-
-    Raises:
-        BrokerError: nothing answered in time, or it refused us; the text says which.
-        UsageError: a setting can not be used.
-    """
-    client = _client(settings, f"microscope-agent.probe.{secrets.token_hex(4)}", connect_s=timeout_s)
-    answers: list[Any] = []
-    client.on_connect = lambda _c, _u, _f, reason, _p: answers.append(reason)
-    details = [""]
-    client.on_log = lambda _c, _u, level, text: details.append(text) if level == LogLevel.MQTT_LOG_ERR else None
-    deadline = time.monotonic() + timeout_s
-    try:
-        client.reconnect()
-        while not answers and client.socket() and time.monotonic() < deadline:
-            client.loop(0.05)
-    except (OSError, ValueError) as cause:
-        raise BrokerError(why_unreachable(cause, settings)) from cause
-    client.disconnect()
-    if not answers:
-        raise BrokerError(why_hung_up(details[-1], settings))
-    if answers[0].is_failure:
-        raise BrokerError(why_refused(answers[0], settings))
-    return f"{where(settings)} speaks MQTT {settings.version}"
-
-
-def _client(settings: MqttSettings, client_id: str, *, connect_s: float = CONNECT_S) -> paho.Client:
+def _client(settings: MqttSettings, client_id: str, *, connect_s: float) -> paho.Client:
     """A client that knows its broker and is not connected yet; it never reconnects by itself."""
     version5 = settings.version == "5"
     client = paho.Client(

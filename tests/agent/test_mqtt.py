@@ -24,8 +24,8 @@ from typing_extensions import Self
 from agent.settings import MqttSettings
 from agent.wire.broker import Broker, find_program, open_broker
 from agent.wire.courier import Courier
-from agent.wire.mqtt import probe
 from agent.wire.outbox import Outbox
+from agent.wire.visit import probe
 from contract.connection import TlsSettings
 from contract.errors import BrokerError, UsageError
 from contract.messages import FrameReport, Health, Topics
