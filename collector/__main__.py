@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from collector import export
 from collector.receive import Collector
 from collector.settings import ENV_PREFIX, CollectorSettings, load
 from collector.store import Store
-from contract.errors import MicroscopeError, StoreError, UsageError
+from contract.errors import MicroscopeError, UsageError
 
 log = logging.getLogger("collector")
 SHORT = {"host": "mqtt.host", "port": "mqtt.port", "username": "mqtt.username", "database": "database"}
@@ -26,19 +27,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=options.log, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         settings = load(options.config, _overrides(options))
-        return int(options.command(settings, options))
+        code = int(options.command(settings, options))
+        sys.stdout.flush()
     except MicroscopeError as cause:
         print(f"microscope-collect: {cause}", file=sys.stderr)
         return cause.exit_code
+    except BrokenPipeError:  # who reads our output, as `head` does, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
 
 
 def _collect(settings: CollectorSettings, _options: argparse.Namespace) -> int:
-    _make_folder_of(settings.database)
     stop = _stop_on_signals()
     with Store(settings.database, quarantine_rows=settings.quarantine_rows) as store:
-        with contextlib.suppress(StoreError):  # the collector waits for it, and says so
-            store.open()
-        log.info("storing into %s", store.where)
+        _see_to_place(store.file)
         collector = Collector(settings, store)
         collector.run(stop)
         done = collector.totals
@@ -107,14 +110,25 @@ def _overrides(options: argparse.Namespace) -> dict[str, str]:
     return overrides
 
 
-def _make_folder_of(url: str) -> None:
-    """Make the folder of an SQLite file, which SQLite itself does not."""
-    if url.startswith("sqlite:///") and not url.startswith("sqlite:///file:"):
-        folder = Path(url.removeprefix("sqlite:///").partition("?")[0]).parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as cause:
-            raise UsageError(f"database: the folder {folder} can not be made ({cause.strerror})") from cause
+def _see_to_place(file: Path | None) -> None:
+    """Make the folder of an SQLite file, which SQLite itself does not, and see that it can be written.
+
+    Raises:
+        UsageError: it can not; that does not mend itself.
+    """
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise UsageError(
+            f"database: the folder {file.parent} can not be made ({cause.strerror}); name another"
+        ) from cause
+    if file.is_dir():
+        raise UsageError(f"database: {file} is a folder; name a file in it")
+    for path in (file.parent, file):
+        if path.exists() and not os.access(path, os.W_OK):
+            raise UsageError(f"database: this user may not write {path}; let it, or name another place")
 
 
 def _stop_on_signals() -> Callable[[], bool]:

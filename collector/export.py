@@ -4,7 +4,6 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
 import sqlalchemy as sa
@@ -65,17 +64,21 @@ def export(url: str, what: What, *, form: Form, slide_id: str | None, out: IO[st
 @contextmanager
 def _reading(url: str) -> Iterator[sa.Connection]:
     engine = tables.open_engine(url)
-    file = engine.url.database if engine.dialect.name == "sqlite" else None
-    if file is not None and not Path(file).exists():  # SQLite would make it
+    file = tables.file_of(engine)
+    if file is not None and not file.exists():  # SQLite would make it
         raise StoreError(f"there is no database {file}; correct --database, or start the collector first")
+    where = engine.url.render_as_string(hide_password=True)
     try:
         with engine.connect() as connection:
-            tables.refuse_other_layout(connection)
+            if not tables.has_tables(connection):
+                raise StoreError(f"the database {where} is empty; correct --database, or start the collector first")
             yield connection
     except SQLAlchemyError as cause:
-        where = engine.url.render_as_string(hide_password=True)
-        said = str(getattr(cause, "orig", None) or cause).strip()
-        raise StoreError(f"the database {where} can not be read ({said}); correct --database") from cause
+        said = tables.said_by(cause)
+        raise StoreError(
+            f"the database {where} can not be read ({said}); correct --database, or see that it runs and lets this "
+            "user read"
+        ) from cause
     finally:
         engine.dispose()
 

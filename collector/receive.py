@@ -16,28 +16,29 @@ from datetime import datetime, timezone
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.enums import LogLevel
 
+from collector.client import new_client, properties_of_a_message
 from collector.numbers import shown
 from collector.settings import CollectorSettings
-from collector.store import Arrival, Outcome, Reply, Store
-from contract.connection import tls_context
-from contract.errors import StoreError, UsageError
-from contract.messages import CONTENT_TYPE, SCHEMA_VERSION, Ack, Topics
+from collector.store import Arrival, Outcome, Reply, Store, StreamName
+from contract.errors import StoreError
+from contract.messages import Ack, Topics
 from contract.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
 
 log = logging.getLogger(__name__)
 
 TOPICS = "frame", "health", "slide", "status"
-_CONNECT_S = 5.0
 _BACK_OFF_S = 0.5, 8.0
+_STABLE_S = 10.0
+"""A connection that ends sooner did not end the trouble."""
+_SILENCE_S = 5.0
+"""What the agents have had retained comes at once; after so long, whoever hears nothing must be told."""
+_NEVER = float("inf")
 _ACK_EVERY_S = 0.1
 _GAP_SAID_EVERY_S = 10.0
 _TURN_MS = 250
 _FAREWELL_S = 2.0
-_PROTOCOLS = {"3.1.1": MQTTProtocolVersion.MQTTv311, "5": MQTTProtocolVersion.MQTTv5}
 
 
 class Collector:
@@ -49,14 +50,24 @@ class Collector:
 
     def __init__(self, settings: CollectorSettings, store: Store) -> None:
         self._settings, self._store = settings, store
-        self._client = self._new_client()
+        self._client = new_client(settings)
+        self._client.on_connect = self._on_connect
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_message = self._on_message
+        self._client.on_publish = self._on_publish
+        self._client.on_log = self._on_log
         self._held: list[tuple[Arrival, int | None]] = []
         """What came and is not stored yet, with the ticket under which the broker waits for our word."""
         self._replies: dict[tuple[str, str], Reply] = {}
         self._reply_at = self._try_at = self._gap_said_at = 0.0
+        self._ready_at, self._hear_by = 0.0, _NEVER
         self._attempts = self._failures = 0
         self._welcome = self._ready = False
-        self._fault = self._detail = self._logged = ""
+        self._gaps: dict[StreamName, str] = {}
+        self._fault = self._detail = ""
+        self._said: dict[str, str] = {}
+        """The last complaint of each matter."""
         self.totals = Outcome()
         """What became of everything so far; ``replies`` stays empty."""
 
@@ -66,10 +77,13 @@ class Collector:
         return self._ready
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Collect until ``stop()`` is true; what came by then is stored, or stays with the broker."""
+        """Collect until ``stop()`` is true; what came by then is stored, or stays with the broker.
+
+        Raises:
+            UsageError, IntegrityError: the database can not be used, and waiting does not help.
+        """
         while not stop():
-            if self._held and not self._connected():
-                self._store_held()
+            self._store_held()
             if not self._held:
                 self._meet(stop)
             self._rest(stop)
@@ -79,7 +93,8 @@ class Collector:
     def _meet(self, stop: Callable[[], bool]) -> None:
         """One connection, from its beginning to its end."""
         self._fault = self._detail = ""
-        self._welcome = self._ready = False
+        self._welcome = False
+        self._hear_by = _NEVER
         try:
             self._client.reconnect()
             while self._connected() and not stop():
@@ -88,16 +103,23 @@ class Collector:
             self._fault = why_unreachable(cause, self._settings.mqtt)
         if stop():
             return
+        if self._ready and time.monotonic() >= self._ready_at + _STABLE_S:
+            self._attempts = 0
+            self._said.clear()
+        self._ready = False
         self._held = [(arrival, None) for arrival, _ in self._held]  # the tickets ended with the connection
         self._replies.clear()
         if self._welcome and not self._fault:
             self._fault = why_broken(self._detail, self._settings.mqtt)
-        self._complain(self._fault or why_hung_up(self._detail, self._settings.mqtt))
+        self._complain("broker", self._fault or why_hung_up(self._detail, self._settings.mqtt))
 
     def _turn(self) -> None:
         if not self._listen() or len(self._held) >= self._settings.batch:
             self._store_held()
             self._reply()
+        if time.monotonic() >= self._hear_by:
+            self._hear_by = _NEVER
+            self._complain("silence", self._why_silent())
 
     def _listen(self) -> bool:
         """Let paho read and write; False if nothing came."""
@@ -118,25 +140,37 @@ class Collector:
 
     def _has_work(self) -> bool:
         now = time.monotonic()
-        return bool(self._held and now >= self._try_at) or bool(self._replies and now >= self._reply_at)
+        stores = bool(self._held) or not self._store.is_open
+        return (stores and now >= self._try_at) or bool(self._replies and now >= self._reply_at)
 
     def _store_held(self) -> None:
         """Store what is held, and tell the broker; if the database is away, hold it and try later."""
-        while self._held and time.monotonic() >= self._try_at:
+        while (self._held or not self._store.is_open) and time.monotonic() >= self._try_at:
             batch = self._held[: self._settings.batch]
             try:
-                outcome = self._store.store([arrival for arrival, _ in batch])
+                self._open_store()
+                outcome = self._store.store([arrival for arrival, _ in batch]) if batch else Outcome()
             except StoreError as cause:
                 self._failures += 1
                 self._try_at = time.monotonic() + min(_BACK_OFF_S[1], _BACK_OFF_S[0] * 2.0 ** min(self._failures, 8))
-                self._complain(str(cause))
+                self._complain("database", str(cause))
                 return
             del self._held[: len(batch)]
             self._failures = 0
+            self._said.pop("database", None)
             self._account_for(outcome)
             for _, ticket in batch:
                 if ticket is not None:
                     self._client.ack(ticket, 1)
+
+    def _open_store(self) -> None:
+        """Once the database is here, or here again, agents may have waited for a word."""
+        if self._store.is_open:
+            return
+        self._store.open()
+        log.info("storing into %s", self._store.where)
+        if self._ready:
+            self._greet()
 
     def _account_for(self, outcome: Outcome) -> None:
         self.totals.new += outcome.new
@@ -147,21 +181,31 @@ class Collector:
             log.warning("%d messages could not be stored; they stand in the table quarantine", outcome.quarantined)
         if time.monotonic() >= self._gap_said_at:
             self._gap_said_at = time.monotonic() + _GAP_SAID_EVERY_S
-            for (device, epoch), stream in self._store.streams.items():
-                holes = list(stream.numbers.holes())
-                if holes:
-                    log.warning(
-                        "%s, epoch %s: %s are missing; acknowledged up to %d until they come",
-                        *(device, epoch, shown(holes), stream.numbers.upto),
-                    )
+            self._say_gaps()
+
+    def _say_gaps(self) -> None:
+        """Say which numbers are missing, where that has changed; an outbox that is gone leaves its gaps for ever."""
+        found = {name: shown(stream.numbers.holes()) for name, stream in self._store.streams.items()}
+        for name, holes in found.items():
+            if holes and holes != self._gaps.get(name):
+                upto = self._store.streams[name].numbers.upto
+                log.warning("%s, epoch %s: %s are missing; acknowledged up to %d until they come", *name, holes, upto)
+        self._gaps = found
+
+    def _greet(self) -> None:
+        """Tell every agent that we know how far it is stored; what was sent while nobody listened is missing."""
+        for (device, epoch), stream in self._store.streams.items():
+            topic = Topics(prefix=self._settings.mqtt.prefix, site=stream.site, device=device).ack
+            self._replies[topic, epoch] = Reply(topic, Ack(epoch=epoch, upto=stream.numbers.upto))
 
     def _reply(self) -> None:
         """Tell the agents what is safe; many reports at once, for each word costs the agent a transaction."""
         if not self._replies or time.monotonic() < self._reply_at or not self._settings.acknowledge:
             return
         self._reply_at = time.monotonic() + _ACK_EVERY_S
+        beside = properties_of_a_message(self._settings)
         for reply in self._replies.values():
-            self._client.publish(reply.topic, reply.ack.model_dump_json(), 1, properties=self._properties())
+            self._client.publish(reply.topic, reply.ack.model_dump_json(), 1, properties=beside)
         self._replies.clear()
 
     def _rest(self, stop: Callable[[], bool]) -> None:
@@ -189,63 +233,33 @@ class Collector:
     def _connected(self) -> bool:
         return self._client.socket() is not None
 
-    def _complain(self, text: str) -> None:
-        log.log(logging.DEBUG if text == self._logged else logging.WARNING, "%s", text)
-        self._logged = text
+    def _complain(self, matter: str, text: str) -> None:
+        """Say it once for as long as it is the same."""
+        log.log(logging.DEBUG if text == self._said.get(matter) else logging.WARNING, "%s", text)
+        self._said[matter] = text
 
-    def _properties(self) -> Properties | None:
-        if self._settings.mqtt.version != "5":
-            return None
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        properties.PayloadFormatIndicator = 1
-        properties.ContentType = CONTENT_TYPE
-        properties.UserProperty = ("schema_version", str(SCHEMA_VERSION))
-        return properties
+    def _why_silent(self) -> str:
+        mqtt, place = self._settings.mqtt, f"{self._root}/status"
+        return (
+            f"nothing has come from the broker at {where(mqtt)} on {place} and its like: no agent has been there, or "
+            f"its access list keeps user {mqtt.username or 'anonymous'} from reading them; see that mqtt.prefix, site "
+            "and device are those of the agents"
+        )
+
+    @property
+    def _root(self) -> str:
+        return f"{self._settings.mqtt.prefix}/v1/{self._settings.site}/{self._settings.device}"
 
     # What paho tells us; it calls from within ``_listen``.
-
-    def _new_client(self) -> paho.Client:
-        mqtt = self._settings.mqtt
-        if not mqtt.host:
-            raise UsageError("mqtt.host is empty; name the broker's host")
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            f"microscope-collect.{self._settings.name}",
-            clean_session=None if mqtt.version == "5" else False,
-            protocol=_PROTOCOLS[mqtt.version],
-            reconnect_on_failure=False,
-            manual_ack=True,
-        )
-        client.suppress_exceptions = False
-        client.connect_timeout = _CONNECT_S
-        if mqtt.username is not None:
-            client.username_pw_set(mqtt.username, mqtt.password.get_secret_value() if mqtt.password else None)
-        if mqtt.tls is not None:
-            client.tls_set_context(tls_context(mqtt.tls))
-        client.on_connect = self._on_connect
-        client.on_subscribe = self._on_subscribe
-        client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
-        client.on_log = self._on_log
-        keep: dict[str, Any] = {}
-        if mqtt.version == "5":
-            session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            session.SessionExpiryInterval = int(self._settings.session_days * 86400)
-            session.ReceiveMaximum = self._settings.window
-            keep = {"clean_start": False, "properties": session}
-        client.connect_async(mqtt.host, mqtt.port, mqtt.keepalive_s, **keep)
-        return client
 
     def _on_connect(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
             self._fault = why_refused(reason, self._settings.mqtt)
             return
         self._welcome = True
-        settings = self._settings
-        root = f"{settings.mqtt.prefix}/v1/{settings.site}/{settings.device}"
-        self._client.subscribe([(f"{root}/{name}", 1) for name in TOPICS])
+        self._client.subscribe([(f"{self._root}/{name}", 1) for name in TOPICS])
         kept = "with its messages" if flags.session_present else "anew"
-        log.info("connected to the broker at %s, the session %s", where(settings.mqtt), kept)
+        log.info("connected to the broker at %s, the session %s", where(self._settings.mqtt), kept)
 
     def _on_subscribe(self, _client: Any, _data: Any, _ticket: int, reasons: Any, _properties: Any) -> None:
         refused = [reason for reason in reasons if reason.is_failure]
@@ -253,21 +267,26 @@ class Collector:
             self._fault = why_not_taken(refused[0], self._settings.mqtt, f"{self._settings.mqtt.prefix}/v1/#")
             self._client.disconnect()
             return
-        self._ready, self._attempts, self._logged = True, 0, ""
-        root = self._settings.mqtt.prefix
-        for (device, epoch), stream in self._store.streams.items():  # what was sent while nobody listened is missing
-            topic = Topics(prefix=root, site=stream.site, device=device).ack
-            self._replies[topic, epoch] = Reply(topic, Ack(epoch=epoch, upto=stream.numbers.upto))
+        self._ready, self._ready_at = True, time.monotonic()
+        self._hear_by = self._ready_at + _SILENCE_S
+        self._greet()
 
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:
-            self._fault = why_refused(reason, self._settings.mqtt)
+            trouble = why_refused(reason, self._settings.mqtt)
+            self._fault = f"{trouble} (a collector: the setting name)" if trouble.state == "taken_over" else trouble
+
+    def _on_publish(self, _client: Any, _data: Any, _ticket: int, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:  # MQTT 3.1.1 has no such word
+            then = "reports are stored, but the agents are not told, and send them again"
+            self._complain("ack", why_not_taken(reason, self._settings.mqtt, f"{self._root}/ack", then=then))
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
         try:
             topic = message.topic
         except UnicodeDecodeError:  # no broker passes that on, and none shall stop us with it
             topic = "?"
+        self._hear_by = _NEVER
         arrival = Arrival(topic, bytes(message.payload), datetime.now(timezone.utc))
         self._held.append((arrival, message.mid if message.qos else None))
 

@@ -4,20 +4,22 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
 
 import sqlalchemy as sa
 from pydantic import ValidationError
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy import exc
+from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import Self
 
 from collector import rows, tables
 from collector.numbers import Numbers
-from contract.errors import StoreError
+from contract.errors import IntegrityError, StoreError, UsageError
 from contract.messages import Ack, FrameReport, Health, Message, Status
 
-_UNSTORABLE = (DataError, IntegrityError, OverflowError, ValueError)
+_UNSTORABLE = (exc.DataError, exc.IntegrityError, OverflowError, ValueError)
 """The report's fault, not the database's: another attempt would fail alike."""
 _MAX_PAYLOAD = 64 * 1024
 
@@ -117,32 +119,54 @@ class Store:
         """The address, without its password."""
         return self._engine.url.render_as_string(hide_password=True)
 
+    @property
+    def file(self) -> Path | None:
+        """The file of an SQLite database."""
+        return tables.file_of(self._engine)
+
     def store(self, arrivals: Sequence[Arrival]) -> Outcome:
         """Store these messages in one transaction; those that can not be stored go into quarantine.
 
         Raises:
             StoreError: the database can not be used now; nothing of the batch was stored, and it may be tried again.
+            UsageError, IntegrityError: as ``open``.
         """
+        connection = self.open()
         try:
-            return self._store(self._connected(), arrivals)
+            return self._store(connection, arrivals)
         except _UNSTORABLE as cause:
             if len(arrivals) == 1:
-                return self._refuse(arrivals[0], cause)
+                return self._refuse(connection, arrivals[0], cause)
             return _together([self.store([arrival]) for arrival in arrivals])
         except SQLAlchemyError as cause:
             raise self._explained(cause) from cause
 
-    def open(self) -> None:
-        """Connect and read how far every stream is; ``store`` does so by itself.
+    @property
+    def is_open(self) -> bool:
+        """Whether the database answered when it was last asked."""
+        return self._connection is not None
+
+    def open(self) -> sa.Connection:
+        """Connect and read how far every stream is, if that is not done; ``store`` does so by itself.
 
         Raises:
             StoreError: the database can not be used now.
-            UsageError: its tables are of another layout.
+            UsageError: its tables are of another layout, or another program's.
+            IntegrityError: its file is damaged.
         """
+        if self._connection is not None:
+            return self._connection
         try:
-            self._connected()
+            self._connection = self._engine.connect()
+            with self._connection.begin():
+                tables.make_tables(self._connection)
+                self.streams = rows.read_streams(self._connection, Stream)
         except SQLAlchemyError as cause:
             raise self._explained(cause) from cause
+        except UsageError:
+            self.close()
+            raise
+        return self._connection
 
     def close(self) -> None:
         """Let go of the database; the next call connects anew."""
@@ -155,20 +179,17 @@ class Store:
         finally:
             self._engine.dispose()
 
-    def _connected(self) -> sa.Connection:
-        if self._connection is None:
-            self._connection = self._engine.connect()
-            with self._connection.begin():
-                tables.make_tables(self._connection)
-                self.streams = rows.read_streams(self._connection, Stream)
-        return self._connection
-
-    def _explained(self, cause: SQLAlchemyError) -> StoreError:
+    def _explained(self, cause: SQLAlchemyError) -> StoreError | IntegrityError:
         self.close()
-        said = str(getattr(cause, "orig", None) or cause).strip().replace("\n", " ")
+        said = tables.said_by(cause)
+        if tables.is_damage(cause):
+            return IntegrityError(
+                f"the database {self.where} is damaged, or none ({said}); nothing is acknowledged: put the newest "
+                "back-up in its place, or move the file away and a new one is made"
+            )
         return StoreError(
             f"the database {self.where} can not be used ({said}); nothing is acknowledged until it can: see that it "
-            "runs, that its disk has room, and that no other program holds it locked"
+            "runs and lets this user write, that its disk has room, and that no other program holds it locked"
         )
 
     def _store(self, connection: sa.Connection, arrivals: Sequence[Arrival]) -> Outcome:
@@ -184,11 +205,10 @@ class Store:
         self.streams.update(advanced)
         return Outcome(len(new), len(again) + batch.again, len(batch.quarantined), self._replies(batch))
 
-    def _refuse(self, arrival: Arrival, cause: Exception) -> Outcome:
+    def _refuse(self, connection: sa.Connection, arrival: Arrival, cause: Exception) -> Outcome:
         """Keep a message that the database will not have as a report."""
-        row = _quarantine_row(arrival, "refused", str(getattr(cause, "orig", None) or cause))
+        row = _quarantine_row(arrival, "refused", tables.said_by(cause))
         try:
-            connection = self._connected()
             with connection.begin():
                 rows.insert_quarantine(connection, [row], most=self._quarantine_rows)
         except SQLAlchemyError as broken:

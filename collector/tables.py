@@ -4,11 +4,12 @@ An integrator may read every table; only the collector writes them.
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from contract.errors import MissingError, UsageError
@@ -16,6 +17,14 @@ from contract.errors import MissingError, UsageError
 LAYOUT = 1
 BUSY_MS = 1000
 """How long a statement waits for another's lock; the network must not wait longer."""
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+"""The driver for each way to write an address."""
+_SILENCE_MS = 10_000
+"""A server whose machine is gone says nothing; TCP by itself would wait for a quarter of an hour, or for ever."""
 
 _Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite counts up only in an INTEGER key
 _Moment = sa.DateTime(timezone=True)
@@ -118,11 +127,11 @@ def open_engine(url: str) -> sa.Engine:
     """
     try:
         address = sa.make_url(url)
-        if address.drivername == "postgresql":
-            address = address.set(drivername="postgresql+psycopg")
-        if address.get_backend_name() not in {"sqlite", "postgresql"}:
-            raise UsageError(f"database: {address.get_backend_name()} is not supported; use sqlite or postgresql")
-        engine = sa.create_engine(address, **_options(address))
+        if address.drivername not in _DRIVERS:
+            raise UsageError(f"database: {address.drivername} is not supported; write sqlite:// or postgresql://")
+        if address.drivername == "sqlite" and _is_in_memory(address):
+            raise UsageError("database: what is stored in memory is lost; write sqlite:////folder/file.sqlite")
+        engine = sa.create_engine(address.set(drivername=_DRIVERS[address.drivername]), **_options(address))
     except (ArgumentError, NoSuchModuleError, ValueError) as cause:
         raise UsageError(
             f"database: the address can not be read ({cause}); write sqlite:////folder/file.sqlite, or "
@@ -130,23 +139,66 @@ def open_engine(url: str) -> sa.Engine:
         ) from cause
     except ModuleNotFoundError as cause:
         raise MissingError(f"{cause.name} is not installed; pip install 'microscope-agent[postgresql]'") from cause
-    sa.event.listen(engine, "connect", _at_connect_sqlite if engine.dialect.name == "sqlite" else _at_connect_pg)
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _at_connect_sqlite)
+        sa.event.listen(engine, "begin", _at_begin_sqlite)
+    else:
+        sa.event.listen(engine, "connect", _at_connect_pg)
     return engine
 
 
+def file_of(engine: sa.Engine) -> Path | None:
+    """The file of an SQLite database; None for a server's."""
+    name = engine.url.database if engine.dialect.name == "sqlite" else None
+    return None if name is None else Path(name.removeprefix("file:"))
+
+
 def make_tables(connection: sa.Connection) -> None:
-    """Make what is not there yet; UsageError if the tables are of another layout."""
+    """Make the tables in an empty database; those that are there stay as they are.
+
+    Raises:
+        UsageError: they are of another layout, or another program's.
+    """
+    if has_tables(connection):
+        return
     metadata.create_all(connection)
-    insert = insert_into(connection, meta).on_conflict_do_nothing()
-    connection.execute(insert, {"key": "layout", "value": str(LAYOUT)})
-    refuse_other_layout(connection)
+    connection.execute(sa.insert(meta), {"key": "layout", "value": str(LAYOUT)})
 
 
-def refuse_other_layout(connection: sa.Connection) -> None:
-    """UsageError if the tables are of another layout."""
-    found = connection.scalar(sa.select(meta.c.value).where(meta.c.key == "layout"))
+def has_tables(connection: sa.Connection) -> bool:
+    """Whether the database holds a collector's tables; False if it holds none of their names.
+
+    Raises:
+        UsageError: they are of another layout, or another program's.
+    """
+    inspector = sa.inspect(connection)
+    taken = sorted(metadata.tables.keys() & set(inspector.get_table_names()))
+    if not taken:
+        return False
+    columns = {column["name"] for column in inspector.get_columns("meta")} if "meta" in taken else set()
+    wanted = sa.select(meta.c.value).where(meta.c.key == "layout")
+    found = connection.scalar(wanted) if columns == {"key", "value"} else None
+    if found is None:
+        raise UsageError(
+            f"database: its tables {', '.join(taken)} are another program's; name a database for the collector alone"
+        )
     if found != str(LAYOUT):
-        raise UsageError(f"the database has layout {found}, this collector knows {LAYOUT}; use the one that made it")
+        raise UsageError(
+            f"the database has layout {found}, this release of the collector knows {LAYOUT}; install the release that "
+            "made it, or name another database"
+        )
+    return True
+
+
+def said_by(cause: Exception) -> str:
+    """The database's own words, in one line."""
+    return " ".join(str(getattr(cause, "orig", None) or cause).split())
+
+
+def is_damage(cause: SQLAlchemyError) -> bool:
+    """Whether SQLite says that the file is no database, or none any more."""
+    said = said_by(cause)
+    return "file is not a database" in said or "disk image is malformed" in said
 
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
@@ -159,12 +211,31 @@ def _options(address: sa.URL) -> dict[str, Any]:
         return {"poolclass": NullPool, "connect_args": {"timeout": BUSY_MS / 1000}}
     seconds = math.ceil(5 * BUSY_MS / 1000)
     limits = f"-c lock_timeout={5 * BUSY_MS} -c statement_timeout={30 * BUSY_MS}"
-    return {"pool_size": 1, "max_overflow": 0, "connect_args": {"connect_timeout": seconds, "options": limits}}
+    silence = {
+        "tcp_user_timeout": _SILENCE_MS,
+        "keepalives_idle": _SILENCE_MS // 2000,
+        "keepalives_interval": 1,
+        "keepalives_count": _SILENCE_MS // 2000,
+    }
+    arguments = {"connect_timeout": seconds, "options": limits, **silence}
+    return {"pool_size": 1, "max_overflow": 0, "connect_args": arguments}
+
+
+def _is_in_memory(address: sa.URL) -> bool:
+    return not address.database or ":memory:" in address.database or address.query.get("mode") == "memory"
 
 
 def _at_connect_sqlite(connection: Any, _record: Any) -> None:
-    for pragma in ("journal_mode = wal", "synchronous = full", "foreign_keys = on"):
+    connection.isolation_level = None  # Python's own transactions would leave out the making of tables
+    for pragma in ("synchronous = full", "foreign_keys = on"):
         connection.execute(f"pragma {pragma}").close()
+    tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+    if tables <= metadata.tables.keys():  # a file of another program's stays as it is
+        connection.execute("pragma journal_mode = wal").close()
+
+
+def _at_begin_sqlite(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("begin")
 
 
 def _at_connect_pg(connection: Any, _record: Any) -> None:

@@ -46,6 +46,9 @@ user technician
 topic read microscopy/v1/lab/scope-1/#
 topic write microscopy/v1/lab/scope-1/command/#
 topic read reply/#
+user collector
+topic read microscopy/v1/#
+topic write microscopy/v1/+/+/ack
 ```
 
 ## Every answer

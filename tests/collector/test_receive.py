@@ -2,12 +2,8 @@
 
 import json
 import queue
-import signal
 import sqlite3
 import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -17,11 +13,11 @@ import pytest
 
 from agent.wire.broker import Broker, find_program
 from collector.receive import Collector
-from collector.settings import CollectorSettings, load
-from collector.store import Store
+from collector.settings import CollectorSettings
 from contract.connection import BrokerSettings
-from contract.errors import UsageError
 from contract.messages import FrameReport
+from tests.collecting import collecting as in_a_thread
+from tests.collecting import until
 
 Make = Callable[..., FrameReport]
 Open = Callable[..., AbstractContextManager[Broker]]
@@ -47,33 +43,10 @@ def collecting(path: Path, device: str) -> Collecting:
     def start(broker: Broker, *, wait: bool = True, **changes: Any) -> Iterator[Collector]:
         mqtt = BrokerSettings(port=broker.port, prefix="test", **changes.pop("mqtt", {}))
         settings = CollectorSettings(name=device, device=device, mqtt=mqtt, database=f"sqlite:///{path}", **changes)
-        stop, made = threading.Event(), queue.Queue[Collector]()
-
-        def work() -> None:
-            with Store(settings.database) as store:
-                collector = Collector(settings, store)
-                made.put(collector)
-                collector.run(stop.is_set)
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
-            collector = made.get(timeout=10)
-            assert not wait or until(lambda: collector.ready)
+        with in_a_thread(settings, wait=wait) as collector:
             yield collector
-        finally:
-            stop.set()
-            thread.join(20)
 
     return start
-
-
-def until(truth: Callable[[], Any], timeout_s: float = 20) -> bool:
-    """Wait for something to become true."""
-    deadline = time.monotonic() + timeout_s
-    while not truth() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return bool(truth())
 
 
 def publish(broker: Broker, topic: str, *payloads: bytes) -> None:
@@ -206,85 +179,3 @@ def test_an_old_broker_will_do(
         publish(mosquitto, f"test/v1/lab/{device}/frame", *bodies(make_report, device, 1))
         assert until(lambda: collector.totals.new == 1)
     assert stored(path) == [1]
-
-
-def collect(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "collector", "--log", "WARNING", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-
-def test_the_command_stores_ends_in_order_and_shows_what_it_has(
-    mosquitto: Broker, path: Path, tmp_path: Path, make_report: Make, device: str
-) -> None:
-    address = f"sqlite:///{path}"
-    command = [sys.executable, "-m", "collector", "--port", str(mosquitto.port), "--database", address]
-    command += ["--set", "mqtt.prefix=test", "--set", f"device={device}", "--set", f"name={device}"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "connected" in line:
-                break
-        time.sleep(0.2)  # the subscription follows the welcome
-        publish(mosquitto, f"test/v1/lab/{device}/frame", *bodies(make_report, device, 1, 2, 4), b"{")
-        assert until(lambda: path.exists() and stored(path) == [1, 2, 4])
-        process.send_signal(signal.SIGTERM)
-        assert "stored 3 reports" in process.stderr.read()
-        assert process.wait(10) == 0
-    status = collect("--database", address, "status").stdout
-    assert "3 reports up to 4, acknowledged up to 2, missing: 3;" in status
-    assert "quarantine: 1 malformed" in status
-    out = tmp_path / "reports.jsonl"
-    assert collect("--database", address, "export", "reports", "--form", "jsonl", "--out", str(out)).returncode == 0
-    assert [FrameReport.model_validate_json(line).seq for line in out.read_text().splitlines()] == [1, 2, 4]
-    cells = collect("--database", address, "export", "cells", "--slide", "slide-7").stdout.splitlines()
-    assert cells[0].startswith("site,device,epoch,seq,slide_id,frame_id")
-    assert len(cells) == 4
-    assert len(collect("--database", address, "export", "cells", "--slide", "none").stdout.splitlines()) == 1
-
-
-def test_a_missing_database_is_told_and_not_made(path: Path) -> None:
-    told = collect("--database", f"sqlite:///{path}", "status")
-    assert (told.returncode, path.exists()) == (4, False)
-    assert "there is no database" in told.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("--set", "mqtt.hots=x"), "nearest is 'mqtt.host'"),
-        (("--port", "many"), "the setting mqtt.port"),
-        (("--database", "nonsense"), "write sqlite:///"),
-        (("--config", "absent.toml"), "absent.toml can not be read"),
-        (("--set", "mqtt.tls.ca=absent.pem"), r"mqtt.tls.ca: absent.pem can not be read"),
-        (("--host", ""), "mqtt.host is empty"),
-    ],
-)
-def test_what_can_not_be_used_is_refused_in_words(arguments: tuple[str, ...], words: str, path: Path) -> None:
-    told = collect("--database", f"sqlite:///{path}", *arguments)
-    assert told.returncode == 2, told.stderr
-    assert words in told.stderr
-    assert "Traceback" not in told.stderr
-
-
-def test_the_command_line_beats_the_environment_beats_credentials_beats_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "collect.toml"
-    file.write_text('name = "file"\nsite = "file"\nmqtt = {host = "file", username = "file", prefix = "file"}\n')
-    (tmp_path / "credentials").mkdir()
-    for name in ("mqtt.password", "mqtt.host", "mqtt.username", "site"):
-        (tmp_path / "credentials" / name).write_text("credential\n")
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
-    monkeypatch.setenv("MICROSCOPE_COLLECT_MQTT__HOST", "environment")
-    monkeypatch.setenv("MICROSCOPE_COLLECT_SITE", "environment")
-    settings = load(file, {"site": "line"})
-    assert (settings.site, settings.mqtt.host, settings.mqtt.username, settings.mqtt.prefix, settings.name) == (
-        *("line", "environment", "credential", "file", "file"),
-    )
-    assert "credential" not in repr(settings.mqtt.password)
-
-
-def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MICROSCOPE_COLLECT_DATABSE", "sqlite://")
-    with pytest.raises(UsageError, match="nearest is 'database'"):
-        load()

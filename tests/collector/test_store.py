@@ -4,6 +4,7 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector import tables
+from collector.export import status
 from collector.store import Arrival, Outcome, Store
 from contract.errors import MissingError, StoreError, UsageError
 from contract.messages import FrameReport, Health, Status
@@ -252,15 +254,58 @@ def test_an_address_that_can_not_be_used_is_refused_with_a_remedy(address: str) 
         Store(address)
 
 
-def test_tables_of_a_later_layout_are_left_alone(database: str, make_report: Make) -> None:
+def test_tables_of_a_later_layout_are_left_alone_and_told(database: str, make_report: Make) -> None:
     with Store(database) as store:
         store.open()
     engine = tables.open_engine(database)
     with engine.begin() as connection:
         connection.execute(sa.update(tables.meta).values(value="99"))
     engine.dispose()
-    with Store(database) as store, pytest.raises(UsageError, match="layout 99"):
+    with Store(database) as store, pytest.raises(UsageError, match=r"layout 99.*knows 1; install the release that"):
         store.store([frame(make_report(1))])
+    with pytest.raises(UsageError, match="layout 99"):
+        list(status(database))
+    assert rows(database, tables.report) == []
+
+
+@pytest.mark.parametrize("layout", range(1, tables.LAYOUT + 1))
+def test_a_database_that_an_earlier_release_made_is_used_on(tmp_path: Path, make_report: Make, layout: int) -> None:
+    """Whoever changes a table raises the layout, writes the step from the last one, and adds a file for this test."""
+    path = tmp_path / "earlier.sqlite"
+    with closing(sqlite3.connect(path)) as earlier:
+        earlier.executescript(Path(__file__).with_name(f"layout-{layout}.sql").read_text(encoding="utf-8"))
+    address = f"sqlite:///{path}"
+    with Store(address) as store:
+        again = FrameReport.model_validate_json(rows(address, tables.report)[0].body)
+        outcome = store.store([frame(again), frame(make_report(3)), frame(b"}")])
+    assert (outcome.new, outcome.again, outcome.quarantined, upto(outcome)) == (1, 1, 1, 4)
+    line, quarantined = status(address)
+    assert "4 reports up to 4, acknowledged up to 4, missing: none" in line
+    assert quarantined == "quarantine: 2 malformed"
+
+
+def test_another_programs_tables_are_left_alone_and_told(database: str) -> None:
+    engine = tables.open_engine(database)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("create table slide (title text)")
+        connection.exec_driver_sql("create table meta (name text)")
+    with Store(database) as store, pytest.raises(UsageError, match="tables meta, slide are another program's"):
+        store.open()
+    with engine.begin() as connection:
+        assert sorted(sa.inspect(connection).get_table_names()) == ["meta", "slide"]
+    engine.dispose()
+
+
+def test_tables_are_made_whole_or_not_at_all(database: str) -> None:
+    """Whoever is killed while it makes them leaves an empty database behind."""
+    engine = tables.open_engine(database)
+    with engine.connect() as connection:
+        tables.make_tables(connection)
+        connection.rollback()
+    engine.dispose()
+    with Store(database) as store:
+        store.open()
+    assert [row.value for row in rows(database, tables.meta)] == ["1"]
 
 
 def test_a_password_is_never_shown() -> None:
