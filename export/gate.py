@@ -127,7 +127,8 @@ def caveat(cells: int, flips: int) -> str:
         return ""
     return (
         f"{cells} cells show little: {flips or 'none'} changed, and yet INT8 may change up to "
-        f"{most_flips(cells, flips):.0%} of all decisions (95 % bound); give --gate DIR with {FEW_CELLS} or more"
+        f"{100 * most_flips(cells, flips):.0f} % of all decisions (95 % bound); give --gate DIR with {FEW_CELLS} or "
+        "more"
     )
 
 

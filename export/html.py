@@ -6,6 +6,7 @@ returns markup; text that it is given is escaped, so that a file name can not be
 """
 
 import base64
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -108,17 +109,17 @@ def verdict(text: str, *, passed: bool, but: str = "") -> str:
     """The one thing to know: a word and a sign say it, the colour only repeats it.
 
     Args:
-        text: what passed or failed.
+        text: what passed, or why not.
         passed: whether it did.
         but: what it does not show though it passed.
     """
-    kind, sign = ("passed", "\u2713 Passed") if passed else ("failed", "\u2717 Failed")
+    kind, sign = ("passed", "\u2713 Passed") if passed else ("failed", "\u2717 Not passed")
     doubt = f"<br>! But {escape(but)}" if but else ""
     return f'<p class="verdict {"doubtful" if but else kind}">{sign}: {escape(text)}{doubt}</p>'
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str = "") -> str:
-    """A table; the first column names the rows. Numbers stand to the right and are shown as ``number`` shows them.
+    """A table; the first column names the rows. Numbers stand to the right, a column with equal decimals.
 
     Args:
         head: heading of each column.
@@ -127,7 +128,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str
     """
     above = f"<caption>{escape(caption)}</caption>" if caption else ""
     heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    body = "\n".join(_row(row) for row in rows)
+    lines = [list(row) for row in rows]
+    places = [_decimals(column) for column in zip(*lines, strict=True)]
+    body = "\n".join(_row(line, places) for line in lines)
     return f'<div class="wide"><table>{above}\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
 
 
@@ -141,20 +144,30 @@ def gallery(pictures: Iterable[Picture]) -> str:
     return '<div class="cells">\n' + "\n".join(_picture(p) for p in pictures) + "\n</div>"
 
 
-def number(value: object) -> str:
-    """A value for readers: four figures of a fraction, n/a for None, thousands parted."""
+def number(value: object, decimals: int | None = None) -> str:
+    """A value for readers: four figures of a fraction or so many decimals, n/a for None, thousands parted."""
     if value is None or value != value:  # noqa: PLR0124 - only a NaN differs from itself
         return "n/a"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    form = ".4g" if decimals is None else f".{decimals}f"
+    return format(value, form) if isinstance(value, float) else str(value)
 
 
-def _row(row: Sequence[object]) -> str:
+def _decimals(column: Iterable[object]) -> int:
+    """How many show four figures of the largest fraction, and five at most."""
+    sizes = [abs(value) for value in column if isinstance(value, float) and math.isfinite(value) and value]
+    return min(max(3 - math.floor(math.log10(max(sizes))), 0), 5) if sizes else 0
+
+
+def _row(row: Sequence[object], decimals: Sequence[int]) -> str:
     first, *rest = row
-    cells = "".join(f"<td{_numeric(value)}>{escape(number(value))}</td>" for value in rest)
+    cells = "".join(
+        f"<td{_numeric(value)}>{escape(number(value, places))}</td>"
+        for value, places in zip(rest, decimals[1:], strict=True)
+    )
     return f'<tr><th scope="row">{escape(number(first))}</th>{cells}</tr>'
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from contract.manifest import Decision, Manifest
+from export.gate import Limits
 from export.html import Picture, gallery, page, paragraph, plots, section, table, verdict
 from export.plots import Series, bars_svg, reliability, reliability_svg, scatter_svg
 from export.scoring import Scored
@@ -13,6 +14,14 @@ from training.evaluate import PREFERRED, called_blast, shown
 from training.metrics import Numbers, sigmoid
 
 FLIPS_SHOWN = 48
+FIGURES = {
+    "auroc": "AUROC",
+    "weighted_f1": "weighted F1",
+    "ece": "expected calibration error",
+    "patient_accuracy_mean": "accuracy, mean of patients",
+    "patient_accuracy_worst": "accuracy, worst patient",
+}
+"""How figures are called that are not called by their own key."""
 GATE_HEAD = ("engine", "cells", "flips", "flipped, %", "RMSE / sigma", "accuracy lost, points", "AUROC lost")
 
 
@@ -42,7 +51,7 @@ def report_page(manifest: Manifest, report: Mapping[str, Any], gate: Scored, *, 
         f"{manifest.id}: INT8 against FP32",
         section("The gate", _said(report), _costs(report)),
         section("On the held-out cells", plots(*drawn)),
-        section("Cells whose decision INT8 changed", *_flips(gate, decisions, pictures=pictures)),
+        section(f"Cells whose decision {PREFERRED} changed", *_flips(gate, decisions, pictures=pictures)),
         *_evaluations(report),
         _calibration(report),
         *_sensitivity(report),
@@ -73,7 +82,13 @@ def _costs(report: Mapping[str, Any]) -> str:
         )
         for name, cost in report["gate"]["costs"].items()
     ]
-    return table(GATE_HEAD, rows, caption="What INT8 costs; int8-reference is the S8 graph as TensorRT computes it.")
+    most = Limits()
+    caption = (
+        "What INT8 costs; below 0 it gains. int8-reference is the S8 graph as TensorRT computes it. At most may be: "
+        f"{100 * most.flip_share:g} % flipped, {most.rmse_over_sigma:g} RMSE / sigma, {100 * most.accuracy_drop:g} "
+        f"points of accuracy, {most.auroc_drop:g} of AUROC."
+    )
+    return table(GATE_HEAD, rows, caption=caption)
 
 
 def _scatter(margins: Mapping[str, Numbers], decisions: Mapping[str, Decision]) -> str:
@@ -118,9 +133,10 @@ def _picture(
 def _calibration(report: Mapping[str, Any]) -> str:
     found = report["calibration"]
     covers = found["sampling"]
+    strata = "stratum" if covers["strata"] == 1 else "strata"
     (hue, most_hue), (faint, strong) = covers["hue_degrees"], covers["strength"]
     said = (
-        f"{covers['cells']} cells from {covers['strata']} strata (patient and class), spread over the stain of "
+        f"{covers['cells']} cells from {covers['strata']} {strata} (patient and class), spread over the stain of "
         f"{covers['candidates']} candidates: hue {hue:.1f} to {most_hue:.1f} degrees, strength {faint:.2f} to "
         f"{strong:.2f}. Ranges by method {found['method']}; INT8's decision was fitted on {found['fit_on']}."
     )
@@ -145,7 +161,8 @@ def _sensitivity(report: Mapping[str, Any]) -> Iterator[str]:
 def _evaluations(report: Mapping[str, Any]) -> Iterator[str]:
     for found in report["evaluations"]:
         data, engines = found["data"], found["engines"]
-        rows = [(name, *(shown(engine[name]) for engine in engines.values())) for name in next(iter(engines.values()))]
+        names = next(iter(engines.values()))
+        rows = [(FIGURES.get(name, name), *(shown(engine[name]) for engine in engines.values())) for name in names]
         yield section(
             f"{data['layout']}, {data['split']} split",
             table(

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 Numbers = NDArray[np.float64]
 WIDTH, HEIGHT = 560, 400
 LEFT, RIGHT, TOP, BOTTOM = 66, 14, 34, 52
+DASHED = 'stroke="#57606a" stroke-dasharray="5 4"'
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000")
 SHAPES = (
     "m-2.6 0a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0-5.2 0",
@@ -221,18 +222,28 @@ def _diagonal(across: Axis, up: Axis) -> str:
 
 
 def _marks(across: Axis, up: Axis, x_marks: Mapping[str, float], y_marks: Mapping[str, float]) -> str:
-    dash = 'stroke="#57606a" stroke-dasharray="5 4"'
-    upright = [
-        f'<path d="M{across.at(v):.1f} {up.start}V{up.end}" {dash}/>'
-        f'<text x="{across.at(v) + 5:.1f}" y="{up.end + 14}">{escape(name)}</text>'
-        for name, v in x_marks.items()
-    ]
-    level = [
-        f'<path d="M{across.start} {up.at(v):.1f}H{across.end}" {dash}/>'
-        f'<text x="{across.end - 4}" y="{up.at(v) - 5:.1f}" text-anchor="end">{escape(name)}</text>'
-        for name, v in y_marks.items()
-    ]
-    return "".join(upright + level)
+    return "".join(
+        [_upright(name, across.at(v), across, up) for name, v in x_marks.items()]
+        + [_level(name, up.at(v), across, up) for name, v in y_marks.items()]
+    )
+
+
+def _upright(name: str, x: float, across: Axis, up: Axis) -> str:
+    """An upright dashed line, its name at the end where points along a diagonal are not."""
+    right = x > (across.start + across.end) / 2
+    place = (x - 5, up.start - 8, "end") if right else (x + 5, up.end + 14, "start")
+    return f'<path d="M{x:.1f} {up.start}V{up.end}" {DASHED}/>{_name(name, *place)}'
+
+
+def _level(name: str, y: float, across: Axis, up: Axis) -> str:
+    """A level dashed line, its name at the end where points along a diagonal are not."""
+    high = y < (up.start + up.end) / 2
+    place = (across.start + 4, y + 15, "start") if high else (across.end - 4, y - 5, "end")
+    return f'<path d="M{across.start} {y:.1f}H{across.end}" {DASHED}/>{_name(name, *place)}'
+
+
+def _name(text: str, x: float, y: float, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 def _points(across: Axis, up: Axis, x: Numbers, y: Numbers, k: int) -> str:

@@ -64,8 +64,8 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
 
 
 def test_few_cells_are_told_with_what_they_leave_open() -> None:
-    assert "8 cells show little: none changed, and yet INT8 may change up to 31% of all" in caveat(8, 0)
-    assert "150 cells show little: 1 changed, and yet INT8 may change up to 3% of all" in caveat(150, 1)
+    assert "8 cells show little: none changed, and yet INT8 may change up to 31 % of all" in caveat(8, 0)
+    assert "150 cells show little: 1 changed, and yet INT8 may change up to 3 % of all" in caveat(150, 1)
     assert caveat(FEW_CELLS, 0) == ""
 
 

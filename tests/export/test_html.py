@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from export.html import Picture, gallery, number, page, section, table, verdict
-from export.plots import Series, bars_svg, histogram_svg, reliability, reliability_svg, scatter_svg, span
+from export.plots import WIDTH, Series, bars_svg, histogram_svg, reliability, reliability_svg, scatter_svg, span
 
 RNG = np.random.default_rng(1)
 NASTY = '<script>alert("1")</script>&'
@@ -90,7 +90,7 @@ def test_points_that_can_not_be_drawn_are_counted() -> None:
 
 def test_a_verdict_is_told_in_a_word_not_by_colour_alone() -> None:
     assert "Passed" in verdict("x", passed=True)
-    assert "Failed" in verdict("x", passed=False)
+    assert "Not passed" in verdict("x", passed=False)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,31 @@ def test_a_verdict_is_told_in_a_word_not_by_colour_alone() -> None:
 )
 def test_numbers_are_shown_for_readers(value: object, shown: str) -> None:
     assert number(value) == shown
+
+
+def test_the_numbers_of_a_column_have_the_same_decimals() -> None:
+    shown = re.findall('class="number">([^<]*)<', table(["", "", ""], [["a", 0.3935, 1], ["b", 0.004035, 1234]]))
+    assert shown == ["0.3935", "1", "0.0040", "1,234"]
+    assert "-0.00004<" in table(["", ""], [["a", -3.566e-05], ["b", float("nan")]]), "never in powers of ten"
+
+
+@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
+def test_the_names_of_two_marks_lie_within_the_plot_and_not_on_each_other(place: float) -> None:
+    drawn = scatter_svg(
+        [Series("a", [0, 1], [0, 1])],
+        title="t",
+        x_label="x",
+        y_label="y",
+        diagonal=True,
+        x_marks={"cut": place},
+        y_marks={"cut": place},
+    )
+    [(x, y), (other_x, other_y)] = (
+        (float(x) - (25 if anchor == "end" else 0), float(y))
+        for x, y, anchor in re.findall('<text x="([^"]*)" y="([^"]*)" text-anchor="([^"]*)">cut<', drawn)
+    )
+    assert all(0 < left < WIDTH - 25 for left in (x, other_x))
+    assert abs(x - other_x) > 25 or abs(y - other_y) > 14
 
 
 def test_reliability_leaves_empty_bins_out() -> None:
