@@ -241,7 +241,9 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--count", type=whole(), default=200, metavar="N", help="rendered frames; default 200")
     show.set_defaults(command=_demo)
 
-    doctor = commands.add_parser("doctor", help="check settings, source, model, engine, broker, disk, clock, clashes")
+    doctor = commands.add_parser(
+        "doctor", help="check settings, source, model, engine, broker and who may use it, disk, clock, clashes"
+    )
     _settings_arguments(doctor)
     doctor.set_defaults(command=_doctor)
 

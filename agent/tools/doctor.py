@@ -15,13 +15,15 @@ from typing import Literal
 from agent.config import load
 from agent.engines import golden_difference, open_engine
 from agent.memory import refuse_rollback
+from agent.ops.clock import behind_s, is_kept_right
 from agent.settings import Settings
 from agent.site import open_site
+from agent.tools.access import concerns
 from agent.trust import open_trusted, said_of
 from agent.vision.quality import assess
 from agent.vision.scale import estimate, look
 from agent.wire.visit import probe
-from contract.errors import CheckError, MicroscopeError, SourceError
+from contract.errors import BrokerError, CheckError, MicroscopeError, SourceError, UsageError
 
 PROBE_S = 5.0
 SCALE_FRAMES = 8
@@ -36,11 +38,17 @@ class Check:
     """One line of the doctor's."""
 
     name: str
-    state: Literal["ok", "FAIL"]
+    state: Literal["ok", "warn", "FAIL"]
     text: str
 
     def __str__(self) -> str:
         return f"{self.state:4} {self.name:9} {self.text}"
+
+
+class Doubt(str):
+    """What a check has found, if it works so, and a person should see to it all the same."""
+
+    __slots__ = ()
 
 
 def examine_machine(config: Path | None, overrides: Mapping[str, str]) -> Iterator[Check]:
@@ -53,7 +61,8 @@ def examine_machine(config: Path | None, overrides: Mapping[str, str]) -> Iterat
     yield Check("settings", "ok", f"site {settings.site}, device {settings.device}")
     for name, check in CHECKS.items():
         try:
-            yield Check(name, "ok", check(settings))
+            said = check(settings)
+            yield Check(name, "warn" if isinstance(said, Doubt) else "ok", said)
         except MicroscopeError as cause:
             yield Check(name, "FAIL", str(cause))
 
@@ -125,6 +134,19 @@ def check_broker(settings: Settings) -> str:
     return probe(settings.mqtt, PROBE_S)
 
 
+def check_access(settings: Settings) -> str:
+    """Try what strangers, and what we, may do at the broker that nobody should."""
+    if settings.mqtt.version != "5":
+        return Doubt("MQTT 3.1.1 does not tell what a broker refuses; see that it has an access list (docs/mqtt.md)")
+    try:
+        found = list(concerns(settings))
+    except (BrokerError, UsageError):  # the check of the broker says why
+        return Doubt("who else may use the broker is not known, for it does not let us in")
+    return (
+        Doubt("; ".join(found)) if found else "nobody may command or read without a name; others' commands are closed"
+    )
+
+
 def check_disk(settings: Settings) -> str:
     """Is there room for a full outbox, and may we write there?"""
     folder = _nearest(settings.state_dir)
@@ -152,12 +174,20 @@ def _nearest(folder: Path) -> Path:
 
 
 def check_clock(settings: Settings) -> str:
-    """A clock that is behind the model's own birth is wrong, and so would be every time in the reports."""
+    """A clock that is behind the model's own birth is wrong, and so would be every time in the reports.
+
+    A clock that was set back, or that nobody keeps right, may be.
+    """
     made = datetime.fromisoformat(open_trusted(settings).manifest.created_at.replace("Z", "+00:00"))
     now = datetime.now(timezone.utc)
     if now < made:
         raise CheckError(f"the clock says {now:%Y-%m-%d %H:%M} UTC, before the model was made; set it, or start NTP")
-    return f"{now:%Y-%m-%d %H:%M:%S} UTC"
+    said = f"{now:%Y-%m-%d %H:%M:%S} UTC"
+    if back_s := behind_s(settings.state_dir):
+        return Doubt(f"{said}, but {settings.state_dir} holds files from {back_s:.0f} s later: set it, or start NTP")
+    if is_kept_right() is False:
+        return Doubt(f"{said}, but nobody keeps it right: start NTP (systemd-timesyncd, chrony)")
+    return said
 
 
 def check_clashes(_: Settings) -> str:
@@ -187,6 +217,7 @@ CHECKS: dict[str, Callable[[Settings], str]] = {
     "bundle": check_bundle,
     "engine": check_engine,
     "broker": check_broker,
+    "access": check_access,
     "disk": check_disk,
     "clock": check_clock,
     "clashes": check_clashes,

@@ -161,7 +161,9 @@ def test_the_doctor_finds_a_healthy_machine_healthy(mosquitto: Broker, tmp_path:
     done = call(command("doctor", tmp_path, mosquitto.port))
     assert done.returncode == 0, done.stdout
     names = [line.split()[1] for line in done.stdout.splitlines()]
-    assert names == ["settings", "source", "site", "scale", "bundle", "engine", "broker", "disk", "clock", "clashes"]
+    before, after = ["settings", "source", "site", "scale", "bundle", "engine", "broker"], ["disk", "clock", "clashes"]
+    assert names == [*before, "access", *after]
+    assert "\nwarn access " in done.stdout, "this broker is open to all"
 
 
 def test_the_doctor_names_each_ill_and_exits_1(tmp_path: Path) -> None:
@@ -169,6 +171,7 @@ def test_the_doctor_names_each_ill_and_exits_1(tmp_path: Path) -> None:
     assert done.returncode == 1
     failed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("FAIL")}
     assert failed == {"bundle", "engine", "broker", "disk", "clock"}
+    assert "\nwarn access    who else may use the broker is not known" in done.stdout
 
 
 def test_the_doctor_finds_a_state_dir_that_can_be_no_folder(mosquitto: Broker, tmp_path: Path) -> None:
