@@ -144,6 +144,13 @@ class FrameReport(Message):
     model: ModelInfo
     timing_ms: Timing = Field(default_factory=Timing)
     position_um: Position | None = Field(None, description="Absent where no slide is open or the frame was refused.")
+    withdraws: str = Field(
+        "",
+        description="Given from the first `wrong_scale` until a frame is accepted again: an `object_id`. That cell, "
+        "and those of the same count with a higher number, are taken back where reports with a lower `seq` name them: "
+        "they were judged before the scale was seen to be wrong. The slide's summary has taken them back, and counts "
+        "their frames as refused.",
+    )
 
 
 class Status(Message):

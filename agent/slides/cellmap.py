@@ -119,6 +119,10 @@ class CellMap:
         near = self._near(known.part, known.box)
         return [k for k in near if k is not known and not k.views and _inside(k.box, known.box) >= INSIDE]
 
+    def since(self, number: int) -> list[Known]:
+        """Cells that were named after this one."""
+        return [known for known in self._known.values() if known.number > number]
+
     def forget(self, known: Known) -> None:
         """Take a cell off the map."""
         del self._known[known.number]

@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from statistics import median
 
 from agent.slides.cellmap import CellMap, Glimpse, Known, Standing
+from agent.slides.doubt import Confidences, Doubt, Mark
 from agent.slides.stage import Place, Stage
 from contract.decide import label_of
 from contract.manifest import Decision
@@ -34,12 +35,14 @@ LEVEL, DEVIATE = 0.95, 1.959964
 class Sighting:
     """What a slide says of a frame: its place, and which of the slide's cells the frame's cells are, in order.
 
-    An empty ``slide_id`` says that no slide was open.
+    An empty ``slide_id`` says that no slide was open. ``withdraws`` names the first of the cells that are taken
+    back; it is said with every refused frame until one is accepted, as a report may be lost to a full outbox.
     """
 
     slide_id: str = ""
     place: Place | None = None
     object_ids: tuple[str, ...] = ()
+    withdraws: str = ""
     spent_ms: float = 0.0
 
 
@@ -56,21 +59,27 @@ class Slide:
     def __init__(self, slide_id: str, count_id: str, *, model: ModelInfo, decision: Decision) -> None:
         self.slide_id, self.count_id = slide_id, count_id
         self._model, self._decision = model, decision
-        self._stage, self._cells = Stage(), CellMap()
+        self._stage, self._cells, self._doubt = Stage(), CellMap(), Doubt()
         self._started_at = _now()
         self._ended_at: datetime | None = None
         self._frames = self._refused = 0
         self._reasons: Counter[str] = Counter()
         self._standings: Counter[Standing] = Counter()
-        self._confidences = _Mean()
+        self._confidences = Confidences()
+        self._withdrawn = ""
 
     def see(self, frame: Frame, quality: Quality, predictions: Sequence[Prediction]) -> Sighting:
-        """Count a frame; one that was refused changes nothing but the number of those."""
-        self._frames += 1
+        """Count a frame; one that was refused changes nothing but the number of those, unless its scale is wrong."""
         if not quality.accepted:
+            if "wrong_scale" in quality.reasons:
+                self._withdraw()
+            self._frames += 1
             self._refused += 1
             self._reasons.update(quality.reasons)
-            return Sighting(self.slide_id)
+            return Sighting(self.slide_id, withdraws=self._withdrawn)
+        self._doubt.add(self._mark(), scale_known=quality.scale > 0)
+        self._withdrawn = ""
+        self._frames += 1
         place = self._stage.place(frame.image, frame.um_per_pixel)
         glimpses = [Glimpse.of(p, frame.um_per_pixel, place) for p in predictions]
         found = self._cells.find(place.part, glimpses)
@@ -79,8 +88,8 @@ class Slide:
         known = [self._note(place.part, g.moved(dx, dy), found.get(k)) for k, g in enumerate(glimpses)]
         self._drop_fragments(known)
         if place.confidence:
-            self._confidences.add(place.confidence)
-        return Sighting(self.slide_id, place, tuple(f"{self.count_id}-c{cell.number}" for cell in known))
+            self._confidences = self._confidences.with_(place.confidence)
+        return Sighting(self.slide_id, place, tuple(self._name(cell.number) for cell in known))
 
     def close(self) -> None:
         """The slide is done."""
@@ -107,9 +116,33 @@ class Slide:
             blast_fraction=round(blasts / (normal + blasts), 6) if normal + blasts else None,
             blast_interval=wilson(blasts, normal + blasts),
             jumps=max(0, self._stage.parts - 1),
-            registration=self._confidences.registration(),
+            registration=_registration(self._confidences),
             model=self._model,
         )
+
+    def _name(self, number: int) -> str:
+        return f"{self.count_id}-c{number}"
+
+    def _mark(self) -> Mark:
+        return Mark(self._frames - self._refused, self._cells.count, self._stage.named, self._confidences)
+
+    def _withdraw(self) -> None:
+        """Refuse the frames in doubt after all, and take their cells back."""
+        mark = self._doubt.take()
+        if mark is None:
+            return
+        frames = self._frames - self._refused - mark.frames
+        self._refused += frames
+        self._reasons["wrong_scale"] += frames
+        for cell in self._cells.since(mark.cells):
+            self._forget(cell)
+        self._stage.forget_since(mark.parts)
+        self._confidences = mark.confidences
+        self._withdrawn = self._name(mark.cells + 1)
+
+    def _forget(self, cell: Known) -> None:
+        self._cells.forget(cell)
+        self._standings[cell.standing] -= 1
 
     def _note(self, part: int, glimpse: Glimpse, known: Known | None) -> Known:
         """Add a view to the cell that it shows, which may be a new one."""
@@ -135,8 +168,7 @@ class Slide:
         for cell in seen:
             for fragment in self._cells.fragments(cell) if cell.views else ():
                 if fragment.number not in numbers:
-                    self._cells.forget(fragment)
-                    self._standings[fragment.standing] -= 1
+                    self._forget(fragment)
 
 
 class SlideControl:
@@ -236,21 +268,9 @@ def wilson(hits: int, of: int) -> Interval | None:
     return Interval(low=round(max(0.0, middle - half), 6), high=round(min(1.0, middle + half), 6), level=LEVEL)
 
 
-class _Mean:
-    """Mean and least of confidences."""
-
-    def __init__(self) -> None:
-        self._count, self._sum, self._least = 0, 0.0, 1.0
-
-    def add(self, value: float) -> None:
-        self._count += 1
-        self._sum += value
-        self._least = min(self._least, value)
-
-    def registration(self) -> Registration:
-        if not self._count:
-            return Registration()
-        return Registration(frames=self._count, mean=round(self._sum / self._count, 4), least=round(self._least, 4))
+def _registration(confidences: Confidences) -> Registration:
+    count, total, least = confidences.count, confidences.total, confidences.least
+    return Registration(frames=count, mean=round(total / count, 4), least=round(least, 4)) if count else Registration()
 
 
 def _error(found: dict[int, Known], glimpses: Sequence[Glimpse]) -> tuple[float, float]:

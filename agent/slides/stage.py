@@ -40,11 +40,16 @@ class _Keyframe:
 
 
 class Stage:
-    """Follows the stage from frame to frame; frames that were refused are simply not shown to it."""
+    """Follows the stage from frame to frame; frames that were refused are simply not shown to it.
+
+    Attributes:
+        parts: how many connected parts the slide has.
+        named: number of the last of them: more, if parts were taken back.
+    """
 
     def __init__(self) -> None:
         self._keyframes: list[_Keyframe] = []
-        self.parts = 0
+        self.parts = self.named = 0
 
     def place(self, image: Image, um_per_pixel: float) -> Place:
         """Find where a frame lies beside the remembered places, the last one first."""
@@ -53,7 +58,8 @@ class Stage:
             if move := register(keyframe.view, view, peaks=RECALL_PEAKS if number else PEAKS):
                 return self._moved(keyframe, view, move, image.shape, um_per_pixel)
         self.parts += 1
-        return self._remember(view, Place(self.parts, 0.0, 0.0))
+        self.named += 1
+        return self._remember(view, Place(self.named, 0.0, 0.0))
 
     def correct(self, place: Place, dx: float, dy: float) -> Place:
         """Shift a place that was just found by micrometres, and what was remembered of it."""
@@ -61,6 +67,11 @@ class Stage:
         if self._keyframes[0].place is place:
             self._keyframes[0].place = better
         return better
+
+    def forget_since(self, part: int) -> None:
+        """Take back the parts that were begun after this one; their numbers are not given again."""
+        self._keyframes = [keyframe for keyframe in self._keyframes if keyframe.place.part <= part]
+        self.parts -= self.named - part
 
     def _moved(self, keyframe: _Keyframe, view: View, move: Move, shape: tuple[int, ...], um_per_pixel: float) -> Place:
         self._keyframes.sort(key=lambda other: other is not keyframe)

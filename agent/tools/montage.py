@@ -74,11 +74,21 @@ def read_reports(path: Path) -> list[FrameReport]:
 
 def entries_of(reports: Iterable[FrameReport]) -> list[Entry]:
     """Every cell once, the highest probability of a blast first; cells that no frame shows whole come last."""
-    views = [(cell.object_id or cell.cell_id, report, cell) for report in reports for cell in report.cells]
+    views: list[tuple[str, FrameReport, CellReport]] = []
+    for report in reports:
+        if report.withdraws:
+            views = [view for view in views if not _withdrawn(view[0], report.withdraws)]
+        views += [(cell.object_id or cell.cell_id, report, cell) for cell in report.cells]
     views.sort(key=lambda view: view[0])
     said = sorted((c.probability, c.label) for _, _, c in views if kind_of(c) != "cut")
     entries = [_entry([(r, c) for _, r, c in same], said) for _, same in groupby(views, key=lambda view: view[0])]
     return sorted(entries, key=lambda e: (1.0 if e.probability is None else -e.probability, e.cell.cell_id))
+
+
+def _withdrawn(name: str, first: str) -> bool:
+    """Is this a cell of the same count with this number or a higher one?"""
+    (count, _, number), (same, _, least) = name.rpartition("-c"), first.rpartition("-c")
+    return count == same and int(number) >= int(least)
 
 
 def _entry(views: Sequence[tuple[FrameReport, CellReport]], said: Sequence[tuple[float, Label]]) -> Entry:

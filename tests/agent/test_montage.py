@@ -53,6 +53,13 @@ def test_a_cell_bears_the_label_of_all_its_whole_views_not_that_of_the_one_that_
     assert (found.cell.label, found.label) == ("blast", "normal")
 
 
+def test_cells_that_a_later_report_withdraws_are_not_shown_unless_they_come_again(make_report: MakeReport) -> None:
+    cells = [[cell("r-s1-c9", 0.9), cell("r-s1-c10", 0.8), cell("r-s2-c12", 0.7)], [], [cell("r-s1-c11", 0.6)]]
+    reports = [make_report(k, cells=seen) for k, seen in enumerate(cells, start=1)]
+    reports[1] = reports[1].model_copy(update={"withdraws": "r-s1-c10"})
+    assert [entry.cell.object_id for entry in entries_of(reports)] == ["r-s1-c9", "r-s2-c12", "r-s1-c11"]
+
+
 def test_the_most_suspicious_come_first_and_what_was_only_seen_cut_last(make_report: MakeReport) -> None:
     cells = [cell("low", 0.1), cell("cut", 0.99, "edge"), cell("high", 0.95), cell("middle", 0.5)]
     entries = entries_of([make_report(1, cells=cells)])

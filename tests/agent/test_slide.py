@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from agent.slides.cellmap import CellMap, Glimpse
+from agent.slides.doubt import DELAY_FRAMES
 from agent.slides.slide import Sighting, Slide, SlideControl, wilson
 from agent.sources.directory import read_image
 from agent.sources.render import turned_extent
@@ -185,6 +186,55 @@ def test_frames_out_of_focus_do_not_break_the_chain() -> None:
     assert set(after.object_ids) & set(before[0].object_ids)
     summary = slide.summary()
     assert (summary.frames, summary.refused, summary.refused_by, summary.jumps) == (8, 4, {"out_of_focus": 4}, 0)
+
+
+# A scale that turns out to be wrong.
+
+WRONG_SCALE = Quality(accepted=False, reasons=["wrong_scale"], scale=2.0)
+SURE = Quality(accepted=True, scale=1.0)
+
+
+def test_frames_judged_before_the_scale_was_seen_to_be_wrong_are_refused_after_all() -> None:
+    made, slide = camera(), new_slide()
+    seen = travel(slide, made, [*[(x, 0.0) for x in (0.0, 30.0, 60.0)], (3000.0, 900.0)])
+    assert slide.summary().cells > 0
+    verdict = slide.see(frame_of(made.look(90, 0, blur_um=0.2, rng=np.random.default_rng(1))[0]), WRONG_SCALE, [])
+    summary = slide.summary()
+    assert (summary.frames, summary.refused, summary.refused_by) == (5, 5, {"wrong_scale": 5})
+    assert (summary.cells, summary.edge_only, summary.jumps, summary.registration.frames) == (0, 0, 0, 0)
+    assert verdict.withdraws == seen[0].object_ids[0] == "r-s1-c1"
+
+
+def test_what_is_counted_after_the_scale_was_put_right_bears_new_names(field: Frame) -> None:
+    slide = new_slide()
+    old = see(slide, field, cell_at(200, 150), 0.05)
+    said = [slide.see(field, WRONG_SCALE, []).withdraws for _ in range(2)]
+    assert said == [old, old], "the report that says it first may be lost"
+    new = see(slide, field, cell_at(200, 150), 0.05)
+    assert new != old
+    assert slide.see(field, BLURRED, []).withdraws == ""
+    summary = slide.summary()
+    assert (summary.cells, summary.frames, summary.refused, summary.jumps) == (1, 5, 4, 0)
+
+
+def test_an_objective_that_is_changed_amid_a_slide_costs_only_what_may_have_been_seen_through_it(field: Frame) -> None:
+    slide = new_slide()
+    slide.see(field, SURE, judged([cell_at(100, 100)]))
+    for _ in range(DELAY_FRAMES):
+        slide.see(field, SURE, judged([cell_at(200, 200)]))
+    verdict = slide.see(field, WRONG_SCALE, [])
+    summary = slide.summary()
+    assert (summary.cells, summary.refused_by) == (1, {"wrong_scale": DELAY_FRAMES + 1})
+    assert verdict.withdraws == "r-s1-c2"
+    assert see(slide, field, cell_at(100, 100), 0.05) == "r-s1-c1", "the place is still known"
+
+
+def test_while_the_scale_is_not_known_every_frame_stays_in_doubt(field: Frame) -> None:
+    slide = new_slide()
+    for _ in range(DELAY_FRAMES + 5):
+        slide.see(field, GOOD, judged([cell_at(200, 200)]))
+    slide.see(field, WRONG_SCALE, [])
+    assert (slide.summary().cells, slide.summary().refused) == (0, DELAY_FRAMES + 6)
 
 
 # How views of one cell are put together.
