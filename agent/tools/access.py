@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 from agent.settings import MqttSettings, Settings
 from agent.wire.visit import visit
-from contract.errors import BrokerError
+from contract.errors import BrokerError, UsageError
 from contract.messages import Topics
 
 VISIT_S = 5.0
@@ -19,17 +19,24 @@ _ECHO_S = 1.0
 
 
 def concerns(settings: Settings) -> Iterator[str]:
-    """What should not be possible at this broker, and is; in words.
-
-    Raises:
-        BrokerError: the broker does not let us in ourselves.
-    """
-    mqtt, root = settings.mqtt, _root(settings, settings.device)
+    """What should not be possible, and is, or may be; in words."""
+    mqtt = settings.mqtt
     if mqtt.tls is None and not is_loopback(mqtt.host):
         yield (
             f"{mqtt.host} is another machine, and everything goes there in plain text, the password too: set mqtt.tls"
         )
-    yield from _of_strangers(mqtt, root)
+    if mqtt.version != "5":
+        yield "MQTT 3.1.1 does not tell what a broker refuses: see that it has an access list as in docs/mqtt.md"
+        return
+    try:
+        yield from _tried(settings)
+    except (BrokerError, UsageError):  # the check of the broker says why
+        yield "who else may use the broker is not known, for it does not let us in"
+
+
+def _tried(settings: Settings) -> Iterator[str]:
+    mqtt = settings.mqtt
+    yield from _of_strangers(mqtt, _root(settings, settings.device))
     if stranger_to(mqtt) != mqtt and _may_command(mqtt, _root(settings, f"doctor-{secrets.token_hex(4)}")):
         yield (
             f"user {mqtt.username or 'of this certificate'} may command other agents too: give the broker an access "
