@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,6 +17,7 @@ from contract.bundle import CALIBRATION, FP32, INT8, Bundle
 from contract.errors import EngineError
 from contract.manifest import Precision, Sha256
 from contract.owned import read_owned, refuse_shared
+from contract.trt import CudaDevice
 
 PLAN = "model.engine"
 STAMP = "engine.json"
@@ -34,18 +35,6 @@ STRONG_ONLY = 11
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CudaDevice(Protocol):
-    """What the stamp asks of a GPU; the names are pycuda's."""
-
-    def name(self) -> str:
-        """Product name."""
-        ...
-
-    def compute_capability(self) -> tuple[int, int]:
-        """Major and minor."""
-        ...
 
 
 class Board(_Record):

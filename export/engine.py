@@ -35,13 +35,12 @@ from contract.stamp import (
     write_plan,
     write_whole,
 )
+from contract.trt import INSTALL, refuse_old
 from contract.trust_options import add_trust, trust_from
 from export.trt_api import Cuda, TensorRt
 from export.trt_build import Work
 from export.trt_layers import Layers
 
-OLDEST = 10
-INSTALL = "docs/install-tensorrt.md says how to install it"
 TIMING_CACHE = "timing.cache"
 
 
@@ -119,8 +118,7 @@ def build_engine(
     """
     tools = tools or load_tools()
     trt = tools.trt
-    if int(trt.__version__.split(".")[0]) < OLDEST:
-        raise EngineError(f"TensorRT {trt.__version__} is too old: {OLDEST}.0 or newer is needed; {INSTALL}")
+    refuse_old(trt)
     recipe = _recipe(bundle, precision, _typing(trt, precision, typing), profile or Profile())
     graph = _graph(bundle, recipe)
     folder = engine_folder(state_dir, bundle, precision)

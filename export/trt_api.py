@@ -1,33 +1,15 @@
 """The part of TensorRT and CUDA that building a plan needs, as protocols of our own.
 
-The classes bear TensorRT's names; a test holds them against the real bindings. What some supported version lacks is not
-declared here: it is asked for with `getattr(owner, "NAME", None)`.
+What running a plan needs too stands in `contract/trt.py`. The classes bear TensorRT's names; a test holds them against
+the real bindings. What some supported version lacks is not declared here: it is asked for with
+`getattr(owner, "NAME", None)`.
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from contract.stamp import CudaDevice
-
-
-class Severity(Protocol):
-    """How grave a line of TensorRT's log is."""
-
-    @property
-    def INTERNAL_ERROR(self) -> object: ...  # noqa: N802, D102 - TensorRT's name
-    @property
-    def ERROR(self) -> object: ...  # noqa: N802, D102
-    @property
-    def WARNING(self) -> object: ...  # noqa: N802, D102
-
-
-_Severity: TypeAlias = Severity
-
-
-class ILogger(Protocol):
-    """What TensorRT writes its log to; a class of ours derives from it."""
-
-    Severity: ClassVar[_Severity]
+from contract import trt
+from contract.trt import CudaDriver
 
 
 class IHostMemory(Protocol):
@@ -216,16 +198,13 @@ _Flags: TypeAlias = NetworkDefinitionCreationFlag
 _Pools: TypeAlias = MemoryPoolType
 _Verbosity: TypeAlias = ProfilingVerbosity
 _Format: TypeAlias = LayerInformationFormat
-_Logger: TypeAlias = ILogger
 _Builder: TypeAlias = Builder
 _Parser: TypeAlias = OnnxParser
 _Runtime: TypeAlias = Runtime
 
 
-class TensorRt(Protocol):
+class TensorRt(trt.TensorRt, Protocol):
     """The module `tensorrt`."""
-
-    __version__: str
 
     @property
     def NetworkDefinitionCreationFlag(self) -> _Flags: ...  # noqa: N802, D102 - TensorRT's names
@@ -238,8 +217,6 @@ class TensorRt(Protocol):
     @property
     def BuilderFlag(self) -> object: ...  # noqa: N802, D102
     @property
-    def ILogger(self) -> type[_Logger]: ...  # noqa: N802, D102
-    @property
     def Builder(self) -> Callable[[Any], _Builder]: ...  # noqa: N802, D102
     @property
     def OnnxParser(self) -> Callable[[Any, Any], _Parser]: ...  # noqa: N802, D102
@@ -247,43 +224,8 @@ class TensorRt(Protocol):
     def Runtime(self) -> Callable[[Any], _Runtime]: ...  # noqa: N802, D102
 
 
-class PrimaryContext(Protocol):
-    """A context of pycuda."""
-
-    def push(self) -> None:
-        """Make it current."""
-        ...
-
-    def pop(self) -> None:
-        """Make it no longer current."""
-        ...
-
-
-class PrimaryDevice(CudaDevice, Protocol):
-    """A device of pycuda."""
-
-    def retain_primary_context(self) -> PrimaryContext:
-        """The context that everybody in this process shares."""
-        ...
-
-
-class Cuda(Protocol):
+class Cuda(CudaDriver, Protocol):
     """The part of `pycuda.driver` that is used here."""
-
-    Error: type[Exception]
-
-    @property
-    def Device(self) -> Callable[[int], PrimaryDevice]:  # noqa: N802 - pycuda's name
-        """A device by its number."""
-        ...
-
-    def init(self) -> None:
-        """Start the driver."""
-        ...
-
-    def get_driver_version(self) -> int:
-        """Newest CUDA that the driver knows."""
-        ...
 
     def mem_get_info(self) -> tuple[int, int]:
         """Free and total bytes of the current device."""

@@ -8,11 +8,11 @@ from typing import Any
 from contract.errors import EngineError, IntegrityError
 from contract.owned import read_owned
 from contract.stamp import Recipe, write_whole
+from contract.trt import Complaints
 from export.trt_api import (
     Builder,
     IBuilderConfig,
     IHostMemory,
-    ILogger,
     INetworkDefinition,
     IOptimizationProfile,
     ITimingCache,
@@ -39,15 +39,14 @@ class Work:
 
     def __init__(self, trt: TensorRt, recipe: Recipe, *, free: int, cache: Path) -> None:
         self._trt, self._recipe, self._free, self._cache_file = trt, recipe, free, cache
-        self._complaints: list[str] = []
-        self._logger = _logger(trt, self._complaints)
+        self._complaints = Complaints(trt, log)
 
     def build(self, graph: bytes) -> bytes:
         """The plan of a graph."""
         trt = self._trt
-        builder = trt.Builder(self._logger)
+        builder = trt.Builder(self._complaints.logger)
         network = builder.create_network(self._network_flags())
-        parser = trt.OnnxParser(network, self._logger)
+        parser = trt.OnnxParser(network, self._complaints.logger)
         if not parser.parse(graph):
             raise EngineError(f"TensorRT {trt.__version__} can not read the graph: {_parser_errors(parser)}")
         if network.num_inputs != 1:
@@ -58,7 +57,7 @@ class Work:
             progress.watch(config)
             plan = builder.build_serialized_network(network, config)
         if plan is None:
-            raise self._failure(
+            raise self._complaints.error(
                 f"TensorRT {trt.__version__} built nothing ('could not find any implementation' mostly means that "
                 f"memory is short: {self._free >> 20} MiB were free; stop other programs, or try a smaller --largest)"
             )
@@ -68,11 +67,11 @@ class Work:
 
     def inspect(self, plan: bytes) -> Layers:
         """What became of the layers; loads the plan, which proves that it can be loaded."""
-        runtime = self._trt.Runtime(self._logger)
+        runtime = self._trt.Runtime(self._complaints.logger)
         runtime.engine_host_code_allowed = False
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise self._failure("TensorRT can not load the plan that it has just built")
+            raise self._complaints.error("TensorRT can not load the plan that it has just built")
         told = engine.create_engine_inspector().get_engine_information(self._trt.LayerInformationFormat.JSON)
         return summary(told)
 
@@ -86,7 +85,7 @@ class Work:
         shapes = builder.create_optimization_profile()
         self._set_shapes(shapes, network)
         if config.add_optimization_profile(shapes) < 0:
-            raise self._failure("TensorRT refused the optimisation profile")
+            raise self._complaints.error("TensorRT refused the optimisation profile")
         return config
 
     def _network_flags(self) -> int:
@@ -123,23 +122,6 @@ class Work:
             log.warning(
                 "the next build will be no faster: %s can not be written (%s)", self._cache_file, cause.strerror
             )
-
-    def _failure(self, what: str) -> EngineError:
-        return EngineError(f"{what}: {'; '.join(self._complaints[-5:]) or 'TensorRT gave no reason'}")
-
-
-def _logger(trt: TensorRt, complaints: list[str]) -> ILogger:
-    grave: list[object] = [trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR]
-    warning = trt.ILogger.Severity.WARNING
-
-    def write(_: object, severity: object, msg: str) -> None:
-        if severity in grave:
-            complaints.append(msg)
-        level = logging.ERROR if severity in grave else logging.WARNING if severity == warning else logging.DEBUG
-        log.log(level, "TensorRT: %s", msg)
-
-    logger: ILogger = type("Log", (trt.ILogger,), {"log": write})()
-    return logger
 
 
 def _parser_errors(parser: OnnxParser) -> str:

@@ -2,10 +2,9 @@
 
 import json
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any
 
-from export import trt_api
-from tests.trt_fake import FakeSeverity
+from tests.trt_fake import FakeLogger, FakeSeverity
 
 
 class FakeMemory(bytes):
@@ -56,12 +55,6 @@ class Flags11(Enum):
 
 class FakeMonitor:
     """Stands for IProgressMonitor."""
-
-
-class BuildLogger:
-    """Stands for ILogger."""
-
-    Severity: ClassVar[trt_api.Severity] = FakeSeverity
 
 
 class FakeConfig:
@@ -221,7 +214,7 @@ class FakeBuilderTrt:
     MemoryPoolType = Pools
     ProfilingVerbosity = Verbosity
     LayerInformationFormat = Format
-    ILogger = BuildLogger
+    ILogger = FakeLogger
     IProgressMonitor = FakeMonitor
 
     def __init__(self, version: str = "10.3.0") -> None:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.engines import trt_api
+from contract import trt
 from contract.types import Tensor
 
 Compute = Callable[[Tensor], Tensor]
@@ -247,10 +247,7 @@ class DataType(Enum):
 class FakeLogger:
     """Stands for ILogger."""
 
-    Severity: ClassVar[trt_api.Severity] = FakeSeverity
-
-    def log(self, severity: FakeSeverity, msg: str) -> None:
-        raise NotImplementedError
+    Severity: ClassVar[trt.Severity] = FakeSeverity
 
 
 class FakeExecution:

@@ -9,22 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import EngineError
-from contract.stamp import CudaDevice
+from contract.trt import INSTALL, CudaDevice, CudaDriver
 
-INSTALL = "docs/install-tensorrt.md says how to install it"
 NOTHING = np.zeros(0, np.float32)
-
-
-class CudaContext(Protocol):
-    """A context of pycuda."""
-
-    def push(self) -> None:
-        """Make it current on this thread."""
-        ...
-
-    def pop(self) -> None:
-        """Make it no longer current."""
-        ...
 
 
 class CudaStream(Protocol):
@@ -50,35 +37,12 @@ class Allocation(Protocol):
         ...
 
 
-class PrimaryDevice(CudaDevice, Protocol):
-    """A device of pycuda."""
-
-    def retain_primary_context(self) -> CudaContext:
-        """The context that everybody in this process shares."""
-        ...
-
-
-class Driver(Protocol):
+class Driver(CudaDriver, Protocol):
     """The part of `pycuda.driver` that is used here."""
-
-    Error: type[Exception]
-
-    @property
-    def Device(self) -> Callable[[int], PrimaryDevice]:  # noqa: N802 - pycuda's name
-        """A device by its number."""
-        ...
 
     @property
     def Stream(self) -> Callable[[], CudaStream]:  # noqa: N802 - pycuda's name
         """Make a stream."""
-        ...
-
-    def init(self) -> None:
-        """Start the driver."""
-        ...
-
-    def get_driver_version(self) -> int:
-        """Newest CUDA that the driver knows."""
         ...
 
     def mem_alloc(self, count: int, /) -> Allocation:

@@ -2,20 +2,17 @@
 
 import logging
 import threading
-from collections import deque
 from contextlib import ExitStack
 
 import numpy as np
 
-from agent.engines.trt_api import Buffer, DeviceMemory, ICudaEngine, IExecutionContext, ILogger, TensorRt
+from agent.engines.trt_api import Buffer, DeviceMemory, ICudaEngine, IExecutionContext, TensorRt
 from contract.errors import EngineError
 from contract.manifest import Precision
+from contract.trt import INSTALL, Complaints, refuse_old
 from contract.types import Tensor
 
 log = logging.getLogger(__name__)
-OLDEST = 10
-"""First major version whose interface is the one that we speak."""
-INSTALL = "docs/install-tensorrt.md says how to install it"
 IMAGE_AXES, SCORE_AXES = 4, 2
 
 
@@ -30,38 +27,8 @@ def load_tensorrt() -> TensorRt:
     except ImportError as missing:
         raise EngineError(f"TensorRT can not be loaded ({missing}); {INSTALL}") from missing
     trt: TensorRt = vendor
-    if int(trt.__version__.split(".")[0]) < OLDEST:
-        raise EngineError(f"TensorRT {trt.__version__} is too old: {OLDEST}.0 or newer is needed; {INSTALL}")
+    refuse_old(trt)
     return trt
-
-
-class Complaints:
-    """TensorRT's log in ours, and its last errors for our texts."""
-
-    def __init__(self, trt: TensorRt) -> None:
-        self._errors: deque[str] = deque(maxlen=3)
-        severity = trt.ILogger.Severity
-        levels: dict[object, int] = {
-            severity.INTERNAL_ERROR: logging.CRITICAL,
-            severity.ERROR: logging.ERROR,
-            severity.WARNING: logging.WARNING,
-            severity.INFO: logging.DEBUG,  # TensorRT is talkative
-            severity.VERBOSE: logging.DEBUG,
-        }
-
-        def write(_: object, severity: object, msg: str) -> None:
-            level = levels.get(severity, logging.DEBUG)
-            log.log(level, "TensorRT: %s", msg)
-            if level >= logging.ERROR:
-                self._errors.append(msg)
-
-        self.logger: ILogger = type("Log", (trt.ILogger,), {"log": write})()
-
-    def error(self, what: str) -> EngineError:
-        """An error with what TensorRT has said of it since the last one."""
-        said = "; ".join(self._errors) or "TensorRT gave no reason"
-        self._errors.clear()
-        return EngineError(f"{what}: {said}")
 
 
 class TensorRtEngine:
@@ -80,7 +47,7 @@ class TensorRtEngine:
         self.precision: Precision = precision
         self._memory = memory
         self._thread = threading.get_ident()
-        self._complaints = Complaints(trt)
+        self._complaints = Complaints(trt, log)
         self._context: IExecutionContext | None = None
         with memory.current(), ExitStack() as building:
             self._load(plan, trt, building)

@@ -1,42 +1,19 @@
 """The part of TensorRT and CUDA that running a plan needs, as protocols of our own.
 
-The classes bear TensorRT's names. mypy holds `trt.py` to what is declared here; a test holds what is declared here
-against the real bindings of every TensorRT that we support. `DeviceMemory` hides pycuda, so that another binding of
-CUDA can take its place.
+What building a plan needs too stands in `contract/trt.py`. The classes bear TensorRT's names. mypy holds `trt.py` to
+what is declared here; a test holds what is declared here against the real bindings of every TensorRT that we support.
+`DeviceMemory` hides pycuda, so that another binding of CUDA can take its place.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.stamp import CudaDevice
-
-
-class Severity(Protocol):
-    """How grave a line of TensorRT's log is."""
-
-    @property
-    def INTERNAL_ERROR(self) -> object: ...  # noqa: N802, D102 - TensorRT's name
-    @property
-    def ERROR(self) -> object: ...  # noqa: N802, D102 - TensorRT's name
-    @property
-    def WARNING(self) -> object: ...  # noqa: N802, D102 - TensorRT's name
-    @property
-    def INFO(self) -> object: ...  # noqa: N802, D102 - TensorRT's name
-    @property
-    def VERBOSE(self) -> object: ...  # noqa: N802, D102 - TensorRT's name
-
-
-_Severity: TypeAlias = Severity
-
-
-class ILogger(Protocol):
-    """What TensorRT writes its log to; a class of ours derives from it."""
-
-    Severity: ClassVar[_Severity]
+from contract import trt
+from contract.trt import CudaDevice
 
 
 class TensorIOMode(Protocol):
@@ -116,21 +93,16 @@ class Runtime(Protocol):
 
 _TensorIOMode: TypeAlias = TensorIOMode
 _DataType: TypeAlias = DataType
-_ILogger: TypeAlias = ILogger
 _Runtime: TypeAlias = Runtime
 
 
-class TensorRt(Protocol):
+class TensorRt(trt.TensorRt, Protocol):
     """The module `tensorrt`."""
-
-    __version__: str
 
     @property
     def TensorIOMode(self) -> _TensorIOMode: ...  # noqa: N802, D102 - TensorRT's name
     @property
     def DataType(self) -> _DataType: ...  # noqa: N802, D102 - TensorRT's name
-    @property
-    def ILogger(self) -> type[_ILogger]: ...  # noqa: N802, D102 - TensorRT's name
     @property
     def Runtime(self) -> Callable[[Any], _Runtime]: ...  # noqa: N802, D102 - TensorRT's name
 

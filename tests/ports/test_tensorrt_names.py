@@ -17,18 +17,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STUB = Path(__file__).with_name("tensorrt_stub.c")
-PROTOCOLS = [ROOT / "agent/engines/trt_api.py", ROOT / "export/trt_api.py"]
+PROTOCOLS = [ROOT / "contract/trt.py", ROOT / "agent/engines/trt_api.py", ROOT / "export/trt_api.py"]
 USERS = [
+    ROOT / "contract/trt.py",
     *(ROOT / "agent/engines" / name for name in ("trt.py", "plan.py")),
     *(ROOT / "export" / name for name in ("engine.py", "trt_build.py", "trt_layers.py", "trt_progress.py")),
 ]
 VERSIONS = ["cu12 10.3.0", "cu12 10.13.3.9", "cu12 10.16.1.11", "cu13 11.4.0.106"]
-OURS = {"Buffer", "Stream", "DeviceMemory", "PrimaryContext", "PrimaryDevice", "Cuda"}
+OURS = {"Buffer", "Stream", "DeviceMemory", "CudaDevice", "PrimaryContext", "PrimaryDevice", "CudaDriver", "Cuda"}
 """Protocols that are not TensorRT's."""
 LIBRARIES = ("libnvinfer", "libnvonnxparser", "libnvinfer_plugin")
 MODULE, SEVERITY = "TensorRt", "Severity"
 PROBE = """
-import inspect, json, sys
+import inspect, json, logging, sys
 import tensorrt_bindings as trt
 sys.modules["tensorrt"] = trt
 absent = []
@@ -45,9 +46,10 @@ def has(path, owner=trt):
         owner = getattr(owner, part, None)
     return owner is not None
 optional = {path: has(path) for path in json.loads(sys.argv[2])}
-from agent.engines.trt import Complaints, load_tensorrt
+from agent.engines.trt import load_tensorrt
+from contract.trt import Complaints
 from export.trt_progress import Progress
-complaints = Complaints(load_tensorrt())
+complaints = Complaints(load_tensorrt(), logging.getLogger())
 complaints.logger.log(trt.ILogger.ERROR, "as planned")
 progress = Progress(trt.IProgressMonitor)
 config = type("Config", (), {})()
@@ -95,7 +97,11 @@ def _calls() -> list[ast.Call]:
 def _classes(paths: list[Path]) -> Iterator[ast.ClassDef]:
     for path in paths:
         tree = ast.parse(path.read_text())
-        yield from (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name not in OURS)
+        yield from (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name not in OURS and _is_protocol(n))
+
+
+def _is_protocol(kind: ast.ClassDef) -> bool:
+    return "Protocol" in [ast.unparse(base) for base in kind.bases]
 
 
 def _member(node: ast.stmt) -> str:
