@@ -14,6 +14,8 @@ BARE_PERCENTILE = 90
 """Brightness (green) that the bare background has: above it lie one tenth of the pixels, in full frames too."""
 BARE_LEVELS = 8
 """Grey levels below that percentile which still count as bare background: a camera's noise."""
+ENOUGH = 100_000
+"""Pixels that tell the background; of larger pictures only some rows are asked."""
 COARSE = (32, 24)
 """Columns and rows of the picture that the shade is fitted to."""
 BLOCK_UM, MAX_BLOCKS = 1.6, 4
@@ -86,7 +88,8 @@ def _coarse(small: Image, bare: tuple[int, int, int], um: float) -> NDArray[np.f
     columns, rows = COARSE
     wanted = round(max(small.shape[1] / columns, small.shape[0] / rows) * um / BLOCK_UM)
     cuts = min(max(1, wanted), MAX_BLOCKS, *small.shape[:2])
-    fine = _to_density(_resized(small, (columns * cuts, rows * cuts)), bare)[..., 1]
+    green = _resized(np.asarray(cv2.extractChannel(small, 1), np.uint8), (columns * cuts, rows * cuts))
+    fine = _table(bare)[0, :, 1][green]
     height, width = (side // cuts for side in fine.shape)
     return np.asarray(fine[: height * cuts, : width * cuts].reshape(height, cuts, width, cuts).min(axis=(1, 3)))
 
@@ -105,6 +108,7 @@ def _resized(image: Image, size: tuple[int, int]) -> Image:
 
 def _bare(small: Image) -> tuple[int, int, int]:
     """By histograms: the green's percentile, then the median of each colour among the pixels above it."""
+    small = small[:: 1 + small[..., 0].size // ENOUGH]
     green = _counts(small, 1).cumsum(dtype=np.float64)
     level = int(np.searchsorted(green, green[-1] * BARE_PERCENTILE / 100)) - BARE_LEVELS
     bright = np.asarray(small[..., 1] >= level).view(np.uint8)
@@ -135,11 +139,14 @@ def _surface(green: NDArray[np.float32]) -> NDArray[np.float32]:
     terms = _terms(*green.shape)
     values = green.ravel()
     fit: NDArray[np.float64] = np.zeros(terms.shape[1])
+    darker = values > DARK_DENSITY
     for _ in range(ROUNDS):
-        darker = values - terms @ fit > DARK_DENSITY
         weighted = terms * np.where(darker, DARK_WEIGHT, 1)[:, None]
         pull = STIFFNESS * np.eye(len(fit))
         fit = np.asarray(np.linalg.solve(weighted.T @ terms + pull, weighted.T @ values), np.float64)
+        before, darker = darker, values - terms @ fit > DARK_DENSITY
+        if np.array_equal(before, darker):
+            break
     return (terms @ fit).reshape(green.shape).astype(np.float32)
 
 

@@ -29,11 +29,6 @@ def closed(mask: Mask, radius: float) -> Mask:
     return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _disc(pixels(radius))), np.uint8)
 
 
-def grown(mask: Mask, radius: float) -> Mask:
-    """By a disc."""
-    return np.asarray(cv2.dilate(mask, _disc(pixels(radius))), np.uint8)
-
-
 def squarely_grown(mask: Mask, radius: float) -> Mask:
     """By a square, which takes a tenth of the time."""
     return np.asarray(cv2.dilate(mask, np.ones([2 * pixels(radius) + 1] * 2, np.uint8)), np.uint8)
@@ -42,6 +37,11 @@ def squarely_grown(mask: Mask, radius: float) -> Mask:
 def depth(mask: Mask) -> Plane:
     """Distance to the nearest pixel outside, in pixels; beyond the border is outside."""
     return np.asarray(cv2.distanceTransform(framed(mask), cv2.DIST_L2, 5)[1:-1, 1:-1], np.float32)
+
+
+def distance(mask: Mask) -> Plane:
+    """To the nearest pixel of the mask, in pixels."""
+    return np.asarray(cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5), np.float32)
 
 
 def framed(mask: Mask) -> Mask:

@@ -9,11 +9,12 @@ near zero in a red cell of any thickness and in the bare background, high in a w
 cytoplasm alike. A white cell is a patch of foreign that holds enough of a nucleus.
 
 What is found so is then drawn more closely: the body ends where foreign and density fall to a share of the
-cell's own cytoplasm, and the nucleus is the darker of the two classes of green light within the body.
+cell's own cytoplasm, and the nucleus is drawn within it (agent/vision/nucleus.py).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,15 +27,17 @@ from agent.vision.masks import (
     above,
     closed,
     depth,
+    distance,
     filled,
     framed,
-    grown,
     opened,
     outlines,
     painted,
+    pixels,
     squarely_grown,
 )
-from agent.vision.touching import Patch, split
+from agent.vision.nucleus import nucleus_of
+from agent.vision.touching import Patch, Where, split
 from contract.types import Box, Cell, Image
 
 WORKING_UM = 0.2
@@ -57,6 +60,8 @@ RED_CELL_DENSITY = (0.45, 0.77, 0.45)
 """Direction (blue, green, red) of the red cells' density where a frame shows none: the mean of two laboratories."""
 SPARSE, ENOUGH = 2, 5000
 """The red cells' colour is taken from every other row and column, and of no more than about so many pixels."""
+BAND_PIXELS = 50_000
+"""Of the frame at a time, so that its planes (36 bytes a pixel) stay in the cache."""
 FOREIGN_PERCENTILE = 90
 """Share of the red cells' pixels that foreign is to leave out; openings take care of the rest."""
 FOREIGN_DENSITY = (0.02, 0.035)
@@ -77,12 +82,6 @@ MIN_GREEN_DENSITY = 0.04
 """Density of the green below which no pixel belongs to a cell: pale cytoplasm has 0.06."""
 GRANULE_UM = 0.5
 """Radius of the closing over granules and vacuoles at a cell's border."""
-RIM_UM = 0.2
-"""Border of the body that has no say in the level of the nucleus: it is half background."""
-CHROMATIN_GAP_UM, MIN_LOBE_UM2 = 0.2, 2.0
-"""Radius of gaps in chromatin that are closed; area below which a dark speck is no lobe."""
-ONE_CLASS = 0.85
-"""Ratio of the darkness of the two classes above which they are one, and the body is all nucleus."""
 MIN_BODY_UM2 = 25.0
 """What the frame must show of a cell; the largest common platelets have 12, small lymphocytes 45."""
 MIN_NUCLEUS_UM2, MIN_NUCLEUS_RADIUS_UM = 5.0, 0.9
@@ -91,28 +90,45 @@ MIN_NUCLEUS_UM2, MIN_NUCLEUS_RADIUS_UM = 5.0, 0.9
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """What a frame is searched in, all of one size.
+    """What a frame is searched in, drawn part by part: fresh memory for whole planes costs more than the work.
 
     Attributes:
-        um: micrometres per pixel.
-        green: uint8, the smoothed frame's green.
-        bare: what green is in the bare background.
-        shaded: density of the three colours, the uneven light left in it.
-        shade: density of the uneven light.
-        nuclear, foreign: see above.
+        lit: the frame at working scale, and its light.
+        smooth: the same without noise.
+        axes: rows nuclear, and two at right angles to the red cells' colour, of which the first does not see shade.
+        lean: how much of shade the second sees.
+        floor: how nuclear the red cells are.
         level: foreign above which a pixel may belong to a white cell.
         red_level: foreign that the frame's red cells reach, unbounded.
     """
 
-    um: float
-    green: NDArray[np.uint8]
-    bare: int
-    shaded: Plane
-    shade: Plane
-    nuclear: Plane
-    foreign: Plane
+    lit: light.Light
+    smooth: Image
+    axes: NDArray[np.float32]
+    lean: float
+    floor: float
     level: float
     red_level: float
+
+    @property
+    def um(self) -> float:
+        """Micrometres per pixel."""
+        return self.lit.um_per_pixel
+
+    def density(self, where: Where) -> Plane:
+        """Of a part of the smoothed frame, the uneven light left in it."""
+        return self.lit.shaded_density(self.smooth[where])
+
+    def planes(self, density: Plane, where: Where) -> tuple[Plane, Plane]:
+        """Nuclear and foreign, of the part that has this density."""
+        nuclear, across, along = cv2.split(cv2.transform(density, self.axes))
+        nuclear -= np.float32(self.floor)
+        along = cv2.scaleAdd(self.lit.shade[where], -self.lean, along)
+        return np.asarray(nuclear, np.float32), np.asarray(cv2.magnitude(across, along), np.float32)
+
+    def nuclear(self, where: Where) -> Plane:
+        """Of a part of the frame."""
+        return self.planes(self.density(where), where)[0]
 
 
 def find_cells(image: Image, um_per_pixel: float) -> list[Cell]:
@@ -129,13 +145,13 @@ def find_cells(image: Image, um_per_pixel: float) -> list[Cell]:
     lit = light.measure(image, um_per_pixel, working_um=WORKING_UM)
     seen = _pictures(lit)
     um = seen.um
-    nuclei = opened(above(seen.nuclear, NUCLEAR_DENSITY), NUCLEUS_OPENING_UM / um)
+    nuclei, foreign = _masks(seen)
+    nuclei = opened(nuclei, NUCLEUS_OPENING_UM / um)
     if not cv2.countNonZero(nuclei):
         return []
-    bodies = _tidy(above(seen.foreign, seen.level) | nuclei, um)
     cells = [
-        _cell(patch, _nucleus(patch, seen), lit, image.shape)
-        for rough in _patches(Patch(bodies, nuclei, (0, 0)), um)
+        _cell(patch, nucleus_of(patch, seen.smooth[patch.where], lit.bare, um), lit, image.shape)
+        for rough in _patches(Patch(_tidy(foreign | nuclei, um), nuclei, (0, 0)), um)
         for whole in _patches(_trimmed(rough, seen), um)
         for patch in split(whole, seen.nuclear, um)
         if _is_cell(patch, um)
@@ -145,30 +161,29 @@ def find_cells(image: Image, um_per_pixel: float) -> list[Cell]:
 
 def _pictures(lit: light.Light) -> Pictures:
     smooth = np.asarray(cv2.GaussianBlur(lit.small, (0, 0), BLUR_PIXELS), np.uint8)
-    shaded = lit.shaded_density(smooth)
-    sparse = shaded[::SPARSE, ::SPARSE] - lit.shade[::SPARSE, ::SPARSE, None]
-    red = _red_cells(sparse, lit.um_per_pixel * SPARSE)
+    red = _red_cells(lit, smooth)
     axes, lean = _axes(np.median(red, axis=0) if len(red) else np.array(RED_CELL_DENSITY))
     floor, red_level = _reach(red @ axes.T) if len(red) else (0.0, FOREIGN_DENSITY[0])
-    nuclear, across, along = cv2.split(cv2.transform(shaded, axes))
-    nuclear -= np.float32(floor)
-    along = cv2.scaleAdd(lit.shade, -lean, along)
-    return Pictures(
-        um=lit.um_per_pixel,
-        green=smooth[..., 1],
-        bare=lit.bare[1],
-        shaded=shaded,
-        shade=lit.shade,
-        nuclear=np.asarray(nuclear, np.float32),
-        foreign=np.asarray(cv2.magnitude(across, along), np.float32),
-        level=float(np.clip(red_level, *FOREIGN_DENSITY)),
-        red_level=red_level,
-    )
+    level = float(np.clip(red_level, *FOREIGN_DENSITY))
+    return Pictures(lit=lit, smooth=smooth, axes=axes, lean=lean, floor=floor, level=level, red_level=red_level)
 
 
-def _red_cells(density: Plane, um: float) -> Plane:
+def _masks(seen: Pictures) -> tuple[Mask, Mask]:
+    """What is nucleus and what is foreign, in bands of some rows."""
+    shape = seen.smooth.shape[:2]
+    nuclei, foreign = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
+    rows = max(1, BAND_PIXELS // shape[1])
+    for top in range(0, shape[0], rows):
+        band = np.s_[top : top + rows, :]
+        planes = seen.planes(seen.density(band), band)
+        nuclei[band], foreign[band] = map(above, planes, (NUCLEAR_DENSITY, seen.level))
+    return nuclei, foreign
+
+
+def _red_cells(lit: light.Light, smooth: Image) -> Plane:
     """(N, 3) densities of pixels that are stained and far from a nucleus; N is 0 if there are too few."""
-    total = np.asarray(cv2.transform(density, np.ones((1, 3), np.float32)), np.float32)
+    um, density, shade = lit.um_per_pixel * SPARSE, lit.shaded_density(_sparse(smooth)), _sparse(lit.shade)
+    total = np.asarray(cv2.scaleAdd(shade, -3, cv2.transform(density, np.ones((1, 3), np.float32))), np.float32)
     stained = total > STAINED_DENSITY
     if np.count_nonzero(stained) * um * um <= RED_CELLS_UM2:
         return np.zeros((0, 3), np.float32)
@@ -176,8 +191,15 @@ def _red_cells(density: Plane, um: float) -> Plane:
     usual = _quantiles(total[stained][:: 1 + total.size // ENOUGH], 0.5)[0]
     sure = opened(above(nuclear, np.clip(SURE_SHARE * usual, *SURELY_NUCLEAR_DENSITY)), NUCLEUS_OPENING_UM / um)
     near = squarely_grown(sure, CYTOPLASM_REACH_UM / um)
-    red: Plane = density[(near == 0) & stained]
-    return red[:: 1 + len(red) // ENOUGH] if len(red) * um * um > RED_CELLS_UM2 else red[:0]
+    red = np.flatnonzero(stained & (near == 0))
+    few = red[:: 1 + len(red) // ENOUGH] if len(red) * um * um > RED_CELLS_UM2 else red[:0]
+    return np.asarray(density.reshape(-1, 3)[few] - shade.reshape(-1, 1)[few], np.float32)
+
+
+def _sparse(picture: NDArray[Any]) -> NDArray[Any]:
+    """Every other row and column; OpenCV takes a quarter of NumPy's time."""
+    height, width = (-(-side // SPARSE) for side in picture.shape[:2])
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
 def _reach(red: NDArray[np.floating]) -> tuple[float, float]:
@@ -221,10 +243,12 @@ def _patches(found: Patch, um: float) -> Iterator[Patch]:
 
 def _trimmed(rough: Patch, seen: Pictures) -> Patch:
     """The same without background, stain and red cells that the frame's own level let in."""
-    um, foreign = seen.um, seen.foreign[rough.where]
-    stain = seen.shaded[rough.where][..., 1] - seen.shade[rough.where]
-    inner, outer = (grown(rough.nucleus, reach / um) for reach in RING_UM)
-    ring = (rough.body & outer & (1 - inner)) > 0
+    um, density = seen.um, seen.density(rough.where)
+    _, foreign = seen.planes(density, rough.where)
+    stain = density[..., 1] - seen.lit.shade[rough.where]
+    away = np.where(rough.body, distance(rough.nucleus), 0)
+    inner, outer = (pixels(reach / um) for reach in RING_UM)
+    ring = (away > inner) & (away <= outer)
     if np.count_nonzero(ring) * um * um < RING_UM2:
         return rough
     middle, upper = _quantiles(foreign[ring], 0.5, 0.75)
@@ -247,22 +271,6 @@ def _is_cell(patch: Patch, um: float) -> bool:
     if nucleus_um2 < MIN_NUCLEUS_UM2 or body_um2 < MIN_BODY_UM2:
         return False
     return bool(depth(patch.nucleus).max() * um >= MIN_NUCLEUS_RADIUS_UM)
-
-
-def _nucleus(patch: Patch, seen: Pictures) -> Mask:
-    """The darker class of the body by Otsu's threshold of the green light (IEEE Trans. SMC 9, 1979)."""
-    um, darkness = seen.um, 255 - seen.green[patch.where]
-    inner = cv2.erode(framed(patch.body), np.ones([2 * max(1, round(RIM_UM / um)) + 1] * 2, np.uint8))[1:-1, 1:-1]
-    values = darkness[inner > 0]
-    if not values.size:
-        return patch.nucleus
-    level, _ = cv2.threshold(values.reshape(-1, 1), 0, 255, cv2.THRESH_OTSU)
-    bare, dark = 255 - seen.bare, values > level
-    if dark.all() or not dark.any() or values[~dark].mean() - bare > ONE_CLASS * (values[dark].mean() - bare):
-        level = (bare + float(values[~dark].mean() if not dark.all() else values.mean())) / 2
-    nucleus = opened(closed(patch.body & above(darkness, level), CHROMATIN_GAP_UM / um), NUCLEUS_OPENING_UM / um)
-    lobes = [lobe for lobe in outlines(nucleus) if cv2.contourArea(lobe) * um * um >= MIN_LOBE_UM2]
-    return patch.body & nucleus & painted(nucleus.shape, lobes) if lobes else patch.nucleus
 
 
 def _cell(patch: Patch, nucleus: Mask, lit: light.Light, shape: tuple[int, ...]) -> Cell:

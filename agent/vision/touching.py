@@ -1,6 +1,6 @@
 """Parting white cells that touch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -37,6 +37,9 @@ CORE_SHARE = 0.75
 DEPTH_STEPS = 30
 """Levels at which a pass is looked for."""
 
+Where = tuple[slice, slice]
+"""Rows and columns of a part of the frame."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patch:
@@ -53,29 +56,37 @@ class Patch:
     corner: tuple[int, int]
 
     @property
-    def where(self) -> tuple[slice, slice]:
-        """Rows and columns of the frame."""
+    def where(self) -> Where:
+        """Where in the frame it is."""
         (x, y), (height, width) = self.corner, self.body.shape
         return np.s_[y : y + height, x : x + width]
 
     def cropped(self, part: Mask) -> "Patch":
-        """The part of it under a mask, in a box of its own."""
+        """The part of it under a mask, or the largest piece of that, in a box of its own."""
+        pieces = outlines(part)
+        if len(pieces) > 1:
+            part = part & painted(part.shape, [max(pieces, key=cv2.contourArea)])
         x, y, width, height = cv2.boundingRect(part)
         box = np.s_[y : y + height, x : x + width]
         body = np.ascontiguousarray(part[box])
         return Patch(body, body & self.nucleus[box], (self.corner[0] + x, self.corner[1] + y))
 
 
-def split(whole: Patch, nuclear: Plane, um: float) -> list[Patch]:
+def split(whole: Patch, nuclear: Callable[[Where], Plane], um: float) -> list[Patch]:
     """Part cells that touch; each pixel falls to the nearest seed.
 
     Seeds are the large pieces of nucleus in a crowded body, and then the peaks in the depth of each body plus
     that of the nucleus within it: a waist and a gap between nuclei both tell.
+
+    Args:
+        whole: one body.
+        nuclear: picture of a part of the frame.
+        um: micrometres per pixel.
     """
     crowded = _crowded(whole.body, um)
     if not crowded and _is_convex(whole.body):
         return [whole]
-    core = _core(whole, nuclear)
+    core = _core(whole, nuclear(whole.where))
     if not crowded:
         return _at_waists(whole, core, um)
     parts = []
@@ -97,7 +108,7 @@ def _is_convex(body: Mask) -> bool:
 
 def _core(whole: Patch, nuclear: Plane) -> Mask:
     """The nucleus without dark cytoplasm, by Otsu's threshold within the body (IEEE Trans. SMC 9, 1979)."""
-    values = np.asarray(cv2.convertScaleAbs(np.maximum(nuclear[whole.where], 0), alpha=150), np.uint8)
+    values = np.asarray(cv2.convertScaleAbs(np.maximum(nuclear, 0), alpha=150), np.uint8)
     inside = values[whole.nucleus > 0]
     if not inside.size:
         return whole.nucleus

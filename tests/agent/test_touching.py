@@ -18,7 +18,7 @@ def test_a_lobe_whose_chromatin_bridges_a_slit_of_the_body_goes_to_its_neighbour
     cv2.circle(body, (112, 50), 17, (1,), cv2.FILLED)
     cv2.line(body, (60, 50), (112, 50), (1,), 3)
     cv2.line(body, (121, 50), (149, 50), (0,), slit)
-    parts = split(Patch(body, body, (0, 0)), body.astype(np.float32), UM)
+    parts = split(Patch(body, body, (0, 0)), lambda where: body[where].astype(np.float32), UM)
     assert [cv2.countNonZero(part.body) for part in parts] == [cv2.countNonZero(body)]
 
 
@@ -33,7 +33,7 @@ def test_a_field_full_of_cells_that_touch_is_parted_into_all_of_them(across_um: 
         cv2.circle(body, centre, pitch // 2 + 1, (1,), cv2.FILLED)
         cv2.circle(nucleus, centre, round(nucleus_um / UM / 2), (1,), cv2.FILLED)
     body = np.asarray(cv2.morphologyEx(body, cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8)), np.uint8)
-    parts = split(Patch(body, nucleus, (0, 0)), nucleus.astype(np.float32), UM)
+    parts = split(Patch(body, nucleus, (0, 0)), lambda where: nucleus[where].astype(np.float32), UM)
     assert len(parts) == 80
 
 
