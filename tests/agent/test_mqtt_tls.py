@@ -1,0 +1,100 @@
+"""The courier over TLS, against real brokers."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from agent.settings import MqttSettings
+from agent.wire.broker import Broker
+from agent.wire.outbox import Outbox
+from agent.wire.visit import probe
+from contract.connection import TlsSettings
+from contract.errors import BrokerError, UsageError
+from contract.messages import FrameReport, Topics
+from tests.couriers import courier_to, put
+
+Make = Callable[..., FrameReport]
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two authorities, `ours` and `theirs`, and from ours a pair for a broker and one for an agent."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificates, is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    for name in ("ours", "theirs"):
+        openssl(
+            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"),
+            *("-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt"),
+            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
+        )
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    for name in ("broker", "agent"):
+        openssl(
+            *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr"),
+        )
+        openssl(
+            *("x509", "-req", "-in", f"{name}.csr", "-CA", "ours.crt", "-CAkey", "ours.key", "-CAcreateserial"),
+            *("-days", "2", "-extfile", "names", "-out", f"{name}.crt"),
+        )
+    return folder
+
+
+def tls_lines(certificates: Path) -> list[str]:
+    return [
+        f"cafile {certificates / 'ours.crt'}",
+        f"certfile {certificates / 'broker.crt'}",
+        f"keyfile {certificates / 'broker.key'}",
+    ]
+
+
+@pytest.fixture
+def mutual_tls(open_mosquitto: Open, certificates: Path, passwords: Path) -> Iterator[Broker]:
+    """A broker that asks for a certificate and a password."""
+    login = ["allow_anonymous false", f"password_file {passwords}"]
+    with open_mosquitto(config_lines=[*tls_lines(certificates), "require_certificate true", *login]) as broker:
+        yield broker
+
+
+def test_mutual_tls_with_a_password_carries_reports(
+    mutual_tls: Broker, certificates: Path, topics: Topics, outbox: Outbox, make_report: Make
+) -> None:
+    tls = TlsSettings(ca=certificates / "ours.crt", cert=certificates / "agent.crt", key=certificates / "agent.key")
+    login = {"username": "scope", "password": SecretStr("right")}
+    with courier_to(mutual_tls, topics, outbox, tls=tls, **login) as courier:
+        put(outbox, make_report, 50)
+        assert courier.drain(20) == 0, courier.trouble
+
+
+def test_tls_faults_are_told_apart(open_mosquitto: Open, certificates: Path) -> None:
+    lines = [*tls_lines(certificates), "require_certificate true"]
+    with open_mosquitto(config_lines=lines) as broker:
+        ours = certificates / "ours.crt"
+        for tls, words in (
+            (TlsSettings(ca=certificates / "theirs.crt"), r"not trusted .*mqtt\.tls\.ca"),
+            (TlsSettings(ca=ours), r"mqtt\.tls\.cert and mqtt\.tls\.key"),
+            (None, "with TLS, or without"),
+        ):
+            with pytest.raises(BrokerError, match=words):
+                probe(MqttSettings(port=broker.port, tls=tls), 5)
+    with open_mosquitto() as plain, pytest.raises(BrokerError, match=r"TLS with .* failed"):
+        probe(MqttSettings(port=plain.port, tls=TlsSettings(ca=ours)), 2)
+
+
+def test_a_certificate_that_is_missing_or_no_certificate_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"mqtt\.tls\.ca: .*absent can not be read"):
+        probe(MqttSettings(tls=TlsSettings(ca=tmp_path / "absent")), 1)
+    (tmp_path / "ca").write_text("hello")
+    with pytest.raises(UsageError, match="must be PEM"):
+        probe(MqttSettings(tls=TlsSettings(ca=tmp_path / "ca")), 1)
