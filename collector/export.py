@@ -9,7 +9,7 @@ from typing import IO, Any, Literal, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from collector import tables
+from collector import database, tables
 from collector.numbers import Numbers, shown
 from collector.rows import spans_of
 from contract.errors import StoreError
@@ -63,8 +63,8 @@ def export(url: str, what: What, *, form: Form, slide_id: str | None, out: IO[st
 
 @contextmanager
 def _reading(url: str) -> Iterator[sa.Connection]:
-    engine = tables.open_engine(url)
-    file = tables.file_of(engine)
+    engine = database.open_engine(url, writes=False)
+    file = database.file_of(engine)
     if file is not None and not file.exists():  # SQLite would make it
         raise StoreError(f"there is no database {file}; correct --database, or start the collector first")
     where = engine.url.render_as_string(hide_password=True)
@@ -74,7 +74,7 @@ def _reading(url: str) -> Iterator[sa.Connection]:
                 raise StoreError(f"the database {where} is empty; correct --database, or start the collector first")
             yield connection
     except SQLAlchemyError as cause:
-        said = tables.said_by(cause)
+        said = database.said_by(cause)
         raise StoreError(
             f"the database {where} can not be read ({said}); correct --database, or see that it runs and lets this "
             "user read"

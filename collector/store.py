@@ -14,7 +14,7 @@ from sqlalchemy import exc
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import Self
 
-from collector import rows, tables
+from collector import database, rows, tables
 from collector.numbers import Numbers
 from contract.errors import IntegrityError, StoreError, UsageError
 from contract.messages import Ack, FrameReport, Health, Message, Status
@@ -101,7 +101,7 @@ class Store:
     """
 
     def __init__(self, url: str, *, quarantine_rows: int = 10_000) -> None:
-        self._engine = tables.open_engine(url)
+        self._engine = database.open_engine(url)
         self._quarantine_rows = quarantine_rows
         self._connection: sa.Connection | None = None
         self.streams: dict[StreamName, Stream] = {}
@@ -122,7 +122,7 @@ class Store:
     @property
     def file(self) -> Path | None:
         """The file of an SQLite database."""
-        return tables.file_of(self._engine)
+        return database.file_of(self._engine)
 
     def store(self, arrivals: Sequence[Arrival]) -> Outcome:
         """Store these messages in one transaction; those that can not be stored go into quarantine.
@@ -181,8 +181,8 @@ class Store:
 
     def _explained(self, cause: SQLAlchemyError) -> StoreError | IntegrityError:
         self.close()
-        said = tables.said_by(cause)
-        if tables.is_damage(cause):
+        said = database.said_by(cause)
+        if database.is_damage(cause):
             return IntegrityError(
                 f"the database {self.where} is damaged, or none ({said}); nothing is acknowledged: put the newest "
                 "back-up in its place, or move the file away and a new one is made"
@@ -207,7 +207,7 @@ class Store:
 
     def _refuse(self, connection: sa.Connection, arrival: Arrival, cause: Exception) -> Outcome:
         """Keep a message that the database will not have as a report."""
-        row = _quarantine_row(arrival, "refused", tables.said_by(cause))
+        row = _quarantine_row(arrival, "refused", database.said_by(cause))
         try:
             with connection.begin():
                 rows.insert_quarantine(connection, [row], most=self._quarantine_rows)

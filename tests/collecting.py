@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from collector import tables
+from collector.database import open_engine
 from collector.receive import Collector
 from collector.settings import CollectorSettings
 from collector.store import Store
@@ -48,7 +49,7 @@ def until(truth: Callable[[], Any], timeout_s: float = 20) -> bool:
 def stored(database: str) -> list[tuple[str, str, int]]:
     """Device, epoch and number of every report in a database, sorted."""
     key = tables.report.c.device, tables.report.c.epoch, tables.report.c.seq
-    engine = tables.open_engine(database)
+    engine = open_engine(database, writes=False)
     try:
         with engine.connect() as connection:
             return [(device, epoch, seq) for device, epoch, seq in connection.execute(sa.select(*key).order_by(*key))]

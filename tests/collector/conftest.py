@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.test_disk_full import tiny_disk
+from tests.faults.test_network import wire
 from tests.postgres import Cluster, new_cluster
+
+__all__ = ["tiny_disk", "wire"]
 
 
 @pytest.fixture(scope="session")

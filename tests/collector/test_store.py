@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector import tables
+from collector.database import open_engine
 from collector.export import status
 from collector.store import Arrival, Outcome, Store
 from contract.errors import MissingError, StoreError, UsageError
@@ -45,7 +46,7 @@ def acks(outcome: Outcome) -> dict[str, int]:
 
 
 def rows(database: str, table: sa.Table) -> list[Any]:
-    engine = tables.open_engine(database)
+    engine = open_engine(database)
     with engine.connect() as connection:
         found = list(connection.execute(sa.select(table)))
     engine.dispose()
@@ -257,7 +258,7 @@ def test_an_address_that_can_not_be_used_is_refused_with_a_remedy(address: str) 
 def test_tables_of_a_later_layout_are_left_alone_and_told(database: str, make_report: Make) -> None:
     with Store(database) as store:
         store.open()
-    engine = tables.open_engine(database)
+    engine = open_engine(database)
     with engine.begin() as connection:
         connection.execute(sa.update(tables.meta).values(value="99"))
     engine.dispose()
@@ -285,7 +286,7 @@ def test_a_database_that_an_earlier_release_made_is_used_on(tmp_path: Path, make
 
 
 def test_another_programs_tables_are_left_alone_and_told(database: str) -> None:
-    engine = tables.open_engine(database)
+    engine = open_engine(database)
     with engine.begin() as connection:
         connection.exec_driver_sql("create table slide (title text)")
         connection.exec_driver_sql("create table meta (name text)")
@@ -298,7 +299,7 @@ def test_another_programs_tables_are_left_alone_and_told(database: str) -> None:
 
 def test_tables_are_made_whole_or_not_at_all(database: str) -> None:
     """Whoever is killed while it makes them leaves an empty database behind."""
-    engine = tables.open_engine(database)
+    engine = open_engine(database)
     with engine.connect() as connection:
         tables.make_tables(connection)
         connection.rollback()
