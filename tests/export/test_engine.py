@@ -19,8 +19,9 @@ from contract.stamp import LAYERS, PLAN, STAMP, Profile, Typing
 from export.engine import Built, Tools, build_engine, main
 from export.half import half_copy
 from export.trt_layers import summary
+from tests.cuda_fake import FakeDriver, Gpu
 from tests.trt_build_fake import FakeBuilderTrt, Flags10
-from tests.trt_fake import FakeDriver, FakeTensorRt, Gpu
+from tests.trt_fake import FakeTensorRt
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ from contract.errors import EngineError, IntegrityError, UsageError
 from contract.manifest import Precision
 from contract.types import Tensor
 from export.half import half_copy
-from tests.trt_fake import FakeDriver, FakeTensorRt, Gpu
+from tests.cuda_fake import FakeDriver, Gpu
+from tests.trt_fake import FakeTensorRt
 
 
 @pytest.fixture(scope="module")
