@@ -2,30 +2,24 @@
 
 import argparse
 import json
-import re
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
-from pathlib import Path
 
 from agent.ops import journal
-from contract.arguments import micrometres, whole
-from contract.bundle import SHIPPED
+from agent.options import parser
 from contract.errors import CheckError, MicroscopeError, UsageError
-from contract.trust_options import add_trust, trust_from
-
-RESEARCH_ONLY = "Research use only. It assists haematologists; it never diagnoses."
+from contract.trust_options import trust_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit codes are those of ``contract.errors``."""
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     journal.set_up(args.log)
     try:
-        return int(args.command(args))
+        return COMMANDS[args.command](args)
     except MicroscopeError as cause:
         print(journal.complaint(f"microscope-agent: {cause}"), file=sys.stderr)
         return cause.exit_code
@@ -187,136 +181,19 @@ def _overrides(pairs: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in split}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="microscope-agent",
-        description=f"Finds white blood cells in microscope frames and scores each for a blast. {RESEARCH_ONLY}",
-        epilog="Exit codes: 0 done, 1 a check failed, 2 wrong usage or settings, 4 a component is missing, "
-        "5 a file was changed, or a signature is missing or foreign.",
-    )
-    parser.add_argument("--version", action="version", version=version("microscope-agent"))
-    parser.add_argument(
-        "--log",
-        default="INFO",
-        choices=["DEBUG", "INFO", "WARNING", "ERROR"],
-        help="least level of the log; default INFO",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    service = commands.add_parser("run", help="the service: source -> cells -> MQTT, until it is told to stop")
-    _settings_arguments(service)
-    service.add_argument("--slide", metavar="ID", help="the slide to count for; the same as --set slide.id=ID")
-    service.set_defaults(command=_run)
-
-    offline = commands.add_parser("replay", help="examine a folder, a video or one image; one report per line")
-    offline.add_argument("source", type=Path, help="folder of images, video, or image")
-    offline.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl", help="file for the reports")
-    offline.add_argument(
-        "--um-per-pixel", type=micrometres, metavar="X", help="micrometres per pixel; default: the site file's"
-    )
-    offline.add_argument("--site-file", type=Path, metavar="FILE", help="what `calibrate site` measured")
-    offline.add_argument("--bundle", type=Path, default=SHIPPED, metavar="DIR", help="model; default: the shipped one")
-    add_trust(offline)
-    offline.add_argument(
-        "--engine", default="auto", metavar="NAME", help="inference engine; default: the best there is"
-    )
-    offline.add_argument("--crops", type=Path, metavar="DIR", help="write what the network saw of each cell, by label")
-    offline.add_argument("--annotate", type=Path, metavar="DIR", help="write the frames with the cells drawn in")
-    offline.add_argument("--slide", default="", metavar="ID", help="pseudonym of the slide; default: the source's name")
-    offline.add_argument("--summary", type=Path, metavar="FILE.json", help="write the slide's summary as JSON")
-    offline.set_defaults(command=_replay)
-
-    gallery = commands.add_parser("montage", help="the gallery of a slide's cells, the most suspicious first")
-    gallery.add_argument("reports", type=Path, metavar="REPORTS.jsonl", help="what replay wrote with --out")
-    seen = gallery.add_mutually_exclusive_group(required=True)
-    seen.add_argument("--frames", type=Path, metavar="SOURCE", help="what replay read; shows the cells at one scale")
-    seen.add_argument("--crops", type=Path, metavar="DIR", help="what replay wrote with --crops: the network's view")
-    gallery.add_argument("--out", type=Path, required=True, metavar="FILE", help="FILE.html, FILE.png or FILE.jpg")
-    gallery.add_argument("--most", type=whole(), default=400, metavar="N", help="cells to show; default 400")
-    gallery.set_defaults(command=_montage)
-
-    show = commands.add_parser("demo", help="a broker, the agent and a subscriber on this machine; ends by itself")
-    show.add_argument("--frames", type=Path, metavar="DIR", help="real images instead of the rendered smear")
-    show.add_argument("--um-per-pixel", type=micrometres, default=0.075, metavar="X", help="their scale; default 0.075")
-    show.add_argument("--count", type=whole(), default=200, metavar="N", help="rendered frames; default 200")
-    show.set_defaults(command=_demo)
-
-    doctor = commands.add_parser(
-        "doctor", help="check settings, source, model, engine, broker and who may use it, disk, clock, clashes"
-    )
-    _settings_arguments(doctor)
-    doctor.set_defaults(command=_doctor)
-
-    calibrate = commands.add_parser("calibrate", help="measure this microscope by its own frames")
-    _calibrate_commands(calibrate.add_subparsers(required=True, metavar="WHAT"))
-
-    config = commands.add_parser("config", help="the settings").add_subparsers(required=True, metavar="WHAT")
-    shown = config.add_parser("show", help="the settings in force, each with its origin; secrets masked")
-    _settings_arguments(shown)
-    shown.set_defaults(command=_config_show)
-    config.add_parser("schema", help="JSON Schema of the settings").set_defaults(command=_config_schema)
-
-    _audit_commands(commands.add_parser("audit", help="what happened on this agent"))
-    return parser
-
-
-def _audit_commands(parser: argparse.ArgumentParser) -> None:
-    chain = parser.add_subparsers(required=True, metavar="WHAT").add_parser(
-        "verify", help="is every line of the audit log as it was written?"
-    )
-    place = chain.add_mutually_exclusive_group()
-    place.add_argument("--state-dir", type=Path, metavar="DIR", help="the agent's folder; default: by the settings")
-    place.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
-    chain.add_argument("--head", type=_sha256, metavar="HASH", help="a hash kept elsewhere; must be there")
-    chain.set_defaults(command=_audit_verify)
-
-
-def _sha256(text: str) -> str:
-    if not re.fullmatch("[0-9a-fA-F]{64}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no SHA-256: 64 hexadecimal digits")
-    return text
-
-
-def _calibrate_commands(calibrate: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    scale = calibrate.add_parser("scale", help="micrometres per pixel, from the size of red cells")
-    scale.add_argument("source", help="folder of images, video, image, or camera (number, device, address)")
-    scale.add_argument(
-        "--frames",
-        type=whole(),
-        default=200,
-        metavar="N",
-        help="look at N places at most; default 200; a camera is watched for a minute: move the stage",
-    )
-    scale.add_argument("--um-per-pixel", type=micrometres, metavar="X", help="warn if the frames disagree with this")
-    scale.add_argument("--json", action="store_true", help="print the result as JSON")
-    scale.set_defaults(command=_calibrate_scale)
-
-    flat = calibrate.add_parser("flatfield", help="the light, from an empty field or a moving smear")
-    flat.add_argument("source", help="as above")
-    flat.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="file for the flat field")
-    flat.add_argument("--frames", type=whole(), default=40, metavar="N", help="take N frames at most; default 40")
-    flat.set_defaults(command=_calibrate_flatfield)
-
-    site = calibrate.add_parser("site", help="colour, scale, focus, light and scores beside the training's; site file")
-    site.add_argument("source", help="as above")
-    site.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="the site file")
-    site.add_argument("--bundle", type=Path, default=SHIPPED, metavar="DIR", help="model; default: the shipped one")
-    add_trust(site)
-    site.add_argument("--engine", default="auto", metavar="NAME", help="inference engine; default: the best there is")
-    site.add_argument("--frames", type=whole(), default=50, metavar="N", help="look at N frames at most; default 50")
-    site.add_argument("--um-per-pixel", type=micrometres, metavar="X", help="scale; default: as red cells tell it")
-    site.add_argument("--flat", type=Path, metavar="FILE.png", help="flat field; laid beside the site file")
-    site.add_argument(
-        "--colour", default="off", choices=["off", "reinhard", "macenko"], help="make cells look like the training's"
-    )
-    site.set_defaults(command=_calibrate_site)
-
-
-def _settings_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="one setting, for example mqtt.host=broker"
-    )
+COMMANDS = {
+    "run": _run,
+    "replay": _replay,
+    "montage": _montage,
+    "demo": _demo,
+    "doctor": _doctor,
+    "calibrate scale": _calibrate_scale,
+    "calibrate flatfield": _calibrate_flatfield,
+    "calibrate site": _calibrate_site,
+    "config show": _config_show,
+    "config schema": _config_schema,
+    "audit verify": _audit_verify,
+}
 
 
 if __name__ == "__main__":
