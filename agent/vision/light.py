@@ -14,7 +14,7 @@ BARE_PERCENTILE = 90
 """Brightness (green) that the bare background has: above it lie one tenth of the pixels, in full frames too."""
 BARE_LEVELS = 8
 """Grey levels below that percentile which still count as bare background: a camera's noise."""
-ENOUGH = 100_000
+ENOUGH = 50_000
 """Pixels that tell the background; of larger pictures only some rows are asked."""
 COARSE = (32, 24)
 """Columns and rows of the picture that the shade is fitted to."""

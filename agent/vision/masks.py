@@ -57,7 +57,9 @@ def outlines(mask: Mask, corner: tuple[int, int] = (0, 0)) -> list[NDArray[np.in
 
 def filled(mask: Mask) -> Mask:
     """Without holes."""
-    return painted(mask.shape, outlines(mask))
+    rings, family = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    holes = [ring for ring, (*_, parent) in zip(rings, family[0], strict=True) if parent >= 0] if rings else []
+    return np.asarray(cv2.drawContours(mask.copy(), holes, -1, (1,), cv2.FILLED), np.uint8)
 
 
 def painted(shape: tuple[int, ...], within: list[NDArray[np.int32]], corner: tuple[int, int] = (0, 0)) -> Mask:

@@ -12,6 +12,7 @@ What is found so is then drawn more closely: the body ends where foreign and den
 cell's own cytoplasm, and the nucleus is drawn within it (agent/vision/nucleus.py).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -58,11 +59,13 @@ RED_CELLS_UM2 = 30.0
 """Stained area below which the frame's own red cells say nothing: less than one of them (44 um2)."""
 RED_CELL_DENSITY = (0.45, 0.77, 0.45)
 """Direction (blue, green, red) of the red cells' density where a frame shows none: the mean of two laboratories."""
-SPARSE, ENOUGH = 2, 5000
-"""The red cells' colour is taken from every other row and column, and of no more than about so many pixels."""
-BAND_PIXELS = 50_000
+SPARSE, SPARSE_PIXELS = 2, 60_000
+"""The red cells' colour is sought in every other row and column, and in large frames at about so many places."""
+ENOUGH = 5000
+"""It is taken from no more than about so many pixels."""
+BAND_PIXELS = 30_000
 """Of the frame at a time, so that its planes (36 bytes a pixel) stay in the cache."""
-FOREIGN_PERCENTILE = 90
+FOREIGN_SHARE = 0.9
 """Share of the red cells' pixels that foreign is to leave out; openings take care of the rest."""
 FOREIGN_DENSITY = (0.02, 0.035)
 """Bounds of the level above which a pixel is foreign; pale cytoplasm has 0.04, a good camera's noise 0.01."""
@@ -182,7 +185,8 @@ def _masks(seen: Pictures) -> tuple[Mask, Mask]:
 
 def _red_cells(lit: light.Light, smooth: Image) -> Plane:
     """(N, 3) densities of pixels that are stained and far from a nucleus; N is 0 if there are too few."""
-    um, density, shade = lit.um_per_pixel * SPARSE, lit.shaded_density(_sparse(smooth)), _sparse(lit.shade)
+    step = max(SPARSE, round(math.sqrt(lit.shade.size / SPARSE_PIXELS)))
+    um, density, shade = lit.um_per_pixel * step, lit.shaded_density(_sparse(smooth, step)), _sparse(lit.shade, step)
     total = np.asarray(cv2.scaleAdd(shade, -3, cv2.transform(density, np.ones((1, 3), np.float32))), np.float32)
     stained = total > STAINED_DENSITY
     if np.count_nonzero(stained) * um * um <= RED_CELLS_UM2:
@@ -196,18 +200,16 @@ def _red_cells(lit: light.Light, smooth: Image) -> Plane:
     return np.asarray(density.reshape(-1, 3)[few] - shade.reshape(-1, 1)[few], np.float32)
 
 
-def _sparse(picture: NDArray[Any]) -> NDArray[Any]:
-    """Every other row and column; OpenCV takes a quarter of NumPy's time."""
-    height, width = (-(-side // SPARSE) for side in picture.shape[:2])
+def _sparse(picture: NDArray[Any], step: int) -> NDArray[Any]:
+    """Of every so many rows and columns one; OpenCV takes a quarter of NumPy's time."""
+    height, width = (-(-side // step) for side in picture.shape[:2])
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
-def _reach(red: NDArray[np.floating]) -> tuple[float, float]:
+def _reach(red: Plane) -> tuple[float, float]:
     """How nuclear and how foreign red cells are, by their pixels along the axes."""
-    foreign = np.hypot(red[:, 1], red[:, 2])
-    return max(0.0, float(np.percentile(red[:, 0], FOREIGN_PERCENTILE))), float(
-        np.percentile(foreign, FOREIGN_PERCENTILE)
-    )
+    nuclear, foreign = red[:, 0], np.hypot(red[:, 1], red[:, 2])
+    return max(0.0, _quantiles(nuclear, FOREIGN_SHARE)[0]), _quantiles(foreign, FOREIGN_SHARE)[0]
 
 
 def _axes(colour: NDArray[np.floating]) -> tuple[NDArray[np.float32], float]:
