@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from contract.durable import write_whole
 from contract.errors import IntegrityError, UsageError
-from contract.stamp import write_whole
 
 FILE = "models.json"
 

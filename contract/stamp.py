@@ -5,15 +5,14 @@ the plan is given to TensorRT; export writes it, the agent reads it.
 """
 
 import hashlib
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contract.bundle import CALIBRATION, FP32, INT8, Bundle
+from contract.durable import write_whole
 from contract.errors import EngineError
 from contract.manifest import Precision, Sha256
 from contract.owned import read_owned, refuse_shared
@@ -191,23 +190,3 @@ def make_own_folder(folder: Path) -> None:
         ) from cause
     for place in (folder.parent, folder):
         refuse_shared(place)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a power loss leaves the old one or the new one, never a part."""
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).chmod(0o644)
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from contract.arguments import default_state_dir, whole
 from contract.bundle import CALIBRATION, Bundle, open_bundle
+from contract.durable import write_whole
 from contract.errors import EngineError, IntegrityError, MicroscopeError, UsageError
 from contract.manifest import Precision
 from contract.signature import Trust
@@ -33,7 +34,6 @@ from contract.stamp import (
     flags_of,
     make_own_folder,
     write_plan,
-    write_whole,
 )
 from contract.trt import INSTALL, refuse_old
 from contract.trust_options import add_trust, trust_from

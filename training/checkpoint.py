@@ -1,6 +1,6 @@
 """What training leaves on disk: ``last.pt`` to go on from, ``classifier.pt`` to export."""
 
-import os
+import io
 import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from contract.durable import write_whole
 from contract.errors import UsageError
 from contract.manifest import Decision, InputSpec
 from training.network import Architecture, BlastNet
@@ -85,12 +86,9 @@ def network_of(architecture: Mapping[str, Any], weights: Mapping[str, Tensor]) -
 
 def save(path: Path, record: Mapping[str, Any]) -> None:
     """Write a record whole or not at all: a power cut leaves the older file."""
-    draft = path.with_name(f".{path.name}.part")
-    with draft.open("wb") as file:
-        torch.save(dict(record), file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    content = io.BytesIO()
+    torch.save(dict(record), content)
+    write_whole(path, content.getvalue())
 
 
 def load(path: Path) -> dict[str, Any]:

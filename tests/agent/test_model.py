@@ -5,31 +5,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.config import load_alone
 from agent.memory import recall
 from agent.model import ModelInUse
 from agent.site import NO_SITE
-from contract.bundle import GOLDEN, SHIPPED, Golden, open_bundle, write_bundle, write_golden
+from contract.bundle import SHIPPED
 from contract.errors import IntegrityError, MicroscopeError
-from contract.signature import public_half
-
-KEY = Ed25519PrivateKey.from_private_bytes(bytes([7]) * 32)
+from tests.lab import PUBLIC, write_version
 
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped model as versions 1, 2 and 3 of `lab`; the last does not score as it says."""
     root = tmp_path_factory.mktemp("versions")
-    shipped = open_bundle(SHIPPED)
-    files = {name: SHIPPED / name for name in shipped.manifest.files}
-    golden = shipped.golden
-    write_golden(root / GOLDEN, Golden(golden.crops, golden.batch, {k: v + 9 for k, v in golden.scores.items()}))
     for version in (1, 2, 3):
-        own = {"id": f"lab-{version}", "model": "lab", "version": version}
-        these = {**files, GOLDEN: root / GOLDEN} if version == 3 else files
-        write_bundle(root / str(version), shipped.manifest.model_copy(update=own), these, key=KEY)
+        write_version(root / str(version), version, truthful=version < 3)
     return root
 
 
@@ -48,7 +39,7 @@ def put(version: Path, place: Path) -> Path:
 @pytest.fixture
 def model(bundle: Path, tmp_path: Path) -> Iterator[ModelInUse]:
     wanted = {"bundle": str(bundle), "state_dir": str(tmp_path / "state"), "engine": "onnxruntime"}
-    with ModelInUse(load_alone({**wanted, "trust.keys": public_half(KEY).hex()}), NO_SITE) as model:
+    with ModelInUse(load_alone({**wanted, "trust.keys": PUBLIC}), NO_SITE) as model:
         model.remember()
         yield model
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.__main__ import main
 from agent.config import load
@@ -14,30 +13,18 @@ from agent.memory import recall
 from agent.service import serve
 from agent.settings import Settings
 from agent.tools.doctor import check_bundle
-from contract.bundle import GOLDEN, SHIPPED, Golden, open_bundle, write_bundle, write_golden
+from contract.bundle import SHIPPED
 from contract.errors import BrokerError, IntegrityError, UsageError
 from contract.signature import SIGNATURE, key_id, public_half
-
-KEY = Ed25519PrivateKey.from_private_bytes(bytes([5]) * 32)
-PUBLIC = public_half(KEY).hex()
+from tests.lab import KEY, PUBLIC, write_version
 
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped model as versions 2 and 3 of `lab`, a version 4 that does not score as it says, an ungated 5."""
     root = tmp_path_factory.mktemp("bundles")
-    shipped = open_bundle(SHIPPED)
-    files = {name: SHIPPED / name for name in shipped.manifest.files}
-    golden = shipped.golden
-    write_golden(root / GOLDEN, Golden(golden.crops, golden.batch, {k: v + 9 for k, v in golden.scores.items()}))
-    for version in (2, 3, 4):
-        own = {"id": f"lab-{version}", "model": "lab", "version": version}
-        manifest = shipped.manifest.model_copy(update=own)
-        these = {**files, GOLDEN: root / GOLDEN} if version == 4 else files
-        write_bundle(root / f"lab-{version}", manifest, these, key=KEY)
-    gate = shipped.manifest.gate.model_copy(update={"state": "skipped"})
-    ungated = shipped.manifest.model_copy(update={"id": "lab-5", "model": "lab", "version": 5, "gate": gate})
-    write_bundle(root / "lab-5", ungated, files, key=KEY)
+    for version in (2, 3, 4, 5):
+        write_version(root / f"lab-{version}", version, truthful=version != 4, gated=version != 5)
     shutil.copytree(root / "lab-3", root / "unsigned")
     (root / "unsigned" / SIGNATURE).unlink()
     return root
