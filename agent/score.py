@@ -16,8 +16,8 @@ from agent.engines.plan import open_engine
 from contract.arguments import default_state_dir
 from contract.bundle import open_bundle
 from contract.errors import MicroscopeError
-from contract.scoring import score, write_scored
-from contract.trust_options import add_trust, trust_from
+from contract.scoring import score, scoring_arguments, write_scored
+from contract.trust_options import trust_from
 
 if TYPE_CHECKING:
     from contract.manifest import Precision
@@ -43,15 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("agent.score", description=__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--engine", choices=PRECISIONS, required=True)
-    parser.add_argument("--crops", type=Path, required=True, help="(N, size, size, 3) uint8 as .npy")
-    parser.add_argument("--out", type=Path, required=True, help="file .npz for scores and times")
+    parser = scoring_arguments("agent.score", __doc__, PRECISIONS)
     parser.add_argument(
         "--state-dir", type=Path, help="where the agent keeps its TensorRT engines; default: the user's"
     )
-    add_trust(parser)
     return parser
 
 

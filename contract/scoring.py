@@ -1,7 +1,8 @@
 """Cells through one engine, with times: what the processes that compare engines tell one another."""
 
+import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from contract.manifest import InputSpec
 from contract.pixels import to_batch
+from contract.trust_options import add_trust
 from contract.types import Crops, Tensor
 
 TOGETHER = 16
@@ -32,6 +34,17 @@ class Scored:
     scores: Tensor = field(repr=False)
     alone_ms: float
     together_ms: float
+
+
+def scoring_arguments(program: str, about: str | None, engines: Iterable[str]) -> argparse.ArgumentParser:
+    """What a program that scores is told: the bundle, which of its engines, the crops, and where the scores go."""
+    parser = argparse.ArgumentParser(program, description=about)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--engine", choices=tuple(engines), required=True)
+    parser.add_argument("--crops", type=Path, required=True, help="(N, size, size, 3) uint8 as .npy")
+    parser.add_argument("--out", type=Path, required=True, help="file .npz for scores and times")
+    add_trust(parser)
+    return parser
 
 
 def score(name: str, engine: Callable[[Tensor], Tensor], crops: Crops, spec: InputSpec) -> Scored:

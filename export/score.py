@@ -6,15 +6,15 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
+from contract.arguments import whole
 from contract.bundle import FP32, INT8, INT8_CPU, open_bundle
 from contract.errors import MicroscopeError
-from contract.scoring import score, write_scored
-from contract.trust_options import add_trust, trust_from
+from contract.scoring import score, scoring_arguments, write_scored
+from contract.trust_options import trust_from
 from contract.types import Tensor
 
 AS_WRITTEN = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -48,13 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("export.score", description=__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--engine", choices=GRAPHS, required=True)
-    parser.add_argument("--crops", type=Path, required=True, help="(N, size, size, 3) uint8 as .npy")
-    parser.add_argument("--out", type=Path, required=True, help="file .npz for scores and times")
-    parser.add_argument("--threads", type=int, default=1)
-    add_trust(parser)
+    parser = scoring_arguments("export.score", __doc__, GRAPHS)
+    parser.add_argument("--threads", type=whole(), default=1)
     return parser
 
 
