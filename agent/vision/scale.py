@@ -46,7 +46,7 @@ MIN_PIXELS = 24
 
 STEP = 0.005
 """Of the natural logarithm of diameters, at which they are counted."""
-SPAN = (log(10.0), log(600.0))
+GRID = np.arange(log(10.0), log(600.0), STEP)
 KERNEL = 0.1
 """Standard deviation of the kernel: that of the red cells' diameters in a smear (6 to 8 %) and of the fit."""
 NEAR = 0.2
@@ -138,7 +138,7 @@ def look(image: Image, near_um: float | None = None) -> RedCells:
         return _cells([])
     level = float(np.median(red)) * OUTLINE_SHARE
     found = [arc for size in _sizes(near_um) for arc in _red_at(size, green, nuclear, level=level)]
-    return _cells(_distinct(found))
+    return _cells(distinct(found))
 
 
 def _sizes(near_um: float | None) -> tuple[float, ...]:
@@ -187,12 +187,20 @@ def _share(mask: Mask, arc: Arc) -> float:
     return float(inside.mean()) if inside.size else 1.0
 
 
-def _distinct(found: Sequence[Arc]) -> list[Arc]:
+def distinct(found: Sequence[Arc]) -> list[Arc]:
     """Of circles in one place the one of which most is seen."""
-    kept: list[Arc] = []
-    for arc in sorted(found, key=lambda arc: -arc.angle):
-        if all(hypot(arc.x - k.x, arc.y - k.y) > SAME_CELL * max(arc.diameter, k.diameter) for k in kept):
-            kept.append(arc)
+    x, y, diameter, angle = np.array([(a.x, a.y, a.diameter, a.angle) for a in found]).reshape(-1, 4).T
+    across = np.argsort(x)
+    reach = SAME_CELL * diameter.max(initial=0)
+    first, last = (np.searchsorted(x[across], bound) for bound in (x - reach, x + reach))
+    free = np.ones(len(x), bool)
+    kept = []
+    for one in np.argsort(-angle, kind="stable"):
+        if free[one]:
+            kept.append(found[one])
+            near = across[first[one] : last[one]]
+            apart = np.hypot(x[near] - x[one], y[near] - y[one])
+            free[near] &= apart > SAME_CELL * np.maximum(diameter[near], diameter[one])
     return kept
 
 
@@ -210,14 +218,14 @@ def estimate(looks: Sequence[RedCells]) -> ScaleEstimate | None:
     seen = [one for one in looks if len(one.diameters)]
     if not seen:
         return None
-    counts = _counted(seen)
-    usual = _most_frequent(counts.sum(axis=0))
+    marks = _marks(seen)
+    usual = _most_frequent(_counted(marks.places, marks.weights))
     sizes = [np.log(one.diameters) for one in seen]
     near = [np.abs(size - usual) < NEAR for size in sizes]
     cells, frames = sum(int(n.sum()) for n in near), sum(bool(n.any()) for n in near)
     if cells < max(MIN_CELLS, MIN_CELLS_A_FRAME * len(looks)) or _mixed(np.concatenate(sizes), usual, cells):
         return None
-    spread = hypot(_wavering(counts), SMEAR_SPREAD)
+    spread = hypot(_wavering(marks), SMEAR_SPREAD)
     if spread > MAX_ERROR:
         return None
     um = RED_CELL_UM / exp(usual)
@@ -234,16 +242,33 @@ def _mixed(sizes: Lengths, usual: float, cells: int) -> bool:
     return bool(len(rest) and alike.max() >= RIVAL * cells)
 
 
-def _counted(seen: Sequence[RedCells]) -> Counts:
-    """Diameters on a grid of logarithms, each by the area seen of it: a row for each frame, or for each cell."""
-    many = len(seen) >= MANY_FRAMES
-    rows = [(one.diameters, one.angles) for one in seen] if many else [row for one in seen for row in _singly(one)]
-    edges = np.arange(*SPAN, STEP)
-    return np.stack([np.histogram(np.log(d), bins=edges, weights=angle * d**2)[0] for d, angle in rows])
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """Diameters on a grid of logarithms, each by the area seen of it.
+
+    Attributes:
+        places: (N,) on the grid.
+        weights: (N,).
+        owners: (N,) number of the frame, or of the cell itself, which is drawn anew.
+    """
+
+    places: NDArray[np.intp]
+    weights: Counts
+    owners: NDArray[np.intp]
 
 
-def _singly(one: RedCells) -> Iterator[tuple[Lengths, Lengths]]:
-    yield from zip(one.diameters[:, None], one.angles[:, None], strict=True)
+def _marks(seen: Sequence[RedCells]) -> _Marks:
+    diameters, angles = (
+        np.concatenate(all_of) for all_of in zip(*((s.diameters, s.angles) for s in seen), strict=True)
+    )
+    sizes = [len(one.diameters) for one in seen]
+    owners = np.repeat(np.arange(len(seen)), sizes) if len(seen) >= MANY_FRAMES else np.arange(len(diameters))
+    places = np.searchsorted(GRID, np.log(diameters), side="right") - 1
+    return _Marks(np.clip(places, 0, len(GRID) - 1), angles * diameters.astype(np.float64) ** 2, owners)
+
+
+def _counted(places: NDArray[np.intp], weights: Counts) -> Counts:
+    return np.asarray(np.bincount(places, weights, minlength=len(GRID)), np.float64)
 
 
 def _most_frequent(counts: Counts) -> float:
@@ -251,11 +276,12 @@ def _most_frequent(counts: Counts) -> float:
     half = round(4 * KERNEL / STEP)
     reach = STEP * np.arange(-half, half + 1)
     smooth = np.convolve(counts, np.exp(-0.5 * (reach / KERNEL) ** 2), mode="same")
-    return SPAN[0] + (float(np.argmax(smooth)) + 0.5) * STEP
+    return float(GRID[0]) + (float(np.argmax(smooth)) + 0.5) * STEP
 
 
-def _wavering(counts: Counts) -> float:
+def _wavering(marks: _Marks) -> float:
     """Standard deviation of the estimate if other frames, or cells, had come."""
     rng = np.random.default_rng(1)
-    drawn = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), RESAMPLES)
-    return float(np.std([_most_frequent(row) for row in drawn @ counts]))
+    number = int(marks.owners.max()) + 1
+    drawn = rng.multinomial(number, np.full(number, 1 / number), RESAMPLES)
+    return float(np.std([_most_frequent(_counted(marks.places, marks.weights * row[marks.owners])) for row in drawn]))

@@ -23,7 +23,7 @@ from agent.sources.synthetic import SyntheticSource
 from agent.tools.calibrate import ScaleJob, changed, measure_scale
 from agent.tools.doctor import check_scale
 from agent.vision.arcs import LARGEST, SMALLEST, WHOLE, Arc, arcs
-from agent.vision.scale import RED_CELL_UM, RedCells, ScaleEstimate, estimate, look
+from agent.vision.scale import RED_CELL_UM, SAME_CELL, RedCells, ScaleEstimate, distinct, estimate, look
 from agent.vision.segmentation import find_cells
 from contract.errors import CheckError, SourceError, UsageError
 from contract.types import Image
@@ -51,6 +51,26 @@ def discs(*circles: tuple[int, int, int], side: int = 200) -> "np.ndarray[tuple[
 
 def sizes(found: Sequence[Arc]) -> list[float]:
     return sorted(arc.diameter for arc in found)
+
+
+circles = st.builds(Arc, *[st.integers(0, 300)] * 2, st.sampled_from([16, 70, 74, 400]), st.sampled_from([3, 4, WHOLE]))
+
+
+class TestDistinct:
+    """Circles that are one cell."""
+
+    @settings(deadline=None)
+    @given(st.lists(circles, max_size=40))
+    def test_of_circles_in_one_place_one_is_kept_of_which_most_is_seen(self, found: list[Arc]) -> None:
+        kept = distinct(found)
+        assert not any(same(a, b) for at, a in enumerate(kept) for b in kept[:at])
+        for arc in found:
+            assert any(arc is k or (same(arc, k) and k.angle >= arc.angle) for k in kept)
+
+
+def same(one: Arc, other: Arc) -> bool:
+    apart = np.hypot(one.x - other.x, one.y - other.y)
+    return bool(apart <= SAME_CELL * max(one.diameter, other.diameter))
 
 
 class TestArcs:
