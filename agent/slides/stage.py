@@ -1,14 +1,17 @@
 """Where on the slide the stage stands, told from the frames alone."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from heapq import nlargest
 
-from agent.slides.registration import PEAKS, Move, View, register, view_of
+from agent.slides.registration import PEAKS, Move, View, likeness, register, view_of
 from contract.types import Image
 
-KEYFRAMES = 16
-"""Places that are remembered; a frame that lies beside none of them costs so many registrations."""
-RECALL_PEAKS = 3
-"""Peaks tried beside any but the last place: a return to a place shares much with it, and its peak is high."""
+KEYFRAMES = 64
+"""Places that are remembered; the largest take 0.8 MiB each."""
+RECALLED, RECALL_PEAKS = 2, 3
+"""Places, the likeliest of all but the last, that a frame is held against, and peaks that are tried beside each: a
+return to a place shares much with it, and its peak is high."""
 KEEP_SHARE = 0.25
 """Share of a frame by which the stage must have moved for a new place to be remembered: a stage that stands still
 is held against one and the same frame, so that small errors do not add up."""
@@ -54,8 +57,8 @@ class Stage:
     def place(self, image: Image, um_per_pixel: float) -> Place:
         """Find where a frame lies beside the remembered places, the last one first."""
         view = view_of(image, um_per_pixel)
-        for number, keyframe in enumerate(self._keyframes):
-            if move := register(keyframe.view, view, peaks=RECALL_PEAKS if number else PEAKS):
+        for keyframe, peaks in self._likely(view):
+            if move := register(keyframe.view, view, peaks=peaks):
                 return self._moved(keyframe, view, move, image.shape, um_per_pixel)
         self.parts += 1
         self.named += 1
@@ -72,6 +75,13 @@ class Stage:
         """Take back the parts that were begun after this one; their numbers are not given again."""
         self._keyframes = [keyframe for keyframe in self._keyframes if keyframe.place.part <= part]
         self.parts -= self.named - part
+
+    def _likely(self, view: View) -> Iterator[tuple[_Keyframe, int]]:
+        """Places to hold a frame against, and how many peaks to try: the last one, then the likeliest of the others."""
+        for last in self._keyframes[:1]:
+            yield last, PEAKS
+        for other in nlargest(RECALLED, self._keyframes[1:], key=lambda keyframe: likeness(keyframe.view, view)):
+            yield other, RECALL_PEAKS
 
     def _moved(self, keyframe: _Keyframe, view: View, move: Move, shape: tuple[int, ...], um_per_pixel: float) -> Place:
         self._keyframes.sort(key=lambda other: other is not keyframe)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.slides.registration import MIN_CONFIDENCE, Move, register, view_of
+from agent.slides.registration import MIN_CONFIDENCE, Move, likeness, register, view_of
 from agent.sources.smear import Camera, Smear
 from contract.types import Image
 
@@ -60,9 +60,17 @@ def test_places_that_share_nothing_are_not_found_beside_each_other(camera: Camer
     assert [register(a, b) for k, a in enumerate(views) for b in views[:k]] == [None] * 120
 
 
+def test_a_place_that_shares_half_of_a_frame_is_likelier_than_any_that_shares_nothing(camera: Camera) -> None:
+    places = [view_of(look(camera, 97.0 * k, 71.0 * k), UM) for k in range(16)]
+    for k in range(16):
+        again = view_of(look(camera, 97.0 * k + 16, 71.0 * k + 12, seed=2), UM)
+        assert max(range(16), key=lambda other: likeness(places[other], again)) == k
+
+
 def test_frames_of_other_sizes_share_nothing(camera: Camera) -> None:
     whole = look(camera, 0, 0)
     assert register(view_of(whole, UM), view_of(whole[:300], UM)) is None
+    assert likeness(view_of(whole, UM), view_of(whole[:300], UM)) == 0
 
 
 def test_uneven_light_is_not_taken_for_the_smear(camera: Camera) -> None:

@@ -13,6 +13,7 @@ import pytest
 from agent.slides.cellmap import CellMap, Glimpse
 from agent.slides.doubt import DELAY_FRAMES
 from agent.slides.slide import Sighting, Slide, SlideControl, wilson
+from agent.slides.stage import KEYFRAMES, Stage
 from agent.sources.directory import read_image
 from agent.sources.render import turned_extent
 from agent.sources.smear import TRUE_KINDS, Camera, Placed, Smear
@@ -171,6 +172,17 @@ def test_a_jump_begins_a_new_part_and_a_return_is_recognised() -> None:
     names = [set(s.object_ids) for s in seen]
     assert names[0] == names[4]
     assert not names[0] & names[2]
+
+
+def test_the_latest_sixty_four_places_are_recognised() -> None:
+    made, stage = camera(width=320, height=240), Stage()
+    rng = np.random.default_rng(3)
+    path = [(500.0 * k, 400.0 * k) for k in range(KEYFRAMES)]
+    first, *_, again = (
+        stage.place(made.look(x, y, blur_um=0.2, rng=rng)[0], UM) for x, y in [*path, (path[0][0] + 10, path[0][1] + 5)]
+    )
+    assert (stage.parts, first.part, again.part) == (KEYFRAMES, 1, 1)
+    assert (again.x, again.y) == pytest.approx((10, 5), abs=0.5)
 
 
 def test_frames_out_of_focus_do_not_break_the_chain() -> None:
