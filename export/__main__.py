@@ -7,12 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from contract.arguments import default_state_dir
 from contract.bundle import MANIFEST, REPORT, Bundle, open_bundle
 from contract.errors import EngineError, IntegrityError, MicroscopeError, UsageError
 from contract.trust_options import trust_from
 from export.cells import Wanted
-from export.engine import build_engine
+from export.engine import build_as_asked
 from export.keygen import instructions, keygen, read_private_key
 from export.make import Order, export
 from export.options import FOR_BUNDLES, parser
@@ -42,8 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _build(made: Bundle, given: argparse.Namespace, *, fresh: bool) -> None:
     """Build the engine; where it can not be, say so, and what became of the bundle."""
     try:
-        state_dir = given.state_dir or default_state_dir()
-        built = build_engine(made, state_dir=state_dir, precision=given.precision, typing=given.typing)
+        built = build_as_asked(made, given)
     except (EngineError, UsageError, IntegrityError) as cause:
         state = "is written and complete" if fresh else "is whole and unchanged"
         remedy = "; --no-engine leaves the engine out" if fresh else ""

@@ -195,13 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level="INFO", format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         trust = ByHash((), sha256=given.verified) if given.verified else trust_from(given)
-        built = build_engine(
-            open_bundle(given.bundle, trust),
-            state_dir=given.state_dir or default_state_dir(),
-            precision=given.precision,
-            typing=given.typing,
-            profile=Profile(best=min(given.best, given.largest), largest=given.largest),
-        )
+        built = build_as_asked(open_bundle(given.bundle, trust), given)
     except MicroscopeError as failure:
         sys.stderr.write(f"export.engine: {failure}\n")
         return failure.exit_code
@@ -211,20 +205,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m export.engine", description=__doc__)
-    parser.add_argument("bundle", type=Path, help="the model")
-    parser.add_argument(
+def add_engine(group: argparse._ActionsContainer) -> None:
+    """Add what both commands that build an engine can be told of it."""
+    add = group.add_argument
+    add(
+        "--typing",
+        choices=["strong", "weak"],
+        help="who chooses the types of layers: the graph, or TensorRT, which is for 10.x only; default: the graph, but "
+        "TensorRT for FP16 on 10.x",
+    )
+    best, largest = Profile().best, Profile().largest
+    add("--best", type=whole(), default=best, metavar="N", help=f"batch size that it is tuned for; default: {best}")
+    add("--largest", type=whole(), default=largest, metavar="N", help=f"largest batch size; default: {largest}")
+    add(
         "--state-dir",
         type=Path,
-        help="the agent's state folder (its setting `state_dir`); default: where the agent keeps it by default",
+        metavar="DIR",
+        help="the agent's state folder (its setting `state_dir`), where it goes; default: the user's",
     )
-    parser.add_argument("--precision", choices=sorted(GRAPHS), default="int8", help="default: int8")
-    parser.add_argument("--typing", choices=["strong", "weak"], help="default: strong; for fp16 weak on TensorRT 10")
-    parser.add_argument("--best", type=whole(), default=Profile().best, help="batch size that it is tuned for")
-    parser.add_argument("--largest", type=whole(), default=Profile().largest, help="largest batch size")
-    parser.add_argument("--verified", metavar="SHA256", help="of manifest.json, where the caller has verified it")
-    add_trust(parser)
+
+
+def build_as_asked(bundle: Bundle, given: argparse.Namespace) -> Built:
+    """Build what the arguments of ``add_engine`` ask for; raises as ``build_engine``."""
+    return build_engine(
+        bundle,
+        state_dir=given.state_dir or default_state_dir(),
+        precision=given.precision,
+        typing=given.typing,
+        profile=Profile(best=min(given.best, given.largest), largest=given.largest),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m export.engine",
+        description="Build the TensorRT engine of a bundle, on the board that will run it.",
+        epilog="Exit codes: 0 done, 2 wrong usage, 4 a component is missing or TensorRT failed, 5 the bundle or the "
+        "folder of engines can not be trusted.",
+    )
+    parser.add_argument("bundle", type=Path, help="the model")
+    engine = parser.add_argument_group("engine")
+    engine.add_argument("--precision", choices=sorted(GRAPHS), default="int8", help="of it; default: int8")
+    add_engine(engine)
+    trust = parser.add_argument_group("whose bundle")
+    add_trust(trust)
+    trust.add_argument(
+        "--verified", metavar="SHA256", help="of manifest.json: the caller has verified it, as the agent has"
+    )
     return parser
 
 

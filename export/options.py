@@ -7,6 +7,7 @@ from calibration.methods import METHODS
 from contract.arguments import micrometres, whole
 from contract.manifest import Precision
 from contract.trust_options import add_trust
+from export.engine import add_engine
 from export.pick import AUTO
 from training.data import LAYOUTS
 
@@ -22,7 +23,7 @@ ENGINES: dict[Precision, str] = {
     "fp16": "in FP16; on TensorRT 11 made with onnx",
     "fp32": "in FP32",
 }
-FOR_BUNDLES = {"model", "precision", "typing", "state_dir", "trust", "allow_unsigned"}
+FOR_BUNDLES = {"model", "precision", "typing", "best", "largest", "state_dir", "trust", "allow_unsigned"}
 """Arguments that have a meaning where MODEL is a bundle; the others are about making one."""
 
 
@@ -47,15 +48,7 @@ def _engine(group: argparse._ArgumentGroup) -> None:
             f"--{precision}", dest="precision", action="store_const", const=precision, help=f"build it {words}"
         )
     group.add_argument("--no-engine", action="store_true", help="write the bundle only; the board builds the engine")
-    group.add_argument(
-        "--typing",
-        choices=["strong", "weak"],
-        help="who chooses the types of layers: the graph, or TensorRT, which is for 10.x only; default: the graph, but "
-        "TensorRT for FP16 on 10.x",
-    )
-    group.add_argument(
-        "--state-dir", type=Path, metavar="DIR", help="the agent's state folder, where it goes; default: the user's"
-    )
+    add_engine(group)
 
 
 def _cells(group: argparse._ArgumentGroup) -> None:

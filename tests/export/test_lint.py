@@ -10,7 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from contract.bundle import FP32, INT8, INT8_CPU, SHIPPED
 from contract.errors import UsageError
-from export.lint import Finding, lint, main
+from export.lint import lint, main
+from export.lint_rules import Finding
 from export.quantize import convolutions, quantize
 
 WIDE = 4
