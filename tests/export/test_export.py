@@ -1,7 +1,6 @@
-"""From a checkpoint to a bundle, on the command line."""
+"""From a checkpoint to a bundle, on the command line: what the bundle holds."""
 
 import json
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,37 +27,11 @@ from contract.manifest import InputSpec
 from contract.signature import UNSIGNED, Trust
 from export.__main__ import main
 from export.golden import draw_cell
-from tests.drawn import write_cells
+from tests.exporting import run
 from training.checkpoint import read_classifier
 from training.data import LAYOUTS, labelled, read_crops
 from training.evaluate import main as evaluate
-from training.evaluate import scale_of, scores_of, shown
-from training.fit import train
-from training.recipe import Recipe
-
-
-def run(checkpoint: Path, cells: Path, out: Path, *more: str) -> int:
-    return main([str(checkpoint), "--int8", "--no-engine", "--calibration", str(cells), "--out", str(out), *more])
-
-
-@pytest.fixture(scope="module")
-def drawn_cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Layout ``folders``: six patients with two normal cells and two blasts each, 0.2 um per pixel."""
-    return write_cells(tmp_path_factory.mktemp("cells"), patients=6, each=2)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(drawn_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What train-classifier leaves after one epoch on the drawn cells."""
-    out = tmp_path_factory.mktemp("training")
-    return train(drawn_cells, out, Recipe("folders", 0.2, epochs=3, size=48), quiet=True)
-
-
-@pytest.fixture(scope="module")
-def made(checkpoint: Path, drawn_cells: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    out = tmp_path_factory.mktemp("bundles") / "drawn-1"
-    assert run(checkpoint, drawn_cells, out) == 0
-    return open_bundle(out, UNSIGNED)
+from training.evaluate import scores_of
 
 
 def test_a_folder_of_images_is_enough_to_make_a_bundle(made: Bundle) -> None:
@@ -168,13 +141,6 @@ def test_of_a_bundle_the_engine_alone_is_built_and_only_of_one_that_is_trusted(
     assert "no TensorRT engine" in capsys.readouterr().err
 
 
-def test_a_checkpoint_without_cells_or_a_place_is_wrong_usage(
-    checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([str(checkpoint), "--int8"]) == 2
-    assert "--calibration" in capsys.readouterr().err
-
-
 def test_layers_kept_in_float_and_the_sensitivity_table_come_into_manifest_and_report(
     made: Bundle, checkpoint: Path, drawn_cells: Path, tmp_path: Path
 ) -> None:
@@ -194,102 +160,10 @@ def test_a_signed_bundle_opens_with_the_public_key_that_keygen_made(
     assert open_bundle(tmp_path / "b-1", Trust.of([public])).signed_by in capsys.readouterr().out
 
 
-def test_a_version_that_was_made_is_replaced_only_where_that_is_meant(
-    made: Bundle, checkpoint: Path, drawn_cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Refused before the work; agents hold the higher number for the newer model, and no number for two."""
-    shutil.copytree(made.path, tmp_path / "drawn-1")
-    assert run(checkpoint, drawn_cells, tmp_path / "drawn-1", "--no-gate") == 2
-    assert "is a bundle already" in capsys.readouterr().err
-    assert open_bundle(tmp_path / "drawn-1", UNSIGNED).sha256 == made.sha256
-    assert run(checkpoint, drawn_cells, tmp_path / "drawn-1", "--no-gate", "--replace") == 0
-    assert open_bundle(tmp_path / "drawn-1", UNSIGNED).manifest.gate.state == "skipped"
-
-
-def test_an_export_into_the_folder_of_images_is_refused_before_it_begins(
-    checkpoint: Path, drawn_cells: Path, tmp_path: Path
-) -> None:
-    precious = tmp_path / "cells-1"
-    shutil.copytree(drawn_cells, precious)
-    assert run(checkpoint, drawn_cells, precious) == 2
-    assert len(list(precious.rglob("*.png"))) == 24
-
-
-@pytest.mark.parametrize("named", [True, False])
-def test_a_table_with_a_range_eight_times_too_wide_is_refused_by_name_and_nothing_is_written(
-    made: Bundle,
-    checkpoint: Path,
-    drawn_cells: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    *,
-    named: bool,
-) -> None:
-    """Whether its method is named or not: a table that is given is used, and never picked against."""
-    table = json.loads((made.path / CALIBRATION).read_text())
-    name = sorted(table["ranges"])[3]
-    table["ranges"][name] = [8 * bound for bound in table["ranges"][name]]
-    (tmp_path / "table.json").write_text(json.dumps(table))
-    method = ["--method", made.manifest.calibration.method] if named else []
-    assert run(checkpoint, drawn_cells, tmp_path / "b-1", "--table", str(tmp_path / "table.json"), *method) == 3
-    text = capsys.readouterr().err
-    assert f"the range of {name}" in text
-    assert "nothing was written" in text
-    assert not (tmp_path / "b-1").exists()
-
-
-def test_a_table_of_other_cells_is_never_used_in_silence(
-    made: Bundle, checkpoint: Path, drawn_cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    again = ["--table", str(made.path / CALIBRATION)]
-    assert run(checkpoint, drawn_cells, tmp_path / "b-1", *again, "--seed", "7") == 2
-    assert "sample" in capsys.readouterr().err
-    other = next(name for name in METHODS if name != made.manifest.calibration.method)
-    assert run(checkpoint, drawn_cells, tmp_path / "b-1", *again, "--method", other) == 2
-    assert "method" in capsys.readouterr().err
-    assert run(checkpoint, drawn_cells, tmp_path / "b-2", *again) == 0
-    assert open_bundle(tmp_path / "b-2", UNSIGNED).manifest.calibration == made.manifest.calibration
-
-
 def test_without_a_gate_the_manifest_says_so(checkpoint: Path, drawn_cells: Path, tmp_path: Path) -> None:
     assert run(checkpoint, drawn_cells, tmp_path / "b-1", "--no-gate") == 0
     assert open_bundle(tmp_path / "b-1", UNSIGNED).manifest.gate.state == "skipped"
     assert "SKIPPED" in (tmp_path / "b-1" / MODEL_CARD).read_text()
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"model": {}}', '{"model": {"trained_on_split": "random"}}'])
-def test_what_is_no_evaluation_is_refused(checkpoint: Path, drawn_cells: Path, tmp_path: Path, content: str) -> None:
-    path = tmp_path / "evaluation.json"
-    path.write_text(content)
-    assert run(checkpoint, drawn_cells, tmp_path / "b-1", "--leaky-evaluation", str(path)) == 2
-
-
-def test_a_wrong_model_folder_or_name_is_one_line_and_exit_code_2(
-    checkpoint: Path, drawn_cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "text.pt").write_text("no checkpoint")
-    (tmp_path / "empty").mkdir()
-    cases = {
-        "text.pt": (tmp_path / "text.pt", drawn_cells, tmp_path / "b-1"),
-        "missing.pt": (tmp_path / "missing.pt", drawn_cells, tmp_path / "b-1"),
-        "empty": (checkpoint, tmp_path / "empty", tmp_path / "b-1"),
-        "nowhere": (checkpoint, tmp_path / "nowhere", tmp_path / "b-1"),
-        "Not A Name": (checkpoint, drawn_cells, tmp_path / "Not A Name"),
-    }
-    for word, (model, cells, out) in cases.items():
-        assert run(model, cells, out) == 2
-        text = capsys.readouterr().err
-        assert text.startswith("export-engine: ")
-        assert word in text
-        assert text.count("\n") == 1
-
-
-@pytest.mark.parametrize("precisions", [[], ["--int8", "--fp16"], ["--fp16", "--fp32"]])
-def test_one_precision_must_be_asked_for(
-    checkpoint: Path, drawn_cells: Path, tmp_path: Path, precisions: list[str]
-) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main([str(checkpoint), *precisions, "--calibration", str(drawn_cells), "--out", str(tmp_path / "b-1")])
 
 
 @pytest.mark.skipif(find_spec("tensorrt") is not None, reason="TensorRT is installed here")
@@ -305,32 +179,6 @@ def test_the_engine_of_a_bundle_is_built_alone_or_its_lack_explained(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bundle_takes_no_options_that_would_change_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(SHIPPED), "--int8", "--no-engine", "--out", "b-1", "--seed", "3"]) == 2
-    assert "--no-engine, --seed, --out would have no effect" in capsys.readouterr().err
-
-
-def test_a_folder_that_is_no_bundle_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path), "--int8"]) == 2
-    assert "is a folder and no bundle" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("odd", [["--seed", "-1"], ["--cells", "0"], ["--cells", "many"]])
-def test_numbers_that_are_none_are_wrong_usage(
-    checkpoint: Path, tmp_path: Path, odd: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main([str(checkpoint), "--int8", "--calibration", str(tmp_path), "--out", str(tmp_path / "b-1"), *odd])
-    assert "is no whole number" in capsys.readouterr().err
-
-
-def test_a_bundle_below_a_file_is_refused_before_the_work(
-    checkpoint: Path, drawn_cells: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(checkpoint, drawn_cells, checkpoint / "deeper" / "b-1") == 2
-    assert "is no folder of yours" in capsys.readouterr().err
-
-
 def test_an_engine_in_fp16_changes_nothing_in_the_bundle(
     checkpoint: Path, drawn_cells: Path, tmp_path: Path, made: Bundle
 ) -> None:
@@ -340,42 +188,3 @@ def test_an_engine_in_fp16_changes_nothing_in_the_bundle(
     again = open_bundle(tmp_path / "drawn-1", UNSIGNED).manifest
     assert again.files.keys() == made.manifest.files.keys()
     assert again.files[FP32] == made.manifest.files[FP32]
-
-
-def test_a_checkpoint_can_be_evaluated_too(checkpoint: Path, drawn_cells: Path, tmp_path: Path) -> None:
-    out = tmp_path / "validation.json"
-    options = ["--data", str(drawn_cells), "--layout", "folders", "--split", "validation", "--out", str(out)]
-    assert evaluate([str(checkpoint), *options]) == 0
-    report = json.loads(out.read_text())
-    assert list(report["engines"]) == ["torch"]
-    assert (report["data"]["cells"], report["data"]["patients"]) == (4, 1)
-
-
-def test_images_of_a_layout_have_the_scale_that_training_took(checkpoint: Path) -> None:
-    recipe = read_classifier(checkpoint).recipe
-    assert scale_of("folders", recipe) == 0.2
-    assert scale_of("cnmc", recipe) == LAYOUTS["cnmc"].um_per_pixel
-    assert scale_of("folders", {}) == LAYOUTS["folders"].um_per_pixel
-
-
-def test_what_cells_can_not_tell_is_said_so() -> None:
-    assert shown({"value": 0.5, "low": 0.25, "high": 0.75}) == "0.5000 (0.250 to 0.750)"
-    assert shown({"value": None, "low": None, "high": None}) == "n/a"
-
-
-def test_the_shipped_bundle_says_here_what_it_said_where_it_was_made() -> None:
-    shipped = open_bundle(SHIPPED)
-    for name, scores in shipped.golden.scores.items():
-        again = scores_of(shipped.path / name, shipped.golden.crops, shipped.manifest.input)
-        margin, before = again[:, 1] - again[:, 0], scores[:, 1] - scores[:, 0]
-        assert np.abs(margin - before).max() < (1e-3 if name == FP32 else 0.3)
-
-
-def test_the_shipped_bundle_is_as_accurate_as_required() -> None:
-    """AUROC at least 0.985 on unseen patients, accuracy within half a point of FP32, one decision in 100 flipped."""
-    report = json.loads((SHIPPED / REPORT).read_text())
-    (found,) = (e for e in report["evaluations"] if e["data"]["split"] == "test")
-    fp32, int8 = found["engines"]["fp32"], found["engines"]["int8-cpu"]
-    assert int8["auroc"]["value"] >= 0.985
-    assert abs(int8["accuracy"]["value"] - fp32["accuracy"]["value"]) <= 0.005
-    assert found["agreement"]["int8-cpu"]["flip_share"] <= 0.01
