@@ -21,8 +21,12 @@ Mask = NDArray[np.bool_]
 
 WORKING_UM = 0.4
 """Micrometres per pixel to measure at, as ``agent.vision.quality``: nuclei are large and red cells many."""
-BARE_PERCENTILE, BARE_LEVELS = 90, 8
-"""Bare background: the green of the brightest tenth, less a camera's noise in grey levels."""
+BARE_PERCENTILE = 90
+"""Brightness (green) that the bare background has: above it lie one tenth of the pixels, in full frames too."""
+BARE_LEVELS = 8
+"""Grey levels below that percentile which still count as bare background: a camera's noise."""
+ENOUGH = 50_000
+"""Pixels that tell the background; of larger pictures only some rows are asked."""
 NUCLEAR_WEIGHTS = np.array([[-2, 1, 1]], np.float32)
 """Blue, green, red: azure takes red and green, haemoglobin takes blue."""
 DARKEST_PERCENTILE = 99.5
@@ -72,8 +76,8 @@ def sight_of(image: Image, um_per_pixel: float) -> Sight | None:
         image: (height, width, 3) uint8, a frame or a part of it with a white cell amid red ones.
         um_per_pixel: its scale.
     """
-    small, um = _reduced(image, um_per_pixel)
-    bare = _bare(small)
+    small, shrink = reduced(image, um_per_pixel, working_um=WORKING_UM)
+    um, bare = um_per_pixel * shrink, np.array(bare_of(small), np.float64)
     density = np.asarray(cv2.LUT(small, density_table(bare)), np.float32)
     total = np.asarray(cv2.transform(density, np.ones((1, 3), np.float32)), np.float32)
     if np.median(total) > MAX_TYPICAL:
@@ -133,6 +137,41 @@ def macenko(density: NDArray[np.floating]) -> tuple[Numbers, Numbers]:
     return stains, np.percentile(pixels @ np.linalg.pinv(stains), EXTREMES[1], axis=0)
 
 
+def reduced(image: Image, um_per_pixel: float, *, working_um: float) -> tuple[Image, int]:
+    """Average blocks of whole pixels, to about ``working_um`` micrometres per pixel.
+
+    Returns:
+        The picture, without incomplete blocks at the right and lower border, and how many times smaller it is.
+    """
+    shrink = max(1, min(round(working_um / um_per_pixel), *image.shape[:2]))
+    height, width = image.shape[0] // shrink, image.shape[1] // shrink
+    part = image[: height * shrink, : width * shrink]
+    return np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.uint8), shrink
+
+
+def bare_of(image: Image) -> tuple[int, int, int]:
+    """Blue, green and red of the bare background, 0 to 255.
+
+    By histograms: the green's percentile, then the median of each colour among the pixels above it.
+    """
+    few = image[:: 1 + image[..., 0].size // ENOUGH]
+    green = _counts(few, 1).cumsum(dtype=np.float64)
+    level = int(np.searchsorted(green, green[-1] * BARE_PERCENTILE / 100)) - BARE_LEVELS
+    bright = np.asarray(few[..., 1] >= level).view(np.uint8)
+    blue, middle, red = (_middle(_counts(few, channel, bright)) for channel in range(3))
+    return blue, middle, red
+
+
+def _counts(image: Image, channel: int, mask: NDArray[np.uint8] | None = None) -> Plane:
+    return np.asarray(cv2.calcHist([image], [channel], mask, [256], [0, 256]), np.float32).ravel()
+
+
+def _middle(counts: Plane) -> int:
+    """The median of what a histogram counts."""
+    total = counts.cumsum(dtype=np.float64)
+    return int(np.searchsorted(total, total[-1] / 2))
+
+
 def density_table(bare: Numbers) -> Plane:
     """Optical density of each grey level beside a bare background (blue, green, red; 0 to 255), (1, 256, 3)."""
     levels = np.arange(256, dtype=np.float64)[:, None] + 1
@@ -151,20 +190,6 @@ def _power(plane: NDArray[np.integer | np.floating]) -> float:
     """Sum of the squares."""
     flat = np.asarray(plane, np.float32).ravel()
     return float(flat @ flat)
-
-
-def _reduced(image: Image, um_per_pixel: float) -> tuple[Image, float]:
-    """Average whole blocks of pixels; the scale that comes of it."""
-    shrink = max(1, min(round(WORKING_UM / um_per_pixel), *image.shape[:2]))
-    height, width = image.shape[0] // shrink, image.shape[1] // shrink
-    part = image[: height * shrink, : width * shrink]
-    return np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.uint8), um_per_pixel * shrink
-
-
-def _bare(small: Image) -> Numbers:
-    green = small[..., 1]
-    level = np.percentile(green, BARE_PERCENTILE) - BARE_LEVELS
-    return np.asarray(np.median(small[green >= level], axis=0), np.float64)
 
 
 def _kinds(density: Plane, total: Plane, um: float) -> tuple[Mask, Mask]:

@@ -7,15 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.look import density_table
+from contract.look import bare_of, density_table, reduced
 from contract.types import Image
 
-BARE_PERCENTILE = 90
-"""Brightness (green) that the bare background has: above it lie one tenth of the pixels, in full frames too."""
-BARE_LEVELS = 8
-"""Grey levels below that percentile which still count as bare background: a camera's noise."""
-ENOUGH = 50_000
-"""Pixels that tell the background; of larger pictures only some rows are asked."""
 COARSE = (32, 24)
 """Columns and rows of the picture that the shade is fitted to."""
 BLOCK_UM, MAX_BLOCKS = 1.6, 4
@@ -74,9 +68,8 @@ def measure(image: Image, um_per_pixel: float, *, working_um: float) -> Light:
     power of the radius, which a vignette needs) fitted to the logarithm of the green by least squares, where
     what is darker than the surface (cells) hardly counts.
     """
-    shrink = max(1, min(round(working_um / um_per_pixel), *image.shape[:2]))
-    small = _reduced(image, shrink)
-    bare = _bare(small)
+    small, shrink = reduced(image, um_per_pixel, working_um=working_um)
+    bare = bare_of(small)
     coarse = _coarse(small, bare, um_per_pixel * shrink)
     surface = _surface(coarse)
     shade = np.asarray(cv2.resize(surface, small.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
@@ -88,42 +81,11 @@ def _coarse(small: Image, bare: tuple[int, int, int], um: float) -> NDArray[np.f
     columns, rows = COARSE
     wanted = round(max(small.shape[1] / columns, small.shape[0] / rows) * um / BLOCK_UM)
     cuts = min(max(1, wanted), MAX_BLOCKS, *small.shape[:2])
-    green = _resized(np.asarray(cv2.extractChannel(small, 1), np.uint8), (columns * cuts, rows * cuts))
+    size = (min(columns * cuts, small.shape[1]), min(rows * cuts, small.shape[0]))
+    green = np.asarray(cv2.resize(cv2.extractChannel(small, 1), size, interpolation=cv2.INTER_AREA), np.uint8)
     fine = _table(bare)[0, :, 1][green]
     height, width = (side // cuts for side in fine.shape)
     return np.asarray(fine[: height * cuts, : width * cuts].reshape(height, cuts, width, cuts).min(axis=(1, 3)))
-
-
-def _reduced(image: Image, shrink: int) -> Image:
-    """Average blocks of shrink x shrink pixels; an incomplete block at the right or lower border is left out."""
-    height, width = image.shape[0] // shrink, image.shape[1] // shrink
-    return _resized(image[: height * shrink, : width * shrink], (width, height))
-
-
-def _resized(image: Image, size: tuple[int, int]) -> Image:
-    """Average an image down to at most (width, height)."""
-    size = (min(size[0], image.shape[1]), min(size[1], image.shape[0]))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _bare(small: Image) -> tuple[int, int, int]:
-    """By histograms: the green's percentile, then the median of each colour among the pixels above it."""
-    small = small[:: 1 + small[..., 0].size // ENOUGH]
-    green = _counts(small, 1).cumsum(dtype=np.float64)
-    level = int(np.searchsorted(green, green[-1] * BARE_PERCENTILE / 100)) - BARE_LEVELS
-    bright = np.asarray(small[..., 1] >= level).view(np.uint8)
-    blue, middle, red = (_middle(_counts(small, channel, bright)) for channel in range(3))
-    return blue, middle, red
-
-
-def _counts(small: Image, channel: int, mask: NDArray[np.uint8] | None = None) -> NDArray[np.float32]:
-    return np.asarray(cv2.calcHist([small], [channel], mask, [256], [0, 256]), np.float32).ravel()
-
-
-def _middle(counts: NDArray[np.float32]) -> int:
-    """The median of what a histogram counts."""
-    total = counts.cumsum(dtype=np.float64)
-    return int(np.searchsorted(total, total[-1] / 2))
 
 
 @lru_cache(maxsize=64)
