@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,11 +28,18 @@ class Box:
 
     def run(self, *words: str, check: bool = True, outside_network: bool = False, timeout_s: float = 120) -> str:
         """Run a command inside as root; returns what it wrote. Raises AssertionError if ``check`` and it failed."""
-        network = [] if outside_network else ["-n"]
-        inside = ["nsenter", "-t", str(self._leader), "-m", "-u", "-i", *network, "-p", "-C", "--"]
-        done = subprocess.run([*inside, *words], capture_output=True, text=True, timeout=timeout_s, check=False)
+        command = self._inside(words, outside_network=outside_network)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
         assert not check or done.returncode == 0, f"{' '.join(words)} ended with {done.returncode}: {done.stderr}"
         return done.stdout.strip()
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        """Start a command inside as root, with pipes to and from it."""
+        return subprocess.Popen(self._inside(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def _inside(self, words: Sequence[str], *, outside_network: bool = False) -> list[str]:
+        network = [] if outside_network else ["-n"]
+        return ["nsenter", "-t", str(self._leader), "-m", "-u", "-i", *network, "-p", "-C", "--", *words]
 
     def shows(self, unit: str, name: str) -> str:
         """A property of a unit, as ``systemctl show`` has it."""

@@ -1,5 +1,6 @@
 """A box for the tests of this folder."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,13 @@ import pytest
 from tests.box import Box, NoBoxError, booted, unbooted
 
 PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def may_mount() -> None:
+    """Skip where the disk of powerfs.py can not be had."""
+    if os.geteuid() != 0 or not Path("/dev/fuse").exists():
+        pytest.skip("a disk that loses power needs root and /dev/fuse")
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,10 @@
 """A disk that can lose power: a file system in memory which forgets, tears and reorders what was not synced.
 
 Run as a program by `test_power.py`: it speaks the kernel's FUSE protocol on /dev/fuse (include/uapi/linux/fuse.h), so
-it needs root and no library. It holds one folder without subfolders, starts from the files of IMAGE, and on a line on
-its standard input cuts the power: from then on every request fails with EIO, and what has survived is written back
+it needs root and no library. It holds one folder without subfolders, and starts from the files of IMAGE. On the line
+`stall` on its standard input it stands still at the next sync, which nothing can interrupt, until the line `flow`.
+
+On any other line it cuts the power: from then on every request fails with EIO, and what has survived is written back
 to IMAGE. What survives, by the weakest promise of POSIX:
 
 - of a file, what was written before its last fsync; of what came after, each write is lost (one in two), torn at a
@@ -87,6 +89,8 @@ class Disk:
         self._durable_names: dict[str, int] = {}
         self._pending: list[dict[str, int]] = []
         self._lock = threading.Lock()
+        self.flows = threading.Event()
+        self.flows.set()
         self.dead = False
         for path in sorted(image.iterdir()):
             file = self._new_file()
@@ -190,6 +194,7 @@ class Disk:
         return struct.pack("<2I", size, 0)
 
     def _fsync(self, node: int, _body: bytes) -> bytes:
+        self.flows.wait()
         self._files[node].sync()
         return b""
 
@@ -236,13 +241,15 @@ def main() -> None:
     mount, image, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     libc = ctypes.CDLL(None, use_errno=True)
     device = os.open("/dev/fuse", os.O_RDWR)
-    options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
     if libc.mount(b"powerfs", mount.encode(), b"fuse", 0, options):
         sys.exit(f"mount: {os.strerror(ctypes.get_errno())}")
     disk = Disk(image, seed)
 
     def obey() -> None:
-        sys.stdin.readline()
+        while (word := sys.stdin.readline()) in {"stall\n", "flow\n"}:
+            (disk.flows.clear if word == "stall\n" else disk.flows.set)()
+        disk.flows.set()
         disk.cut_power()
         print("cut", flush=True)  # noqa: T201 - to the test
         sys.stdin.readline()

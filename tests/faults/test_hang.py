@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from agent.wire.broker import Broker
+from tests.faults.test_power import disk_with_power
 
 Open = Callable[..., Any]
 WATCHDOG_S = 1.0
@@ -135,6 +136,50 @@ def test_a_loop_that_hangs_starves_the_watchdog_while_the_rest_lives(
     with agent(manager, mosquitto, tmp_path):
         heard += islice(seqs_of(listener, 10), 10)
     assert list(dict.fromkeys(heard)) == list(range(1, max(heard) + 1))
+
+
+def frames_of(listener: Any, timeout_s: float) -> Iterator[tuple[int, str]]:
+    """Number and frame of the reports that come, until none has come for so long."""
+    with suppress(queue.Empty):
+        while True:
+            report = json.loads(listener.next(timeout_s)["payload"])
+            yield int(report["seq"]), str(report["frame"]["id"])
+
+
+@pytest.mark.requires_root
+@pytest.mark.usefixtures("may_mount")
+def test_a_disk_that_stands_still_starves_the_watchdog_and_costs_nothing(
+    manager: Manager, mosquitto: Broker, subscribe: Open, tmp_path: Path
+) -> None:
+    """Not even SIGKILL ends a process that the kernel holds in a sync; whatever was safe stays so."""
+    listener = subscribe(mosquitto, f"hang/v1/lab/{tmp_path.name}/frame")
+    state, mount, image = (tmp_path / name for name in ("state", "mount", "image"))
+    for folder in (state, mount, image):
+        folder.mkdir()
+    (state / "outbox.sqlite").symlink_to(mount / "outbox.sqlite")  # the disk holds no folders, as the audit log is
+    with disk_with_power(mount, image, seed=1) as disk:
+
+        def tell(word: str) -> None:
+            assert disk.stdin is not None
+            print(word, file=disk.stdin, flush=True)
+
+        with agent(manager, mosquitto, tmp_path) as process:
+            assert all(manager.hears("WATCHDOG=1", WATCHDOG_S) for _ in range(5))
+            tell("stall")
+            heard = list(frames_of(listener, 1))
+            manager.forget()
+            assert not manager.hears("WATCHDOG=1", 2 * WATCHDOG_S)
+            for number in (signal.SIGABRT, signal.SIGKILL):
+                process.send_signal(number)
+            time.sleep(0.5)
+            assert process.poll() is None, "the disk did not hold it: this test shows nothing"
+            tell("flow")
+            assert process.wait(30) < 0
+        with agent(manager, mosquitto, tmp_path, frames=10) as process:
+            assert process.wait(30) == 0
+        heard += frames_of(listener, 1)
+    assert len(dict(heard)) == len(set(heard)), "a number was given to two frames: the first was safe and is lost"
+    assert sorted(dict(heard)) == list(range(1, max(dict(heard)) + 1))
 
 
 def test_an_agent_that_lost_its_courier_ends_and_the_next_one_delivers_all(

@@ -3,7 +3,6 @@
 The ledger is what another process has read of the numbers that were said to be safe.
 """
 
-import os
 import random
 import sqlite3
 import subprocess
@@ -62,17 +61,16 @@ with Store(f"sqlite:///{Path(folder) / 'collected.sqlite'}") as store:
 """
 
 
-@pytest.fixture
-def may_mount() -> None:
-    if os.geteuid() != 0 or not Path("/dev/fuse").exists():
-        pytest.skip("a disk that loses power needs root and /dev/fuse")
+def started(*words: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 @contextmanager
-def disk_with_power(mount: Path, image: Path, seed: int) -> Iterator["subprocess.Popen[str]"]:
+def disk_with_power(
+    mount: Path, image: Path, seed: int, *, start: Callable[..., "subprocess.Popen[str]"] = started
+) -> Iterator["subprocess.Popen[str]"]:
     program = Path(__file__).with_name("powerfs.py")
-    command = [sys.executable, str(program), str(mount), str(image), str(seed)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as disk:
+    with start(sys.executable, str(program), str(mount), str(image), str(seed)) as disk:
         assert disk.stdin is not None
         assert disk.stdout is not None
         if disk.stdout.readline() != "mounted\n":

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.box import Box
+from tests.faults.test_power import disk_with_power
 
 log = logging.getLogger(__name__)
 pytestmark = pytest.mark.requires_root
@@ -73,6 +74,14 @@ def restarted(box: Box, *, since: str, timeout_s: float = 60) -> float:
     raise AssertionError(box.journal(AGENT))
 
 
+def wait_for_a_restart(box: Box, timeout_s: float = 30) -> None:
+    """Until the service manager has given the agent up and started another."""
+    deadline = time.monotonic() + timeout_s
+    while box.shows(AGENT, "NRestarts") == "0":
+        assert time.monotonic() < deadline, box.journal(AGENT)
+        time.sleep(0.2)
+
+
 def test_it_starts_as_a_user_of_its_own_and_publishes(agent: Box) -> None:
     agent.run("systemctl", "start", AGENT)
     assert numbers(agent, 3)
@@ -111,6 +120,28 @@ def test_a_hang_is_ended_by_the_watchdog(agent: Box) -> None:
     seconds = restarted(agent, since=before)
     log.info("from hang to running: %.2f s with WatchdogSec=3", seconds)
     assert "Watchdog timeout" in agent.journal(AGENT)
+
+
+def test_a_disk_that_stands_still_is_seen_by_the_watchdog_and_once_it_moves_the_agent_counts_on(agent: Box) -> None:
+    """The kernel holds the old process until then; no start before that may harm what it keeps."""
+    state, mount, image = "/var/lib/private/microscope-agent", Path("/srv/disk"), Path("/srv/image")
+    agent.run("mkdir", "-p", state, str(mount), str(image))
+    agent.run("mknod", "-m", "666", "/dev/fuse", "c", "10", "229")
+    agent.change(AGENT, f"WatchdogSec=3\nTimeoutAbortSec=1\nTimeoutStopSec=1\nReadWritePaths={mount}")
+    with disk_with_power(mount, image, seed=1, start=agent.start) as disk:
+        agent.run("sh", "-c", f"rm -f {state}/outbox*; ln -s {mount}/outbox.sqlite {state}/outbox.sqlite")
+        agent.run("systemctl", "start", AGENT)
+        last, before = numbers(agent, 3)[-1], agent.shows(AGENT, "MainPID")
+        print("stall", file=disk.stdin, flush=True)
+        try:
+            wait_for_a_restart(agent)
+            assert agent.run("ls", f"/proc/{before}/task"), "the disk did not hold it: this test shows nothing"
+        finally:
+            print("flow", file=disk.stdin, flush=True)
+        log.info("from the disk's return to running: %.2f s", restarted(agent, since=before))
+        assert numbers(agent, 1)[0] > last
+        agent.run("systemctl", "stop", AGENT)
+        agent.run("sh", "-c", f"rm -f {state}/outbox*")
 
 
 def test_after_kill_it_runs_again_and_counts_on(agent: Box) -> None:
