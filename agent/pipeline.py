@@ -189,6 +189,7 @@ def report_of(
             }
         ),
         position_um=_position(sighting),
+        joined=sighting.joined,
         withdraws=sighting.withdraws,
     )
 

@@ -126,6 +126,19 @@ class Position(Message):
     )
 
 
+class Join(Message):
+    """Two parts of a slide that a frame has shown to be one; the part that stays is that of its `position_um`."""
+
+    part: int = Field(ge=1, description="Number of the part that is gone.")
+    x: float = Field(description="Micrometres to be added to the positions that earlier reports give in that part.")
+    y: float = Field(description="The same, down.")
+    same: dict[str, str] = Field(
+        default_factory=dict,
+        description="Cells that both parts knew: each `object_id` that is gone, and the one under which the cell "
+        "goes on. The slide's summary counts them once.",
+    )
+
+
 class FrameReport(Message):
     """Everything the agent has to say about one frame; topic `frame`, QoS 1.
 
@@ -144,6 +157,7 @@ class FrameReport(Message):
     model: ModelInfo
     timing_ms: Timing = Field(default_factory=Timing)
     position_um: Position | None = Field(None, description="Absent where no slide is open or the frame was refused.")
+    joined: Join | None = Field(None, description="Absent unless the frame has shown two parts of the slide to be one.")
     withdraws: str = Field(
         "",
         description="Given from the first `wrong_scale` until a frame is accepted again: an `object_id`. That cell, "
@@ -269,7 +283,8 @@ class SlideSummary(Message):
     )
     jumps: int = Field(
         ge=0,
-        description="Times when a frame shared nothing with any place remembered; a cell on both sides counts twice.",
+        description="Times when a frame shared nothing with any place remembered, less those after which the stage "
+        "has walked from one part into the other; a cell on both sides counts twice.",
     )
     registration: Registration = Field(default_factory=Registration)
     model: ModelInfo

@@ -119,6 +119,34 @@ class CellMap:
         near = self._near(known.part, known.box)
         return [k for k in near if k is not known and not k.views and _inside(k.box, known.box) >= INSIDE]
 
+    def join(self, part: int, into: int, dx: float, dy: float) -> list[tuple[Known, Known]]:
+        """Make a part of the slide one with another, (dx, dy) um farther in its measure.
+
+        Returns:
+            the cells that both parts knew, each as (the one that stays, the one that is gone).
+        """
+        moving = [known for known in self._known.values() if known.part == part]
+        shown = [Glimpse(k.x, k.y, k.box, k.views > 0, 0.0).moved(dx, dy) for k in moving]
+        found = self.find(into, shown)
+        for index, known in enumerate(moving):
+            self._leave(known)
+            known.part, known.x, known.y, known.box = into, shown[index].x, shown[index].y, shown[index].box
+            self._square(known).append(known)
+        pairs = [(same, moving[index]) for index, same in found.items()]
+        for same, gone in pairs:
+            self._absorb(same, gone)
+        return pairs
+
+    def _absorb(self, known: Known, gone: Known) -> None:
+        """Give a cell the views of another, which is forgotten."""
+        if gone.views and not known.views:
+            self._leave(known)
+            known.x, known.y, known.box = gone.x, gone.y, gone.box
+            self._square(known).append(known)
+        known.views += gone.views
+        known.logits += gone.logits
+        self.forget(gone)
+
     def since(self, number: int) -> list[Known]:
         """Cells that were named after this one."""
         return [known for known in self._known.values() if known.number > number]

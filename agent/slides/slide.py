@@ -15,20 +15,17 @@ from statistics import median
 
 from agent.slides.cellmap import CellMap, Glimpse, Known, Standing
 from agent.slides.doubt import Confidences, Doubt, Mark
-from agent.slides.stage import Place, Stage
+from agent.slides.figures import logit, probability_of, wilson
+from agent.slides.stage import Joint, Place, Stage
 from contract.decide import label_of
 from contract.manifest import Decision
-from contract.messages import Interval, ModelInfo, Quality, Registration, SlideSummary
+from contract.messages import Join, ModelInfo, Quality, Registration, SlideSummary
 from contract.types import Frame, Prediction
 
 MIN_WITNESSES, MAX_CORRECTION_UM = 2, 2.0
 """Cells known before that a frame must show so that they may correct its place, and by how much at most."""
-CERTAIN = 1e-6
-"""Probabilities nearer to 0 or 1 are taken as this near: no view outweighs all others."""
 PUBLISH_EVERY_S = 5.0
 """Seconds between two summaries while a slide is open."""
-LEVEL, DEVIATE = 0.95, 1.959964
-"""Level of the interval, and the deviate of the normal distribution that belongs to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +34,14 @@ class Sighting:
 
     An empty ``slide_id`` says that no slide was open. ``withdraws`` names the first of the cells that are taken
     back; it is said with every refused frame until one is accepted, as a report may be lost to a full outbox.
+    ``joined`` says that the frame has shown two parts of the slide to be one.
     """
 
     slide_id: str = ""
     place: Place | None = None
     object_ids: tuple[str, ...] = ()
     withdraws: str = ""
+    joined: Join | None = None
     spent_ms: float = 0.0
 
 
@@ -81,6 +80,9 @@ class Slide:
         self._withdrawn = ""
         self._frames += 1
         place = self._stage.place(frame.image, frame.um_per_pixel)
+        joint = self._stage.join(place, frame.um_per_pixel)
+        place = joint.place if joint else place
+        joined = self._join(joint) if joint else None
         glimpses = [Glimpse.of(p, frame.um_per_pixel, place) for p in predictions]
         found = self._cells.find(place.part, glimpses)
         dx, dy = _error(found, glimpses)
@@ -89,7 +91,7 @@ class Slide:
         self._drop_fragments(known)
         if place.confidence:
             self._confidences = self._confidences.with_(place.confidence)
-        return Sighting(self.slide_id, place, tuple(self._name(cell.number) for cell in known))
+        return Sighting(self.slide_id, place, tuple(self._name(cell.number) for cell in known), joined=joined)
 
     def close(self) -> None:
         """The slide is done."""
@@ -115,7 +117,7 @@ class Slide:
             edge_only=self._standings["edge"],
             blast_fraction=round(blasts / (normal + blasts), 6) if normal + blasts else None,
             blast_interval=wilson(blasts, normal + blasts),
-            jumps=max(0, self._stage.parts - 1),
+            jumps=max(0, len(self._stage.parts) - 1),
             registration=_registration(self._confidences),
             model=self._model,
         )
@@ -140,6 +142,16 @@ class Slide:
         self._confidences = mark.confidences
         self._withdrawn = self._name(mark.cells + 1)
 
+    def _join(self, joint: Joint) -> Join:
+        """Put the cells of two parts together; one that both knew keeps its name in the part that stays."""
+        pairs = self._cells.join(joint.part, joint.place.part, joint.dx, joint.dy)
+        for known, gone in pairs:
+            self._standings[gone.standing] -= 1
+            if known.views:
+                self._call(known)
+        same = {self._name(gone.number): self._name(known.number) for known, gone in pairs}
+        return Join(part=joint.part, x=round(joint.dx, 3), y=round(joint.dy, 3), same=same)
+
     def _forget(self, cell: Known) -> None:
         self._cells.forget(cell)
         self._standings[cell.standing] -= 1
@@ -154,10 +166,14 @@ class Slide:
         return known
 
     def _judge(self, known: Known, glimpse: Glimpse) -> None:
-        """Name a cell by the mean of the logits of its whole views."""
+        """Add a whole view."""
         known.views += 1
         known.logits += logit(glimpse.probability)
         self._cells.place(known, glimpse)
+        self._call(known)
+
+    def _call(self, known: Known) -> None:
+        """Call a cell normal or blast by the mean of the logits of its whole views."""
         self._standings[known.standing] -= 1
         known.standing = label_of(probability_of(known.logits / known.views), self._decision)
         self._standings[known.standing] += 1
@@ -255,19 +271,6 @@ class SlideControl:
         self._publish(summary)
 
 
-def wilson(hits: int, of: int) -> Interval | None:
-    """Wilson's score interval for a share (J. Am. Stat. Assoc. 22, 1927, 209-212); None of nothing.
-
-    It holds near 0 and 1 and for few cells, where the plain normal interval does not.
-    """
-    if not of:
-        return None
-    share, z2 = hits / of, DEVIATE**2
-    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
-    half = DEVIATE / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-    return Interval(low=round(max(0.0, middle - half), 6), high=round(min(1.0, middle + half), 6), level=LEVEL)
-
-
 def _registration(confidences: Confidences) -> Registration:
     count, total, least = confidences.count, confidences.total, confidences.least
     return Registration(frames=count, mean=round(total / count, 4), least=round(least, 4)) if count else Registration()
@@ -280,17 +283,6 @@ def _error(found: dict[int, Known], glimpses: Sequence[Glimpse]) -> tuple[float,
         return 0.0, 0.0
     dx, dy = median(k.x - g.x for k, g in pairs), median(k.y - g.y for k, g in pairs)
     return (dx, dy) if math.hypot(dx, dy) <= MAX_CORRECTION_UM else (0.0, 0.0)
-
-
-def logit(probability: float) -> float:
-    """Logarithm of the odds, bounded by ``CERTAIN``."""
-    near = min(max(probability, CERTAIN), 1 - CERTAIN)
-    return math.log(near / (1 - near))
-
-
-def probability_of(log_odds: float) -> float:
-    """The probability that has these logarithmic odds."""
-    return 1 / (1 + math.exp(-log_odds))
 
 
 def _now() -> datetime:

@@ -1,6 +1,6 @@
 """Where on the slide the stage stands, told from the frames alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from heapq import nlargest
 
@@ -34,6 +34,23 @@ class Place:
     confidence: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """Two parts of the slide that have turned out to be one.
+
+    Attributes:
+        part: the later of both, which is gone.
+        dx: micrometres from the corner of the part that stays to that of the part that is gone.
+        dy: the same, down.
+        place: that of the frame that showed it, in the part that stays.
+    """
+
+    part: int
+    dx: float
+    dy: float
+    place: Place
+
+
 @dataclass(slots=True, eq=False)
 class _Keyframe:
     """A remembered place."""
@@ -46,13 +63,14 @@ class Stage:
     """Follows the stage from frame to frame; frames that were refused are simply not shown to it.
 
     Attributes:
-        parts: how many connected parts the slide has.
-        named: number of the last of them: more, if parts were taken back.
+        parts: numbers of the connected parts that the slide has.
+        named: the last number that was given.
     """
 
     def __init__(self) -> None:
         self._keyframes: list[_Keyframe] = []
-        self.parts = self.named = 0
+        self.parts: set[int] = set()
+        self.named = 0
 
     def place(self, image: Image, um_per_pixel: float) -> Place:
         """Find where a frame lies beside the remembered places, the last one first."""
@@ -60,8 +78,8 @@ class Stage:
         for keyframe, peaks in self._likely(view):
             if move := register(keyframe.view, view, peaks=peaks):
                 return self._moved(keyframe, view, move, image.shape, um_per_pixel)
-        self.parts += 1
         self.named += 1
+        self.parts.add(self.named)
         return self._remember(view, Place(self.named, 0.0, 0.0))
 
     def correct(self, place: Place, dx: float, dy: float) -> Place:
@@ -74,13 +92,37 @@ class Stage:
     def forget_since(self, part: int) -> None:
         """Take back the parts that were begun after this one; their numbers are not given again."""
         self._keyframes = [keyframe for keyframe in self._keyframes if keyframe.place.part <= part]
-        self.parts -= self.named - part
+        self.parts = {kept for kept in self.parts if kept <= part}
+
+    def join(self, place: Place, um_per_pixel: float) -> Joint | None:
+        """Make two parts one, if a place that was just remembered lies beside one of another part."""
+        newest = self._keyframes[0]
+        others = [keyframe for keyframe in self._keyframes if keyframe.place.part != place.part]
+        if newest.place is not place or not place.confidence:
+            return None  # nothing new; or the first of a part, which has just been held against the others
+        for other in _likeliest(others, newest.view):
+            if move := register(other.view, newest.view, peaks=RECALL_PEAKS):
+                dx = other.place.x + move.dx * um_per_pixel - place.x
+                dy = other.place.y + move.dy * um_per_pixel - place.y
+                return self._joined(other.place.part, place.part, dx, dy)
+        return None
+
+    def _joined(self, part: int, new_part: int, dx: float, dy: float) -> Joint:
+        """Places of the new part lie (dx, dy) farther in the other one; the lower number stays."""
+        if part > new_part:
+            part, new_part, dx, dy = new_part, part, -dx, -dy
+        for keyframe in self._keyframes:
+            was = keyframe.place
+            if was.part == new_part:
+                keyframe.place = replace(was, part=part, x=was.x + dx, y=was.y + dy)
+        self.parts.discard(new_part)
+        return Joint(new_part, dx, dy, self._keyframes[0].place)
 
     def _likely(self, view: View) -> Iterator[tuple[_Keyframe, int]]:
         """Places to hold a frame against, and how many peaks to try: the last one, then the likeliest of the others."""
         for last in self._keyframes[:1]:
             yield last, PEAKS
-        for other in nlargest(RECALLED, self._keyframes[1:], key=lambda keyframe: likeness(keyframe.view, view)):
+        for other in _likeliest(self._keyframes[1:], view):
             yield other, RECALL_PEAKS
 
     def _moved(self, keyframe: _Keyframe, view: View, move: Move, shape: tuple[int, ...], um_per_pixel: float) -> Place:
@@ -94,3 +136,7 @@ class Stage:
         self._keyframes.insert(0, _Keyframe(view, place))
         del self._keyframes[KEYFRAMES:]
         return place
+
+
+def _likeliest(keyframes: Iterable[_Keyframe], view: View) -> list[_Keyframe]:
+    return nlargest(RECALLED, keyframes, key=lambda keyframe: likeness(keyframe.view, view))

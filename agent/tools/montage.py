@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from pydantic import ValidationError
 
-from agent.slides.slide import logit, probability_of
+from agent.slides.figures import logit, probability_of
 from agent.sources.offline import source_at
 from agent.tools.annotate import COLOURS, bar_um, kind_of, words_of
 from contract.errors import UsageError
@@ -78,6 +78,9 @@ def entries_of(reports: Iterable[FrameReport]) -> list[Entry]:
     for report in reports:
         if report.withdraws:
             views = [view for view in views if not _withdrawn(view[0], report.withdraws)]
+        if report.joined:
+            same = report.joined.same
+            views = [(same.get(name, name), earlier, cell) for name, earlier, cell in views]
         views += [(cell.object_id or cell.cell_id, report, cell) for cell in report.cells]
     views.sort(key=lambda view: view[0])
     said = sorted((c.probability, c.label) for _, _, c in views if kind_of(c) != "cut")

@@ -14,7 +14,7 @@ from agent.__main__ import main
 from agent.sources.synthetic import SyntheticSource
 from agent.tools.annotate import COLOURS, words_of
 from agent.tools.montage import TILE, entries_of, read_reports
-from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality, SlideSummary
+from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, Join, ModelInfo, Quality, SlideSummary
 from contract.types import Label
 
 MakeReport = Callable[..., FrameReport]
@@ -58,6 +58,13 @@ def test_cells_that_a_later_report_withdraws_are_not_shown_unless_they_come_agai
     reports = [make_report(k, cells=seen) for k, seen in enumerate(cells, start=1)]
     reports[1] = reports[1].model_copy(update={"withdraws": "r-s1-c10"})
     assert [entry.cell.object_id for entry in entries_of(reports)] == ["r-s1-c9", "r-s2-c12", "r-s1-c11"]
+
+
+def test_a_cell_that_bore_two_names_stands_once(make_report: MakeReport) -> None:
+    cells = [[cell("r-s1-c1", 0.9)], [cell("r-s1-c2", 0.8)], [cell("r-s1-c1", 0.7)]]
+    reports = [make_report(k, cells=seen) for k, seen in enumerate(cells, start=1)]
+    reports[2] = reports[2].model_copy(update={"joined": Join(part=2, x=9, y=0, same={"r-s1-c2": "r-s1-c1"})})
+    assert [entry.views for entry in entries_of(reports)] == [3]
 
 
 def test_the_most_suspicious_come_first_and_what_was_only_seen_cut_last(make_report: MakeReport) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from agent.slides.cellmap import CellMap, Glimpse
 from agent.slides.doubt import DELAY_FRAMES
-from agent.slides.slide import Sighting, Slide, SlideControl, wilson
+from agent.slides.figures import wilson
+from agent.slides.slide import Sighting, Slide, SlideControl
 from agent.slides.stage import KEYFRAMES, Stage
 from agent.sources.directory import read_image
 from agent.sources.render import turned_extent
@@ -174,6 +175,24 @@ def test_a_jump_begins_a_new_part_and_a_return_is_recognised() -> None:
     assert not names[0] & names[2]
 
 
+def test_two_parts_that_the_stage_walks_together_become_one_and_their_cells_count_once() -> None:
+    """The ends of a row, and then what lies between; 96 um are the width of a frame."""
+    made, slide = camera(white_cells=8), new_slide()
+    path = [(x, 0.0) for x in (0.0, 40.0, 80.0, 230.0, 165.0, 100.0)]
+    seen = travel(slide, made, path)
+    summary, places = slide.summary(), [sighting.place for sighting in seen]
+    assert [place.part for place in places if place] == [1, 1, 1, 2, 2, 1]
+    assert [place.x for place in places if place and place.part == 1] == pytest.approx([0, 40, 80, 100], abs=1)
+    assert summary.jumps == 0
+    assert whole_cells(summary) == pytest.approx(len(true_cells(made, path)), abs=1)
+    (joined,) = [sighting.joined for sighting in seen if sighting.joined]
+    assert joined.part == 2
+    assert (joined.x, joined.y) == pytest.approx((230, 0), abs=1)
+    assert joined.same
+    assert summary.cells == len({name for s in seen for name in s.object_ids} - set(joined.same))
+    assert set(joined.same.values()) <= {name for sighting in seen[:3] for name in sighting.object_ids}
+
+
 def test_the_latest_sixty_four_places_are_recognised() -> None:
     made, stage = camera(width=320, height=240), Stage()
     rng = np.random.default_rng(3)
@@ -181,7 +200,7 @@ def test_the_latest_sixty_four_places_are_recognised() -> None:
     first, *_, again = (
         stage.place(made.look(x, y, blur_um=0.2, rng=rng)[0], UM) for x, y in [*path, (path[0][0] + 10, path[0][1] + 5)]
     )
-    assert (stage.parts, first.part, again.part) == (KEYFRAMES, 1, 1)
+    assert (len(stage.parts), first.part, again.part) == (KEYFRAMES, 1, 1)
     assert (again.x, again.y) == pytest.approx((10, 5), abs=0.5)
 
 
