@@ -5,6 +5,8 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 
 from agent.model import ModelInUse
@@ -14,7 +16,7 @@ from agent.ops.board import SYS
 from agent.ops.evidence import SlideNotes, on_record
 from agent.ops.health import Counters, Pulse
 from agent.ops.notify import Notifier, WatchedSink
-from agent.pipeline import run
+from agent.pipeline import Station, run
 from agent.settings import Settings
 from agent.site import open_site
 from agent.trust import said_of
@@ -29,6 +31,7 @@ from contract.errors import BrokerError, OutboxError
 from contract.messages import Health, Topics
 
 log = logging.getLogger(__name__)
+VERSION = version("microscope-agent")
 OUTBOX_FILE = "outbox.sqlite"
 HEARTBEAT_S = 4.0
 """Less than the 5 s within which an alarm must be told."""
@@ -50,97 +53,124 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = ()) -> He
             courier's thread ended before it was told to, by a fault in this program.
         MicroscopeError: an adapter can not be built; the text says which and why.
     """
-    site, shown = open_site(settings.site_file), tuple(shown)
-    counters, systemd = Counters(), Notifier()
+    site, shown, name = open_site(settings.site_file), tuple(shown), secrets.token_hex(4)
     with ExitStack() as house:
         audit = house.enter_context(AuditLog(settings.state_dir))
-        house.enter_context(on_record(audit, shown, version=version("microscope-agent")))
+        house.enter_context(on_record(audit, shown, version=VERSION))
         model = house.enter_context(ModelInUse(settings, site, note=audit.note))
         outbox = house.enter_context(_outbox(settings, audit))
         model.remember()
         topics = Topics(prefix=settings.mqtt.prefix, site=settings.site, device=settings.device)
-        courier = Courier(
-            settings.mqtt,
-            topics,
-            outbox,
-            forget_on=settings.outbox.forget_on,
-            version=version("microscope-agent"),
-        )
-        if settings.mqtt.discovery:
-            _tell_home_assistant(courier, topics, settings.mqtt.discovery)
-        name = secrets.token_hex(4)
+        courier = _courier(settings, topics, outbox)
         turns = house.enter_context(Turns(settings.source, name, stop))
-
-        alarms: list[str] = []
-        pulse = Pulse()  # not before: to build an engine takes minutes
-
-        def health() -> Health:
-            return counters.health(
-                queued=outbox.count(),
-                engine=model.station.engine.name,
-                outbox=outbox,
-                line=courier,
-                pulse=pulse,
-                audit=audit,
-                sys=SYS,
-                alarms=[*alarms, *courier.alarms(silent_after_s=settings.outbox.silence_s)],
-            )
-
-        pages = metrics.pages(
-            health,
-            version=version("microscope-agent"),
-            trouble=lambda: courier.trouble,
-            hangs=lambda: pulse.hangs() if courier.alive else "the courier's thread is gone",
-            idles=pulse.idles,
-        )
-        alarms += filter(None, [house.enter_context(metrics.served(settings.metrics.port, pages))])
+        vitals = _Vitals(settings, audit, model, outbox, courier)
+        house.enter_context(vitals.shown())
         slides = model.station.slides(name, SlideNotes(audit.note, courier.slide))
         if settings.slide.id:
             slides.start(settings.slide.id)
-        log.log(
-            logging.INFO if model.station.bundle.signed_by else logging.WARNING,
-            "model %s (%s), engine %s, source %s",
-            model.station.bundle.manifest.id,
-            said_of(model.station.bundle),
-            model.station.engine.name,
-            settings.source.kind,
-        )
-
-        def beat() -> None:
-            audit.catch_up()
-            now = health()
-            courier.health(now)
-            ills = "; ".join([courier.trouble or "online", *now.alarms])
-            systemd.status(f"{now.frames} frames, {now.cells} cells, {now.queued} reports wait; {ills}")
-            if not courier.alive:
-                stop.set()
-
-        sink = Window(WatchedSink(outbox, systemd, fit=lambda: courier.alive, pulse=pulse))
+        _say_what_runs(settings, model.station)
+        sink = Window(WatchedSink(outbox, vitals.systemd, fit=lambda: courier.alive, pulse=vitals.pulse))
         posts = Posts(settings, shown, model=model, turns=turns, slides=slides, window=sink)
         with attend(courier, topics, posts, audit):
             house.enter_context(courier)  # now that commands have somebody to go to
-            with _heartbeat(beat):
+            with _heartbeat(partial(vitals.beat, stop)):
                 for frames in turns:
                     live = settings.source.live
                     seen = sink.through(site.level(frames))
-                    run(seen, model.station, sink, slides=slides, counters=counters, stop=stop, live=live)
+                    run(seen, model.station, sink, slides=slides, counters=vitals.counters, stop=stop, live=live)
             slides.stop()
-        systemd.stopping()
+        vitals.systemd.stopping()
         left = courier.drain(settings.mqtt.drain_s)
-        done = health()
-        if not courier.alive:
-            raise BrokerError(
-                "the courier's thread is gone by a fault in this program, which stands above; start the agent again: "
-                f"{done.queued} reports wait in {settings.state_dir / OUTBOX_FILE}"
-            )
-        courier.health(done)
+        done = vitals.last()
     _account_for(left, settings, trouble=courier.trouble, stopped=stop.is_set())
     return done
 
 
+@dataclass(frozen=True, slots=True)
+class _Vitals:
+    """What the adapters tell of the agent together, and whom it is told. The pulse begins when this is made."""
+
+    settings: Settings
+    audit: AuditLog
+    model: ModelInUse
+    outbox: Outbox
+    courier: Courier
+    counters: Counters = field(default_factory=Counters)
+    pulse: Pulse = field(default_factory=Pulse)
+    systemd: Notifier = field(default_factory=Notifier)
+    alarms: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show them to a monitoring system where the settings ask for it; that this can not be is an alarm."""
+        pages = metrics.pages(
+            self.health,
+            version=VERSION,
+            trouble=lambda: self.courier.trouble,
+            hangs=lambda: self.pulse.hangs() if self.courier.alive else "the courier's thread is gone",
+            idles=self.pulse.idles,
+        )
+        with metrics.served(self.settings.metrics.port, pages) as alarm:
+            self.alarms.extend(filter(None, [alarm]))
+            yield
+
+    def health(self) -> Health:
+        """What is so now."""
+        silent = self.courier.alarms(silent_after_s=self.settings.outbox.silence_s)
+        return self.counters.health(
+            queued=self.outbox.count(),
+            engine=self.model.station.engine.name,
+            outbox=self.outbox,
+            line=self.courier,
+            pulse=self.pulse,
+            audit=self.audit,
+            sys=SYS,
+            alarms=[*self.alarms, *silent],
+        )
+
+    def beat(self, stop: threading.Event) -> None:
+        """Tell the broker and systemd; without its courier the agent ends."""
+        self.audit.catch_up()
+        now = self.health()
+        self.courier.health(now)
+        ills = "; ".join([self.courier.trouble or "online", *now.alarms])
+        self.systemd.status(f"{now.frames} frames, {now.cells} cells, {now.queued} reports wait; {ills}")
+        if not self.courier.alive:
+            stop.set()
+
+    def last(self) -> Health:
+        """Tell the broker for the last time; BrokerError if the courier is gone."""
+        done = self.health()
+        if not self.courier.alive:
+            raise BrokerError(
+                "the courier's thread is gone by a fault in this program, which stands above; start the agent again: "
+                f"{done.queued} reports wait in {self.settings.state_dir / OUTBOX_FILE}"
+            )
+        self.courier.health(done)
+        return done
+
+
+def _courier(settings: Settings, topics: Topics, outbox: Outbox) -> Courier:
+    courier = Courier(settings.mqtt, topics, outbox, forget_on=settings.outbox.forget_on, version=VERSION)
+    if settings.mqtt.discovery:
+        _tell_home_assistant(courier, topics, settings.mqtt.discovery)
+    return courier
+
+
+def _say_what_runs(settings: Settings, station: Station) -> None:
+    log.log(
+        logging.INFO if station.bundle.signed_by else logging.WARNING,
+        "model %s (%s), engine %s, source %s",
+        station.bundle.manifest.id,
+        said_of(station.bundle),
+        station.engine.name,
+        settings.source.kind,
+    )
+
+
 def _tell_home_assistant(courier: Courier, topics: Topics, prefix: str) -> None:
     """Now, on every connect, and when it has started anew."""
-    topic, message = discovery_topic(prefix, topics), discovery(topics, version("microscope-agent"))
+    topic, message = discovery_topic(prefix, topics), discovery(topics, VERSION)
     again = courier.announce(topic, message)
     courier.route(birth_topic(prefix), lambda birth: again() if birth.payload == b"online" else None)
 
