@@ -33,10 +33,11 @@ def status(url: str) -> Iterator[str]:
         stored = {(device, epoch): (count, top) for device, epoch, count, top in connection.execute(counts)}
         for row in connection.execute(sa.select(tables.stream).order_by("site", "device", "received_at")):
             count, top = stored.get((row.device, row.epoch), (0, 0))
-            holes = shown(_holes(connection, row.device, row.epoch)) or "none"
+            missing, gone = _holes(connection, row)
             yield (
                 f"{row.site}/{row.device} epoch {row.epoch}: {count} reports up to {top}, "
-                f"acknowledged up to {row.upto}, missing: {holes}; last {row.received_at:%Y-%m-%d %H:%M:%S} UTC"
+                f"acknowledged up to {row.upto}, missing: {missing or 'none'}{gone and f', never stored: {gone}'}; "
+                f"last {row.received_at:%Y-%m-%d %H:%M:%S} UTC"
             )
         causes = sa.select(tables.quarantine.c.cause, sa.func.sum(tables.quarantine.c.times)).group_by("cause")
         found = ", ".join(f"{times} {cause}" for cause, times in connection.execute(causes)) or "nothing"
@@ -112,5 +113,10 @@ def _jsonl(names: list[str], rows: Iterable[tuple[Any, ...]], out: IO[str]) -> i
     return count
 
 
-def _holes(connection: sa.Connection, device: str, epoch: str) -> Iterable[tuple[int, int]]:
-    return Numbers(spans_of(connection, device, epoch)).holes()
+def _holes(connection: sa.Connection, stream: sa.Row[Any]) -> tuple[str, str]:
+    """What is waited for, and what the agent holds no more, so that it can not come."""
+    here = Numbers(spans_of(connection, stream.device, stream.epoch))
+    awaited = here.copy()
+    awaited.cover(1, stream.floor)
+    here.cover(stream.floor + 1, stream.floor + 1)
+    return shown(awaited.holes()), shown(hole for hole in here.holes() if hole[0] <= stream.floor)

@@ -24,7 +24,15 @@ from collector.settings import CollectorSettings
 from collector.store import Arrival, Outcome, Reply, Store, StreamName
 from contract.errors import StoreError
 from contract.messages import Ack, Topics
-from contract.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
+from contract.refusals import (
+    where,
+    why_broken,
+    why_hung_up,
+    why_not_taken,
+    why_refused,
+    why_taken_over,
+    why_unreachable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +40,8 @@ TOPICS = "frame", "health", "slide", "status"
 _BACK_OFF_S = 0.5, 8.0
 _STABLE_S = 10.0
 """A connection that ends sooner did not end the trouble."""
+_SOON_S, _OFTEN = 60.0, 2
+"""Not every broker says that another client took over; it closes so many connections in a row, each so soon."""
 _SILENCE_S = 5.0
 """What the agents have had retained comes at once; after so long, whoever hears nothing must be told."""
 _NEVER = float("inf")
@@ -62,7 +72,7 @@ class Collector:
         self._replies: dict[tuple[str, str], Reply] = {}
         self._reply_at = self._try_at = self._gap_said_at = 0.0
         self._ready_at, self._hear_by = 0.0, _NEVER
-        self._attempts = self._failures = 0
+        self._attempts = self._failures = self._closed_soon = 0
         self._welcome = self._ready = False
         self._gaps: dict[StreamName, str] = {}
         self._fault = self._detail = ""
@@ -110,7 +120,7 @@ class Collector:
         self._held = [(arrival, None) for arrival, _ in self._held]  # the tickets ended with the connection
         self._replies.clear()
         if self._welcome and not self._fault:
-            self._fault = why_broken(self._detail, self._settings.mqtt)
+            self._fault = self._why_closed()
         self._complain("broker", self._fault or why_hung_up(self._detail, self._settings.mqtt))
 
     def _turn(self) -> None:
@@ -237,6 +247,13 @@ class Collector:
         """Say it once for as long as it is the same."""
         log.log(logging.DEBUG if text == self._said.get(matter) else logging.WARNING, "%s", text)
         self._said[matter] = text
+
+    def _why_closed(self) -> str:
+        """A network that broke has more to say than a broker that lets another client take over."""
+        self._closed_soon = self._closed_soon + 1 if time.monotonic() < self._ready_at + _SOON_S else 0
+        if self._closed_soon >= _OFTEN and not self._detail:
+            return f"{why_taken_over(self._settings.mqtt)} (a collector: the setting name)"
+        return why_broken(self._detail, self._settings.mqtt)
 
     def _why_silent(self) -> str:
         mqtt, place = self._settings.mqtt, f"{self._root}/status"
