@@ -98,7 +98,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _compared(given: argparse.Namespace) -> dict[str, Any]:
     bundle = open_bundle(given.bundle, trust_from(given))
     given.engines = [REFERENCE, *(name for name in given.engines or WORKERS if name != REFERENCE)]
-    out = given.out or Path(f"compare-{bundle.manifest.id}")
     cells = read_cells(given.data, given.layout, given.split, bundle, um_per_pixel=given.um_per_pixel)
     scored, missing = run_engines(given, cells.crops)
     if len(scored) <= 1:
@@ -106,6 +105,20 @@ def _compared(given: argparse.Namespace) -> dict[str, Any]:
     figures, verdicts = compare(bundle, cells, scored)
     odd = flipped(verdicts)
     report = {
+        **_circumstances(given, bundle, cells),
+        "reference": REFERENCE,
+        "engines": figures,
+        "not_available": missing,
+        "flipped": [words(k, cells, verdicts) for k in odd],
+    }
+    page = compare_page(report, cells, verdicts, odd or furthest(verdicts, 8), bundle.manifest)
+    out = given.out or Path(f"compare-{bundle.manifest.id}")
+    return report | {"written": str(_write(out, report, page))}
+
+
+def _circumstances(given: argparse.Namespace, bundle: Bundle, cells: Cells) -> dict[str, Any]:
+    """What was compared, and where."""
+    return {
         "schema_version": 1,
         "model": {"id": bundle.manifest.id, "sha256": bundle.sha256, "signed_by": bundle.signed_by},
         "data": {
@@ -115,20 +128,18 @@ def _compared(given: argparse.Namespace) -> dict[str, Any]:
             "split": given.split if given.layout else None,
         },
         "machine": {"processor": _processor(), "cores": os.cpu_count(), "threads": given.threads},
-        "reference": REFERENCE,
-        "engines": figures,
-        "not_available": missing,
-        "flipped": [words(k, cells, verdicts) for k in odd],
     }
+
+
+def _write(out: Path, report: Mapping[str, Any], page: str) -> Path:
+    """Write the report and its page; the path of the page."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "compare.json").write_text(json.dumps(report, indent=1) + "\n")
-        page = compare_page(report, cells, verdicts, odd or furthest(verdicts, 8), bundle.manifest)
         (out / "compare.html").write_text(page, encoding="utf-8")
     except OSError as cause:
         raise UsageError(f"the report can not be written to {out} ({cause.strerror}); choose another --out") from cause
-    report["written"] = str(out / "compare.html")
-    return report
+    return out / "compare.html"
 
 
 def _labelled(data: Path, layout: str, split: str) -> list[Sample]:

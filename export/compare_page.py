@@ -1,6 +1,6 @@
 """What `compare-engines` found, as one HTML page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,47 +64,50 @@ def _missing(report: Mapping[str, Any]) -> list[str]:
 
 
 def _plots(cells: Cells, verdicts: Mapping[str, Verdicts], report: Mapping[str, Any]) -> list[str]:
+    return [*_margins(verdicts), *_probabilities(cells, verdicts), *_times(report)]
+
+
+def _margins(verdicts: Mapping[str, Verdicts]) -> Iterator[str]:
     reference = next(iter(verdicts))
     base = verdicts[reference].margins
-    made = [
-        scatter_svg(
-            [Series(name, base, v.margins) for name, v in verdicts.items()],
-            title=f"Margins against {reference}",
-            x_label=f"margin in {reference}",
-            y_label="margin",
-            describe="Each point is a cell; an engine that agrees lies on the line.",
-            diagonal=True,
-        ),
-        scatter_svg(
-            [Series(name, base, v.margins - base) for name, v in verdicts.items()],
-            title="Where they differ",
-            x_label=f"margin in {reference}",
-            y_label="difference of the margin",
-            describe="Each point is a cell; a slope or a step here is a fault, a cloud around zero is rounding.",
-        ),
-        histogram_svg(
-            {name: v.probabilities for name, v in verdicts.items()},
-            title="Probabilities of a blast",
-            x_label="probability",
-            describe="How often each probability was said.",
-        ),
-        bars_svg(
-            {name: found["ms_together"] for name, found in report["engines"].items()},
-            title="Time for a cell, in batches of 16",
-            x_label="milliseconds",
-            describe="Median; each engine ran in a process of its own.",
-        ),
-        bars_svg(
-            {name: found["ms_alone"] for name, found in report["engines"].items()},
-            title="Time for one cell by itself",
-            x_label="milliseconds",
-            describe="Median; each engine ran in a process of its own.",
-        ),
-    ]
+    yield scatter_svg(
+        [Series(name, base, v.margins) for name, v in verdicts.items()],
+        title=f"Margins against {reference}",
+        x_label=f"margin in {reference}",
+        y_label="margin",
+        describe="Each point is a cell; an engine that agrees lies on the line.",
+        diagonal=True,
+    )
+    yield scatter_svg(
+        [Series(name, base, v.margins - base) for name, v in verdicts.items()],
+        title="Where they differ",
+        x_label=f"margin in {reference}",
+        y_label="difference of the margin",
+        describe="Each point is a cell; a slope or a step here is a fault, a cloud around zero is rounding.",
+    )
+
+
+def _probabilities(cells: Cells, verdicts: Mapping[str, Verdicts]) -> Iterator[str]:
+    yield histogram_svg(
+        {name: v.probabilities for name, v in verdicts.items()},
+        title="Probabilities of a blast",
+        x_label="probability",
+        describe="How often each probability was said.",
+    )
     if cells.labels is not None:
         curves = [reliability(name, cells.labels, v.probabilities) for name, v in verdicts.items()]
-        made.insert(3, reliability_svg(curves, title="Reliability", describe="A calibrated model lies on the line."))
-    return made
+        yield reliability_svg(curves, title="Reliability", describe="A calibrated model lies on the line.")
+
+
+def _times(report: Mapping[str, Any]) -> Iterator[str]:
+    titles = {"ms_together": "Time for a cell, in batches of 16", "ms_alone": "Time for one cell by itself"}
+    for figure, title in titles.items():
+        yield bars_svg(
+            {name: found[figure] for name, found in report["engines"].items()},
+            title=title,
+            x_label="milliseconds",
+            describe="Median; each engine ran in a process of its own.",
+        )
 
 
 def _cells(report: Mapping[str, Any], cells: Cells, verdicts: Mapping[str, Verdicts], chosen: Sequence[int]) -> str:
