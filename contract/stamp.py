@@ -6,6 +6,8 @@ the plan is given to TensorRT; export writes it, the agent reads it.
 
 import hashlib
 import re
+import shlex
+import sys
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -17,6 +19,7 @@ from contract.errors import EngineError
 from contract.manifest import Precision, Sha256
 from contract.owned import read_owned, refuse_shared
 from contract.trt import CudaDevice
+from contract.trust_options import trusting
 
 PLAN = "model.engine"
 STAMP = "engine.json"
@@ -103,8 +106,9 @@ def engine_folder(state_dir: Path, bundle: Bundle, precision: Precision) -> Path
 
 
 def rebuild_command(state_dir: Path, bundle: Bundle, precision: Precision) -> str:
-    """What a user types to build a plan."""
-    return f"python -m export.engine {bundle.path} --precision {precision} --state-dir {state_dir}"
+    """What a user types to build a plan, with this Python."""
+    where = [str(bundle.path), "--precision", precision, "--state-dir", str(state_dir)]
+    return shlex.join([sys.executable, "-m", "export.engine", *where, *trusting(bundle.signed_by)])
 
 
 def flags_of(precision: Precision, typing: Typing) -> tuple[str, ...]:

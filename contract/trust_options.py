@@ -2,7 +2,7 @@
 
 import argparse
 
-from contract.signature import SHIPPED, Trust
+from contract.signature import SHIPPED, Trust, key_id, public_key_from
 
 
 def add_trust(parser: argparse._ActionsContainer) -> None:
@@ -20,3 +20,10 @@ def add_trust(parser: argparse._ActionsContainer) -> None:
 def trust_from(given: argparse.Namespace) -> Trust:
     """What the options ask for; UsageError if a key is none."""
     return Trust.of([SHIPPED, *given.trust], allow_unsigned=given.allow_unsigned)
+
+
+def trusting(signed_by: str) -> list[str]:
+    """The options that a bundle needs which was opened, by the id of its key; a foreign key's file one must know."""
+    if not signed_by:
+        return ["--allow-unsigned"]
+    return [] if signed_by == key_id(public_key_from(SHIPPED)) else ["--trust", "KEY.pub"]

@@ -2,6 +2,9 @@
 
 import hashlib
 import os
+import shlex
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from agent.engines.trt import TensorRtEngine
 from contract.bundle import CALIBRATION, INT8, SHIPPED, Bundle, open_bundle
 from contract.errors import EngineError, IntegrityError
 from contract.manifest import Precision
+from contract.signature import Trust
 from contract.stamp import (
     PLAN,
     STAMP,
@@ -22,9 +26,11 @@ from contract.stamp import (
     engine_folder,
     l4t_release,
     read_stamp,
+    rebuild_command,
     write_plan,
 )
 from tests.cuda_fake import FakeDriver, Gpu
+from tests.lab import PUBLIC, write_version
 from tests.trt_fake import FakeTensorRt, sums
 
 
@@ -75,7 +81,7 @@ def test_a_plan_of_another_board_is_refused_unloaded(
 ) -> None:
     """The text names what differs, and the command that builds a plan here."""
     build_fake(fake, bundle, tmp_path, **{fact: "another"})
-    with pytest.raises(EngineError, match=r"was another, is .*python -m export\.engine"):
+    with pytest.raises(EngineError, match=r"was another, is .*python\S* -m export\.engine"):
         open_from(fake, bundle, tmp_path)
     assert fake.loaded == []
 
@@ -96,7 +102,7 @@ def test_a_plan_of_another_recipe_is_refused_unloaded(
     """The text names what differs, both values, and the command that builds a plan here."""
     changes, text = OTHER_RECIPES[case]
     write_plan(engine_folder(tmp_path, bundle, "int8"), b"plan", board_with(fake), recipe_of(bundle, **changes))
-    with pytest.raises(EngineError, match=rf"{text}.*python -m export\.engine"):
+    with pytest.raises(EngineError, match=rf"{text}.*python\S* -m export\.engine"):
         open_from(fake, bundle, tmp_path)
     assert fake.loaded == []
 
@@ -232,3 +238,19 @@ def test_the_release_of_jetson_linux_is_read_where_there_is_one(tmp_path: Path) 
     (tmp_path / "nv_tegra_release").write_text(text)
     assert l4t_release(tmp_path / "nv_tegra_release") == "36.4.3"
     assert l4t_release(tmp_path / "none") == ""
+
+
+@pytest.mark.parametrize(
+    ("version", "signed", "options"),
+    [(1, True, []), (7, True, ["--trust", "KEY.pub"]), (7, False, ["--allow-unsigned"])],
+)
+def test_the_command_that_builds_a_plan_names_all_that_the_builder_needs(
+    bundle: Bundle, tmp_path: Path, version: int, *, signed: bool, options: list[str]
+) -> None:
+    """With the option that a bundle of one's own needs, and whatever stands in the paths."""
+    if version != bundle.manifest.version:
+        bundle = open_bundle(write_version(tmp_path / "my model", version), Trust.of([PUBLIC]))
+    bundle = bundle if signed else replace(bundle, signed_by="")
+    words = shlex.split(rebuild_command(tmp_path / "my state", bundle, "fp16"))
+    assert words[:3] == [sys.executable, "-m", "export.engine"]
+    assert words[3:] == [str(bundle.path), "--precision", "fp16", "--state-dir", str(tmp_path / "my state"), *options]
