@@ -42,8 +42,8 @@ def open_engine(url: str, *, writes: bool = True) -> sa.Engine:
         )
     except (ArgumentError, NoSuchModuleError, ValueError) as cause:
         raise UsageError(
-            f"database: the address can not be read ({cause}); write sqlite:////folder/file.sqlite, or "
-            "postgresql://user@host/name"
+            "database: the address can not be read; write sqlite:////folder/file.sqlite, or "
+            "postgresql://user@host/name, and in a password %40 for @, %2F for /"
         ) from cause
     except ModuleNotFoundError as cause:
         raise MissingError(f"{cause.name} is not installed; pip install 'microscope-agent[postgresql]'") from cause

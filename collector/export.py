@@ -36,7 +36,7 @@ def status(url: str) -> Iterator[str]:
             missing, gone = _holes(connection, row)
             yield (
                 f"{row.site}/{row.device} epoch {row.epoch}: {count} reports up to {top}, "
-                f"acknowledged up to {row.upto}, missing: {missing or 'none'}{gone and f', never stored: {gone}'}; "
+                f"acknowledged up to {row.upto}, missing: {missing or 'none'}{gone and f', gone: {gone}'}; "
                 f"last {row.received_at:%Y-%m-%d %H:%M:%S} UTC"
             )
         causes = sa.select(tables.quarantine.c.cause, sa.func.sum(tables.quarantine.c.times)).group_by("cause")

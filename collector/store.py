@@ -276,9 +276,10 @@ def _sort_in(arrival: Arrival, batch: _Batch) -> None:
         batch.slides.append(_slide_row(arrival, site, device))
     elif name == "health":
         health = Health.model_validate_json(arrival.payload)
-        if health.epoch and health.oldest:
-            batch.floors[device, health.epoch] = site, health.oldest - 1
-            batch.topics[device, health.epoch] = answer
+        for epoch, oldest in {**health.rescued, health.epoch: health.oldest}.items():
+            if epoch and oldest:
+                batch.floors[device, epoch] = site, oldest - 1
+                batch.topics[device, epoch] = answer
     elif name == "status" and Status.model_validate_json(arrival.payload).state == "online":
         batch.greeted[site, device] = answer
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from channels import MESSAGES, asyncapi
+from collector_words import COLLECTOR_HEAD, COLLECTOR_TAIL
 from mqtt_words import COMMANDS_HEAD, DISCOVERY, MADE, MESSAGES_HEAD
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from agent.settings import ENV_PREFIX, Settings
 from collector import tables
-from collector.settings import ENV_PREFIX as COLLECT_PREFIX
 from collector.settings import CollectorSettings
 from contract.manifest import Manifest
 from contract.messages import FrameReport
@@ -39,32 +39,6 @@ exit code 5; an older version than the newest that ran on the machine is refused
 `decisions/0007-signature.md`.
 
 | field of `manifest.json` | default | meaning |
-|---|---|---|
-"""
-
-
-COLLECTOR_HEAD = f"""# The collector
-
-{MADE}`microscope-collect` stores every report of every agent once, and acknowledges what it has stored: the reference
-for consumers of your own. `microscope-collect status` tells how far each agent is and what is missing;
-`microscope-collect export reports|cells|slides --form csv|jsonl` writes what is stored.
-
-- It stores many reports in one transaction. Only after the commit it sends the broker its PUBACK and the agent the
-  cumulative `ack`: every report of the epoch up to that number is on disk (SQLite: WAL with synchronous=FULL;
-  PostgreSQL: synchronous_commit).
-- Whatever comes twice is stored once: (`device`, `epoch`, `seq`) is UNIQUE. A report with the key of another one but
-  with another content, as a copied or restored outbox makes it, is kept in `quarantine`.
-- It never acknowledges over a gap. What the agent holds no more (`oldest` of its health message) is not waited for.
-- While its database is locked, full or away, nothing is acknowledged; it tries again, and agents and broker keep what
-  they have.
-- The broker keeps messages for it while it is away (durable session); agents with `outbox.forget_on = "consumer"` send
-  again whatever the broker loses. Set that where a collector runs; `decisions/0003-forget-on-broker.md` says what each
-  choice promises. One collector acknowledges; others, under other names, set `acknowledge = false`.
-
-Install it with `pip install 'microscope-agent[collector]'`, or `[postgresql]`. Settings stand in the same places as the
-agent's, with the prefix `{COLLECT_PREFIX}` in the environment (`{COLLECT_PREFIX}MQTT__PASSWORD`).
-
-| setting | default | meaning |
 |---|---|---|
 """
 
@@ -106,7 +80,7 @@ def collector_page() -> str:
     ]
     for name, table in sorted(tables.metadata.tables.items()):
         parts.append(f"| `{name}` | {', '.join(f'`{column.name}`' for column in table.columns)} |\n")
-    return "".join(parts)
+    return "".join([*parts, COLLECTOR_TAIL])
 
 
 def bundle_page() -> str:

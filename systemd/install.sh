@@ -19,7 +19,7 @@ case $(readlink -f "$python") in /root/* | /home/*) fail "$python lies in a home
 case $(readlink -f .) in "$home"/*) fail "$home holds the releases; clone the project elsewhere" ;; esac
 
 # TensorRT comes from the system's packages, where a virtual environment sees it only if it is told to.
-shared= extras=dashboard,collector
+shared= extras=dashboard,postgresql
 if "$python" -c 'import tensorrt' 2>/dev/null; then
     shared=--system-site-packages extras=$extras,jetson
 fi

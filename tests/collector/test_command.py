@@ -80,6 +80,7 @@ def test_a_missing_database_is_told_and_not_made(path: Path) -> None:
         (("--set", "mqtt.hots=x"), "nearest is 'mqtt.host'"),
         (("--port", "many"), "the setting mqtt.port"),
         (("--database", "nonsense"), "write sqlite:///"),
+        (("--database", "postgresql://lab:hush@host:many/db"), "in a password %40 for @, %2F for /"),
         (("--database", "mysql://lab@host/db"), "mysql is not supported; write sqlite:// or postgresql://"),
         (("--database", "postgresql+psycopg2://lab@host/db"), "psycopg2 is not supported; write"),
         (("--database", "sqlite://"), "what is stored in memory is lost; write sqlite:////folder/file.sqlite"),
@@ -96,6 +97,7 @@ def test_what_can_not_be_used_is_refused_in_words(arguments: tuple[str, ...], wo
     assert told.returncode == 2, told.stderr
     assert words in told.stderr
     assert "Traceback" not in told.stderr
+    assert "hush" not in told.stderr
 
 
 def test_a_place_that_this_user_may_not_write_is_refused(tmp_path: Path) -> None:

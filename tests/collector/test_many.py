@@ -99,3 +99,22 @@ def test_the_word_of_one_collector_is_enough_and_another_still_gets_everything_f
         intruder.execute("rollback")
         assert stored(first.database) == agent.made
         assert until(lambda: stored(second.database) == agent.made)
+
+
+def test_two_collectors_store_each_report_once_in_one_database(
+    mosquitto: Broker, make_report: Make, tmp_path: Path, database: str
+) -> None:
+    names = settings_for(mosquitto, "shared", "first", tmp_path), settings_for(mosquitto, "shared", "second", tmp_path)
+    first, second = (settings.model_copy(update={"database": database}) for settings in names)
+    with (
+        agent_on(mosquitto, tmp_path, make_report, prefix="shared", device="scope") as agent,
+        collecting(first) as one,
+        collecting(second) as two,
+    ):
+        for _ in range(20):
+            agent.put(20)
+            assert set(agent.made[: agent.outbox.oldest() - 1]) <= set(stored(database))
+        assert agent.has_forgotten_all()
+        assert stored(database) == agent.made
+        assert until(lambda: one.totals.new + two.totals.new == 400)
+        assert one.totals.quarantined == two.totals.quarantined == 0

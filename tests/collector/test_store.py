@@ -109,7 +109,7 @@ def test_what_the_agent_holds_no_more_is_not_waited_for(database: str, make_repo
         assert upto(store.store([frame(make_report(9)), frame(make_report(11))])) == 9
         assert upto(store.store([health(oldest=3)])) == 9
     line, _ = status(database)
-    assert "4 reports up to 11, acknowledged up to 9, missing: 10, never stored: 1-6; last" in line
+    assert "4 reports up to 11, acknowledged up to 9, missing: 10, gone: 1-6; last" in line
 
 
 def test_of_an_outbox_that_was_lost_the_end_is_known_to_be_missing(database: str, make_report: Make) -> None:
@@ -117,7 +117,7 @@ def test_of_an_outbox_that_was_lost_the_end_is_known_to_be_missing(database: str
     with Store(database) as store:
         store.store([frame(make_report(1)), health(oldest=4)])
     line, _ = status(database)
-    assert "1 reports up to 1, acknowledged up to 3, missing: none, never stored: 2-3; last" in line
+    assert "1 reports up to 1, acknowledged up to 3, missing: none, gone: 2-3; last" in line
 
 
 def test_an_agent_that_comes_online_is_told_where_it_stands(database: str, make_report: Make) -> None:

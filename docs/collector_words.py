@@ -1,0 +1,68 @@
+"""What the page about the collector says beside its tables."""
+
+from mqtt_words import MADE
+
+from collector.settings import ENV_PREFIX
+from collector.tables import LAYOUT
+
+COLLECTOR_HEAD = f"""# The collector
+
+{MADE}`microscope-collect` stores every report of every agent once, and acknowledges what it has stored: the reference
+for consumers of your own. `microscope-collect status` tells how far each agent is, what is missing (it may still come)
+and what is gone (no agent holds it any more); `microscope-collect export reports|cells|slides --form csv|jsonl` writes
+what is stored.
+
+- It stores many reports in one transaction. Only after the commit it sends the broker its PUBACK and the agent the
+  cumulative `ack`: every report of the epoch up to that number is on disk (SQLite: WAL with synchronous=FULL;
+  PostgreSQL: synchronous_commit).
+- Whatever comes twice is stored once: (`device`, `epoch`, `seq`) is UNIQUE. A report with the key of another one but
+  with another content, as a copied or restored outbox makes it, is kept in `quarantine`.
+- It never acknowledges over a gap. What the agent holds no more (`oldest` of its health message) is not waited for. An
+  outbox that begins anew has another epoch, and what was missing of the old one keeps nothing back.
+- While its database is locked, full, away or silent, nothing is acknowledged; it says so once, tries again, and agents
+  and broker keep what they have. A broker that refuses it is told likewise, and tried again.
+- The broker keeps messages for it while it is away (durable session); agents with `outbox.forget_on = "consumer"` send
+  again whatever the broker loses. Set that where a collector runs; `decisions/0003-forget-on-broker.md` says what each
+  choice promises.
+
+Install it with `pip install 'microscope-agent[collector]'`, or `[postgresql]`. Settings stand in the same places as the
+agent's, with the prefix `{ENV_PREFIX}` in the environment (`{ENV_PREFIX}MQTT__PASSWORD`). What the broker must allow:
+[its access list](mqtt.md#commands). A PostgreSQL's password belongs into a systemd credential named `database` that
+holds the whole address, or into `PGPASSWORD` or `~/.pgpass`; in an address `%40` stands for `@`, `%2F` for `/`.
+
+It ends by itself only where waiting does not help: exit code 2 for a setting, or for a database that a newer release or
+another program made; 4 for a driver that is not installed; 5 for an SQLite file that is damaged. None of these is
+touched.
+
+| setting | default | meaning |
+|---|---|---|
+"""
+COLLECTOR_TAIL = f"""
+# More than one collector
+
+An agent forgets a report at the first word of any collector. So one acknowledges, whose database is the one that
+counts; the others, each under a `name` of its own, set `acknowledge = false` and get everything from the broker, for as
+long as that keeps it. If two acknowledge, each report is in at least one of their databases, and the broker's loss can
+leave it in one only. If two have the same `name`, the broker lets them in by turns and hands each a part: both say so;
+each report is in at least one of the two databases. Two into one database are safe, and slower than one.
+
+# Back-up
+
+While it collects; never copy the file of an SQLite database by itself, for its newest rows may lie beside it:
+
+```sh
+sqlite3 /var/lib/microscope-collect/collector.sqlite ".timeout 10000" ".backup '/backup/collector.sqlite'"
+pg_dump --format=custom --file=/backup/collector.dump 'postgresql://user@host/name'
+```
+
+To go back: stop the collector; put the copy in the place of `collector.sqlite`, and delete `collector.sqlite-wal` and
+`collector.sqlite-shm` if they are there (PostgreSQL: `pg_restore --dbname=...` into an empty database); start it. What
+was stored after the back-up is gone, for agents forget what was acknowledged: `status` lists its numbers. Where that is
+too much, let PostgreSQL keep its log elsewhere (continuous archiving), or run a second collector as above.
+
+# Upgrades
+
+The row `layout` of the table `meta` says which tables these are: {LAYOUT}, the only layout so far, so every release
+reads what an earlier one stored. A release that finds a newer layout changes nothing and says which to install. Take a
+back-up before an upgrade all the same.
+"""
