@@ -33,7 +33,7 @@ p { margin: .5rem 0; max-width: 48rem; }
 .doubtful { color: var(--doubt); background: #fff9e8; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: .75rem 0; font-variant-numeric: tabular-nums; font-size: .93rem; }
-caption { text-align: left; padding-bottom: .35rem; font-size: .9rem; }
+caption { text-align: left; padding-bottom: .35rem; font-size: .9rem; max-width: 90vw; }
 th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 thead th { background: var(--band); white-space: nowrap; } tbody th { font-weight: 500; white-space: nowrap; }
 td.number { text-align: right; white-space: nowrap; }

@@ -64,7 +64,7 @@ def _said(report: Mapping[str, Any]) -> str:
     gate = report["gate"]
     if gate["state"] == "passed":
         return verdict(
-            f"INT8 answers as FP32 does on {gate['cells']} cells, {gate['on']}", passed=True, but=gate["caveat"]
+            f"INT8 answers as FP32 does on {gate['cells']:,} cells, {gate['on']}", passed=True, but=gate["caveat"]
         )
     return verdict("the gate was skipped; nobody has shown that INT8 answers as FP32 does", passed=False)
 
@@ -124,7 +124,7 @@ def _picture(
     sample = gate.samples[cell]
     said = [f"{name} {float(sigmoid(m[row : row + 1] / decisions[name].temperature)[0]):.3f}"
             for name, m in margins.items() if name in decisions]  # fmt: skip
-    known = sample.kind if sample.labelled else "not labelled"
+    known = f"is {sample.kind}" if sample.labelled else "not labelled"
     return Picture(
         gate.crops[cell], (sample.path.name, known, *said), f"{sample.path.name}, {known}: {', '.join(said)}"
     )
