@@ -204,6 +204,11 @@ class Health(Message):
         description="Lowest number of the epoch that the agent still holds, or will give next: what a consumer lacks "
         "below it can not come any more; 0: not told.",
     )
+    rescued: dict[str, int] = Field(
+        default_factory=dict,
+        description="The same for each earlier epoch of which the agent still holds reports, rescued from a store that "
+        "was damaged: what lies between them may be lost.",
+    )
     alarms: list[str] = Field(default_factory=list, description="What a person should see to, in words.")
     frame_age_s: float | None = Field(
         None, ge=0, description="Seconds since the last frame was examined; absent before the first."

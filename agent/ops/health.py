@@ -31,6 +31,10 @@ class Books(Protocol):
         """Lowest number that is held."""
         ...
 
+    def oldest_rescued(self) -> dict[str, int]:
+        """The same by epoch, of what was rescued from a damaged store."""
+        ...
+
     def alarms(self) -> list[str]:
         """What a person should see to."""
         ...
@@ -168,6 +172,7 @@ class Counters:
                 engine=engine,
                 epoch=outbox.epoch if outbox else "",
                 oldest=outbox.oldest() if outbox else 0,
+                rescued=outbox.oldest_rescued() if outbox else {},
                 alarms=[*of_outbox, *of_audit, *alarms],
                 frame_age_s=_rounded(pulse.frame_age_s if pulse else None),
                 oldest_s=_rounded(_waits_for_s(outbox) if outbox else None),

@@ -163,6 +163,12 @@ class Outbox:
             found = self._db.execute("select min(seq) from report where seq > ?", (self._base,)).fetchone()[0]
             return self._next if found is None else int(found) - self._base
 
+    def oldest_rescued(self) -> dict[str, int]:
+        """The same of the reports that were rescued, by their epochs; those of which nothing is here are left out."""
+        query = "select epoch, min(rescued.seq) from rescued join report on report.seq = place group by epoch"
+        with self._lock, self._explained("read"):
+            return dict(self._db.execute(query)) if self._rescued else {}
+
     def alarms(self) -> list[str]:
         """What a person should see to: no room, or a damaged file that was kept aside; in words."""
         kept = [
