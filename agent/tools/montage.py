@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from agent.slides.figures import logit, probability_of
 from agent.sources.offline import source_at
-from agent.tools.annotate import COLOURS, bar_um, kind_of, words_of
+from agent.tools.annotate import words_of
+from agent.tools.legend import COLOURS, bar_um, kind_of
 from contract.errors import UsageError
 from contract.messages import CellReport, FrameReport
 from contract.types import Frame, Image, Label

@@ -19,7 +19,8 @@ from agent.sources.directory import SUFFIXES, DirectorySource, image_files
 from agent.sources.names import printable
 from agent.sources.offline import VIDEOS, source_at
 from agent.sources.opencv import VideoSource
-from agent.tools.annotate import annotate, kind_of
+from agent.tools.annotate import annotate
+from agent.tools.legend import kind_of
 from agent.vision.watch import ScaleWatch
 from contract.arguments import default_state_dir
 from contract.bundle import open_bundle
@@ -72,6 +73,7 @@ class Summary:
     planned: int | None = None
     stopped: bool = False
     frames: int = 0
+    frames_refused: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     spent_ms: Counter[str] = field(default_factory=Counter)
@@ -81,6 +83,7 @@ class Summary:
     def add(self, report: FrameReport) -> None:
         """Count one report."""
         self.frames += 1
+        self.frames_refused += not report.quality.accepted
         self.refused.update(report.quality.reasons)
         self.kinds.update(map(kind_of, report.cells))
         self.spent_ms.update(report.timing_ms.model_dump())
@@ -94,7 +97,7 @@ class Summary:
         return (
             f"{stopped}{self.frames} frames in {self.seconds:.1f} s ({rate:.1f} a second), refused: {refused}\n"
             f"{self.kinds.total()} white cells: {kinds}"
-            f"{_told(self.slide) if self.slide else ''}"
+            f"{_told(self.slide, self.frames_refused) if self.slide else ''}"
         )
 
 
@@ -139,17 +142,23 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
     return summary
 
 
-def _told(slide: SlideSummary) -> str:
-    """The slide in words, each cell counted once."""
+def _told(slide: SlideSummary, refused_at_once: int) -> str:
+    """The slide in words, each cell counted once; and how many frames it refuses after all."""
     share, interval = slide.blast_fraction, slide.blast_interval
     of = "; none was judged"
     if share is not None and interval:
         judged = f"of the {slide.normal + slide.blasts} called normal or blast"
         of = f"; blasts {share:.1%} {judged} ({interval.level:.0%} interval {interval.low:.1%} to {interval.high:.1%})"
     jumps = f"{slide.jumps} jump{'' if slide.jumps == 1 else 's'}"
+    late = slide.refused - refused_at_once
+    back = (
+        f"; judged before the wrong scale showed, and not counted: {late} frame{'' if late == 1 else 's'}"
+        if late
+        else ""
+    )
     return (
         f"\nslide {slide.slide_id}, each cell counted once: {slide.cells} cells: {slide.normal} normal, "
-        f"{slide.blasts} blast, {slide.uncertain} uncertain, {slide.edge_only} seen only in part{of}; {jumps}"
+        f"{slide.blasts} blast, {slide.uncertain} uncertain, {slide.edge_only} seen only in part{of}; {jumps}{back}"
     )
 
 

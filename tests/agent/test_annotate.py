@@ -5,7 +5,8 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
-from agent.tools.annotate import COLOURS, annotate, bar_um, words_of
+from agent.tools.annotate import annotate, words_of
+from agent.tools.legend import COLOURS, bar_um
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality
 from contract.types import Image, Label
 
@@ -110,13 +111,35 @@ def test_a_label_at_the_border_stays_in_the_frame(x: int, y: int) -> None:
     assert ground[1] > 0.8 * ground[0]
 
 
-def test_a_refused_frame_bears_a_banner_that_grows_with_its_reasons() -> None:
+def test_a_label_stands_where_it_hides_no_other_cell() -> None:
+    """Above it where there is room, else below or beside it."""
+    upper, lower = cell(x=200, y=60), cell("normal", x=210, y=190)
+    drawn = annotate(blank(), report(upper, lower))
+    assert (drawn[65:175, 205:315] == GREY).all()
+    assert (drawn[195:305, 215:325] == GREY).all()
+
+
+def test_labels_do_not_hide_each_other() -> None:
+    side_by_side = [cell(x=x, y=200, size=20) for x in (200, 225, 250)]
+    drawn = [annotate(blank(), report(*cells))[:480] for cells in (*([one] for one in side_by_side), side_by_side)]
+    *alone, together = ((picture == COLOURS["blast"]).all(axis=2).sum() for picture in drawn)
+    assert together == pytest.approx(sum(alone), rel=0.02)
+
+
+def test_a_refused_frame_stays_to_be_seen_and_the_strip_grows_with_its_reasons() -> None:
     words = "the sharpness is 0.81 per um, and 1.2 is the least; " * 3
     verdicts = [Quality(accepted=False, reasons=["out_of_focus"], detail=detail) for detail in ("", words)]
-    short, long = (changed(blank(), annotate(blank(), report(quality=v))) for v in verdicts)
-    assert short[:10].mean() > 0.95
-    assert not short[100:].any()
-    assert long.sum() > 2 * short.sum()
+    short, long = (annotate(blank(), report(quality=verdict)) for verdict in verdicts)
+    assert np.array_equal(short[:480], blank())
+    assert len(long) > len(short)
+    assert (short[480:] == 255).all(axis=2).sum() > 1000, "white ground that is not to be missed"
+
+
+def test_what_has_no_room_in_a_row_of_the_strip_stands_in_another() -> None:
+    wide, narrow = (annotate(blank(480, width), report())[480:] for width in (900, 200))
+    written = [(picture.max(axis=2) > 150).sum() for picture in (wide, narrow)]
+    assert len(narrow) >= 2 * len(wide)
+    assert written[1] > 0.8 * written[0], "the scale bar alone is shorter"
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (33, 40), (2160, 3840)])

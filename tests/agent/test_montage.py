@@ -12,7 +12,8 @@ import pytest
 
 from agent.__main__ import main
 from agent.sources.synthetic import SyntheticSource
-from agent.tools.annotate import COLOURS, words_of
+from agent.tools.annotate import words_of
+from agent.tools.legend import COLOURS
 from agent.tools.montage import TILE, entries_of, read_reports
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, Join, ModelInfo, Quality, SlideSummary
 from contract.types import Label

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,6 +64,27 @@ def test_the_same_frames_give_the_same_reports(smear: Path, tmp_path: Path) -> N
         return [{**r, "timing_ms": 0, "frame": {**r["frame"], "captured_at": 0}} for r in reports(out)]
 
     assert told(tmp_path / "a.jsonl") == told(tmp_path / "b.jsonl")
+
+
+def test_what_was_judged_before_a_wrong_scale_showed_is_taken_back(
+    smear: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first frame is one white cell, from which no scale is told."""
+    out, summary, frames = tmp_path / "r.jsonl", tmp_path / "s.json", tmp_path / "in"
+    replay(smear, out)
+    name, box = next((r["frame"]["source"], c["box"]) for r in reports(out) for c in r["cells"] if not c["flags"])
+    shutil.copytree(smear, frames)
+    part = np.s_[
+        max(box["y"] - 25, 0) : box["y"] + box["height"] + 25, max(box["x"] - 25, 0) : box["x"] + box["width"] + 25
+    ]
+    cv2.imwrite(str(frames / "0.png"), read_image(smear / name)[part])
+    assert main(["replay", str(frames), "--um-per-pixel", "0.2", "--out", str(out), "--summary", str(summary)]) == 0
+    read, slide = reports(out), json.loads(summary.read_text())
+    judged = [r for r in read if r["quality"]["accepted"]]
+    assert any(r["cells"] for r in judged)
+    assert (slide["cells"], slide["refused"]) == (0, len(read))
+    assert f"judged before the wrong scale showed, and not counted: {len(judged)} frame" in capsys.readouterr().err
+    assert {r["withdraws"] for r in read} == {"", next(c["object_id"] for r in judged for c in r["cells"])}
 
 
 def test_crops_and_annotated_frames_are_written_where_asked(smear: Path, tmp_path: Path) -> None:
