@@ -1,8 +1,7 @@
 """Turns of a source: work is done between two frames, on the loop's thread, and a source is opened anew."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -12,6 +11,7 @@ import pytest
 from agent.turns import NoTurn, Turns
 from contract.errors import IntegrityError, SourceError
 from contract.types import Frame
+from tests.waiting import until
 
 
 class Counting:
@@ -65,13 +65,6 @@ def looping(source: Counting) -> Iterator[Loop]:
         finally:
             loop.stop.set()
         done.result(10)
-
-
-def until(truth: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 10
-    while not truth() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return truth()
 
 
 def test_without_work_a_source_is_one_turn() -> None:
