@@ -145,8 +145,10 @@ def reduced(image: Image, um_per_pixel: float, *, working_um: float) -> tuple[Im
     """
     shrink = max(1, min(round(working_um / um_per_pixel), *image.shape[:2]))
     height, width = image.shape[0] // shrink, image.shape[1] // shrink
-    part = image[: height * shrink, : width * shrink]
-    return np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.uint8), shrink
+    part, how = image[: height * shrink, : width * shrink], cv2.INTER_AREA
+    if shrink > 2:  # noqa: PLR2004 - the same in a third of the time: every mean, of which the blocks' are kept
+        part, how = np.asarray(cv2.blur(part, (shrink, shrink), anchor=(0, 0)), np.uint8), cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(part, (width, height), interpolation=how), np.uint8), shrink
 
 
 def bare_of(image: Image) -> tuple[int, int, int]:
