@@ -29,6 +29,9 @@ Start = Callable[[], "subprocess.Popen[bytes]"]
 Open = Callable[..., AbstractContextManager[Broker]]
 KEEPING = ("persistence true", "autosave_on_changes true", "autosave_interval 1", "max_queued_messages 0")
 
+SEED = int(os.environ.get("MICROSCOPE_SEED", "7"))
+"""Of the order and the moments of the kills; which result is on its way then is the machine's choice."""
+
 PRODUCE = """
 import os, secrets, sys, time
 from pathlib import Path
@@ -110,6 +113,17 @@ class Scene:
         path = self.folder / "ledger"
         return path.read_text().split() if path.exists() else []
 
+    def evidence(self) -> str:
+        """What the three have to say, and who of them lives: a failure that nobody can explain is of no use."""
+        broker, _ = self.running["broker"]
+        living = {name: self.running[name].poll() is None for name in ("agent", "collector")}
+        living["broker"] = Path(f"/proc/{broker.pid}/exe").exists()  # a zombie has none
+        logs = [(self.folder / f"{name}.log").read_text()[-3000:] for name in ("agent", "collector")]
+        with sqlite3.connect(f"file:{self.folder}/outbox.sqlite?mode=ro", uri=True) as outbox:
+            waits = outbox.execute("select count(*), min(seq), max(seq) from report").fetchone()
+        outbox.close()
+        return "\n".join([f"lives: {living}, kills: {self.kills}, wait (count, first, last): {waits}", *logs])
+
     def collected(self) -> list[str]:
         with sqlite3.connect(self.folder / "collected.sqlite") as database:
             found = [str(word) for (word,) in database.execute("select frame_id from report")]
@@ -157,8 +171,12 @@ def account_for(scene: Scene) -> dict[str, int]:
 
 def run_and_account(scene_: Scene, kills: dict[str, int], *, patience_s: float) -> dict[str, int]:
     with scene(scene_):
-        kill_at_random(scene_, kills, seed=7)
-        assert scene_.running["agent"].wait(patience_s) == 0, (scene_.folder / "agent.log").read_text()[-2000:]
+        kill_at_random(scene_, kills, seed=SEED)
+        try:
+            code = scene_.running["agent"].wait(patience_s)
+        except subprocess.TimeoutExpired:
+            code = None
+        assert code == 0, scene_.evidence()
     return account_for(scene_)
 
 
