@@ -17,8 +17,8 @@ from contract.types import Image
 EVERY = 32
 """Frames from look to look."""
 KEPT = 12
-"""Looks that are judged together, and first frames that are looked at until the scale is known; an objective that was
-changed shows in half of them."""
+"""Looks that are judged together, and first looks, one for each frame of another place, until the scale is known; an
+objective that was changed shows in half of them."""
 ODD = 1.4
 """Factor between a look's median diameter and what is known, from which the next frame is looked at too."""
 FEWEST = 3
@@ -58,7 +58,7 @@ class ScaleWatch:
         if um_per_pixel != self._given:
             self._given = um_per_pixel
             self._start()
-        if (self._found is None and self._frames < KEPT) or self._odd or self._frames % self._every == 0:
+        if (self._found is None and len(self._looks) < KEPT) or self._odd or self._frames % self._every == 0:
             self._add(image, um_per_pixel)
         self._frames += 1
         return (um_per_pixel / self._found.high, um_per_pixel / self._found.low) if self._found else None

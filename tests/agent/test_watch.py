@@ -69,6 +69,13 @@ def test_a_still_stage_is_one_place_however_often_it_is_seen() -> None:
         assert watch.see(again, UM) == once
 
 
+def test_a_stage_that_stands_still_at_first_is_looked_at_when_it_moves() -> None:
+    watch = ScaleWatch(every=1000)
+    blank = np.full((480, 640, 3), 220, np.uint8)
+    assert {watch.see(blank, UM) for _ in range(2 * KEPT)} == {None}
+    assert [watch.see(image, UM) for image in smear()][-1] is not None
+
+
 def test_a_field_without_red_cells_says_nothing_of_the_scale() -> None:
     watch = ScaleWatch(every=1)
     noise = np.random.default_rng(0).normal(220, 2, (240, 320, 3)).astype(np.uint8)
