@@ -5,7 +5,6 @@ routed by its topic: ``_routes``.
 """
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing_extensions import Self
 
 from agent.settings import MqttSettings
 from agent.wire.beside import Beside, Route
+from agent.wire.contact import Contact
 from agent.wire.delivery import Delivery
 from agent.wire.mail import Incoming, Reply
 from agent.wire.mqtt import CONNECT_S, Answer, Connection
@@ -39,14 +39,8 @@ from contract.refusals import (
 log = logging.getLogger(__name__)
 
 _FAREWELL_S = 2.0
-_BACK_OFF_S = 0.5, 8.0
-"""Seconds before another attempt, at first and at most: a network that is whole again must be found so within 15."""
 _NO_ANSWER = 141
 """paho's word for a ping that was not answered."""
-_STABLE_S = 10.0
-_SOON_S, _OFTEN = 60.0, 2
-"""A broker that closes so many connections in a row, each so soon after its welcome, without a word: not all say that
-another client took over. It is longer than the longest back-off of that other one."""
 HEALTH_EXPIRY_S = 300
 """Seconds after which the broker forgets a health message: it speaks of now."""
 _RESERVED = 6
@@ -84,13 +78,12 @@ class Courier:
         self._deaf = NO_TROUBLE
         """Why no acknowledgement can reach us on this connection, however well reports leave."""
         self._detail = self._logged = ""
-        self._attempts, self._connected_at, self._outbox_again_at = 0, 0.0, 0.0
+        self._contact, self._outbox_again_at = Contact(), 0.0
         self._beside = Beside(self._connection)
         self._health = self._beside.retain(topics.health, expiry_s=HEALTH_EXPIRY_S)
         self._slide = self._beside.retain(topics.slide)
         if forget_on == "consumer":
             self._beside.route(topics.ack, self._on_ack)
-        self._closed_soon = 0
         self._farewell: int | None = None
         self.ignored_acks, self._silence_told = 0, False
 
@@ -129,9 +122,8 @@ class Courier:
 
     def alarms(self, *, silent_after_s: float) -> list[str]:
         """What a person should see to: consumers that are silent for so long, though the broker is there."""
-        since = self._connected_at  # what waited for the broker is not the consumers' fault
-        heard_by = time.monotonic() - since if since else 0.0
-        silent = min(self.silence_s or 0.0, heard_by) >= silent_after_s
+        owed_s = min(self.silence_s or 0.0, self._contact.age_s)  # what waited for the broker is not their fault
+        silent = owed_s >= silent_after_s
         words = _no_word_of_consumers(self._topics.ack, silent_after_s) if silent else ""
         if silent and not self._silence_told:
             log.warning("%s", words)
@@ -203,12 +195,13 @@ class Courier:
                 self._connection.open()
                 self._converse()
             except (OSError, ValueError) as cause:
-                self._fault, self._closed_soon = why_unreachable(cause, self._settings), 0
+                self._fault = why_unreachable(cause, self._settings)
+                self._contact.failed()
             self._take_notes(last=True)
             self._connected.clear()
             if not self._closing.is_set():
                 self._complain(self._fault or why_hung_up(self._detail, self._settings))
-                self._closing.wait(self._back_off_s())
+                self._closing.wait(self._contact.wait_s())
 
     def _converse(self) -> None:
         deadline = float("inf")
@@ -255,14 +248,6 @@ class Courier:
     def _status(self, state: Literal["online", "offline", "stopped"]) -> bytes:
         return Status(state=state, version=self._version).model_dump_json().encode()
 
-    def _back_off_s(self) -> float:
-        if self._connected_at and time.monotonic() - self._connected_at >= _STABLE_S:
-            self._attempts = 0
-        self._connected_at = 0.0
-        longest = min(_BACK_OFF_S[1], _BACK_OFF_S[0] * 2.0 ** min(self._attempts, 16))
-        self._attempts += 1
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - keeps agents apart, guards nothing
-
     def _what_is_wrong(self) -> Trouble:
         return self._trouble or self._deaf
 
@@ -283,7 +268,7 @@ class Courier:
         self._beside.renew(largest)  # first: who hears `online` may send a command at once
         self._connection.publish(self._topics.status, self._status("online"), retain=True)
         self._trouble, self._logged, self._deaf = NO_TROUBLE, "", NO_TROUBLE
-        self._connected_at = time.monotonic()
+        self._contact.made()
         self._connected.set()
         log.info("connected to the broker at %s", where(self._settings))
 
@@ -292,11 +277,10 @@ class Courier:
         self._connected.clear()
         if by_broker:
             self._fault = why_refused(answer, self._settings)
-        elif self._connected_at and not self._fault:
+        elif self._contact.age_s and not self._fault:
             if answer.value == _NO_ANSWER and not self._detail:
                 self._detail = "nothing has come from there for too long"
-            self._closed_soon = self._closed_soon + 1 if time.monotonic() - self._connected_at < _SOON_S else 0
-            again = self._closed_soon >= _OFTEN and not self._detail  # a broken network has more to say
+            again = self._contact.closed() and not self._detail  # a broken network has more to say
             self._fault = why_taken_over(self._settings) if again else why_broken(self._detail, self._settings)
 
     def on_published(self, ticket: int, answer: Answer) -> None:
@@ -308,7 +292,8 @@ class Courier:
                 log.warning("%s", why_not_taken(answer, self._settings, topic, then="it is not said again"))
         elif not answer.is_failure:
             if self._delivery.accepted(ticket):
-                self._attempts, self._trouble, self._logged = 0, NO_TROUBLE, ""
+                self._contact.worked()
+                self._trouble, self._logged = NO_TROUBLE, ""
         elif self._delivery.refused(ticket):
             self._complain(why_not_taken(answer, self._settings, self._topics.frame))
 
