@@ -86,6 +86,11 @@ class CellReport(Message):
         description="Name of the cell on its slide, the same in every frame that shows it; empty where none is open.",
     )
 
+    @property
+    def kind(self) -> Literal["normal", "blast", "uncertain", "cut"]:
+        """Its label; `cut` where the border cuts it, for then nobody has judged it, and `uncertain` would say that."""
+        return "cut" if "edge" in self.flags else self.label
+
 
 class ModelInfo(Message):
     """Who judged."""

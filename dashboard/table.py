@@ -54,14 +54,14 @@ def _devices(tally: Tally) -> Table:
     table = Table(title="microscope agents", title_justify="left", expand=True)
     table.add_column("agent", no_wrap=True)
     table.add_column("state")
-    for heading in ("frames", "not judged", "normal", "blast", "uncertain", "blasts", "p50", "p99", "missing"):
+    for heading in ("frames", "not judged", "normal", "blast", "uncertain", "cut", "blasts", "p50", "p99", "missing"):
         table.add_column(heading, justify="right")
     for name, device in sorted(tally.devices.items()):
         table.add_row(
             Text(name),
             Text(device.state, style=_STYLES.get(device.state, "")),
-            *map(str, (device.frames, device.refused, *device.labels.values())),
-            percent(blast_fraction(device.labels)),
+            *map(str, (device.frames, device.refused, *device.kinds.values())),
+            percent(blast_fraction(device.kinds)),
             milliseconds(percentile(device.latencies_ms, 50)),
             milliseconds(percentile(device.latencies_ms, 99)),
             str(device.gaps),

@@ -13,6 +13,8 @@ from contract.messages import FrameReport, SlideSummary, Status
 
 _LATEST = 8
 _LATENCIES = 20_000
+KINDS = "normal", "blast", "uncertain", "cut"
+"""What a cell may be called; nobody judges one that the frame's border cuts."""
 
 
 class Summary(TypedDict):
@@ -71,9 +73,8 @@ class Device:
     state: str = "unknown"
     frames: int = 0
     refused: int = 0
-    cut: int = 0
     duplicates: int = 0
-    labels: dict[str, int] = field(default_factory=lambda: {"normal": 0, "blast": 0, "uncertain": 0})
+    kinds: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     epochs: dict[str, Numbers] = field(default_factory=dict)
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
     latest: deque[FrameReport] = field(default_factory=lambda: deque(maxlen=_LATEST))
@@ -87,8 +88,7 @@ class Device:
         self.frames += 1
         self.refused += not report.quality.accepted
         for cell in report.cells:
-            self.labels[cell.label] += 1
-            self.cut += "edge" in cell.flags
+            self.kinds[cell.kind] += 1
         age = received_at - report.frame.captured_at
         self.latencies_ms.append(round(age.total_seconds() * 1000, 3))
         self.latest.append(report)
@@ -146,18 +146,18 @@ class Tally:
     def summary(self) -> Summary:
         """All devices together."""
         devices = self.devices.values()
-        labels = {name: sum(d.labels[name] for d in devices) for name in ("normal", "blast", "uncertain")}
+        kinds = {name: sum(d.kinds[name] for d in devices) for name in KINDS}
         latencies = [latency for d in devices for latency in d.latencies_ms]
         return Summary(
             received=self.received,
             frames=self.received,
             refused=sum(d.refused for d in devices),
-            cells=sum(labels.values()),
-            normal=labels["normal"],
-            blast=labels["blast"],
-            uncertain=labels["uncertain"],
-            cut=sum(d.cut for d in devices),
-            blast_fraction=blast_fraction(labels),
+            cells=sum(kinds.values()),
+            normal=kinds["normal"],
+            blast=kinds["blast"],
+            uncertain=kinds["uncertain"],
+            cut=kinds["cut"],
+            blast_fraction=blast_fraction(kinds),
             duplicates=sum(d.duplicates for d in devices),
             gaps=self.gaps,
             malformed=self.malformed,
@@ -166,10 +166,10 @@ class Tally:
         )
 
 
-def blast_fraction(labels: dict[str, int]) -> float | None:
+def blast_fraction(kinds: dict[str, int]) -> float | None:
     """Share of blasts among the cells that were given a clear label; None if there are none."""
-    judged = labels["normal"] + labels["blast"]
-    return labels["blast"] / judged if judged else None
+    judged = kinds["normal"] + kinds["blast"]
+    return kinds["blast"] / judged if judged else None
 
 
 def percentile(values: Iterable[float], percent: float) -> float | None:

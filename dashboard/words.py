@@ -3,7 +3,7 @@
 from collections import Counter
 
 from contract.messages import FrameReport, SlideSummary
-from dashboard.tally import Summary
+from dashboard.tally import KINDS, Summary
 
 RESEARCH_USE = "For research use only; not for diagnosis."
 
@@ -17,8 +17,8 @@ def findings(report: FrameReport) -> str:
     """What was found in a frame: its cells by label, or why it was not judged."""
     if not report.quality.accepted:
         return f"not judged ({', '.join(report.quality.reasons) or 'no reason given'})"
-    labels = Counter(cell.label for cell in report.cells)
-    listed = ", ".join(f"{count} {label}" for label, count in sorted(labels.items()))
+    kinds: Counter[str] = Counter(cell.kind for cell in report.cells)
+    listed = ", ".join(f"{kinds[name]} {name}" for name in KINDS if kinds[name])
     count = len(report.cells)
     return f"{count} cell{'' if count == 1 else 's'}" + (f": {listed}" if listed else "")
 
@@ -47,8 +47,8 @@ def lines_of(summary: Summary) -> str:
 received   {summary["received"]} reports
 faults     {summary["duplicates"]} duplicates, {summary["gaps"]} gaps in the numbers, {summary["malformed"]} malformed
 frames     {summary["frames"]}, of these {summary["refused"]} not fit to be judged
-cells      {summary["cells"]}: {summary["normal"]} normal, {summary["blast"]} blast, {summary["uncertain"]} uncertain
-cut        {summary["cut"]} cells, which the frame's border cuts and nobody can judge; they count as uncertain
+cells      {summary["cells"]} in all frames: {summary["normal"]} normal, {summary["blast"]} blast, \
+{summary["uncertain"]} uncertain, {summary["cut"]} cut by the frame's border and not judged
 blasts     {judged} of the cells with a clear label
 latency    p50 {p50}, p99 {p99}, from capture to receipt
 {RESEARCH_USE}"""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.tools.legend import BLACK, COLOURS, REFERENCE_HEIGHT, WHITE, extent, kind_of, strip, write
+from agent.tools.legend import BLACK, COLOURS, REFERENCE_HEIGHT, WHITE, extent, strip, write
 from contract.messages import CellReport, FrameReport
 from contract.types import Image
 
@@ -49,7 +49,7 @@ def _outline(drawn: Image, cell: CellReport, outline: Outline, size: float) -> N
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.int32)
     points = [np.asarray(outline if len(outline) else corners, np.int32)]
     cv2.polylines(drawn, points, True, BLACK, thick + 2, cv2.LINE_AA)  # noqa: FBT003 - OpenCV's "closed"
-    cv2.polylines(drawn, points, True, COLOURS[kind_of(cell)], thick, cv2.LINE_AA)  # noqa: FBT003
+    cv2.polylines(drawn, points, True, COLOURS[cell.kind], thick, cv2.LINE_AA)  # noqa: FBT003
 
 
 def _edges(cell: CellReport) -> Rectangle:
@@ -59,7 +59,7 @@ def _edges(cell: CellReport) -> Rectangle:
 
 def _label(drawn: Image, cell: CellReport, taken: Iterable[Rectangle], size: float) -> Rectangle:
     """Where it hides least: above the cell if it may; returns where it stands."""
-    text, kind = words_of(cell), kind_of(cell)
+    text, kind = words_of(cell), cell.kind
     width, height = extent(text, size)
     x, y = min(
         _corners(_edges(cell), (width, height), drawn.shape),
@@ -93,5 +93,5 @@ def _shared(a: Rectangle, b: Rectangle) -> int:
 def words_of(cell: CellReport) -> str:
     """Name on the slide, label and probability; of a cell that the border cuts, that it is not judged."""
     name = cell.object_id.rpartition("-")[2]
-    said = "cut, not judged" if kind_of(cell) == "cut" else f"{cell.label} {cell.probability:.2f}"
+    said = "cut, not judged" if cell.kind == "cut" else f"{cell.label} {cell.probability:.2f}"
     return f"{name} {said}".strip()

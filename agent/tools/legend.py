@@ -5,7 +5,7 @@ from collections import Counter
 import cv2
 import numpy as np
 
-from contract.messages import CellReport, FrameReport
+from contract.messages import FrameReport
 from contract.types import Image
 
 Colour = tuple[int, int, int]
@@ -34,11 +34,6 @@ BAR_SHARE = 0.16
 RESEARCH_ONLY = "research use only"
 
 
-def kind_of(cell: CellReport) -> str:
-    """Its label; `cut` where the border cuts it, for then nobody has judged it, and `uncertain` would say that."""
-    return "cut" if "edge" in cell.flags else cell.label
-
-
 def strip(report: FrameReport, width: int, size: float) -> Image:
     """What stands below a picture: (height, width, 3), as high as it needs to be.
 
@@ -50,7 +45,7 @@ def strip(report: FrameReport, width: int, size: float) -> Image:
     below = _Strip(width, size)
     below.bar(report.frame.um_per_pixel)
     if report.quality.accepted:
-        counts = Counter(map(kind_of, report.cells))
+        counts: Counter[str] = Counter(cell.kind for cell in report.cells)
         for kind, colour in COLOURS.items():
             below.swatch(colour, f"{kind} {counts[kind]}")
         below.text("number: probability of a blast")

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from agent.slides.figures import logit, probability_of
 from agent.sources.offline import source_at
 from agent.tools.annotate import words_of
-from agent.tools.legend import COLOURS, bar_um, kind_of
+from agent.tools.legend import COLOURS, bar_um
 from contract.errors import UsageError
 from contract.messages import CellReport, FrameReport
 from contract.types import Frame, Image, Label
@@ -84,7 +84,7 @@ def entries_of(reports: Iterable[FrameReport]) -> list[Entry]:
             views = [(same.get(name, name), earlier, cell) for name, earlier, cell in views]
         views += [(cell.object_id or cell.cell_id, report, cell) for cell in report.cells]
     views.sort(key=lambda view: view[0])
-    said = sorted((c.probability, c.label) for _, _, c in views if kind_of(c) != "cut")
+    said = sorted((c.probability, c.label) for _, _, c in views if c.kind != "cut")
     entries = [_entry([(r, c) for _, r, c in same], said) for _, same in groupby(views, key=lambda view: view[0])]
     return sorted(entries, key=lambda e: (1.0 if e.probability is None else -e.probability, e.cell.cell_id))
 
@@ -96,7 +96,7 @@ def _withdrawn(name: str, first: str) -> bool:
 
 
 def _entry(views: Sequence[tuple[FrameReport, CellReport]], said: Sequence[tuple[float, Label]]) -> Entry:
-    whole = [(report, cell) for report, cell in views if kind_of(cell) != "cut"]
+    whole = [(report, cell) for report, cell in views if cell.kind != "cut"]
     if not whole:
         report, cell = max(views, key=lambda view: view[1].area_um2)
         return Entry(report, cell, None, cell.label, len(views))
@@ -166,7 +166,7 @@ def _tile(drawn: Image, entry: Entry, pictures: dict[str, Image], corner: tuple[
     x, y = corner
     if (picture := pictures.get(entry.cell.cell_id)) is not None:
         drawn[y : y + TILE, x : x + TILE] = picture
-    ground = COLOURS[kind_of(entry.whole)]
+    ground = COLOURS[entry.whole.kind]
     cv2.rectangle(drawn, (x, y + TILE), (x + TILE - 1, y + TILE + 3), ground, cv2.FILLED)
     _write(drawn, words_of(entry.whole), (x, y + TILE + 17), INK)
     _write(drawn, _shortened(entry.report.frame.source), (x, y + TILE + 31), FAINT)
@@ -237,7 +237,7 @@ def _figure(entry: Entry, picture: Image | None) -> str:
         shown = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
     views = f"{entry.views} view{'' if entry.views == 1 else 's'}"
     return (
-        f'<figure>{shown}<figcaption class="{kind_of(entry.whole)}">{html.escape(words_of(entry.whole))}<br>'
+        f'<figure>{shown}<figcaption class="{entry.whole.kind}">{html.escape(words_of(entry.whole))}<br>'
         f"<small>{html.escape(entry.report.frame.source)}<br>{views}, "
         f"{entry.cell.area_um2:.0f} &micro;m&sup2;</small></figcaption></figure>"
     )
@@ -305,7 +305,7 @@ def _encoded(kind: str, picture: Image) -> bytes:
 
 
 def _title(reports: Sequence[FrameReport], entries: Sequence[Entry]) -> str:
-    kinds = Counter(kind_of(entry.whole) for entry in entries)
+    kinds = Counter(entry.whole.kind for entry in entries)
     slides = ", ".join(sorted({report.slide_id for report in reports if report.slide_id})) or "none"
     models = ", ".join(sorted({report.model.id for report in reports}))
     counts = ", ".join(f"{kinds[name]} {name}" for name in ("blast", "uncertain", "normal", "cut"))

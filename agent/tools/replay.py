@@ -20,7 +20,6 @@ from agent.sources.names import printable
 from agent.sources.offline import VIDEOS, source_at
 from agent.sources.opencv import VideoSource
 from agent.tools.annotate import annotate
-from agent.tools.legend import kind_of
 from agent.vision.watch import ScaleWatch
 from contract.arguments import default_state_dir
 from contract.bundle import open_bundle
@@ -85,7 +84,7 @@ class Summary:
         self.frames += 1
         self.frames_refused += not report.quality.accepted
         self.refused.update(report.quality.reasons)
-        self.kinds.update(map(kind_of, report.cells))
+        self.kinds.update(cell.kind for cell in report.cells)
         self.spent_ms.update(report.timing_ms.model_dump())
 
     def __str__(self) -> str:

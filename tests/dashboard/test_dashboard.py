@@ -99,7 +99,7 @@ def test_counts_reports_and_cells_until_the_agent_has_stopped(
     latencies = found.pop("latency_p50_ms"), found.pop("latency_p99_ms")
     assert 0 < latencies[0] <= latencies[1]
     assert found == {
-        "received": 5, "frames": 5, "refused": 1, "cells": 6, "normal": 2, "blast": 3, "uncertain": 1, "cut": 1,
+        "received": 5, "frames": 5, "refused": 1, "cells": 6, "normal": 2, "blast": 3, "uncertain": 0, "cut": 1,
         "blast_fraction": 0.6, "duplicates": 1, "gaps": 0, "malformed": 1,
     }  # fmt: skip
     assert "received   5 reports" in said
