@@ -8,8 +8,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from agent.ops import journal
 from agent.options import parser
+from contract import journal
 from contract.errors import CheckError, MicroscopeError, UsageError
 from contract.trust_options import trust_from
 

@@ -15,6 +15,7 @@ from collector import export
 from collector.receive import Collector
 from collector.settings import ENV_PREFIX, CollectorSettings, load
 from collector.store import Store
+from contract import journal
 from contract.errors import MicroscopeError, UsageError
 
 log = logging.getLogger("collector")
@@ -24,13 +25,13 @@ SHORT = {"host": "mqtt.host", "port": "mqtt.port", "username": "mqtt.username", 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit codes are those of ``contract.errors``."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=options.log, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    journal.set_up(options.log)
     try:
         settings = load(options.config, _overrides(options))
         code = int(options.command(settings, options))
         sys.stdout.flush()
     except MicroscopeError as cause:
-        print(f"microscope-collect: {cause}", file=sys.stderr)
+        print(journal.complaint(f"microscope-collect: {cause}"), file=sys.stderr)
         return cause.exit_code
     except BrokenPipeError:  # who reads our output, as `head` does, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,1 +1,1 @@
-"""What operators see: health, metrics, log lines, the watchdog, the audit log."""
+"""What operators see: health, metrics, the watchdog, the audit log."""

@@ -9,29 +9,31 @@ from pathlib import Path
 
 import pytest
 
-from agent.ops.journal import JournalFormatter, goes_to_journal, marked
+from contract.journal import JournalFormatter, goes_to_journal, marked
 
-ARGUMENTS = ["--set", "mqtt.prot=1"]
+PROGRAMS = {"microscope-agent": ["agent", "run"], "microscope-collect": ["collector"]}
 
 
-def failing_run(stream: Path, *, named: str) -> str:
+def failing_run(program: str, stream: Path, *, named: str) -> str:
     """Stderr, written to a file that stands for the journal's socket, of a run with a wrong setting."""
     with stream.open("w+") as file:
         found = os.fstat(file.fileno())
         environment = {**os.environ, "JOURNAL_STREAM": named.format(f"{found.st_dev}:{found.st_ino}")}
-        command = [sys.executable, "-m", "agent", "run", *ARGUMENTS]
+        command = [sys.executable, "-m", *PROGRAMS[program], "--set", "mqtt.prot=1"]
         subprocess.run(command, stderr=file, env=environment, check=False)
         file.seek(0)
         return file.read()
 
 
-def test_the_journal_gets_a_priority_with_every_line(tmp_path: Path) -> None:
-    assert failing_run(tmp_path / "err", named="{}").startswith("<3>microscope-agent: there is no setting")
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_journal_gets_a_priority_with_every_line(tmp_path: Path, program: str) -> None:
+    assert failing_run(program, tmp_path / "err", named="{}").startswith(f"<3>{program}: there is no setting")
 
 
-def test_a_stream_that_is_not_the_journal_s_stays_plain(tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_stream_that_is_not_the_journal_s_stays_plain(tmp_path: Path, program: str) -> None:
     """JOURNAL_STREAM is inherited by whatever the service starts, also with its stderr somewhere else."""
-    assert failing_run(tmp_path / "err", named="1:2").startswith("microscope-agent: there is no setting")
+    assert failing_run(program, tmp_path / "err", named="1:2").startswith(f"{program}: there is no setting")
 
 
 @pytest.mark.parametrize(

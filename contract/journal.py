@@ -1,7 +1,7 @@
 """Log lines as the reader wants them: with a priority for systemd's journal, plain anywhere else.
 
 The journal takes a line's priority from `<N>` at its beginning (sd-daemon(3)), so that
-`journalctl -p warning -u microscope-agent` shows what a person should see.
+`journalctl -p warning -u microscope-agent`, or `-u microscope-collect`, shows what a person should see.
 """
 
 import logging
