@@ -7,6 +7,7 @@ import shutil
 import stat
 import struct
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -35,7 +36,7 @@ MODEL_CARD = "MODEL_CARD.md"
 MANIFEST_MAX_BYTES, GOLDEN_MAX_BYTES = 1 << 20, 1 << 28
 _UNREADABLE = (
     OSError, EOFError, ValueError, KeyError, AttributeError, SyntaxError, MemoryError, RuntimeError, struct.error,
-    zlib.error, zipfile.BadZipFile,
+    tokenize.TokenError, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
 """What numpy and zipfile raise over the bytes of a damaged archive."""
 FILES = (FP32, INT8, INT8_CPU, GOLDEN, CALIBRATION, REPORT, REPORT_PAGE, MODEL_CARD)

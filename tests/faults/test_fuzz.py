@@ -10,6 +10,8 @@ import json
 import logging
 import os
 import random
+import struct
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -236,6 +238,19 @@ def test_a_golden_batch_whose_hash_is_right_and_whose_bytes_are_not_is_refused(b
         (bundle / MANIFEST).write_bytes(forge_golden(bundle, damage))
         with suppress(IntegrityError):  # a few bytes of an archive say nothing
             open_bundle(bundle, UNSIGNED)
+
+
+@pytest.mark.parametrize("header", ["{'shape': (2,", "{'shape': ¨", "if 1:\n  2\n 3", "\0", "[" * 9999])
+def test_arrays_whose_header_is_no_python_are_refused(header: str, bundle: Path) -> None:
+    """NumPy hands a header that it can not read to Python's own tokenizer, which has errors of its own."""
+    line = header.encode("latin-1").ljust(118) + b"\n"
+    array = np.lib.format.magic(1, 0) + struct.pack("<H", len(line)) + line
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("crops.npy", array)
+    (bundle / MANIFEST).write_bytes(forge_golden(bundle, buffer.getvalue()))
+    with pytest.raises(IntegrityError, match="can not be read"):
+        open_bundle(bundle, UNSIGNED)
 
 
 @pytest.mark.parametrize("std", [0.0, -1.0, 1e-300])
