@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
-from dashboard.tally import Tally, blast_fraction, percentile
-from dashboard.words import RESEARCH_USE, findings, milliseconds, percent, share
+from contract.messages import SlideSummary
+from dashboard.tally import Tally, percentile
+from dashboard.words import RESEARCH_USE, findings, milliseconds
 
 _STYLES = {"online": "green", "stopped": "yellow", "offline": "bold red"}
 _DRAW_EVERY_S = 0.1
@@ -50,18 +51,22 @@ def picture(tally: Tally) -> Group:
     return Group(_devices(tally), _slides(tally), _frames(tally), Text(RESEARCH_USE, style="dim"))
 
 
+def _table(title: str) -> Table:
+    """Without lines between the columns: all of them fit into 80 characters."""
+    return Table(title=title, title_justify="left", expand=True, box=None, pad_edge=False, padding=(0, 1, 0, 0))
+
+
 def _devices(tally: Tally) -> Table:
-    table = Table(title="microscope agents", title_justify="left", expand=True)
+    table = _table("microscope agents")
     table.add_column("agent", no_wrap=True)
     table.add_column("state")
-    for heading in ("frames", "not judged", "normal", "blast", "uncertain", "cut", "blasts", "p50", "p99", "missing"):
+    for heading in ("frames", "refused", "normal", "blast", "uncertain", "cut", "p50", "p99", "missing"):
         table.add_column(heading, justify="right")
     for name, device in sorted(tally.devices.items()):
         table.add_row(
             Text(name),
             Text(device.state, style=_STYLES.get(device.state, "")),
             *map(str, (device.frames, device.refused, *device.kinds.values())),
-            percent(blast_fraction(device.kinds)),
             milliseconds(percentile(device.latencies_ms, 50)),
             milliseconds(percentile(device.latencies_ms, 99)),
             str(device.gaps),
@@ -70,20 +75,27 @@ def _devices(tally: Tally) -> Table:
 
 
 def _slides(tally: Tally) -> Table:
-    table = Table(title="slides, each cell counted once", title_justify="left", expand=True)
+    table = _table("slides, each cell counted once")
     for heading in ("agent", "slide", "state"):
         table.add_column(heading, no_wrap=True, overflow="ellipsis")
-    for heading in ("cells", "normal", "blast", "uncertain", "in part", "jumps", "blasts (95 %)"):
+    for heading in ("cells", "normal", "blast", "uncertain", "cut", "jumps", "blasts (95 %)"):
         table.add_column(heading, justify="right")
     for name, device in sorted(tally.devices.items()):
         if slide := device.slide:
             counts = slide.cells, slide.normal, slide.blasts, slide.uncertain, slide.edge_only, slide.jumps
-            table.add_row(Text(name), Text(slide.slide_id), slide.state, *map(str, counts), share(slide))
+            table.add_row(Text(name), Text(slide.slide_id), slide.state, *map(str, counts), _share(slide))
     return table
 
 
+def _share(slide: SlideSummary) -> str:
+    """The blasts' share and its interval, in few characters."""
+    if slide.blast_fraction is None or slide.blast_interval is None:
+        return "-"
+    return f"{slide.blast_fraction:.0%} ({slide.blast_interval.low:.0%} to {slide.blast_interval.high:.0%})"
+
+
 def _frames(tally: Tally) -> Table:
-    table = Table(title="last frames", title_justify="left", expand=True)
+    table = _table("last frames")
     for heading in ("agent", "no.", "picture", "found"):
         table.add_column(heading, no_wrap=True, overflow="ellipsis")
     for name, device in sorted(tally.devices.items()):

@@ -265,15 +265,16 @@ def slide_of(**changes: Any) -> SlideSummary:
     return summary.model_copy(update=changes)
 
 
-def test_the_slide_is_shown_with_its_interval(seat: Topics) -> None:
-    tally = Tally()
+def test_the_slide_is_shown_with_its_interval() -> None:
+    tally, topic = Tally(), "p/v1/lab/scope-1/slide"
     body = slide_of().model_dump_json().encode()
-    assert tally.take(seat.slide, body, received_at=NOW, retained=True) == "slide"
-    assert tally.take(seat.slide, b"{}", received_at=NOW, retained=True) == "malformed"
-    console = Console(file=io.StringIO(), width=160)
+    assert tally.take(topic, body, received_at=NOW, retained=True) == "slide"
+    assert tally.take(topic, b"{}", received_at=NOW, retained=True) == "malformed"
+    console = Console(file=io.StringIO(), width=80)
     console.print(picture(tally))
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
-    assert "18.8 % (10.2 % to 31.9 %)" in shown
+    assert "19% (10% to 32%)" in shown
+    assert "\u2026" not in shown, "80 characters show every heading in full"
     assert "9 blast, 0 uncertain, 2 seen only in part; blasts 18.8 % (10.2 % to 31.9 %)" in slide_line(slide_of())
     assert slide_line(slide_of(blast_interval=None)).endswith("blasts -")
