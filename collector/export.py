@@ -114,9 +114,10 @@ def _jsonl(names: list[str], rows: Iterable[tuple[Any, ...]], out: IO[str]) -> i
 
 
 def _holes(connection: sa.Connection, stream: sa.Row[Any]) -> tuple[str, str]:
-    """What is waited for, and what the agent holds no more, so that it can not come."""
+    """What is waited for, and what no agent holds any more, so that it can not come."""
+    settled = max(stream.upto, stream.floor)
     here = Numbers(spans_of(connection, stream.device, stream.epoch))
     awaited = here.copy()
-    awaited.cover(1, stream.floor)
-    here.cover(stream.floor + 1, stream.floor + 1)
-    return shown(awaited.holes()), shown(hole for hole in here.holes() if hole[0] <= stream.floor)
+    awaited.cover(1, settled)
+    here.cover(settled + 1, settled + 1)
+    return shown(awaited.holes()), shown(hole for hole in here.holes() if hole[0] <= settled)

@@ -60,6 +60,12 @@ To go back: stop the collector; put the copy in the place of `collector.sqlite`,
 was stored after the back-up is gone, for agents forget what was acknowledged: `status` lists its numbers. Where that is
 too much, let PostgreSQL keep its log elsewhere (continuous archiving), or run a second collector as above.
 
+# Room
+
+An SQLite database takes about 1.2 KB for a report and 0.4 KB for each cell in it. Reports that are acknowledged and no
+longer needed may be deleted from the table `report`, and from no other; in SQLite after `pragma foreign_keys = on`, so
+that their cells go with them. The collector may run meanwhile. `status` lists their numbers as gone.
+
 # Upgrades
 
 The row `layout` of the table `meta` says which tables these are: {LAYOUT}, the only layout so far, so every release

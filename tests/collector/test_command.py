@@ -120,6 +120,22 @@ def test_what_is_no_database_is_left_alone_and_told(path: Path) -> None:
     assert path.read_text().startswith("the diary")
 
 
+def test_a_database_that_is_damaged_ends_the_collector_and_is_left_alone(
+    mosquitto: Broker, path: Path, make_report: Make
+) -> None:
+    bodies = [make_report(seq).model_dump_json().encode() for seq in range(1, 101)]
+    with Store(f"sqlite:///{path}") as store:
+        now = datetime.now(timezone.utc)
+        store.store([Arrival("microscopy/v1/lab/scope-1/frame", body, now) for body in bodies])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xa5" * (len(whole) - 4096))
+    before = path.read_bytes()
+    told = collect("--database", f"sqlite:///{path}", "--port", str(mosquitto.port), "--set", "mqtt.prefix=damaged")
+    assert told.returncode == 5, told.stderr
+    assert "is malformed); nothing is acknowledged: put the newest back-up in its place" in told.stderr
+    assert path.read_bytes() == before
+
+
 def test_another_programs_database_is_left_alone_and_told(path: Path) -> None:
     """The agent's outbox lies in the folder where a person might look for the collector's file."""
     with Outbox(path, max_mb=8) as outbox:

@@ -120,6 +120,20 @@ def test_of_an_outbox_that_was_lost_the_end_is_known_to_be_missing(database: str
     assert "1 reports up to 1, acknowledged up to 3, missing: none, gone: 2-3; last" in line
 
 
+def test_old_reports_may_be_deleted(database: str, make_report: Make) -> None:
+    with Store(database) as store:
+        store.store([frame(make_report(seq)) for seq in (1, 2, 3, 5)])
+    engine = open_engine(database)
+    with engine.begin() as connection:
+        connection.execute(sa.delete(tables.report).where(tables.report.c.seq <= 2))
+    engine.dispose()
+    assert len(rows(database, tables.cell)) == 2
+    line, _ = status(database)
+    assert "2 reports up to 5, acknowledged up to 3, missing: 4, gone: 1-2; last" in line
+    with Store(database) as store:
+        assert upto(store.store([frame(make_report(4))])) == 5
+
+
 def test_an_agent_that_comes_online_is_told_where_it_stands(database: str, make_report: Make) -> None:
     with Store(database) as store:
         store.store([frame(make_report(seq)) for seq in (1, 2)])
