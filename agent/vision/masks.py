@@ -1,6 +1,8 @@
 """What is done to masks and planes at working scale; radii in pixels, rounded, at least one."""
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -8,6 +10,8 @@ from numpy.typing import NDArray
 
 MAX_RADIUS_PIXELS = 64
 """Bound of every radius, for absurd scales."""
+LARGEST_ROUND = 3
+"""Radius in pixels of the largest disc that is one."""
 
 Plane = NDArray[np.float32]
 Mask = NDArray[np.uint8]
@@ -21,12 +25,12 @@ def above(plane: NDArray[np.float32] | NDArray[np.uint8], level: float) -> Mask:
 
 def opened(mask: Mask, radius: float) -> Mask:
     """Without what a disc of that radius does not fit into."""
-    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disc(pixels(radius))), np.uint8)
+    return _each(cv2.dilate, _each(cv2.erode, mask, radius), radius)
 
 
 def closed(mask: Mask, radius: float) -> Mask:
     """With the gaps that a disc of that radius does not fit into."""
-    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _disc(pixels(radius))), np.uint8)
+    return _each(cv2.erode, _each(cv2.dilate, mask, radius), radius)
 
 
 def squarely_grown(mask: Mask, radius: float) -> Mask:
@@ -57,12 +61,11 @@ def outlines(mask: Mask, corner: tuple[int, int] = (0, 0)) -> list[NDArray[np.in
 
 def filled(mask: Mask) -> Mask:
     """Without holes."""
-    rings, family = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    holes = [ring for ring, (*_, parent) in zip(rings, family[0], strict=True) if parent >= 0] if rings else []
-    return np.asarray(cv2.drawContours(mask.copy(), holes, -1, (1,), cv2.FILLED), np.uint8)
+    rings, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return painted(mask.shape, rings)
 
 
-def painted(shape: tuple[int, ...], within: list[NDArray[np.int32]], corner: tuple[int, int] = (0, 0)) -> Mask:
+def painted(shape: tuple[int, ...], within: Sequence[NDArray[Any]], corner: tuple[int, int] = (0, 0)) -> Mask:
     """What outlines enclose, moved by ``corner``."""
     blank: Mask = np.zeros(shape, np.uint8)
     return np.asarray(cv2.drawContours(blank, within, -1, (1,), cv2.FILLED, offset=corner), np.uint8)
@@ -79,6 +82,17 @@ def pixels(radius: float) -> int:
     return min(max(1, round(radius)), MAX_RADIUS_PIXELS)
 
 
+def _each(change: Callable[[Mask, Mask], Any], mask: Mask, radius: float) -> Mask:
+    for element in _disc(pixels(radius)):
+        mask = np.asarray(change(mask, element), np.uint8)
+    return mask
+
+
 @lru_cache(maxsize=64)
-def _disc(radius: int) -> Mask:
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), np.uint8)
+def _disc(radius: int) -> tuple[Mask, ...]:
+    """One after the other: a large disc is an octagon, which a square and a diamond make in half the time."""
+    if radius <= LARGEST_ROUND:
+        return (np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, [2 * radius + 1] * 2), np.uint8),)
+    square = radius // 3
+    away = np.abs(np.arange(square - radius, radius - square + 1))
+    return np.ones([2 * square + 1] * 2, np.uint8), (away[:, None] + away <= radius - square).astype(np.uint8)

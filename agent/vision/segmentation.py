@@ -59,7 +59,7 @@ RED_CELLS_UM2 = 30.0
 """Stained area below which the frame's own red cells say nothing: less than one of them (44 um2)."""
 RED_CELL_DENSITY = (0.45, 0.77, 0.45)
 """Direction (blue, green, red) of the red cells' density where a frame shows none: the mean of two laboratories."""
-SPARSE, SPARSE_PIXELS = 2, 60_000
+SPARSE, SPARSE_PIXELS = 2, 40_000
 """The red cells' colour is sought in every other row and column, and in large frames at about so many places."""
 ENOUGH = 5000
 """It is taken from no more than about so many pixels."""
