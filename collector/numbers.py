@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 
 class Numbers:
@@ -49,6 +50,15 @@ class Numbers:
     def highest(self) -> int:
         """The highest number; 0 if there is none."""
         return self._highs[-1] if self._highs else 0
+
+
+@dataclass(slots=True)
+class Stream:
+    """What is known of one outbox: ``numbers`` holds what is stored and what can not come any more."""
+
+    site: str
+    numbers: Numbers
+    floor: int = 0
 
 
 def shown(spans: Iterable[tuple[int, int]], *, most: int = 5) -> str:

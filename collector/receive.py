@@ -18,10 +18,11 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import LogLevel
 
+from collector.arrivals import Arrival, StreamName
 from collector.client import new_client, properties_of_a_message
 from collector.numbers import shown
 from collector.settings import CollectorSettings
-from collector.store import Arrival, Outcome, Reply, Store, StreamName
+from collector.store import Outcome, Reply, Store
 from contract.errors import StoreError
 from contract.messages import Ack, Topics
 from contract.refusals import (

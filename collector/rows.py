@@ -1,25 +1,21 @@
 """What is written into each table, and read back."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 import sqlalchemy as sa
 
-from collector.numbers import Numbers
-from collector.tables import cell, insert_into, quarantine, report, slide, stream
+from collector.arrivals import Arrival, Key, StreamName
+from collector.numbers import Numbers, Stream
+from collector.tables import Row, cell, insert_into, quarantine, report, slide, stream
 from contract.messages import FrameReport
 
-if TYPE_CHECKING:
-    from collector.store import Arrival, Key, Stream, StreamName
-
-Row: TypeAlias = dict[str, Any]
 _KEY = report.c.device, report.c.epoch, report.c.seq
 _ONE_QUERY = 200
 """Keys in one query; each is three of the 32,766 values that SQLite takes."""
 
 
-def insert_reports(connection: sa.Connection, reports: "Mapping[Key, tuple[FrameReport, Arrival]]") -> "set[Key]":
+def insert_reports(connection: sa.Connection, reports: Mapping[Key, tuple[FrameReport, Arrival]]) -> set[Key]:
     """Insert reports with their cells; returns the keys of those that were not there before."""
     if not reports:
         return set()
@@ -32,7 +28,7 @@ def insert_reports(connection: sa.Connection, reports: "Mapping[Key, tuple[Frame
     return set(ids)
 
 
-def read_bodies(connection: sa.Connection, keys: "Sequence[Key]") -> "dict[Key, str]":
+def read_bodies(connection: sa.Connection, keys: Sequence[Key]) -> dict[Key, str]:
     """The stored reports with these keys."""
     bodies: dict[Key, str] = {}
     for start in range(0, len(keys), _ONE_QUERY):
@@ -42,7 +38,7 @@ def read_bodies(connection: sa.Connection, keys: "Sequence[Key]") -> "dict[Key, 
     return bodies
 
 
-def upsert_streams(connection: sa.Connection, streams: "Mapping[StreamName, Stream]", *, at: datetime) -> None:
+def upsert_streams(connection: sa.Connection, streams: Mapping[StreamName, Stream], *, at: datetime) -> None:
     """Note how far each stream is."""
     if streams:
         insert = insert_into(connection, stream)
@@ -63,9 +59,7 @@ def upsert_streams(connection: sa.Connection, streams: "Mapping[StreamName, Stre
         )
 
 
-def read_streams(
-    connection: sa.Connection, make: "Callable[[str, Numbers, int], Stream]"
-) -> "dict[StreamName, Stream]":
+def read_streams(connection: sa.Connection) -> dict[StreamName, Stream]:
     """Every stream with its numbers, as the stored reports tell them."""
     streams: dict[StreamName, Stream] = {}
     for device, epoch, site, upto, floor in connection.execute(
@@ -73,7 +67,7 @@ def read_streams(
     ):
         numbers = Numbers(spans_of(connection, device, epoch, after=upto))
         numbers.cover(1, max(upto, floor))
-        streams[device, epoch] = make(site, numbers, floor)
+        streams[device, epoch] = Stream(site, numbers, floor)
     return streams
 
 
@@ -110,7 +104,7 @@ def spans_of(connection: sa.Connection, device: str, epoch: str, *, after: int =
     return [(int(low), int(high)) for low, high in connection.execute(query)]
 
 
-def _report_row(message: FrameReport, arrival: "Arrival") -> Row:
+def _report_row(message: FrameReport, arrival: Arrival) -> Row:
     return {
         "device": message.device,
         "epoch": message.epoch,

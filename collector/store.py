@@ -1,39 +1,24 @@
 """Stores what arrives, each report once; what it returns from is safe. Knows nothing of MQTT's library."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import TypeAlias
 
 import sqlalchemy as sa
-from pydantic import ValidationError
 from sqlalchemy import exc
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import Self
 
 from collector import database, rows, tables
-from collector.numbers import Numbers
+from collector.arrivals import Arrival, Batch, Key, StreamName, conflict_row, quarantine_row, sorted_by_kind
+from collector.numbers import Numbers, Stream
+from collector.tables import Row
 from contract.errors import IntegrityError, StoreError, UsageError
-from contract.messages import Ack, FrameReport, Health, Message, Status
+from contract.messages import Ack, FrameReport
 
 _UNSTORABLE = (exc.DataError, exc.IntegrityError, OverflowError, ValueError)
 """The report's fault, not the database's: another attempt would fail alike."""
-_MAX_PAYLOAD = 64 * 1024
-
-Key: TypeAlias = tuple[str, str, int]
-StreamName: TypeAlias = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A message as it came."""
-
-    topic: str
-    payload: bytes
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +29,6 @@ class Reply:
     ack: Ack
 
 
-class _SlideName(Message):
-    """What the collector must know of a slide's summary; the rest is kept as it is."""
-
-    slide_id: str
-    count_id: str = ""
-
-
 @dataclass(slots=True)
 class Outcome:
     """What became of a batch."""
@@ -59,30 +37,6 @@ class Outcome:
     again: int = 0
     quarantined: int = 0
     replies: list[Reply] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Stream:
-    """What is known of one outbox: ``numbers`` holds what is stored and what can not come any more."""
-
-    site: str
-    numbers: Numbers
-    floor: int = 0
-
-
-@dataclass(slots=True)
-class _Batch:
-    """The arrivals of one transaction, sorted by what they are."""
-
-    reports: dict[Key, tuple[FrameReport, Arrival]] = field(default_factory=dict)
-    quarantined: list[rows.Row] = field(default_factory=list)
-    slides: list[rows.Row] = field(default_factory=list)
-    floors: dict[StreamName, tuple[str, int]] = field(default_factory=dict)
-    topics: dict[StreamName, str] = field(default_factory=dict)
-    """Where to answer: the streams that were heard of."""
-    greeted: dict[StreamName, str] = field(default_factory=dict)
-    """(site, device) of agents that came online, and where to answer."""
-    again: int = 0
 
 
 class Store:
@@ -160,7 +114,7 @@ class Store:
             self._connection = self._engine.connect()
             with self._connection.begin():
                 tables.make_tables(self._connection)
-                self.streams = rows.read_streams(self._connection, Stream)
+                self.streams = rows.read_streams(self._connection)
         except SQLAlchemyError as cause:
             raise self._explained(cause) from cause
         except UsageError:
@@ -193,7 +147,7 @@ class Store:
         )
 
     def _store(self, connection: sa.Connection, arrivals: Sequence[Arrival]) -> Outcome:
-        batch = _sorted(arrivals)
+        batch = sorted_by_kind(arrivals)
         with connection.begin():
             new = rows.insert_reports(connection, batch.reports)
             again = [key for key in batch.reports if key not in new]
@@ -207,7 +161,7 @@ class Store:
 
     def _refuse(self, connection: sa.Connection, arrival: Arrival, cause: Exception) -> Outcome:
         """Keep a message that the database will not have as a report."""
-        row = _quarantine_row(arrival, "refused", database.said_by(cause))
+        row = quarantine_row(arrival, "refused", database.said_by(cause))
         try:
             with connection.begin():
                 rows.insert_quarantine(connection, [row], most=self._quarantine_rows)
@@ -215,15 +169,15 @@ class Store:
             raise self._explained(broken) from broken
         return Outcome(quarantined=1)
 
-    def _conflicts(self, connection: sa.Connection, batch: _Batch, again: Sequence[Key]) -> Iterable[rows.Row]:
+    def _conflicts(self, connection: sa.Connection, batch: Batch, again: Sequence[Key]) -> Iterable[Row]:
         """Reports whose key another report has: a copied, or restored, outbox gives numbers twice."""
         stored = rows.read_bodies(connection, again)
         for key in again:
             report, arrival = batch.reports[key]
             if FrameReport.model_validate_json(stored[key]) != report:
-                yield _conflict_row(arrival)
+                yield conflict_row(arrival)
 
-    def _advanced(self, batch: _Batch) -> dict[StreamName, Stream]:
+    def _advanced(self, batch: Batch) -> dict[StreamName, Stream]:
         """The streams as they are once the batch is stored."""
         changed: dict[StreamName, Stream] = {}
 
@@ -242,84 +196,12 @@ class Store:
                 settled.numbers.cover(1, floor)
         return changed
 
-    def _replies(self, batch: _Batch) -> list[Reply]:
+    def _replies(self, batch: Batch) -> list[Reply]:
         where = dict(batch.topics)
         for (site, device), topic in batch.greeted.items():
             where |= {name: topic for name, known in self.streams.items() if (known.site, name[0]) == (site, device)}
         acks = {name: self.streams[name].numbers.upto for name in where if name in self.streams}
         return [Reply(where[name], Ack(epoch=name[1], upto=upto)) for name, upto in acks.items()]
-
-
-def _sorted(arrivals: Sequence[Arrival]) -> _Batch:
-    batch = _Batch()
-    for arrival in arrivals:
-        try:
-            _sort_in(arrival, batch)
-        except ValidationError as cause:
-            batch.quarantined.append(_quarantine_row(arrival, "malformed", str(cause)))
-    return batch
-
-
-def _sort_in(arrival: Arrival, batch: _Batch) -> None:
-    *_, site, device, name = ["", "", *arrival.topic.split("/")]
-    answer = arrival.topic.removesuffix(name) + "ack"
-    if name == "frame":
-        report = FrameReport.model_validate_json(arrival.payload)
-        key = report.device, report.epoch, report.seq
-        batch.topics[key[:2]] = answer
-        first, _ = batch.reports.setdefault(key, (report, arrival))
-        if first is not report:
-            batch.again += 1
-            if first != report:
-                batch.quarantined.append(_conflict_row(arrival))
-    elif name == "slide" and arrival.payload:  # an empty one only clears what the broker retained
-        batch.slides.append(_slide_row(arrival, site, device))
-    elif name == "health":
-        health = Health.model_validate_json(arrival.payload)
-        for epoch, oldest in {**health.rescued, health.epoch: health.oldest}.items():
-            if epoch and oldest:
-                batch.floors[device, epoch] = site, oldest - 1
-                batch.topics[device, epoch] = answer
-    elif name == "status" and Status.model_validate_json(arrival.payload).state == "online":
-        batch.greeted[site, device] = answer
-
-
-def _slide_row(arrival: Arrival, site: str, device: str) -> rows.Row:
-    names = _SlideName.model_validate_json(arrival.payload)
-    return {
-        "device": device,
-        "slide_id": names.slide_id,
-        "count_id": names.count_id,
-        "site": site,
-        "received_at": arrival.at.astimezone(timezone.utc),
-        "body": arrival.payload.decode(),
-    }
-
-
-def _conflict_row(arrival: Arrival) -> rows.Row:
-    return _quarantine_row(
-        arrival, "conflict", "another report has this device, epoch and seq: was an outbox copied, or restored?"
-    )
-
-
-def _quarantine_row(arrival: Arrival, cause: str, error: str) -> rows.Row:
-    at = arrival.at.astimezone(timezone.utc)
-    digest = hashlib.sha256(arrival.topic.encode(errors="replace") + b"\0" + arrival.payload).hexdigest()
-    return {
-        "digest": digest,
-        "cause": cause,
-        "topic": _clean(arrival.topic),
-        "error": _clean(error[:2000]),
-        "payload": arrival.payload if cause == "conflict" else arrival.payload[:_MAX_PAYLOAD],
-        "times": 1,
-        "first_at": at,
-        "last_at": at,
-    }
-
-
-def _clean(text: str) -> str:
-    """Text that every database takes."""
-    return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
 
 
 def _together(outcomes: Sequence[Outcome]) -> Outcome:

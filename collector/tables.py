@@ -3,12 +3,15 @@
 An integrator may read every table; only the collector writes them.
 """
 
+from typing import Any, TypeAlias
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from contract.errors import UsageError
 
 LAYOUT = 1
+Row: TypeAlias = dict[str, Any]
 
 _Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite counts up only in an INTEGER key
 _Moment = sa.DateTime(timezone=True)

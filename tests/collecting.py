@@ -16,10 +16,11 @@ from agent.wire.broker import Broker
 from agent.wire.courier import Courier
 from agent.wire.outbox import Outbox
 from collector import tables
+from collector.arrivals import Key
 from collector.database import open_engine
 from collector.receive import Collector
 from collector.settings import CollectorSettings
-from collector.store import Key, Store
+from collector.store import Store
 from contract.messages import FrameReport, Topics
 
 

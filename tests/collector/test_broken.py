@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from agent.wire.broker import Broker
+from collector.arrivals import Arrival
 from collector.rows import insert_reports
 from collector.settings import CollectorSettings
-from collector.store import Arrival, Store
+from collector.store import Store
 from contract.connection import BrokerSettings
 from contract.messages import FrameReport
 from tests.collecting import Agent, agent_on, collecting, stored, until

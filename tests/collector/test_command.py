@@ -16,8 +16,9 @@ import pytest
 
 from agent.wire.broker import Broker, find_program
 from agent.wire.outbox import Outbox
+from collector.arrivals import Arrival
 from collector.settings import load
-from collector.store import Arrival, Store
+from collector.store import Store
 from contract.errors import UsageError
 from contract.messages import FrameReport
 from tests.collecting import stored, until

@@ -48,7 +48,7 @@ class Guarded:
         return {**known, "tls": self.tls(user), **changes}
 
     def allow(self, rules: str) -> None:
-        """Give the broker another access list."""
+        """Give the broker another access list; it heeds the signal once it has let somebody in."""
         self.rules.write_text(rules)
         os.kill(self.broker.pid, signal.SIGHUP)
 
@@ -61,8 +61,15 @@ def rules_of_the_page() -> str:
 
 @pytest.fixture
 def guarded(open_mosquitto: Open, tmp_path: Path) -> Iterator[Guarded]:
-    ours, rules, passwords = Authority(tmp_path, "ours"), tmp_path / "acl", tmp_path / "passwords"
-    rules.write_text(rules_of_the_page())
+    with guarded_by(rules_of_the_page(), open_mosquitto, tmp_path) as guarded:
+        yield guarded
+
+
+@contextmanager
+def guarded_by(said: str, open_mosquitto: Open, folder: Path) -> Iterator[Guarded]:
+    """A broker with this access list."""
+    ours, rules, passwords = Authority(folder, "ours"), folder / "acl", folder / "passwords"
+    rules.write_text(said)
     passwords.touch(mode=0o600)
     for user in USERS:
         subprocess.run([str(find_program("mosquitto_passwd")), "-b", passwords, user, user], check=True)
@@ -144,11 +151,15 @@ def test_it_says_what_is_wrong_and_goes_on_trying(
 
 
 def test_where_it_may_not_acknowledge_it_stores_and_says_so_until_it_may(
-    guarded: Guarded, database: str, make_report: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    open_mosquitto: Open, database: str, make_report: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = rules_of_the_page()
-    guarded.allow(whole.replace("topic write microscopy/v1/+/+/ack\n", ""))
-    with agent(guarded, tmp_path) as outbox, collecting(settings_for(guarded, database)):
+    less = whole.replace("topic write microscopy/v1/+/+/ack\n", "")
+    with (
+        guarded_by(less, open_mosquitto, tmp_path) as guarded,
+        agent(guarded, tmp_path) as outbox,
+        collecting(settings_for(guarded, database)),
+    ):
         outbox.put(make_report(1, outbox.epoch))
         assert until(
             lambda: "topic microscopy/v1/+/+/ack: Not authorized (135); correct its access list" in caplog.text
@@ -162,12 +173,15 @@ def test_where_it_may_not_acknowledge_it_stores_and_says_so_until_it_may(
 
 
 def test_where_it_may_not_read_it_says_that_nothing_comes(
-    guarded: Guarded, database: str, make_report: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    open_mosquitto: Open, database: str, make_report: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The broker confirms the subscription all the same."""
-    whole = rules_of_the_page()
-    guarded.allow(whole.replace("topic read microscopy/v1/#\n", ""))
-    with agent(guarded, tmp_path) as outbox, collecting(settings_for(guarded, database)):
+    less = rules_of_the_page().replace("topic read microscopy/v1/#\n", "")
+    with (
+        guarded_by(less, open_mosquitto, tmp_path) as guarded,
+        agent(guarded, tmp_path) as outbox,
+        collecting(settings_for(guarded, database)),
+    ):
         outbox.put(make_report(1, outbox.epoch))
         assert until(lambda: "keeps user collector from reading" in caplog.text)
         assert outbox.count() == 1

@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector import tables
+from collector.arrivals import Arrival
 from collector.database import open_engine
 from collector.export import status
-from collector.store import Arrival, Outcome, Store
+from collector.store import Outcome, Store
 from contract.errors import MissingError, StoreError, UsageError
 from contract.messages import FrameReport, Health, Status
 
