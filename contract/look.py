@@ -21,6 +21,10 @@ Mask = NDArray[np.bool_]
 
 WORKING_UM = 0.4
 """Micrometres per pixel to measure at, as ``agent.vision.quality``: nuclei are large and red cells many."""
+QUICK_SIDES = (3, 5)
+"""Of blocks of pixels: for these OpenCV takes the means about all pixels in half the time that it needs for some."""
+BAND_ROWS = 64
+"""Of a frame at a time: what is made of them stays in the cache."""
 BARE_PERCENTILE = 90
 """Brightness (green) that the bare background has: above it lie one tenth of the pixels, in full frames too."""
 BARE_LEVELS = 8
@@ -145,10 +149,21 @@ def reduced(image: Image, um_per_pixel: float, *, working_um: float) -> tuple[Im
     """
     shrink = max(1, min(round(working_um / um_per_pixel), *image.shape[:2]))
     height, width = image.shape[0] // shrink, image.shape[1] // shrink
-    part, how = image[: height * shrink, : width * shrink], cv2.INTER_AREA
-    if shrink > 2:  # noqa: PLR2004 - the same in a third of the time: every mean, of which the blocks' are kept
-        part, how = np.asarray(cv2.blur(part, (shrink, shrink), anchor=(0, 0)), np.uint8), cv2.INTER_NEAREST
-    return np.asarray(cv2.resize(part, (width, height), interpolation=how), np.uint8), shrink
+    part = image[: height * shrink, : width * shrink]
+    if shrink in QUICK_SIDES:
+        return _means(part, shrink), shrink
+    return np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.uint8), shrink
+
+
+def _means(image: Image, side: int) -> Image:
+    """Means of whole blocks, out of the means about all pixels; to the bit what ``INTER_AREA`` gives."""
+    height, width = image.shape[0] // side, image.shape[1] // side
+    small, rows = np.empty((height, width, 3), np.uint8), max(1, BAND_ROWS // side)
+    for top in range(0, height, rows):
+        means = cv2.blur(image[top * side : (top + rows) * side], (side, side), anchor=(0, 0))
+        size = (width, len(means) // side)
+        small[top : top + rows] = cv2.resize(means, size, interpolation=cv2.INTER_NEAREST)
+    return small
 
 
 def bare_of(image: Image) -> tuple[int, int, int]:
