@@ -200,8 +200,11 @@ class Store:
         where = dict(batch.topics)
         for (site, device), topic in batch.greeted.items():
             where |= {name: topic for name, known in self.streams.items() if (known.site, name[0]) == (site, device)}
-        acks = {name: self.streams[name].numbers.upto for name in where if name in self.streams}
-        return [Reply(where[name], Ack(epoch=name[1], upto=upto)) for name, upto in acks.items()]
+        known = {name: self.streams[name].numbers for name in where if name in self.streams}
+        return [
+            Reply(where[name], Ack(epoch=name[1], upto=numbers.upto, seen=numbers.highest))
+            for name, numbers in known.items()
+        ]
 
 
 def _together(outcomes: Sequence[Outcome]) -> Outcome:

@@ -318,3 +318,9 @@ class Ack(Message):
 
     epoch: str = Field(description="The epoch of the reports.")
     upto: int = Field(ge=0, description="Every report up to this number is safe.")
+    seen: int | None = Field(
+        None,
+        ge=0,
+        description="Highest number that is safe: if it is above `upto`, a report between them is missing, and is sent "
+        "again soon; if not, what follows may be on its way. Absent where the consumer can not tell, as at its start.",
+    )

@@ -320,7 +320,7 @@ class Courier:
             ack = Ack.model_validate_json(message.payload)
             if ack.epoch != self._outbox.epoch:
                 level = logging.DEBUG  # of an outbox that was here before: consumers remember longer
-            known = self._delivery.acknowledged(ack.epoch, ack.upto)
+            known = self._delivery.acknowledged(ack.epoch, ack.upto, ack.seen)
         except OutboxError as cause:
             self._complain(Trouble.of("outbox", str(cause)))
             return

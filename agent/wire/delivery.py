@@ -21,8 +21,9 @@ class Delivery:
     A report that was handed to the client stays on the books under the client's ticket until the broker
     answers. Refused reports go back into line, and the line stops for a while. If consumers acknowledge,
     a report is done when they say so; what they leave open is sent again on a new connection, and after
-    a time that doubles while they stay silent. One that says again what it said before has missed something:
-    it need not wait so long, but the wait doubles likewise until there is progress.
+    a time that doubles while they stay silent. One that says again what it said before has missed something,
+    unless it tells that it has seen nothing further, as when it answers what came twice: it need not wait so
+    long, but the wait doubles likewise until there is progress.
 
     Args:
         outbox: where the reports are.
@@ -101,8 +102,14 @@ class Delivery:
             self._hold_s = min(2 * self._hold_s, _HOLD_S[1])
         return True
 
-    def acknowledged(self, epoch: str, upto: int) -> bool:
-        """Forget what consumers have stored; False if they speak of reports that were never made here."""
+    def acknowledged(self, epoch: str, upto: int, seen: int | None = None) -> bool:
+        """Forget what consumers have stored; False if they speak of reports that were never made here.
+
+        Args:
+            epoch: of the reports.
+            upto: all up to this number are stored.
+            seen: the highest that is; None if they do not tell.
+        """
         count = self._outbox.acknowledge(epoch, upto)
         if count:
             self._refused = {place for place in self._refused if self._outbox.has(place)}
@@ -111,7 +118,7 @@ class Delivery:
             if self._consumer_lacks():
                 self._owed_since = self._clock()
                 self._resend_at = self._owed_since + self._patience_s
-        elif count is not None and self._consumer_lacks():
+        elif count is not None and (seen is None or seen > upto) and self._consumer_lacks():
             self._resend_at = min(self._resend_at, self._clock() + self._hint_s)
         return count is not None
 

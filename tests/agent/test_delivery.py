@@ -175,6 +175,22 @@ def test_a_consumer_that_repeats_itself_is_sent_everything_again_soon_but_ever_m
     assert send(delivery) == []
 
 
+def test_a_consumer_that_has_seen_nothing_further_lacks_nothing_that_is_not_on_its_way(filled: Outbox) -> None:
+    """It repeats itself because reports came twice; to send all of them once more would make it worse."""
+    clock = Clock()
+    delivery = Delivery(filled, forget_on="consumer", window=20, clock=clock)
+    for place in send(delivery):
+        delivery.accepted(1000 + place)
+    delivery.acknowledged(filled.epoch, 2, 2)
+    for _ in range(25):
+        delivery.acknowledged(filled.epoch, 2, 2)
+        clock.now += 1
+        assert send(delivery) == []
+    delivery.acknowledged(filled.epoch, 2, 7)
+    clock.now += 1.1
+    assert send(delivery) == [3, 4, 5, 6, 7, 8, 9, 10], "it has seen 7, and so it has missed 3"
+
+
 def test_a_consumer_s_silence_counts_from_its_last_word_or_from_the_first_report_after_it(filled: Outbox) -> None:
     clock = Clock()
     delivery = Delivery(filled, forget_on="consumer", window=20, clock=clock)

@@ -78,7 +78,7 @@ def test_acknowledges_what_it_has_stored_and_not_over_a_gap(
         assert upto == 2
         publish(mosquitto, f"test/v1/lab/{device}/frame", *bodies(make_report, device, 3))
         last = listener.next()
-    assert json.loads(last["payload"]) == {"epoch": "0123456789abcdef", "upto": 4}
+    assert json.loads(last["payload"]) == {"epoch": "0123456789abcdef", "upto": 4, "seen": 4}
     assert (last["qos"], last["retain"]) == (1, 0)
     assert stored(path) == [1, 2, 3, 4]
 

@@ -101,6 +101,12 @@ def test_knows_after_a_restart_what_it_knew(database: str, make_report: Make) ->
         assert list(store.streams["scope-1", EPOCH].numbers.spans()) == [(1, 5), (9, 9)]
 
 
+def test_tells_the_agent_how_far_it_has_seen_beside_how_far_all_is_here(database: str, make_report: Make) -> None:
+    with Store(database) as store:
+        [reply] = store.store([frame(make_report(seq)) for seq in (1, 2, 5)]).replies
+    assert (reply.ack.upto, reply.ack.seen) == (2, 5)
+
+
 def test_what_the_agent_holds_no_more_is_not_waited_for(database: str, make_report: Make) -> None:
     """An agent that forgot 1 to 6 on the broker's word can not send them; from 7 on all are here."""
     with Store(database) as store:
