@@ -40,7 +40,8 @@ class Light:
         um_per_pixel: micrometres per pixel of ``small``.
         bare: (blue, green, red) of the bare background, 0 to 255.
         shade: (height, width) float32, optical density of the uneven light, of the size of ``small``.
-        unevenness: share of the light that the darkest bare part of the frame lacks beside the brightest.
+        blocks: density of the green in coarse blocks of ``small``.
+        surface: that of the uneven light in the same blocks.
     """
 
     small: Image
@@ -48,7 +49,17 @@ class Light:
     um_per_pixel: float
     bare: tuple[int, int, int]
     shade: NDArray[np.float32]
-    unevenness: float
+    blocks: NDArray[np.float32]
+    surface: NDArray[np.float32]
+
+    @property
+    def unevenness(self) -> float:
+        """Share of the light that the darkest bare block lacks beside the brightest; bare is what the surface meets."""
+        bare = self.surface[np.abs(self.blocks - self.surface) < BARE_DENSITY]
+        if not bare.size:
+            return 0.0
+        bright, dark = np.percentile(bare, (1, 99))
+        return float(1 - 10 ** (bright - dark))
 
     def density(self) -> Density:
         """Optical density of ``small`` beside the bare background, as if the light were even."""
@@ -70,13 +81,13 @@ def measure(image: Image, um_per_pixel: float, *, working_um: float) -> Light:
     """
     small, shrink = reduced(image, um_per_pixel, working_um=working_um)
     bare = bare_of(small)
-    coarse = _coarse(small, bare, um_per_pixel * shrink)
-    surface = _surface(coarse)
+    blocks = _blocks(small, bare, um_per_pixel * shrink)
+    surface = _surface(blocks)
     shade = np.asarray(cv2.resize(surface, small.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
-    return Light(small, shrink, um_per_pixel * shrink, bare, shade, _unevenness(coarse, surface))
+    return Light(small, shrink, um_per_pixel * shrink, bare, shade, blocks, surface)
 
 
-def _coarse(small: Image, bare: tuple[int, int, int], um: float) -> NDArray[np.float32]:
+def _blocks(small: Image, bare: tuple[int, int, int], um: float) -> NDArray[np.float32]:
     """Density of the green in at most ``COARSE`` blocks."""
     columns, rows = COARSE
     wanted = round(max(small.shape[1] / columns, small.shape[0] / rows) * um / BLOCK_UM)
@@ -110,15 +121,6 @@ def _surface(green: NDArray[np.float32]) -> NDArray[np.float32]:
         if np.array_equal(before, darker):
             break
     return (terms @ fit).reshape(green.shape).astype(np.float32)
-
-
-def _unevenness(green: NDArray[np.float32], surface: NDArray[np.float32]) -> float:
-    """Spread of the light where the frame is bare, which is where the surface meets it."""
-    bare = surface[np.abs(green - surface) < BARE_DENSITY]
-    if not bare.size:
-        return 0.0
-    bright, dark = np.percentile(bare, (1, 99))
-    return float(1 - 10 ** (bright - dark))
 
 
 @lru_cache(maxsize=8)
