@@ -40,8 +40,8 @@ FORM = Form(
     Settings,
     ENV_PREFIX,
     _environment,
-    # where the tests find real images, and the collector's settings, which may stand in the same environment
-    not_ours=re.compile(f"{ENV_PREFIX}(DATA|DEEPAPL|COLLECT_.*)"),
+    # what the tests read (real images, a seed), and the collector's settings, which may stand in the same environment
+    not_ours=re.compile(f"{ENV_PREFIX}(DATA|DEEPAPL|SEGWBC|SEED|COLLECT_.*)"),
     kinds={"source.kind": ("directory", "video", "camera", "synthetic")},
 )
 

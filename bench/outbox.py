@@ -1,6 +1,13 @@
-"""How many reports a second the outbox and the courier carry, beside bare paho and a bare disk in the same run."""
+"""How many reports a second the outbox and the courier carry, beside bare paho and a bare disk in the same run.
 
+All depends on how fast the disk of the folder where it is started syncs: that is measured beside it.
+"""
+
+import os
 import sqlite3
+import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -8,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -22,18 +30,28 @@ from contract.messages import FrameInfo, FrameReport, ModelInfo, Quality, Topics
 REPORTS = 5000
 BACKLOG = 50_000
 BYTES = 600
+SYNCS = 300
+ForgetOn = Literal["broker", "consumer"]
 TOPICS = Topics(prefix="microscopy", site="bench", device="scope")
 
 
 def measure() -> Figures:
     """Durable reports a second while they are made; a backlog's a second while nothing is made."""
-    with open_broker(config_lines=["max_queued_messages 0"]) as broker, tempfile.TemporaryDirectory() as folder:
-        commits = _bare_commits(Path(folder))
+    with (
+        open_broker(config_lines=["max_queued_messages 0"]) as broker,
+        tempfile.TemporaryDirectory(dir=Path.cwd()) as name,  # for /tmp is memory on many machines
+    ):
+        folder = Path(name)
+        sync_ms = _sync_ms(folder)
+        commits = _bare_commits(folder)
         paho = _bare_paho(broker)
-        made = _made(broker, Path(folder))
-        drained = _drained(broker, Path(folder))
+        made = _made(broker, folder)
+        drained = _drained(broker, folder / "backlog.sqlite", "broker")
+        with _collecting(broker, folder):
+            collected = _drained(broker, folder / "collected.sqlite", "consumer")
     return {
         "report_bytes": BYTES,
+        "disk_syncs_in_ms": round(sync_ms, 3),
         "bare_paho_per_s": round(paho),
         "bare_commits_per_s": round(commits),
         "durable_reports_per_s": round(made),
@@ -41,6 +59,7 @@ def measure() -> Figures:
         "of_bare_commits": round(made / commits, 2),
         "backlog": BACKLOG,
         "backlog_drained_per_s": round(drained),
+        "backlog_collected_per_s": round(collected),
     }
 
 
@@ -66,6 +85,18 @@ def _report(epoch: str = "0" * 16, seq: int = 1) -> FrameReport:
     )
     lacking = BYTES - len(report.model_dump_json())
     return report.model_copy(update={"frame": frame.model_copy(update={"source": "s" * max(0, lacking)})})
+
+
+def _sync_ms(folder: Path) -> float:
+    """Median milliseconds in which the disk makes one more page safe."""
+    took_ms = []
+    with (folder / "bare").open("wb", buffering=0) as file:
+        for _ in range(SYNCS):
+            file.write(bytes(4096))
+            started = time.perf_counter()
+            os.fdatasync(file)
+            took_ms.append(1000 * (time.perf_counter() - started))
+    return statistics.median(took_ms)
 
 
 def _bare_commits(folder: Path) -> float:
@@ -115,9 +146,8 @@ def _made(broker: Broker, folder: Path) -> float:
         return REPORTS / (time.perf_counter() - started)
 
 
-def _drained(broker: Broker, folder: Path) -> float:
+def _drained(broker: Broker, path: Path, forget_on: ForgetOn) -> float:
     """Reports a second out of an outbox that held many when the broker came back."""
-    path = folder / "backlog.sqlite"
     with Outbox(path, max_mb=512) as outbox:
         epoch = outbox.epoch
     body = _report(epoch).model_dump_json()
@@ -125,19 +155,31 @@ def _drained(broker: Broker, folder: Path) -> float:
         bodies = (body.replace('"seq":1,', f'"seq":{seq},', 1).encode() for seq in range(1, BACKLOG + 1))
         database.executemany("insert into report (seq, body) values (?, ?)", enumerate(bodies, start=1))
     database.close()
-    started = time.perf_counter()
-    with _delivering(broker, path) as outbox:
+    with _delivering(broker, path, forget_on) as outbox:
         started = time.perf_counter()
         _until_empty(outbox)
         return BACKLOG / (time.perf_counter() - started)
 
 
 @contextmanager
-def _delivering(broker: Broker, path: Path) -> Iterator[Outbox]:
+def _collecting(broker: Broker, folder: Path) -> Iterator[None]:
+    """The reference consumer, as its users start it."""
+    database = f"sqlite:///{folder / 'store.sqlite'}"
+    given = ["--host", broker.host, "--port", str(broker.port), "--database", database, "--log", "WARNING"]
+    process = subprocess.Popen([sys.executable, "-m", "collector", *given])
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextmanager
+def _delivering(broker: Broker, path: Path, forget_on: ForgetOn = "broker") -> Iterator[Outbox]:
     settings = MqttSettings(host=broker.host, port=broker.port, version=broker.version)
     with (
         Outbox(path, max_mb=512) as outbox,
-        Courier(settings, TOPICS, outbox, forget_on="broker", version="bench") as courier,
+        Courier(settings, TOPICS, outbox, forget_on=forget_on, version="bench") as courier,
     ):
         if not courier.wait_connected(10):
             raise TimeoutError(courier.trouble)
