@@ -47,7 +47,7 @@ def nucleus_of(patch: Patch, smooth: Image, bare: tuple[int, int, int], um: floa
     inner = cv2.erode(framed(patch.body), np.ones((side, side), np.uint8))[1:-1, 1:-1] > 0
     if not inner.any():
         return patch.nucleus
-    level = _level(darkness[inner], smooth[inner], bare)
+    level = _level(darkness, smooth, inner, bare)
     chromatin = closed(patch.body & above(darkness, level), CHROMATIN_GAP_UM / um)
     nucleus = opened(chromatin, SPECK_UM / um)
     lobes = [lobe for lobe in outlines(nucleus) if cv2.contourArea(lobe) * um * um >= MIN_LOBE_UM2]
@@ -60,18 +60,19 @@ def _darkness(smooth: Image, bare: tuple[int, int, int]) -> NDArray[np.uint8]:
     return np.asarray(cv2.transform(smooth, 255 * np.append(slopes, DARKNESS_WEIGHTS.sum())[None]), np.uint8)
 
 
-def _level(darkness: NDArray[np.uint8], light: NDArray[np.uint8], bare: tuple[int, int, int]) -> float:
-    """Darkness above which a pixel is nucleus, of N pixels (N,) and their light (N, 3); by Otsu's criterion."""
-    level, _ = cv2.threshold(darkness.reshape(-1, 1), 0, 255, cv2.THRESH_OTSU)
-    dark = darkness > level
+def _level(darkness: NDArray[np.uint8], smooth: Image, inner: NDArray[np.bool_], bare: tuple[int, int, int]) -> float:
+    """Darkness above which a pixel is nucleus, by that of the inner ones; Otsu's criterion."""
+    values = darkness[inner]
+    level, _ = cv2.threshold(values.reshape(-1, 1), 0, 255, cv2.THRESH_OTSU)
+    dark = values > level
     if not dark.any() or dark.all():
-        return float(darkness.mean()) / 2
-    darker, lighter, share = float(darkness[dark].mean()), float(darkness[~dark].mean()), float(dark.mean())
+        return float(values.mean()) / 2
+    darker, lighter, share = float(values[dark].mean()), float(values[~dark].mean()), float(dark.mean())
     if lighter > ONE_CLASS * darker:
         return lighter / 2
-    if share * (1 - share) * (darker - lighter) ** 2 < TWO_CLASSES * float(darkness.var()):
-        lower, upper = _three_classes(darkness)
-        if _are_granules(light[(darkness > lower) & (darkness <= upper)], bare):
+    if share * (1 - share) * (darker - lighter) ** 2 < TWO_CLASSES * float(values.var()):
+        lower, upper = _three_classes(values)
+        if _are_granules(smooth[inner & (darkness > lower) & (darkness <= upper)], bare):
             return upper
     return level
 
