@@ -16,6 +16,7 @@ from contract.settings import (
     Form,
     Layer,
     Tree,
+    is_hidden,
     layer_of,
     layers_of,
     leaves,
@@ -24,6 +25,8 @@ from contract.settings import (
     refuse_unknown,
     settled,
 )
+
+MASKED = '"********"'
 
 
 class _Environment(BaseSettings, Settings):
@@ -59,9 +62,10 @@ class Loaded:
             yield f"{name} = {value}  # {origin}"
 
     def shown(self) -> Iterator[tuple[str, str, str]]:
-        """Of each setting name, value and origin; secrets masked."""
+        """Of each setting name, value and origin; secrets, and whatever a credential holds, masked."""
         for name, value in leaves(_plain(self.settings)):
-            yield name, _shown(value), origin_of(name, self.layers)
+            hidden = is_hidden(name, self.layers, FORM)
+            yield name, MASKED if hidden else _shown(value), origin_of(name, self.layers)
 
 
 def load(config: Path | None = None, overrides: Mapping[str, str] | None = None) -> Loaded:
@@ -116,7 +120,7 @@ def _plain(model: BaseModel) -> Tree:
 
 def _shown(value: Any) -> str:
     if isinstance(value, SecretStr):
-        return '"********"'
+        return MASKED
     if isinstance(value, bool | int | float):
         return str(value).lower()
     if isinstance(value, tuple):

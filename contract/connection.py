@@ -6,11 +6,21 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cryptography.x509 import load_pem_x509_certificate
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from contract.errors import UsageError
 
 TopicWord = Annotated[str, Field(pattern=r"^[^/+#\s$][^/+#\s]{0,63}$")]
+
+
+def _no_content(path: Path) -> Path:
+    """Refuse what is no path before anybody prints it: it may be the key itself."""
+    if any(mark in str(path) for mark in ("-----BEGIN", "\n", "\0")):
+        raise ValueError("the content of a file; give the file's path")
+    return path
+
+
+PemFile = Annotated[Path, AfterValidator(_no_content)]
 
 
 class Section(BaseModel):
@@ -22,9 +32,11 @@ class Section(BaseModel):
 class TlsSettings(Section):
     """Encryption towards the broker; give `cert` and `key` for mutual TLS."""
 
-    ca: Path | None = Field(None, description="Certificate authority that signed the broker; default: the system's.")
-    cert: Path | None = Field(None, description="Certificate of this client.")
-    key: Path | None = Field(None, description="Private key of this client.")
+    ca: PemFile | None = Field(None, description="Certificate authority that signed the broker; default: the system's.")
+    cert: PemFile | None = Field(None, description="Certificate of this client.")
+    key: PemFile | None = Field(
+        None, description="Private key of this client, without a passphrase; better as a systemd credential."
+    )
 
 
 class BrokerSettings(Section):

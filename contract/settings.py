@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -24,6 +25,8 @@ else:
 
 Tree = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
+CREDENTIAL = "systemd credential"
+"""The origin of what systemd handed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Form(Generic[Model]):
         environment: reads those variables; raises ValueError where one can not be read.
         not_ours: matches variables with this prefix that are no settings of this program.
         kinds: settings that choose which others there are, with what each may be.
-        secrets: words in the names of settings whose values are shown to nobody.
+        secrets: words in the names of settings whose values no error shows.
     """
 
     model: type[Model]
@@ -69,7 +72,7 @@ def layers_of(form: Form[Model], config: Path | None, overrides: Mapping[str, st
     layers = (
         layer_of(overrides, "command line"),
         Layer("environment", _environment(form)),
-        layer_of(_credentials(form), "systemd credential"),
+        layer_of(_credentials(form), CREDENTIAL),
         Layer(f"file {config}", _file(config) if config else {}),
     )
     for layer in layers:
@@ -122,7 +125,20 @@ def settled(form: Form[Model], layers: Sequence[Layer]) -> Model:
 
 def known_names(model: type[BaseModel]) -> list[str]:
     """Every setting by its dotted name, the sections included."""
-    return sorted(set(_names(model)))
+    return sorted({name for name, _ in _annotations(model)})
+
+
+def paths_of(model: type[BaseModel]) -> frozenset[str]:
+    """The settings that are a path and, whatever else is chosen, never anything else; by their dotted names."""
+    kinds: dict[str, set[Any]] = {}
+    for name, annotation in _annotations(model):
+        kinds.setdefault(name, set()).update(_plain_types(annotation))
+    return frozenset(name for name, found in kinds.items() if found - {NoneType} == {Path})
+
+
+def is_hidden(name: str, layers: Iterable[Layer], form: Form[Model]) -> bool:
+    """Whether a setting's value comes out of a credential, which nobody else may read; of a file only its path does."""
+    return origin_of(name, layers) == CREDENTIAL and name not in paths_of(form.model)
 
 
 def leaves(tree: Tree, above: str = "") -> Iterator[tuple[str, Any]]:
@@ -139,11 +155,20 @@ def origin_of(name: str, layers: Iterable[Layer]) -> str:
     return next((layer.origin for layer in layers if _has(layer.values, name)), "default")
 
 
-def _names(model: type[BaseModel], above: str = "") -> Iterator[str]:
+def _annotations(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, Any]]:
     for name, about in model.model_fields.items():
-        yield f"{above}{name}"
+        yield f"{above}{name}", about.annotation
         for inner in _models_in(about.annotation):
-            yield from _names(inner, f"{above}{name}.")
+            yield from _annotations(inner, f"{above}{name}.")
+
+
+def _plain_types(annotation: Any) -> set[Any]:
+    """What a value may be: the members of a union, without what `Annotated` adds."""
+    if get_origin(annotation) is Annotated:
+        return _plain_types(get_args(annotation)[0])
+    if get_origin(annotation) in {Union, UnionType}:
+        return {kind for part in get_args(annotation) for kind in _plain_types(part)}
+    return {annotation if get_origin(annotation) is None else get_origin(annotation)}
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -166,14 +191,21 @@ def _environment(form: Form[Model]) -> Tree:
 
 
 def _credentials(form: Form[Model]) -> dict[str, str]:
-    """What systemd's LoadCredential= hands over: one file for each setting, named by its dotted name."""
+    """What systemd's LoadCredential= hands over: one file for each setting, named by its dotted name.
+
+    The file holds the value; for a setting that is a path, such as a key's, it is the file that is meant.
+    """
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     try:
         files = sorted(Path(folder).iterdir()) if folder else []
     except OSError as cause:
         raise UsageError(f"CREDENTIALS_DIRECTORY: {folder} can not be read ({cause.strerror}); correct it") from cause
-    known = known_names(form.model)
-    return {path.name: _text(path, "credential").rstrip("\n") for path in files if path.name in known}
+    known, paths = known_names(form.model), paths_of(form.model)
+    return {
+        path.name: str(path) if path.name in paths else _text(path, "credential").rstrip("\n")
+        for path in files
+        if path.name in known
+    }
 
 
 def _file(path: Path) -> Tree:
@@ -214,7 +246,7 @@ def _refuse_unknown(names: Iterable[str], origin: str, form: Form[Model]) -> Non
 def _explained(fault: ErrorDetails, layers: Sequence[Layer], form: Form[Model]) -> str:
     kinds = {kind for choices in form.kinds.values() for kind in choices}
     name = ".".join(str(part) for part in fault["loc"] if part not in kinds)
-    said = fault["msg"] + _given(name, fault, form)
+    said = fault["msg"] + ("" if is_hidden(name, layers, form) else _given(name, fault, form))
     if fault["type"] == "extra_forbidden":  # its name is known, so it belongs to another kind
         choices = "; ".join(f"{chooser} too ({', '.join(kinds)})" for chooser, kinds in form.kinds.items())
         said = f"for this, set {choices}"
@@ -222,8 +254,8 @@ def _explained(fault: ErrorDetails, layers: Sequence[Layer], form: Form[Model]) 
 
 
 def _given(name: str, fault: ErrorDetails, form: Form[Model]) -> str:
-    """The value that does not fit, unless a secret is, or may be, in it."""
+    """The value that does not fit, unless a secret is, or may be, in it: a file's content where its path is asked."""
     section = any(known.startswith(f"{name}.") for known in known_names(form.model))
-    secret = section or any(word in name for word in form.secrets)
+    secret = section or name in paths_of(form.model) or any(word in name for word in form.secrets)
     shown = isinstance(fault["input"], str | int | float) and not secret and fault["type"] != "missing"
     return f", not {fault['input']!r}" if shown else ""

@@ -163,6 +163,52 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert load(tmp_path / "a.toml").settings.site == "file"
 
 
+@pytest.fixture
+def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which systemd hands credentials over."""
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    return folder
+
+
+KEY = "-----BEGIN PRIVATE KEY-----\nswordfish\n-----END PRIVATE KEY-----\n"
+
+
+def test_a_credential_for_a_path_is_the_file_itself_and_shown_by_its_path_alone(credentials: Path) -> None:
+    (credentials / "mqtt.tls.key").write_text(KEY)
+    (credentials / "mqtt.tls.ca").write_bytes(b"\xff\xfe")
+    loaded = load()
+    tls = loaded.settings.mqtt.tls
+    assert tls is not None
+    assert (tls.key, tls.ca) == (credentials / "mqtt.tls.key", credentials / "mqtt.tls.ca")
+    assert f'mqtt.tls.key = "{credentials / "mqtt.tls.key"}"  # systemd credential' in list(loaded.lines())
+    assert "swordfish" not in "".join(loaded.lines())
+
+
+def test_an_address_in_a_credential_is_its_content_and_never_shown(credentials: Path) -> None:
+    """`source.uri` is a path for a folder, an address for a camera."""
+    (credentials / "source.uri").write_text("http://camera/?token=swordfish\n")
+    loaded = load(None, {"source.kind": "camera", "source.um_per_pixel": "0.1"})
+    assert loaded.settings.source.uri == "http://camera/?token=swordfish"  # type: ignore[union-attr]
+    assert 'source.uri = "********"  # systemd credential' in list(loaded.lines())
+
+
+def test_a_credential_that_does_not_fit_is_refused_without_its_content(credentials: Path) -> None:
+    (credentials / "mqtt.username").write_text("someone")
+    (credentials / "mqtt.port").write_text("swordfish")
+    with pytest.raises(UsageError, match=r"mqtt\.port \(systemd credential\): .*integer") as refused:
+        load()
+    assert "swordfish" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [KEY, "-----BEGIN PRIVATE KEY-----swordfish", "swordfish\n", "swordfish\0"])
+def test_a_key_in_the_place_of_its_path_is_refused_and_never_shown(content: str) -> None:
+    with pytest.raises(UsageError, match=r"mqtt\.tls\.key \(command line\): .*give the file's path") as refused:
+        load(None, {"mqtt.tls.key": content})
+    assert "swordfish" not in str(refused.value)
+
+
 def test_credentials_that_can_not_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "nowhere"))
     with pytest.raises(UsageError, match=r"CREDENTIALS_DIRECTORY: .*nowhere"):

@@ -1,13 +1,15 @@
 """What all programs' settings have in common, on a program of two settings."""
 
 import os
+from pathlib import Path
+from typing import Annotated
 
 import pytest
 from pydantic import Field
 
 from contract.connection import Section
 from contract.errors import UsageError
-from contract.settings import Form, Tree, layer_of, layers_of, merged, settled
+from contract.settings import Form, Tree, layer_of, layers_of, merged, paths_of, settled
 
 
 class _Door(Section):
@@ -39,6 +41,21 @@ def test_a_fault_names_its_place_and_its_value_but_no_secret(monkeypatch: pytest
     with pytest.raises(UsageError, match=r"width_mm \(environment\): .*'9999'; .*knock \(command line\)") as refused:
         settled(FORM, layers)
     assert "swordfish" not in str(refused.value)
+
+
+def test_a_setting_that_is_a_path_by_one_choice_and_text_by_another_is_no_path() -> None:
+    class File(Section):
+        where: Path
+        cover: Annotated[Path, Field(description="of paper")] | None = None
+
+    class Address(Section):
+        where: str
+        pages: tuple[Path, ...] = ()
+
+    class Book(Section):
+        read: File | Address
+
+    assert paths_of(Book) == {"read.cover"}
 
 
 def test_a_variable_of_the_prefix_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
