@@ -46,6 +46,22 @@ class Trouble(str):
 
 
 NO_TROUBLE = Trouble.of("online", "")
+SESSION_TAKEN_OVER = 142
+"""Only a DISCONNECT says this."""
+REMEDIES: dict[int, tuple[State, str]] = {
+    132: ("refused", "set mqtt.version to 3.1.1"),
+    133: ("refused", "choose plainer names for site and device"),
+    134: ("login", "correct mqtt.username and mqtt.password"),
+    135: ("login", "correct mqtt.username and mqtt.password, or allow this user at the broker"),
+    138: ("refused", "the broker has banned this client; ask who runs it"),
+    SESSION_TAKEN_OVER: (
+        "taken_over",
+        "another client has the same name (an agent: site and device); give each a name of its own",
+    ),
+    149: ("refused", "a report is larger than the broker allows; raise its max_packet_size"),
+}
+"""What to do if a broker refuses a connection, by the reason codes of MQTT 5."""
+_NO_REMEDY: tuple[State, str] = "refused", "see the broker's log"
 
 
 def where(settings: BrokerSettings) -> str:
@@ -108,19 +124,8 @@ def _why_not_us(said: str, settings: BrokerSettings) -> Trouble | None:
 def why_refused(reason: Reason, settings: BrokerSettings) -> Trouble:
     """The broker said no, at the door or later."""
     place, user = where(settings), settings.username or "anonymous"
-    remedies = {
-        132: "set mqtt.version to 3.1.1",
-        133: "choose plainer names for site and device",
-        134: "correct mqtt.username and mqtt.password",
-        135: "correct mqtt.username and mqtt.password, or allow this user at the broker",
-        138: "the broker has banned this client; ask who runs it",
-        142: "another client has the same name (an agent: site and device); give each a name of its own",
-        149: "a report is larger than the broker allows; raise its max_packet_size",
-    }
-    states: dict[int, State] = {134: "login", 135: "login", 142: "taken_over"}
-    remedy = remedies.get(reason.value, "see the broker's log")
-    text = f"the broker at {place} refused user {user}: {reason} ({reason.value}); {remedy}"
-    return Trouble.of(states.get(reason.value, "refused"), text)
+    state, remedy = REMEDIES.get(reason.value, _NO_REMEDY)
+    return Trouble.of(state, f"the broker at {place} refused user {user}: {reason} ({reason.value}); {remedy}")
 
 
 def why_hung_up(detail: str, settings: BrokerSettings) -> Trouble:

@@ -6,23 +6,13 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
+from topics import TOPICS
 
-from agent.wire.courier import HEALTH_EXPIRY_S
-from contract.messages import CONTENT_TYPE, SCHEMA_VERSION, Ack, FrameReport, Health, Message, SlideSummary, Status
+from contract.messages import CONTENT_TYPE, SCHEMA_VERSION
 from contract.requests import ANSWER_EXPIRY_S, COMMANDS, Command
 
 Tree = dict[str, Any]
-MESSAGES: dict[str, type[Message]] = {
-    "frame": FrameReport,
-    "slide": SlideSummary,
-    "status": Status,
-    "health": Health,
-    "ack": Ack,
-}
-"""By the last word of the topic."""
-HEARD = {"ack"}
-RETAINED = {"slide", "status", "health"}
-EXPIRY_S = {"health": HEALTH_EXPIRY_S}
+MESSAGES = {name: topic.message for name, topic in TOPICS.items()}
 ROOT = "{prefix}/v1/{site}/{device}"
 WORDS = {
     "prefix": "Setting `mqtt.prefix`; `microscopy` where nobody has set it.",
@@ -75,16 +65,18 @@ def _channel(topic: str, message: str, model: type[BaseModel]) -> Tree:
 
 def _operations() -> Tree:
     """What the agent does, as AsyncAPI asks for: `send` is the agent's."""
-    said = {f"say_{name}" if name not in HEARD else f"hear_{name}": _said(name) for name in MESSAGES}
+    said = {f"{'hear' if topic.heard else 'say'}_{name}": _said(name) for name, topic in TOPICS.items()}
     return said | {f"obey_{_id(name)}": _obeyed(name, known) for name, known in COMMANDS.items()}
 
 
 def _said(name: str) -> Tree:
-    mqtt = {"qos": 1, "retain": name in RETAINED, "bindingVersion": "0.2.0"}
-    if name in EXPIRY_S:
-        mqtt["messageExpiryInterval"] = EXPIRY_S[name]
+    topic = TOPICS[name]
+    mqtt = {"qos": 1, "retain": topic.retained, "bindingVersion": "0.2.0"}
+    if topic.expiry_s:
+        mqtt["messageExpiryInterval"] = topic.expiry_s
     return {
-        "action": "receive" if name in HEARD else "send",
+        "action": "receive" if topic.heard else "send",
+        "summary": topic.when[0].upper() + topic.when[1:],
         "channel": {"$ref": f"#/channels/{name}"},
         "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
         "bindings": {"mqtt": mqtt},

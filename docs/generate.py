@@ -8,9 +8,10 @@ from typing import Any, Literal, get_args, get_origin
 
 from channels import MESSAGES, asyncapi
 from collector_words import COLLECTOR_HEAD, COLLECTOR_TAIL
-from mqtt_words import COMMANDS_HEAD, DISCOVERY, MADE, MESSAGES_HEAD
+from mqtt_words import COMMANDS_HEAD, DISCOVERY, MADE, MESSAGES_HEAD, MESSAGES_TAIL
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
+from topics import traffic
 
 from agent.settings import ENV_PREFIX, Settings
 from collector import tables
@@ -51,7 +52,7 @@ def settings_page() -> str:
 
 def messages_page() -> str:
     """Every message with its fields."""
-    parts = [MESSAGES_HEAD]
+    parts = [MESSAGES_HEAD, traffic(), MESSAGES_TAIL]
     for topic, model in MESSAGES.items():
         parts.append(f"\n## `{topic}`: {_first_line(model)}\n\n| field | default | meaning |\n|---|---|---|\n")
         parts.extend(_table(model))

@@ -1,7 +1,6 @@
 """What the page about messages says beside its tables."""
 
 from agent.wire.commands import BURST, PER_SECOND
-from agent.wire.courier import HEALTH_EXPIRY_S
 from contract.requests import MAX_REQUEST_BYTES
 
 MADE = "<!-- made by `make docs`; change the code, not this file -->\n\n"
@@ -10,13 +9,14 @@ MESSAGES_HEAD = f"""# Messages
 {MADE}Topics are `<prefix>/v1/<site>/<device>/<name>`; payloads are JSON in UTF-8. With MQTT 5 each carries the
 content type and the user property `schema_version`. Unknown keys must be ignored. `asyncapi.json` says the same to
 programs.
+"""
+MESSAGES_TAIL = """
+# What is said
 
 Every `frame` report has a key that is unique for ever: (`device`, `epoch`, `seq`). QoS 1 may deliver a report twice:
 store it under that key.
 """
 COMMANDS_HEAD = f"""
-The broker forgets a `health` message after {HEALTH_EXPIRY_S} s; all else that is retained stays; no `frame` expires.
-
 # Commands
 
 Publish a request on `command/<name>`, QoS 1, never retained (a retained one is refused, at every connect), with MQTT

@@ -19,6 +19,16 @@ def check(heard: dict[str, Any]) -> None:
         if f"#/channels/{name}" in SAID and _fits(channel["address"], heard["topic"]):
             check_payload(name, json.loads(heard["payload"]))
             assert heard["properties"]["content-type"] == DOCUMENT["defaultContentType"]
+            check_delivery(DOCUMENT["operations"][f"say_{name}"]["bindings"]["mqtt"], heard)
+
+
+def check_delivery(promised: dict[str, Any], heard: dict[str, Any]) -> None:
+    """Hold QoS, expiry and, as far as a subscriber sees it, retention of a message against what is promised."""
+    assert heard["qos"] == promised["qos"]
+    assert promised["retain"] or not heard["retain"]
+    expiry_s = heard["properties"].get("message-expiry-interval")
+    assert (expiry_s is None) == ("messageExpiryInterval" not in promised)
+    assert expiry_s is None or expiry_s <= promised["messageExpiryInterval"]
 
 
 def check_payload(message: str, payload: Any) -> None:

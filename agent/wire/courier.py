@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 _FAREWELL_S = 2.0
 _NO_ANSWER = 141
 """paho's word for a ping that was not answered."""
+CLIENT_ID = "microscope-agent.{site}.{device}"
+"""Two clients of one id throw each other out, so two agents of one name show."""
 HEALTH_EXPIRY_S = 300
 """Seconds after which the broker forgets a health message: it speaks of now."""
 _RESERVED = 6
@@ -71,7 +73,7 @@ class Courier:
         self._delivery = Delivery(outbox, forget_on=forget_on, window=settings.window)
         site, device = topics.root.split("/")[-2:]
         will = topics.status, self._status("offline")
-        self._connection = Connection(settings, f"microscope-agent.{site}.{device}", will=will, listener=self)
+        self._connection = Connection(settings, CLIENT_ID.format(site=site, device=device), will=will, listener=self)
         self._connected, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
         self._trouble, self._fault = Trouble.of("connecting", "not connected yet"), NO_TROUBLE

@@ -1,0 +1,125 @@
+"""Each topic of an agent: who says what on it, when, and what the broker keeps of it."""
+
+from dataclasses import dataclass
+
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
+
+from agent.service import HEARTBEAT_S
+from agent.slides.slide import PUBLISH_EVERY_S
+from agent.wire.courier import CLIENT_ID, HEALTH_EXPIRY_S
+from contract.messages import Ack, FrameReport, Health, Message, SlideSummary, Status
+from contract.refusals import REMEDIES, SESSION_TAKEN_OVER
+from contract.requests import ANSWER_EXPIRY_S
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic; its QoS is 1, as everywhere.
+
+    Attributes:
+        message: what is said on it.
+        when: the agent or, if it is ``heard``, a consumer says it.
+        heard: by the agent, who says the others.
+        retained: the broker keeps the latest.
+        expiry_s: after so many seconds the broker throws it away; 0: never.
+    """
+
+    message: type[Message]
+    when: str
+    heard: bool = False
+    retained: bool = False
+    expiry_s: int = 0
+
+
+TOPICS = {
+    "frame": Topic(
+        FrameReport,
+        "after each frame, refused ones too; again after a lost connection, or if nobody acknowledges it",
+    ),
+    "slide": Topic(
+        SlideSummary,
+        f"at a slide's start and end, between them with the first frame after {PUBLISH_EVERY_S:.0f} s; the latest on "
+        "every connect",
+        retained=True,
+    ),
+    "status": Topic(
+        Status,
+        "`online` on every connect, `stopped` at an orderly end; `offline` is the will, which the broker says",
+        retained=True,
+    ),
+    "health": Topic(
+        Health,
+        f"every {HEARTBEAT_S:.0f} s, on every connect, and at the end",
+        retained=True,
+        expiry_s=HEALTH_EXPIRY_S,
+    ),
+    "ack": Topic(
+        Ack,
+        'after it has stored reports; heard only with `outbox.forget_on = "consumer"`',
+        heard=True,
+    ),
+}
+"""By the last word of the topic."""
+_REPLY = "| the request's response topic | agent | 1 | no | {} | once for each request; only with MQTT 5 |\n"
+_REQUEST = "| `command/<name>` | who commands | 1 | never | the sender's choice | at any time; [below](#commands) |\n"
+_DISCOVERY = (
+    "| `homeassistant/device/.../config` | agent | 1 | yes | never | [where it is wanted](#home-assistant): on every "
+    "connect, and when `homeassistant/status`, which the agent then hears, says `online` |\n"
+)
+_ANSWERS = {
+    "CONNACK or DISCONNECT with a reason code of 128 or more": "keeps its reports, and connects again after 0.5 to 8 "
+    "s, longer each time, for ever",
+    "PUBACK below 128, also 16 (nobody is subscribed)": 'lets the report go with `forget_on = "broker"`; else waits '
+    "for an `ack`",
+    "PUBACK of 128 or more for `frame`": "keeps the report; tries after 1 s, then after twice as long each time, up to "
+    "60 s; `denied` until one is taken",
+    "the same for all else": "warns in the journal, and does not say it again; the next message is tried",
+    "SUBACK of 128 or more for `ack`": "is `denied` until it connects anew: reports leave, and none is let go",
+    "the same for `command/#`": "warns in the journal; nobody can command it",
+    "none, not even to a ping (`mqtt.keepalive_s`)": "is `broken`, and connects again",
+}
+"""What the broker says, and what the agent does."""
+_CLIENT = f"""
+The agent's client id is `{CLIENT_ID.format(site="<site>", device="<device>")}`. It begins each session anew and leaves
+none behind: what it has to say is in its outbox. The will has no delay. The collector's id is
+`microscope-collect.<name>`, and its session is kept.
+
+# What the broker may answer
+
+| answer | the agent |
+|---|---|
+"""
+_REFUSED = """
+It heeds the broker's Receive Maximum. With MQTT 3.1.1 a PUBACK has no reason code: a report that the access list keeps
+out looks as if it had been taken. Set `forget_on = "consumer"` there.
+
+If a connection is refused, or ended by the broker, the state is one of these; monitoring has
+[them all](monitoring.md#how-the-agent-stands-with-its-broker). The codes of MQTT 3.1.1 are read as those of MQTT 5.
+
+| reason code | state | remedy |
+|---|---|---|
+"""
+
+
+def traffic() -> str:
+    """The topics, and what becomes of what the broker answers, as a page tells them."""
+    head = "\n| topic | who says it | QoS | retained | expires | when |\n|---|---|---|---|---|---|\n"
+    rows = [_row(name, topic) for name, topic in TOPICS.items()]
+    reply = _REPLY.format(f"after {ANSWER_EXPIRY_S} s")
+    answers = [f"| {answer} | {deed} |\n" for answer, deed in _ANSWERS.items()]
+    refusals = [f"| {_named(code)} | `{state}` | {remedy} |\n" for code, (state, remedy) in REMEDIES.items()]
+    others = "| any other | `refused` | see the broker's log |\n"
+    return "".join([head, *rows, _REQUEST, reply, _DISCOVERY, _CLIENT, *answers, _REFUSED, *refusals, others])
+
+
+def _row(name: str, topic: Topic) -> str:
+    speaker = "a consumer" if topic.heard else "agent"
+    expiry = f"after {topic.expiry_s} s" if topic.expiry_s else "never"
+    return f"| `{name}` | {speaker} | 1 | {'yes' if topic.retained else 'no'} | {expiry} | {topic.when} |\n"
+
+
+def _named(code: int) -> str:
+    """A reason code with the standard's words for it; 142 is the one that is said only at the end."""
+    packet = PacketTypes.DISCONNECT if code == SESSION_TAKEN_OVER else PacketTypes.CONNACK
+    return f"{code} {ReasonCode(packet, identifier=code)}"
