@@ -1,6 +1,13 @@
 """The AsyncAPI document: whole in itself, and of one mind with the code. `make check` sees that it is up to date."""
 
+import base64
+import hashlib
+import json
+import shutil
+import subprocess
+import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +20,45 @@ from pydantic import ValidationError
 from contract.messages import Topics
 from contract.requests import COMMANDS, TakeSnapshot
 from tests.wire import DOCUMENT, check_payload
+
+SPECS = "@asyncapi/specs@6.11.1"
+"""The package in which AsyncAPI publishes its schemas."""
+SPECS_SHA512 = "A3WBLqAKGoJ2+6FWFtpjBlCQ1oFCcs4GxF7zsIGvNqp/klGUHjlA3aAcZ9XMMpLGE8zPeYDz2x9FmO6DSuKraQ=="
+
+
+@pytest.fixture(scope="module")
+def asyncapi3(tmp_path_factory: pytest.TempPathFactory) -> Draft7Validator:
+    """AsyncAPI 3.0's own schema; skipped where npm can not fetch it."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("no npm to fetch AsyncAPI's schema with")
+    folder = tmp_path_factory.mktemp("asyncapi")
+    command = [npm, "pack", SPECS, "--prefer-offline", "--fetch-retries=1", "--pack-destination", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        pytest.skip(f"npm can not fetch {SPECS}: {done.stderr[-300:]}")
+    [package] = folder.glob("*.tgz")
+    assert base64.b64encode(hashlib.sha512(package.read_bytes()).digest()).decode() == SPECS_SHA512
+    return Draft7Validator(json.loads(_member(package, "package/schemas/3.0.0.json")))
+
+
+def _member(package: Path, name: str) -> bytes:
+    with tarfile.open(package) as files:
+        file = files.extractfile(name)
+        assert file is not None
+        return file.read()
+
+
+def test_the_document_has_the_form_that_asyncapi_prescribes(asyncapi3: Draft7Validator) -> None:
+    asyncapi3.validate(DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    ("part", "word", "value"), [("info", "title", 7), ("operations", "x y", {}), ("channels", "frame", {"adress": "a"})]
+)
+def test_asyncapis_schema_sees_what_is_wrong(asyncapi3: Draft7Validator, part: str, word: str, value: object) -> None:
+    with pytest.raises(NotInForm):
+        asyncapi3.validate({**DOCUMENT, part: {**DOCUMENT[part], word: value}})
 
 
 def references(node: Any) -> Iterator[str]:
