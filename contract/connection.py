@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from contract.errors import UsageError
 
-TopicWord = Annotated[str, Field(pattern=r"^[^/+#\s$][^/+#\s]{0,63}$")]
+TopicWord = Annotated[str, Field(pattern=r"^[^/+#$\s\x00-\x1f\x7f-\x9f][^/+#\s\x00-\x1f\x7f-\x9f]{0,63}$")]
 
 
 def _no_content(path: Path) -> Path:
