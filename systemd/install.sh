@@ -30,10 +30,11 @@ echo "making $release"
 "$python" -m venv $shared "$release"
 "$release/bin/python" -m pip --disable-pip-version-check --quiet install -c constraints.txt ".[$extras]"
 "$release/bin/microscope-agent" --version
+install -m 755 systemd/doctor.sh "$release/bin/microscope-doctor"
 cp -r README.md docs "$release/"
 
 install -d -m 755 "$settings" "$units/microscope-agent.service.d"
-for file in agent.toml collector.toml; do
+for file in agent.toml collector.toml environment; do
     [ -e "$settings/$file" ] || install -m 644 "systemd/$file" "$settings/$file"
 done
 install -m 644 systemd/microscope-*.service "$units/"
@@ -59,7 +60,7 @@ done
 [ -n "$before" ] || cat <<TEXT
 installed. Next:
   1. edit $settings/agent.toml
-  2. $home/current/bin/microscope-agent doctor --config $settings/agent.toml
+  2. $home/current/bin/microscope-doctor
   3. systemctl enable --now microscope-agent
 Where the reports are to be stored: systemctl enable --now microscope-collect, and outbox.forget_on = "consumer" in the
 settings of each agent, so that nothing is lost even if the broker is.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Removes what `make install` made; settings and unsent reports stay unless PURGE=yes.
+# Removes what `make install` made; settings and unsent reports stay unless PURGE=yes, the administrator's drop-ins always.
 set -eu
 [ "$(id -u)" = 0 ] || { echo "make uninstall: root's rights are needed: sudo make uninstall" >&2; exit 1; }
 units=/etc/systemd/system
@@ -8,8 +8,9 @@ if [ -d /run/systemd/system ]; then
         [ ! -e "$units/$unit.service" ] || systemctl --quiet disable --now "$unit"
     done
 fi
-rm -rf /opt/microscope-agent "$units/microscope-agent.service.d"
-rm -f "$units/microscope-agent.service" "$units/microscope-collect.service"
+rm -rf /opt/microscope-agent
+rm -f "$units/microscope-agent.service" "$units/microscope-collect.service" "$units/microscope-agent.service.d/jetson.conf"
+[ ! -d "$units/microscope-agent.service.d" ] || rmdir --ignore-fail-on-non-empty "$units/microscope-agent.service.d"
 [ ! -d /run/systemd/system ] || systemctl daemon-reload
 if [ "${PURGE:-no}" = yes ]; then
     rm -rf /etc/microscope-agent /var/lib/microscope-agent /var/lib/private/microscope-agent \

@@ -211,10 +211,16 @@ def test_what_a_service_could_do_to_the_machine_is_little(box: Box, unit: str) -
 
 
 def test_uninstalling_keeps_what_is_not_ours_to_delete(box: Box) -> None:
+    drop_ins = box.root / f"etc/systemd/system/{AGENT}.service.d"
+    for name in ("override.conf", "jetson.conf"):
+        (drop_ins / name).write_text("[Service]\nMemoryMax=2G\n")
     box.run("make", "-C", str(UNITS.parent), "uninstall")
     try:
         assert box.run("ls", "/etc/microscope-agent/agent.toml")
+        assert (drop_ins / "override.conf").exists()
+        assert not (drop_ins / "jetson.conf").exists()
         assert not (box.root / "opt/microscope-agent").exists()
         assert box.run("systemctl", "list-unit-files", f"{AGENT}*", "--no-legend", check=False) == ""
     finally:
+        (drop_ins / "override.conf").unlink(missing_ok=True)
         box.run("make", "-C", str(UNITS.parent), "install", outside_network=True, timeout_s=300)
