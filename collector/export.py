@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, Literal, TypeAlias
 
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector import database, tables
+from collector.amend import parted, read_amendments
 from collector.numbers import Numbers, shown
 from collector.rows import spans_of
 from contract.errors import StoreError
@@ -47,7 +48,8 @@ def status(url: str) -> Iterator[str]:
 def export(url: str, what: What, *, form: Form, slide_id: str | None, out: IO[str]) -> int:
     """Write what is stored, in the order in which it came; returns the number of rows.
 
-    JSON lines of reports and slides are the messages as they came.
+    JSON lines of reports and slides are the messages as they came. Cells are told as later reports leave them: one that
+    was taken back is not told, and one that was known by two names is told by that which stayed.
 
     Raises:
         StoreError: the database can not be read.
@@ -56,9 +58,10 @@ def export(url: str, what: What, *, form: Form, slide_id: str | None, out: IO[st
     if slide_id is not None:
         query = query.where(table.c.slide_id == slide_id)
     with _reading(url) as connection:
+        amend = _amender(connection, slide_id) if what == "cells" else tuple
         result = connection.execution_options(yield_per=_CHUNK).execute(query)
         names = list(result.keys())
-        rows = (tuple(row) for row in result)
+        rows = (told for row in result if (told := amend(row)))
         return _csv(names, rows, out) if form == "csv" else _jsonl(names, rows, out)
 
 
@@ -94,6 +97,21 @@ def _query(what: What, form: Form) -> tuple[sa.Select[Any], sa.Table]:
     cells = [column for column in tables.cell.c if column.name != "report_id"]
     joined = sa.select(*_NAMES, _R.captured_at, *cells).join(tables.report, _R.id == _C.report_id)
     return joined.order_by(_R.id, _C.number), tables.report
+
+
+def _amender(connection: sa.Connection, slide_id: str | None) -> Callable[[sa.Row[Any]], tuple[Any, ...]]:
+    """What tells a row of a cell as later reports leave it; an empty one if it does not count."""
+    amendments = read_amendments(connection, slide_id)
+
+    def amend(row: sa.Row[Any]) -> tuple[Any, ...]:
+        amended = amendments.get((row.device, row.epoch, parted(row.object_id)[0]))
+        if amended is None:
+            return tuple(row)
+        if amended.took_back(row.object_id, row.seq):
+            return ()
+        return tuple({**row._asdict(), "object_id": amended.name(row.object_id)}.values())
+
+    return amend
 
 
 def _csv(names: list[str], rows: Iterable[tuple[Any, ...]], out: IO[str]) -> int:

@@ -83,7 +83,8 @@ class CellReport(Message):
     flags: list[str] = Field(default_factory=list, description="`edge`: the frame's border cuts the cell.")
     object_id: str = Field(
         "",
-        description="Name of the cell on its slide, the same in every frame that shows it; empty where none is open.",
+        description="Name of the cell on its slide, `<count_id>-c<number>`, the same in every frame that shows it; "
+        "empty where none is open.",
     )
 
     @property

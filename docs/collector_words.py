@@ -12,6 +12,11 @@ for consumers of your own. `microscope-collect status` tells how far each agent 
 and what is gone (no agent holds it any more); `microscope-collect export reports|cells|slides --form csv|jsonl` writes
 what is stored.
 
+`export cells` tells cells as later reports leave them: those that were taken back (`withdraws`, after a wrong scale)
+are left out, and one that was known by two names (`joined`) bears the one that stayed. So a slide's `object_id`s that
+have a row without the flag `edge` are as many as its summary calls normal, blast and uncertain. A program that reads
+the table `cell` must do the same; `export reports` and the tables hold the reports as they came.
+
 - It stores many reports in one transaction. Only after the commit it sends the broker its PUBACK and the agent the
   cumulative `ack`: every report of the epoch up to that number is on disk (SQLite: WAL with synchronous=FULL;
   PostgreSQL: synchronous_commit).

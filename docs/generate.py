@@ -24,8 +24,8 @@ DOCS = Path(__file__).resolve().parent
 SETTINGS_HEAD = f"""# Settings
 
 {MADE}Strongest first: `--set NAME=VALUE`, the environment (`{ENV_PREFIX}` and `__` between levels:
-`{ENV_PREFIX}MQTT__PORT=8883`), systemd credentials (a file named by the setting: `mqtt.password` holds the password; for
-a setting that is a path, `mqtt.tls.key`, it is the file itself), the TOML file given with `--config`, the default.
+`{ENV_PREFIX}MQTT__PORT=8883`), systemd credentials (a file named by the setting: `mqtt.password` holds the password;
+for a setting that is a path, `mqtt.tls.key`, it is the file itself), the TOML file given with `--config`, the default.
 `microscope-agent config show` prints what is in force and where it comes from, and nothing that a credential holds.
 
 | setting | default | meaning |

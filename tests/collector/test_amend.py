@@ -1,0 +1,184 @@
+"""Cells that later reports take back are not exported, and a cell of two names is exported under one."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agent.slides.slide import Slide
+from agent.vision.segmentation import find_cells
+from collector.amend import Amended
+from collector.arrivals import Arrival
+from collector.export import Form, What, export
+from collector.store import Store
+from contract.messages import BoxReport, CellReport, FrameReport, Join, Quality
+from tests.agent.test_slide import SURE, UM, WRONG_SCALE, Point, camera, frame_of, judged, new_slide, whole_cells
+
+Make = Callable[..., FrameReport]
+REFUSED = Quality(accepted=False, reasons=["wrong_scale"])
+ROW: list[Point] = [(x, 0.0) for x in (0.0, 40.0, 80.0, 230.0, 165.0, 100.0)]
+"""Two parts of a slide, and at last what joins them."""
+WRONG = None
+"""In a path: a frame that is refused for its scale."""
+
+
+@pytest.fixture
+def reporting(make_report: Make) -> Callable[..., FrameReport]:
+    """Build a report of cells with these names: ``reporting(seq, *names, **changes)``."""
+    plain = make_report().cells[0]
+
+    def report(seq: int, *names: str, **changes: Any) -> FrameReport:
+        cells = [plain.model_copy(update={"object_id": name}) for name in names]
+        return make_report(seq, **{"cells": cells, **changes})
+
+    return report
+
+
+def told(database: str, what: What = "cells", form: Form = "csv", slide_id: str | None = None) -> list[str]:
+    out = io.StringIO()
+    assert export(database, what, form=form, slide_id=slide_id, out=out) == len(out.getvalue().splitlines()) - (
+        form == "csv"
+    )
+    return out.getvalue().splitlines()
+
+
+def names(database: str, **only: Any) -> list[tuple[int, str]]:
+    """Number of the report, and name of the cell, of each row."""
+    return [(int(row["seq"]), row["object_id"]) for row in csv.DictReader(told(database, **only))]
+
+
+def keep(database: str, reports: Sequence[FrameReport]) -> None:
+    with Store(database) as store:
+        arrivals = [
+            Arrival(f"test/v1/lab/{report.device}/frame", report.model_dump_json().encode(), datetime.now(timezone.utc))
+            for report in reports
+        ]
+        assert store.store(arrivals).quarantined == 0
+
+
+def test_what_was_taken_back_is_not_told(database: str, reporting: Make) -> None:
+    reports = [
+        reporting(1, "r-s1-c1", "r-s2-c8"),
+        reporting(2, "r-s1-c1", "r-s1-c2", "r-s1-c10"),
+        reporting(3, quality=REFUSED, withdraws="r-s1-c2"),
+        reporting(4, quality=REFUSED, withdraws="r-s1-c2"),
+        reporting(5, "r-s1-c1", "r-s1-c11"),
+    ]
+    keep(database, reports[::-1])
+    assert sorted(names(database)) == [
+        (1, "r-s1-c1"),
+        (1, "r-s2-c8"),  # of another count
+        (2, "r-s1-c1"),
+        (5, "r-s1-c1"),
+        (5, "r-s1-c11"),  # seen after the scale had been put right
+    ]
+
+
+def test_another_agents_cells_of_the_same_name_stay(database: str, reporting: Make) -> None:
+    keep(database, [reporting(1, "c-c1"), reporting(1, "c-c1", epoch="other"), reporting(1, "c-c1", device="scope-2")])
+    keep(database, [reporting(2, quality=REFUSED, withdraws="c-c1")])
+    assert len(names(database)) == 2
+
+
+def test_a_cell_that_two_parts_knew_is_told_under_the_name_that_stays(database: str, reporting: Make) -> None:
+    reports = [
+        reporting(1, "r-s1-c1"),
+        reporting(2, "r-s1-c2", "r-s1-c3"),
+        reporting(3, "r-s1-c1", joined=Join(part=2, x=1, y=0, same={"r-s1-c3": "r-s1-c2"})),
+        reporting(4, "r-s1-c1", joined=Join(part=3, x=1, y=0, same={"r-s1-c2": "r-s1-c1"})),
+    ]
+    keep(database, reports)
+    assert names(database) == [(seq, "r-s1-c1") for seq in (1, 2, 2, 3, 4)]
+
+
+def test_one_slide_is_told_as_all_are(database: str, reporting: Make) -> None:
+    reports = [
+        reporting(1, "r-s1-c1", "r-s1-c2", slide_id="a"),
+        reporting(2, "r-s1-c1", slide_id="a", joined=Join(part=2, x=0, y=0, same={"r-s1-c2": "r-s1-c1"})),
+        reporting(3, "r-s2-c1", slide_id="b"),
+        reporting(4, slide_id="b", withdraws="r-s2-c1"),
+    ]
+    keep(database, reports)
+    assert names(database, slide_id="a") == names(database) == [(1, "r-s1-c1"), (1, "r-s1-c1"), (2, "r-s1-c1")]
+    assert names(database, slide_id="b") == []
+    rows = [json.loads(line) for line in told(database, form="jsonl")]
+    assert [row["object_id"] for row in rows] == ["r-s1-c1"] * 3
+
+
+def test_reports_are_told_as_they_came(database: str, reporting: Make) -> None:
+    reports = [reporting(1, "r-s1-c1"), reporting(2, quality=REFUSED, withdraws="r-s1-c1")]
+    keep(database, reports)
+    assert told(database, "reports", "jsonl") == [report.model_dump_json() for report in reports]
+
+
+def test_a_cell_is_taken_back_by_the_name_that_it_then_bore(database: str, reporting: Make) -> None:
+    """The slide had put the views of both names together; in whatever order the reports come."""
+    reports = [
+        reporting(2, *(f"r-s1-c{number}" for number in range(1, 10))),
+        reporting(3, joined=Join(part=1, x=0, y=0, same={"r-s1-c1": "r-s1-c7", "r-s1-c6": "r-s1-c2"})),
+        reporting(4, withdraws="r-s1-c5"),
+        reporting(6, joined=Join(part=2, x=0, y=0, same={"r-s1-c3": "r-s1-c10"})),
+    ]
+    keep(database, reports[::-1])
+    assert [name for _, name in names(database)] == ["r-s1-c2", "r-s1-c10", "r-s1-c4", "r-s1-c2"]
+
+
+@pytest.mark.parametrize("name", ["", "r", "r-c", "r-cx"])
+def test_names_of_another_form_are_left_alone(name: str, reporting: Make) -> None:
+    amended = Amended()
+    amended.add(reporting(5, joined=Join(part=1, x=0, y=0, same={"a": "b", "b": "a"}), withdraws="r-s1-c1"))
+    amended.add(reporting(6, withdraws="r"))
+    assert (amended.name(name), amended.took_back(name, 1)) == (name, False)
+    assert amended.name("a") in {"a", "b"}, "a circle ends"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        [*ROW, WRONG],
+        [*ROW[:3], WRONG, *ROW],
+        [*ROW, *[ROW[-1]] * 41, WRONG, *ROW],
+        [*ROW[:2], *[ROW[1]] * 44, *ROW[2:], WRONG],
+    ],
+    ids=["all taken back", "and anew", "from the third on", "what was joined lately"],
+)
+def test_the_cells_that_are_told_are_those_of_the_slides_summary(
+    path: Sequence[Point | None], tmp_path: Path, make_report: Make
+) -> None:
+    database, slide = f"sqlite:///{tmp_path / 'collector.sqlite'}", new_slide()
+    reports = [make_report(seq, **said) for seq, said in enumerate(map(seen_by(slide), path), start=1)]
+    assert any(report.withdraws for report in reports)
+    keep(database, reports)
+    whole = {row["object_id"] for row in csv.DictReader(told(database)) if "edge" not in row["flags"]}
+    assert len(whole) == whole_cells(slide.summary())
+
+
+def seen_by(slide: Slide) -> Callable[[Point | None], dict[str, Any]]:
+    """What a slide makes of a place of the stage: the fields of its report."""
+    made, rng = camera(white_cells=8), np.random.default_rng(3)
+
+    def see(place: Point | None) -> dict[str, Any]:
+        frame = frame_of(made.look(*(place or ROW[0]), blur_um=0.2, rng=rng)[0])
+        predictions = judged(find_cells(frame.image, UM)) if place else []
+        sighting = slide.see(frame, SURE if place else WRONG_SCALE, predictions)
+        cells = [
+            CellReport(
+                cell_id="",
+                box=BoxReport(x=0, y=0, width=0, height=0),
+                area_um2=0,
+                label="normal",
+                probability=0.05,
+                flags=list(prediction.cell.flags),
+                object_id=name,
+            )
+            for prediction, name in zip(predictions, sighting.object_ids, strict=True)
+        ]
+        return {"cells": cells, "withdraws": sighting.withdraws, "joined": sighting.joined}
+
+    return see
