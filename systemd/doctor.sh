@@ -5,11 +5,18 @@ set -eu
 [ "$(id -u)" = 0 ] || { echo "microscope-doctor: root's rights are needed: sudo $0" >&2; exit 1; }
 home=$(dirname "$(readlink -f "$0")")
 
-# Whatever the unit and its drop-ins say of a service, but for how it is started, watched and started again.
+# Whatever the unit and its drop-ins say of a service, but for how it is started, watched and started again. It may ask the
+# kernel who keeps the clock right, which the service need not; to set the clock takes a right that neither has.
 properties() {
-    systemctl cat microscope-agent.service | sed -e :joined -e '/\\$/{N;s/\\\n/ /;b joined' -e '}' | awk '
+    systemctl cat microscope-agent.service |
+        sed -e :joined -e '/\\$/{N;s/[[:space:]]*\\\n[[:space:]]*/ /;b joined' -e '}' |
+        sed -e 's/^[[:space:]]*//' -e 's/[[:space:]]*=[[:space:]]*/=/' |
+        awk '
         /^\[/ { service = $0 == "[Service]"; next }
-        service && /^[A-Z][A-Za-z]*=/ && !/^(Type|NotifyAccess|Exec|Restart|Timeout|Watchdog)/'
+        !service || !/^[A-Z][A-Za-z]*=/ || /^(Type|NotifyAccess|Exec|Restart|Timeout|Watchdog|ProtectClock)/ { next }
+        /^SystemCallFilter=/ { filtered = $0 != "SystemCallFilter=" }
+        { print }
+        END { if (filtered) print "SystemCallFilter=adjtimex clock_adjtime" }'
 }
 
 properties=$(properties | tac)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from agent.ops.clock import is_kept_right
 from tests.box import Box
 from tests.collector.test_secured import rules_of_the_page
 from tests.faults.test_refused import Authority
@@ -32,10 +33,16 @@ outbox = {forget_on = "consumer"}
 """
 SPEAKS_WITH = """
 [mqtt]
-host = "localhost"
 port = 8883
 username = "%s"
 """
+AS_PEOPLE_WRITE = """
+  UMask = 0077
+DeviceAllow=char-video4linux \\
+    rw
+"""
+CERTIFIED = "MICROSCOPE_MQTT__HOST=localhost\nMICROSCOPE_COLLECT_MQTT__HOST=localhost\n"
+"""The environment of both: the only name in the broker's certificate."""
 USERS = {AGENT: "scope-1", COLLECTOR: "collector", "": "technician"}
 """Of the access list in docs/mqtt.md; a user's password is the name."""
 
@@ -54,7 +61,7 @@ def hand_over(box: Box, unit: str, secrets: dict[str, str]) -> None:
         file = box.root / path.lstrip("/")
         file.touch(mode=0o600)
         file.write_text(secrets[name])
-    box.change(unit, lines)
+    box.change(unit, lines + AS_PEOPLE_WRITE)
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +83,10 @@ def guarded(box: Box) -> Iterator[Box]:
             hand_over(box, unit, {**secrets, "mqtt.password": f"{user}\n"})
     box.run("sh", "-c", "rm -f /var/lib/private/microscope-collect/collector.sqlite*")  # of tests before these
     settings = box.root / "etc/microscope-agent"
-    before = {name: (settings / name).read_text() for name in ("agent.toml", "collector.toml")}
+    before = {name: (settings / name).read_text() for name in ("agent.toml", "collector.toml", "environment")}
     (settings / "agent.toml").write_text(LOOKS_AT + SPEAKS_WITH % USERS[AGENT])
     (settings / "collector.toml").write_text(SPEAKS_WITH % USERS[COLLECTOR])
+    (settings / "environment").write_text(CERTIFIED)
     broker = ["/usr/sbin/mosquitto", "-c", "/srv/tls/mosquitto.conf"]
     box.run("systemd-run", "--quiet", "--unit", "guarded-broker", "-p", "Type=notify", *broker)
     yield box
@@ -94,6 +102,7 @@ def test_the_doctor_that_make_install_brings_sees_what_the_service_sees(guarded:
     said = guarded.run(doctor)
     assert "ok   broker" in said
     assert "FAIL" not in said
+    assert ("nobody keeps it right" in said) == (is_kept_right() is False)
     assert "--set" in guarded.run(doctor, "--help")
     with pytest.raises(AssertionError, match="1 of the checks above failed"):
         guarded.run(doctor, "--set", "mqtt.password=wrong")

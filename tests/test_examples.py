@@ -1,0 +1,31 @@
+"""The examples that `make install` puts in place say nothing that the programs do not understand."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from agent.config import load as load_agent
+from agent.settings import Settings
+from collector.settings import CollectorSettings
+from collector.settings import load as load_collector
+from contract.settings import known_names
+
+UNITS = Path(__file__).parents[1] / "systemd"
+KNOWN = {"agent": known_names(Settings), "collect": known_names(CollectorSettings)}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_each_credential_of_a_unit_has_the_name_of_a_setting(name: str) -> None:
+    unit = (UNITS / f"microscope-{name}.service").read_text()
+    credentials = re.findall(r"^# LoadCredential=([^:]+):/", unit, re.MULTILINE)
+    assert {"mqtt.password", "mqtt.tls.key"} <= set(credentials) <= set(KNOWN[name])
+
+
+def test_each_variable_of_the_environment_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = dict(re.findall(r"^# (MICROSCOPE_\w+)=(\S+)$", (UNITS / "environment").read_text(), re.MULTILINE))
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    agent, collector = load_agent(UNITS / "agent.toml").settings, load_collector(UNITS / "collector.toml")
+    heard = {agent.device, agent.mqtt.host, collector.mqtt.host}
+    assert heard == set(variables.values()) != set()
