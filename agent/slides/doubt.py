@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from agent.vision.watch import EVERY, KEPT
 
-DELAY_FRAMES = EVERY + KEPT
-"""Frames after which another objective has shown, where each has red cells: one look, and those that it calls for."""
+DELAY_FRAMES = 2 * EVERY + KEPT
+"""Frames after which another objective has shown, where each has red cells: two looks, for one may not be at odds, and
+those that it calls for."""
 
 
 @dataclass(frozen=True, slots=True)

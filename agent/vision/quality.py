@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from agent.vision import light, sharpness, stain
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
-from agent.vision.watch import ScaleWatch
+from agent.vision.watch import Apparent, ScaleWatch
 from contract.messages import Quality, Reason
 from contract.types import Image
 
@@ -75,8 +75,10 @@ def assess(
     faults = [*_faults_of_stain(stained, limits), *_faults_of_optics(measured, limits)]
     apparent = watch.see(image, um_per_pixel) if watch else None
     if apparent:
-        measured = measured.model_copy(update={"scale": round((apparent[0] * apparent[1]) ** 0.5, 3)})
-        faults += _faults_of_scale(apparent, limits)
+        wrong = list(_faults_of_scale(apparent, limits))
+        faults += wrong
+        if wrong or apparent.agreed:
+            measured = measured.model_copy(update={"scale": round(apparent.usual, 3)})
     return _verdict(measured, faults)
 
 
@@ -156,11 +158,13 @@ def _faults_of_optics(measured: Quality, limits: QualityLimits) -> Iterator[Faul
         yield "noise", text
 
 
-def _faults_of_scale(apparent: tuple[float, float], limits: QualityLimits) -> Iterator[Fault]:
-    (low, high), (least, most) = apparent, limits.scale
+def _faults_of_scale(apparent: Apparent, limits: QualityLimits) -> Iterator[Fault]:
+    """By what the looks say where enough of them agree; before, only by what no other look and no patient explains."""
+    least, most = limits.scale
+    low, high = (apparent.usual, apparent.usual) if apparent.agreed else (apparent.low, apparent.high)
     if high < least or low > most:
         text = (
-            f"red cells appear {low:.2f} to {high:.2f} times as large as they are, and {least:g} to {most:g} is right: "
+            f"red cells appear {apparent.usual:.2f} times as large as they are, and {least:g} to {most:g} is right: "
             "is another objective in use? measure um_per_pixel anew (`microscope-agent calibrate scale`)"
         )
         yield "wrong_scale", text

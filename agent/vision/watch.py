@@ -2,11 +2,12 @@
 
 A scale belongs to a microscope, not to a frame: what single frames show of red cells is kept and judged together, so
 that a frame with few of them is never refused for that. A look costs ten times what the rest of a frame's quality
-does, so only the first frames are looked at, then one in ``EVERY``, and more of them where one is at odds with those
-before it.
+does, so only the first frames are looked at, then one in ``EVERY``, and as many as are judged together where one is at
+odds with those before it.
 """
 
 from collections import deque
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,16 +18,35 @@ from contract.types import Image
 EVERY = 32
 """Frames from look to look."""
 KEPT = 12
-"""Looks that are judged together, and first looks, one for each frame of another place, until the scale is known; an
-objective that was changed shows in half of them."""
-ODD = 1.4
-"""Factor between a look's median diameter and what is known, from which the next frame is looked at too."""
+"""Looks that are judged together."""
+FIRST = 3 * KEPT
+"""Frames of another place that are looked at until so many looks agree; of a smear whose cells lie in heaps, or where
+there are few, they may never."""
+ODD = 1.25
+"""Factor between a look's median diameter and what is known, from which as many new looks are taken as are judged
+together. At 1.5 times the scale six looks of ten and more are so far off, at the right one up to three."""
 FEWEST = 3
-"""Red cells below which a look near the given scale is taken again without belief in it."""
+"""Red cells below which a look near the given scale is taken again without belief in it; so few are never at odds."""
 THUMBNAIL, SAME_LEVELS = (32, 24), 3.0
 """Two frames whose thumbnails differ by less, on average, of 255 grey levels, show the same place."""
 NEAR_SIDE, FAR_SIDE = 512, 1920
 """Pixels each way, amid the frame, of the two looks: a full frame has more red cells than are needed."""
+
+
+class Apparent(NamedTuple):
+    """How many times as large as they are red cells appear at the scale that the settings name.
+
+    Attributes:
+        low: lower bound of the 95 % interval, which holds what people differ by.
+        usual: the estimate.
+        high: upper bound.
+        agreed: whether ``KEPT`` looks agree on it; fewer may be off by as much as people differ.
+    """
+
+    low: float
+    usual: float
+    high: float
+    agreed: bool
 
 
 class ScaleWatch:
@@ -39,12 +59,12 @@ class ScaleWatch:
 
     def _start(self) -> None:
         self._looks: deque[RedCells] = deque(maxlen=KEPT)
-        self._frames = 0
+        self._frames = self._taken = 0
         self._found: ScaleEstimate | None = None
-        self._odd = False
+        self._due = 0
         self._place: Image | None = None
 
-    def see(self, image: Image, um_per_pixel: float) -> tuple[float, float] | None:
+    def see(self, image: Image, um_per_pixel: float) -> Apparent | None:
         """Look at a frame, if it is time.
 
         Args:
@@ -52,16 +72,21 @@ class ScaleWatch:
             um_per_pixel: what the settings say.
 
         Returns:
-            How many times as large as they are red cells appear at that scale, from and to (95 %); None while that
-            is not known.
+            What all looks say together; None while they say nothing.
         """
         if um_per_pixel != self._given:
             self._given = um_per_pixel
             self._start()
-        if (self._found is None and len(self._looks) < KEPT) or self._odd or self._frames % self._every == 0:
+        if (not self._agreed() and self._taken < FIRST) or self._due or self._frames % self._every == 0:
             self._add(image, um_per_pixel)
         self._frames += 1
-        return (um_per_pixel / self._found.high, um_per_pixel / self._found.low) if self._found else None
+        if self._found is None:
+            return None
+        low, usual, high = (um_per_pixel / um for um in (self._found.high, self._found.um_per_pixel, self._found.low))
+        return Apparent(low, usual, high, self._agreed())
+
+    def _agreed(self) -> bool:
+        return self._found is not None and self._found.looked == KEPT
 
     def _add(self, image: Image, um_per_pixel: float) -> None:
         """Look at a frame; what a still stage shows again is no further evidence."""
@@ -69,7 +94,12 @@ class ScaleWatch:
         if self._place is not None and cv2.absdiff(place, self._place).mean() < SAME_LEVELS:
             return
         seen = _look(image, um_per_pixel)
-        self._place, self._odd = place, self._found is not None and _is_odd(seen, self._found)
+        self._place = place
+        self._taken += 1
+        if self._due:
+            self._due -= 1
+        elif self._found and self._agreed() and _is_odd(seen, self._found):
+            self._due = KEPT - 1
         self._looks.append(seen)
         self._found = estimate(self._looks) or self._found
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.settings import Settings
+from agent.site import SiteFile
 from agent.sources.directory import DirectorySource
 from agent.sources.opencv import CameraSource, VideoSource
 from agent.sources.place import PIXELS, source_at
@@ -23,6 +24,7 @@ from agent.sources.synthetic import SyntheticSource
 from agent.tools.calibrate import ScaleJob, changed, measure_scale
 from agent.tools.doctor import check_scale
 from agent.vision.arcs import LARGEST, SMALLEST, WHOLE, Arc, arcs
+from agent.vision.limits import QualityLimits
 from agent.vision.scale import RED_CELL_UM, SAME_CELL, RedCells, ScaleEstimate, distinct, estimate, look
 from agent.vision.segmentation import find_cells
 from contract.errors import CheckError, SourceError, UsageError
@@ -355,6 +357,14 @@ class TestDoctor:
     def test_a_wrong_scale_is_a_fault(self, um_per_pixel: float, folder: Path) -> None:
         with pytest.raises(CheckError, match=r"say 0\.[01]"):
             check_scale(self.settings_with(folder, um_per_pixel))
+
+    def test_the_bounds_are_those_that_frames_will_be_refused_by(self, folder: Path, tmp_path: Path) -> None:
+        """At 1.5 times the scale eight frames are a fault by the usual bounds, and none where a site widens them."""
+        wrong = self.settings_with(folder, 0.15)
+        with pytest.raises(CheckError):
+            check_scale(wrong)
+        (tmp_path / "site.json").write_text(SiteFile(limits=QualityLimits(scale=(0.5, 2.0))).model_dump_json())
+        assert "by the red cells" in check_scale(wrong.model_copy(update={"site_file": tmp_path / "site.json"}))
 
     def test_frames_without_red_cells_are_none(self, tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "flat.png"), np.full((300, 300, 3), 220, np.uint8))

@@ -5,10 +5,12 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+import pytest
 
+from agent.slides.doubt import DELAY_FRAMES
 from agent.sources.synthetic import SyntheticSource
 from agent.vision.quality import assess
-from agent.vision.watch import KEPT, ScaleWatch
+from agent.vision.watch import EVERY, KEPT, ScaleWatch
 from contract.types import Image
 
 UM = 0.1
@@ -16,7 +18,7 @@ UM = 0.1
 
 @lru_cache
 def smear() -> tuple[Image, ...]:
-    source = SyntheticSource(frames=6, seed=5, um_per_pixel=UM)
+    source = SyntheticSource(frames=KEPT, seed=5, um_per_pixel=UM)
     with source.open("w", threading.Event()) as made:
         return tuple(frame.image for frame in made)
 
@@ -30,7 +32,8 @@ def test_at_the_right_scale_red_cells_appear_as_large_as_they_are() -> None:
     for image in smear():
         verdict = assess(image, UM, watch=watch)
         assert verdict.accepted
-    assert 0.8 < verdict.scale < 1.25
+        assert verdict.scale == 0 or image is smear()[-1]
+    assert 0.9 < verdict.scale < 1.15
 
 
 def test_at_half_and_double_the_scale_frames_are_refused_for_it() -> None:
@@ -41,12 +44,30 @@ def test_at_half_and_double_the_scale_frames_are_refused_for_it() -> None:
         assert "another objective" in verdicts[-1].detail
 
 
+@pytest.mark.parametrize("factor", [1.5, 1.6, 1 / 1.5, 1 / 1.6])
+def test_the_next_objective_is_refused_once_so_many_looks_agree_as_are_kept(factor: float) -> None:
+    watch = ScaleWatch()
+    verdicts = [assess(image, factor * UM, watch=watch) for image in smear()]
+    assert "wrong_scale" in verdicts[-1].reasons
+    assert "times as large" in verdicts[-1].detail
+    assert verdicts[-1].scale == pytest.approx(factor, rel=0.1)
+
+
+@pytest.mark.parametrize("factor", [1.5, 1.6, 1 / 1.5, 1 / 1.6])
+def test_the_next_objective_in_the_middle_of_a_run_shows_while_its_cells_can_be_taken_back(factor: float) -> None:
+    watch = ScaleWatch()
+    for k in range(EVERY + 5):
+        assert assess(smear()[k % KEPT], UM, watch=watch).accepted
+    other = [resized(image, factor) for image in smear()]
+    assert any("wrong_scale" in assess(other[k % KEPT], UM, watch=watch).reasons for k in range(DELAY_FRAMES))
+
+
 def test_an_objective_that_is_changed_shows_after_as_many_looks_as_are_kept() -> None:
     watch = ScaleWatch(every=1)
     for image in smear():
         assess(image, UM, watch=watch)
     halved = [resized(image, 0.5) for image in smear()]
-    last = [assess(halved[k % len(halved)], UM, watch=watch) for k in range(KEPT)][-1]
+    last = [assess(halved[k % KEPT], UM, watch=watch) for k in range(KEPT)][-1]
     assert "wrong_scale" in last.reasons
 
 
@@ -54,9 +75,9 @@ def test_a_look_at_odds_with_those_before_calls_for_more() -> None:
     """So that the other objective shows long before twelve times ``every`` frames."""
     watch, every = ScaleWatch(every=20), 20
     for k in range(every):
-        assess(smear()[k % len(smear())], UM, watch=watch)
+        assess(smear()[k % KEPT], UM, watch=watch)
     halved = [resized(image, 0.5) for image in smear()]
-    refused = [assess(halved[k % len(halved)], UM, watch=watch).reasons for k in range(2 * every)]
+    refused = [assess(halved[k % KEPT], UM, watch=watch).reasons for k in range(2 * every)]
     assert ["wrong_scale"] in refused
 
 
@@ -90,8 +111,7 @@ def test_another_given_scale_starts_anew() -> None:
 
 
 def test_between_looks_nothing_is_measured() -> None:
-    """A blank frame amid others changes nothing, for it is not looked at."""
+    """Frames of another objective change nothing, for they are not looked at."""
     watch = ScaleWatch(every=100)
-    seen = [watch.see(image, UM) for image in smear()]
-    known = next(k for k, one in enumerate(seen) if one)
-    assert set(seen[known:]) == {seen[known]}
+    known = [watch.see(image, UM) for image in smear()][-1]
+    assert {watch.see(resized(image, 0.5), UM) for image in smear()} == {known}
