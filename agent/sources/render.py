@@ -68,11 +68,14 @@ class Sheet:
         dx, dy = self.x - at[0], self.y - at[1]
         u = (dx * np.cos(turn) + dy * np.sin(turn)) / np.sqrt(stretch)
         v = (dy * np.cos(turn) - dx * np.sin(turn)) * np.sqrt(stretch)
-        angle = np.arctan2(v, u)
+        away = np.hypot(u, v)
+        way = wave = np.divide(u + 1j * v, away, out=np.ones(away.shape, complex), where=away > 0)
         outline = np.ones_like(u)
         for order in range(2, 7):
-            outline += rough * self.rng.normal() / (order - 1) * np.cos(order * angle + self.rng.uniform(0, 2 * np.pi))
-        return np.asarray(radius * outline - np.hypot(u, v), np.float32)
+            wave = wave * way  # exp(i order angle); to take so many cosines would be half of a start
+            share, phase = rough * self.rng.normal() / (order - 1), self.rng.uniform(0, 2 * np.pi)
+            outline += share * (np.cos(phase) * wave.real - np.sin(phase) * wave.imag)
+        return np.asarray(radius * outline - away, np.float32)
 
     def thread(self, a: tuple[float, float], b: tuple[float, float], half_width: float) -> Plane:
         """Signed depth in um of the line from a to b."""
