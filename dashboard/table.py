@@ -1,6 +1,7 @@
 """The live table; the only file that imports rich."""
 
 import time
+from collections.abc import Iterator
 from types import TracebackType
 
 from rich.console import Group
@@ -47,8 +48,8 @@ class LiveTable:
 
 
 def picture(tally: Tally) -> Group:
-    """Everything on one screen: the devices, their slides, their last frames, what it may be used for."""
-    return Group(_devices(tally), _slides(tally), _frames(tally), Text(RESEARCH_USE, style="dim"))
+    """Everything on one screen: the devices, their slides, their last frames, what is wrong, its intended use."""
+    return Group(_devices(tally), _slides(tally), _frames(tally), *_refused(tally), Text(RESEARCH_USE, style="dim"))
 
 
 def _table(title: str) -> Table:
@@ -108,3 +109,10 @@ def _frames(tally: Tally) -> Table:
                 Text(findings(report), style="bold magenta" if blasts else ""),
             )
     return table
+
+
+def _refused(tally: Tally) -> Iterator[Text]:
+    """Why an agent's last frame was not judged and what to do about it, in full; no column is as wide."""
+    for name, device in sorted(tally.devices.items()):
+        if device.latest and (why := device.latest[-1].quality.detail):
+            yield Text(f"{name} {why}", style="yellow")

@@ -10,11 +10,12 @@ RESEARCH_USE = "For research use only; not for diagnosis."
 
 def line_of(report: FrameReport) -> str:
     """One report in one line: device, number, picture, findings."""
-    return f"{report.site}/{report.device} #{report.seq} {report.frame.source}: {findings(report)}"
+    why = f": {report.quality.detail}" if report.quality.detail else ""
+    return f"{report.site}/{report.device} #{report.seq} {report.frame.source}: {findings(report)}{why}"
 
 
 def findings(report: FrameReport) -> str:
-    """What was found in a frame: its cells by label, or why it was not judged."""
+    """What was found in a frame: its cells by label, or that it was not judged."""
     if not report.quality.accepted:
         return f"not judged ({', '.join(report.quality.reasons) or 'no reason given'})"
     kinds: Counter[str] = Counter(cell.kind for cell in report.cells)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from agent.vision import light, sharpness, stain
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
+from agent.vision.remedies import REMEDIES
 from agent.vision.watch import Apparent, ScaleWatch
 from contract.messages import Quality, Reason
 from contract.types import Image
@@ -61,7 +62,7 @@ def assess(
     density = lit.density()
     stained = stain.measure(density)
     if stained.share < limits.min_stained:
-        text = f"{stained.share:.2%} of the frame is stained, and at least {limits.min_stained:.1%} must be"
+        text = f"the frame is empty: {stained.share:.2%} of it is stained, and {limits.min_stained:.1%} is the least"
         return _verdict(measured, [("empty", text)])
     sharp = sharpness.measure(np.ascontiguousarray(density[..., 1]), lit.um_per_pixel)
     measured = measured.model_copy(
@@ -90,7 +91,7 @@ def _verdict(measured: Quality, faults: list[Fault]) -> Quality:
         update={
             "accepted": not faults,
             "reasons": [reason for reason, _ in faults],
-            "detail": "; ".join(text for _, text in faults),
+            "detail": "; ".join(f"{text}: {REMEDIES[reason]}" for reason, text in faults),
         }
     )
 
@@ -122,19 +123,21 @@ def _faults_of_transfer(small: Image) -> Iterator[Fault]:
 
 def _faults_of_exposure(measured: Quality, limits: QualityLimits) -> Iterator[Fault]:
     if measured.saturated > limits.max_saturated:
-        text = f"{measured.saturated:.0%} of the pixels are white, and {limits.max_saturated:.0%} is the most"
+        text = (
+            f"too bright: {measured.saturated:.0%} of the pixels are white, and {limits.max_saturated:.0%} is the most"
+        )
         yield "overexposed", text
     elif measured.background < limits.min_background:
-        text = f"the background's brightness is {measured.background:.2f}, and {limits.min_background:g} is the least"
+        text = (
+            f"too dark: the bare background's brightness is {measured.background:.2f}, "
+            f"and {limits.min_background:g} is the least"
+        )
         yield "underexposed", text
 
 
 def _faults_of_stain(stained: stain.Stain, limits: QualityLimits) -> Iterator[Fault]:
     if stained.colour < limits.min_colour:
-        text = (
-            f"what is stained has no colour ({stained.colour:.2f}, and {limits.min_colour:g} is the least); "
-            "is the camera monochrome?"
-        )
+        text = f"what is stained has no colour: {stained.colour:.2f}, and {limits.min_colour:g} is the least"
         yield "no_colour", text
         return
     for text in stain.faults(stained, limits):
@@ -143,18 +146,26 @@ def _faults_of_stain(stained: stain.Stain, limits: QualityLimits) -> Iterator[Fa
 
 def _faults_of_optics(measured: Quality, limits: QualityLimits) -> Iterator[Fault]:
     if measured.motion > limits.max_motion:
-        text = f"sharpness differs by {measured.motion:.0%} between directions, and {limits.max_motion:.0%} is the most"
+        text = (
+            f"blurred by motion: sharpness differs by {measured.motion:.0%} between directions, "
+            f"and {limits.max_motion:.0%} is the most"
+        )
         yield "motion", text
     if measured.focus < limits.min_focus_per_um:
-        text = f"the sharpness is {measured.focus:.2f} per um, and {limits.min_focus_per_um:g} is the least"
+        text = (
+            f"out of focus: the sharpness is {measured.focus:.2f} per um, and {limits.min_focus_per_um:g} is the least"
+        )
         yield "out_of_focus", text
     if measured.unevenness > limits.max_unevenness:
         text = (
-            f"the light falls by {measured.unevenness:.0%} over the frame, and {limits.max_unevenness:.0%} is the most"
+            f"uneven light: it falls by {measured.unevenness:.0%} over the frame, "
+            f"and {limits.max_unevenness:.0%} is the most"
         )
         yield "uneven", text
     if measured.noise > limits.max_noise:
-        text = f"the noise is {measured.noise:.1%} of the light, and {limits.max_noise:.1%} is the most"
+        text = (
+            f"grainy: the camera's noise is {measured.noise:.1%} of the light, and {limits.max_noise:.1%} is the most"
+        )
         yield "noise", text
 
 
@@ -163,11 +174,8 @@ def _faults_of_scale(apparent: Apparent, limits: QualityLimits) -> Iterator[Faul
     least, most = limits.scale
     low, high = (apparent.usual, apparent.usual) if apparent.agreed else (apparent.low, apparent.high)
     if high < least or low > most:
-        text = (
-            f"red cells appear {apparent.usual:.2f} times as large as they are, and {least:g} to {most:g} is right: "
-            "is another objective in use? measure um_per_pixel anew (`microscope-agent calibrate scale`)"
-        )
-        yield "wrong_scale", text
+        factor = f"{apparent.usual:.2f} times as large as they are, and {least:g} to {most:g} is right"
+        yield "wrong_scale", f"another objective is in use: red cells appear {factor}"
 
 
 def _unevenness(lit: light.Light) -> float:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 from agent.sources.synthetic import SyntheticSource
 from agent.vision.limits import DEFAULT_LIMITS
 from agent.vision.quality import assess
+from agent.vision.remedies import REMEDIES
+from contract.messages import Reason
 from contract.types import Frame, Image
 
 Spoil = Callable[[Image, float], Image]
@@ -84,7 +87,7 @@ def test_a_spoiled_frame_is_refused_for_its_reason(reason: str) -> None:
         verdict = assess(SPOILED[reason](frame.image, frame.um_per_pixel), frame.um_per_pixel)
         assert not verdict.accepted
         assert verdict.reasons == [reason]
-        assert verdict.detail
+        assert verdict.detail.endswith(f": {REMEDIES[verdict.reasons[0]]}")
 
 
 def test_the_detail_says_the_figure_and_the_bound() -> None:
@@ -92,6 +95,13 @@ def test_the_detail_says_the_figure_and_the_bound() -> None:
     verdict = assess(darkened(frame.image, 0), frame.um_per_pixel)
     assert f"{verdict.background:.2f}" in verdict.detail
     assert f"{DEFAULT_LIMITS.min_background:g}" in verdict.detail
+
+
+@pytest.mark.parametrize("reason", get_args(Reason))
+def test_each_reason_has_a_remedy_and_the_manual_the_same(reason: Reason) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "site.md").read_text()
+    (row,) = (line for line in manual.splitlines() if line.startswith(f"| `{reason}` |"))
+    assert row.endswith(f"| {REMEDIES[reason]} |")
 
 
 @pytest.mark.parametrize(

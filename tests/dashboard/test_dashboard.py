@@ -84,7 +84,7 @@ def test_counts_reports_and_cells_until_the_agent_has_stopped(
         make_report(2, cells=[cell.model_copy(update={"label": "blast"})] * 3),
         make_report(2, cells=[cell] * 100),
         make_report(3, cells=[cell.model_copy(update={"label": "uncertain", "flags": ["edge"]})]),
-        make_report(5, quality=Quality(accepted=False, reasons=["empty"]), cells=[]),
+        make_report(5, quality=Quality(accepted=False, reasons=["empty"], detail="move to the cells"), cells=[]),
         make_report(4),
     ]
     with watching(mosquitto, seat, tmp_path, "--until-stopped") as process:
@@ -104,7 +104,7 @@ def test_counts_reports_and_cells_until_the_agent_has_stopped(
     }  # fmt: skip
     assert "received   5 reports" in said
     assert "60.0 % of the cells with a clear label" in said
-    assert "not judged (empty)" in said
+    assert "not judged (empty): move to the cells" in said
     assert "research use only" in said
 
 
@@ -237,6 +237,16 @@ def test_names_are_text_and_no_markup(make_report: Make) -> None:
     drawn = Console(width=200, file=io.StringIO(), record=True)
     drawn.print(picture(tally))
     assert drawn.export_text().count("[/red]x/[b]y") == 2
+
+
+def test_the_table_says_in_full_what_is_wrong_with_an_agents_last_frame_until_one_is_judged(make_report: Make) -> None:
+    tally, why = Tally(), "the sharpness is 0.51 per um, and 1.35 is the least: focus anew, and clean the objective"
+    blurred = Quality(accepted=False, reasons=["out_of_focus"], detail=why)
+    for report, said in ((make_report(1, quality=blurred, cells=[]), True), (make_report(2), False)):
+        tally.take("p/v1/s/d/frame", report.model_dump_json().encode(), received_at=NOW, retained=False)
+        drawn = Console(width=80, file=io.StringIO(), record=True)
+        drawn.print(picture(tally))
+        assert (why in " ".join(drawn.export_text().split())) == said
 
 
 @pytest.mark.parametrize("option", [("--prefix", "a#b"), ("--site", "a/b"), ("--device", "")])
