@@ -12,11 +12,15 @@ import pytest
 
 from tests.box import Box
 from tests.faults.test_power import disk_with_power
+from tests.waiting import SLACK
 
 log = logging.getLogger(__name__)
 pytestmark = pytest.mark.requires_root
 
 AGENT = "microscope-agent"
+WATCHDOG_S = 3
+BACK_S = {"STOP": WATCHDOG_S + 2.0, "KILL": 2.0}
+"""Promised: by what it was hit, and how soon it runs again."""
 UNITS = Path(__file__).parents[2] / "systemd"
 SMEAR = 'site = "lab"\ndevice = "scope-1"\n[source]\nkind = "synthetic"\nfps = 20\n'
 CAMERA = """
@@ -50,7 +54,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", 8090), Camera).serve_forever()
 def agent(box: Box) -> Iterator[Box]:
     """The box with an agent that looks at a rendered smear; not started yet."""
     (box.root / "etc/microscope-agent/agent.toml").write_text(SMEAR)
-    box.change(AGENT, "WatchdogSec=3")
+    box.change(AGENT, f"WatchdogSec={WATCHDOG_S}")
     yield box
     box.run("systemctl", "stop", AGENT)
     box.run("systemctl", "reset-failed", AGENT, check=False)
@@ -72,6 +76,15 @@ def restarted(box: Box, *, since: str, timeout_s: float = 60) -> float:
             return time.monotonic() - began
         time.sleep(0.05)
     raise AssertionError(box.journal(AGENT))
+
+
+def back_after(box: Box, signal: str) -> float:
+    """Hit the agent; seconds until it runs again."""
+    before = box.shows(AGENT, "MainPID")
+    box.run("kill", f"-{signal}", before)
+    seconds = restarted(box, since=before)
+    log.info("from SIG%s to running: %.2f s, promised %.1f s", signal, seconds, BACK_S[signal])
+    return seconds
 
 
 def wait_for_a_restart(box: Box, timeout_s: float = 30) -> None:
@@ -115,10 +128,7 @@ def test_it_is_ready_only_when_frames_flow(agent: Box) -> None:
 
 def test_a_hang_is_ended_by_the_watchdog(agent: Box) -> None:
     agent.run("systemctl", "start", AGENT)
-    before = agent.shows(AGENT, "MainPID")
-    agent.run("kill", "-STOP", before)
-    seconds = restarted(agent, since=before)
-    log.info("from hang to running: %.2f s with WatchdogSec=3", seconds)
+    assert back_after(agent, "STOP") <= SLACK * BACK_S["STOP"]
     assert "Watchdog timeout" in agent.journal(AGENT)
 
 
@@ -127,7 +137,7 @@ def test_a_disk_that_stands_still_is_seen_by_the_watchdog_and_once_it_moves_the_
     state, mount, image = "/var/lib/private/microscope-agent", Path("/srv/disk"), Path("/srv/image")
     agent.run("mkdir", "-p", state, str(mount), str(image))
     agent.run("mknod", "-m", "666", "/dev/fuse", "c", "10", "229")
-    agent.change(AGENT, f"WatchdogSec=3\nTimeoutAbortSec=1\nTimeoutStopSec=1\nReadWritePaths={mount}")
+    agent.change(AGENT, f"WatchdogSec={WATCHDOG_S}\nTimeoutAbortSec=1\nTimeoutStopSec=1\nReadWritePaths={mount}")
     with disk_with_power(mount, image, seed=1, start=agent.start) as disk:
         agent.run("sh", "-c", f"rm -f {state}/outbox*; ln -s {mount}/outbox.sqlite {state}/outbox.sqlite")
         agent.run("systemctl", "start", AGENT)
@@ -147,10 +157,16 @@ def test_a_disk_that_stands_still_is_seen_by_the_watchdog_and_once_it_moves_the_
 def test_after_kill_it_runs_again_and_counts_on(agent: Box) -> None:
     agent.run("systemctl", "start", AGENT)
     first = numbers(agent, 2)[-1]
-    before = agent.shows(AGENT, "MainPID")
-    agent.run("kill", "-KILL", before)
-    log.info("from kill -9 to running: %.2f s", restarted(agent, since=before))
+    assert back_after(agent, "KILL") <= SLACK * BACK_S["KILL"]
     assert numbers(agent, 1)[0] > first
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("signal", BACK_S)
+def test_it_is_back_as_soon_as_promised(agent: Box, signal: str) -> None:
+    """The best of three: what else the machine does meanwhile is not the agent's."""
+    agent.run("systemctl", "start", AGENT)
+    assert min(back_after(agent, signal) for _ in range(3)) <= BACK_S[signal]
 
 
 def test_wrong_settings_are_not_tried_again(agent: Box) -> None:
