@@ -10,16 +10,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.wire.broker import Broker
+from tests.waiting import SLACK, until
 
 log = logging.getLogger(__name__)
 Open = Callable[..., Any]
+TOLD_S, ON_S = 5.0, 10.0
+"""Promised: how soon a full disk is told, and how soon after it is freed work goes on."""
 
 
 @pytest.fixture
@@ -54,14 +58,52 @@ def health_that(listener: Any, truth: Callable[[dict[str, Any]], Any], timeout_s
     raise TimeoutError
 
 
-@pytest.mark.requires_root
-def test_a_full_disk_is_told_and_when_it_is_freed_work_goes_on_without_loss(
-    mosquitto: Broker, subscribe: Open, tiny_disk: Path, tmp_path: Path
-) -> None:
-    listener = subscribe(mosquitto, "full/v1/lab/scope/health")
-    common = {"mqtt.port": mosquitto.port, "mqtt.prefix": "full"}
+@dataclass
+class Rig:
+    """An agent on a tiny disk, and the ear for its health."""
+
+    disk: Path
+    listener: Any
+    agent: "subprocess.Popen[bytes]"
+    line: dict[str, Any]
+
+    def health(self, truth: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        return health_that(self.listener, truth)
+
+    def fill_and_free(self) -> tuple[dict[str, Any], float, float]:
+        """What is told of a full disk, how soon (s), and how soon after it is freed work is told to go on (s)."""
+        fill(self.disk / "others")
+        filled_at = time.monotonic()
+        alarmed = self.health(lambda health: health["alarms"])
+        told_s = time.monotonic() - filled_at
+        (self.disk / "others").unlink()
+        freed_at = time.monotonic()
+        self.health(lambda health: not health["alarms"] and health["frames"] > alarmed["frames"])
+        on_s = time.monotonic() - freed_at
+        log.info("a full disk was told after %.1f s; freed, work was told to go on after %.1f s", told_s, on_s)
+        return alarmed, told_s, on_s
+
+
+def given(settings: dict[str, Any]) -> list[str]:
+    return [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+
+
+@contextmanager
+def started(*command: str) -> Iterator["subprocess.Popen[bytes]"]:
+    with subprocess.Popen([sys.executable, "-m", *command]) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def rig(mosquitto: Broker, subscribe: Open, tiny_disk: Path) -> Iterator[Rig]:
+    """Frames flow, and nobody acknowledges them yet."""
+    listener = subscribe(mosquitto, "full/v1/lab/scope/health", "-R")  # what is retained is of an agent before
+    line = {"mqtt.port": mosquitto.port, "mqtt.prefix": "full"}
     wanted = {
-        **common,
+        **line,
         "state_dir": tiny_disk,
         "site": "lab",
         "device": "scope",
@@ -70,37 +112,35 @@ def test_a_full_disk_is_told_and_when_it_is_freed_work_goes_on_without_loss(
         "source.frames": 1_000_000,
         "source.fps": 20,
     }
-    given = [part for name, value in wanted.items() for part in ("--set", f"{name}={value}")]
+    with started("agent", "--log", "ERROR", "run", *given(wanted)) as agent:
+        found = Rig(tiny_disk, listener, agent, line)
+        assert found.health(lambda health: health["frames"] > 0)["alarms"] == []
+        yield found
+
+
+@pytest.mark.requires_root
+def test_a_full_disk_is_told_and_when_it_is_freed_work_goes_on_without_loss(rig: Rig, tmp_path: Path) -> None:
+    alarmed, told_s, on_s = rig.fill_and_free()
+    assert "is full; free some of it" in alarmed["alarms"][0]
+    assert alarmed["oldest"] == 1
+    assert told_s <= SLACK * TOLD_S
+    assert on_s <= SLACK * ON_S
     path = tmp_path / "collected.sqlite"
-    collector = ["collector", "--log", "WARNING", "--database", f"sqlite:///{path}", "--set", "name=full"]
-    collector += [part for name, value in common.items() for part in ("--set", f"{name}={value}")]
-    with ExitStack() as house:
+    settings = given({**rig.line, "name": "full"})
+    with started("collector", "--log", "WARNING", "--database", f"sqlite:///{path}", *settings):
+        rig.health(lambda health: health["oldest"] > alarmed["frames"])
+        rig.agent.send_signal(signal.SIGTERM)
+        assert rig.agent.wait(60) == 0
+        assert until(lambda: len(stored(path)) == stored(path)[-1] > alarmed["frames"])
 
-        def start(*command: str) -> "subprocess.Popen[bytes]":
-            process = house.enter_context(subprocess.Popen([sys.executable, "-m", *command]))
-            house.callback(process.kill)
-            return process
 
-        agent = start("agent", "--log", "ERROR", "run", *given)
-        assert health_that(listener, lambda health: health["frames"] > 0)["alarms"] == []
-        fill(tiny_disk / "others")
-        filled_at = time.monotonic()
-        alarmed = health_that(listener, lambda health: health["alarms"])
-        told_at = time.monotonic()
-        assert "is full; free some of it" in alarmed["alarms"][0]
-        assert alarmed["oldest"] == 1
-        (tiny_disk / "others").unlink()
-        freed_at = time.monotonic()
-        again = health_that(listener, lambda health: not health["alarms"] and health["frames"] > alarmed["frames"])
-        log.info(
-            "a full disk was told after %.1f s; freed, work was told to go on after %.1f s",
-            *(told_at - filled_at, time.monotonic() - freed_at),
-        )
-        start(*collector)
-        health_that(listener, lambda health: health["oldest"] > again["frames"])
-        agent.send_signal(signal.SIGTERM)
-        assert agent.wait(60) == 0
-        assert until(lambda: len(stored(path)) == stored(path)[-1] > again["frames"])
+@pytest.mark.soak
+@pytest.mark.requires_root
+def test_a_full_disk_is_told_and_left_behind_as_soon_as_promised(rig: Rig) -> None:
+    """The best of three: what else the machine does meanwhile is not the agent's."""
+    _, told_s, on_s = zip(*(rig.fill_and_free() for _ in range(3)), strict=True)
+    assert min(told_s) <= TOLD_S
+    assert min(on_s) <= ON_S
 
 
 def stored(path: Path) -> list[int]:
@@ -108,11 +148,3 @@ def stored(path: Path) -> list[int]:
     seqs = [int(seq) for (seq,) in found.execute("select seq from report order by seq")]
     found.close()
     return seqs
-
-
-def until(truth: Callable[[], Any], timeout_s: float = 20) -> bool:
-    """Wait for something to become true."""
-    deadline = time.monotonic() + timeout_s
-    while not truth() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return bool(truth())
