@@ -78,9 +78,16 @@ class CellReport(Message):
     cell_id: str = Field(description="Label of the cell, unique within a run.")
     box: BoxReport
     area_um2: float = Field(ge=0, description="Area of the whole cell, square micrometres.")
-    label: Literal["normal", "blast", "uncertain"] = Field(description="`uncertain` asks a person to look.")
-    probability: float = Field(ge=0, le=1, description="Calibrated probability of a blast.")
-    flags: list[str] = Field(default_factory=list, description="`edge`: the frame's border cuts the cell.")
+    label: Literal["normal", "blast", "uncertain"] = Field(
+        description="`uncertain` asks a person to look; but always so with the flag `edge`, where nobody has judged."
+    )
+    probability: float = Field(
+        ge=0, le=1, description="Calibrated probability of a blast; with the flag `edge` it is no judgement."
+    )
+    flags: list[str] = Field(
+        default_factory=list,
+        description="`edge`: the frame's border cuts the cell, whose label and probability say nothing: leave it out.",
+    )
     object_id: str = Field(
         "",
         description="Name of the cell on its slide, `<count_id>-c<number>`, the same in every frame that shows it; "
