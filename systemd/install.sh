@@ -45,7 +45,7 @@ else
 fi
 
 before=$(readlink "$home/current" || true)
-ln -s "$release" "$home/next"
+ln -sfn "$release" "$home/next"  # also over what an upgrade that was cut off has left
 mv -T "$home/next" "$home/current"
 trap - EXIT
 for old in "$home"/releases/*; do
