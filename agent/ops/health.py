@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import ValidationError
 
@@ -17,6 +17,8 @@ from contract.messages import AuditHead, FrameReport, Health
 
 STALL_S = 60.0
 """A loop that has handed over nothing for so long hangs; an outbox that is full is tried again far more often."""
+Cause = Literal["skipped", "outbox_full"]
+"""Why a frame was never examined, or its report lost."""
 
 
 class Books(Protocol):
@@ -129,7 +131,7 @@ class Counters:
             self._refused += not report.quality.accepted
             self._cells += len(report.cells)
 
-    def drop(self, cause: str, count: int = 1) -> None:
+    def drop(self, cause: Cause, count: int = 1) -> None:
         """Count frames never examined, or reports lost."""
         if count:
             with self._lock:

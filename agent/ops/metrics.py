@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from agent.ops.health import Cause
 from contract.errors import MicroscopeError
 from contract.messages import Health
 from contract.refusals import State
@@ -73,7 +74,9 @@ class _Told(Collector):
         dropped = CounterMetricFamily(
             "microscope_dropped", "Frames never examined or reports lost, by cause.", labels=["cause"]
         )
-        for cause, count in now.dropped.items():
+        for cause, count in (
+            dict.fromkeys(get_args(Cause), 0) | now.dropped
+        ).items():  # `increase()` needs the 0 before
             dropped.add_metric([cause], count)
         yield dropped
         yield _gauge("frame_age_seconds", "Time since the last frame was examined.", now.frame_age_s)

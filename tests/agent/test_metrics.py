@@ -129,12 +129,17 @@ def test_every_state_of_the_connection_is_described_to_people() -> None:
 
 
 def test_what_is_not_known_has_no_sample() -> None:
-    unknown = FULL.model_copy(
-        update={"frame_age_s": None, "oldest_s": None, "silence_s": None, "audit": None, "dropped": {}}
-    )
+    unknown = FULL.model_copy(update={"frame_age_s": None, "oldest_s": None, "silence_s": None, "audit": None})
     with serving(lambda: unknown) as port:
         names = samples(get(port, "/metrics")[2])
-    assert not [name for name in names if "_seconds" in name or "audit" in name or "dropped" in name]
+    assert not [name for name in names if "_seconds" in name or "audit" in name]
+
+
+def test_a_cause_of_loss_has_a_sample_before_the_first_loss_so_that_an_alert_sees_the_first() -> None:
+    with serving(lambda: FULL.model_copy(update={"dropped": {}})) as port:
+        told = samples(get(port, "/metrics")[2])
+    lost = {name: count for name, count in told.items() if "dropped" in name}
+    assert lost == {"microscope_dropped_total{cause=skipped}": 0, "microscope_dropped_total{cause=outbox_full}": 0}
 
 
 def test_the_memory_of_the_process_is_told_in_bytes() -> None:
