@@ -9,6 +9,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from collector.tables import metadata
+from contract.commands import how_to_install
 from contract.errors import MissingError, UsageError
 
 BUSY_MS = 1000
@@ -46,7 +47,7 @@ def open_engine(url: str, *, writes: bool = True) -> sa.Engine:
             "postgresql://user@host/name, and in a password %40 for @, %2F for /"
         ) from cause
     except ModuleNotFoundError as cause:
-        raise MissingError(f"{cause.name} is not installed; pip install 'microscope-agent[postgresql]'") from cause
+        raise MissingError(f"{cause.name} is not installed; {how_to_install('postgresql')}") from cause
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _at_connect_sqlite if writes else _at_connect_sqlite_to_read)
         sa.event.listen(engine, "begin", _at_begin_sqlite)

@@ -7,6 +7,11 @@ EXTRAS = {"onnx": "export", "onnxscript": "export", "sqlalchemy": "collector", "
 """Which extra brings a library that may be missing."""
 
 
+def how_to_install(extra: str) -> str:
+    """What a user types for the libraries of an extra; no index of packages has this project."""
+    return f"pip install -c constraints.txt '.[{extra}]' in a clone of this project"
+
+
 def export_engine() -> int:
     """`export-engine`."""
     return _run("export-engine", "export.__main__")
@@ -38,9 +43,9 @@ def _run(command: str, module: str) -> int:
     except ModuleNotFoundError as cause:
         if cause.name not in EXTRAS:
             raise
-        extra = EXTRAS[cause.name]
+        remedy = how_to_install(EXTRAS[cause.name])
         print(  # noqa: T201 - a command speaks to its user
-            f"{command}: {cause.name} is not installed; pip install 'microscope-agent[{extra}]'", file=sys.stderr
+            f"{command}: {cause.name} is not installed; {remedy}", file=sys.stderr
         )
         return 4
     return int(main())

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
+from contract.commands import how_to_install
 from contract.errors import BrokerError, MicroscopeError, MissingError, UsageError
 from contract.messages import FrameReport, SlideSummary
 from dashboard.tally import Kind, Summary, Tally
@@ -248,9 +249,7 @@ def _screen(options: argparse.Namespace) -> AbstractContextManager[Screen]:
     try:
         from dashboard.table import LiveTable  # noqa: PLC0415 - rich is optional: --plain does without
     except ImportError as cause:
-        raise MissingError(
-            f"{cause.name} is not installed; pip install 'microscope-agent[dashboard]', or use --plain"
-        ) from cause
+        raise MissingError(f"{cause.name} is not installed; {how_to_install('dashboard')}, or use --plain") from cause
     return LiveTable()
 
 

@@ -30,10 +30,11 @@ the table `cell` must do the same; `export reports` and the tables hold the repo
   again whatever the broker loses. Set that where a collector runs; `decisions/0003-forget-on-broker.md` says what each
   choice promises.
 
-Install it with `pip install 'microscope-agent[collector]'`, or `[postgresql]`. Settings stand in the same places as the
-agent's, with the prefix `{ENV_PREFIX}` in the environment (`{ENV_PREFIX}MQTT__PASSWORD`). What the broker must allow:
-[its access list](mqtt.md#commands). A PostgreSQL's password belongs into a systemd credential named `database` that
-holds the whole address, or into `PGPASSWORD` or `~/.pgpass`; in an address `%40` stands for `@`, `%2F` for `/`.
+Install it in a clone of this project with `pip install -c constraints.txt '.[collector]'`, or `'.[postgresql]'`.
+Settings stand in the same places as the agent's, with the prefix `{ENV_PREFIX}` in the environment
+(`{ENV_PREFIX}MQTT__PASSWORD`). What the broker must allow: [its access list](mqtt.md#commands). A PostgreSQL's password
+belongs into a systemd credential named `database` that holds the whole address, or into `PGPASSWORD` or `~/.pgpass`; in
+an address `%40` stands for `@`, `%2F` for `/`.
 
 It ends by itself only where waiting does not help: exit code 2 for a setting, or for a database that a newer release or
 another program made; 4 for a driver that is not installed; 5 for an SQLite file that is damaged. None of these is

@@ -32,7 +32,7 @@ def test_a_workshop_command_without_its_extra_says_what_to_install(command: str)
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 4, done.stderr
-    assert "pip install 'microscope-agent[export,training]'" in done.stderr
+    assert "pip install -c constraints.txt '.[export,training]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

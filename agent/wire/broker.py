@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from agent.wire.debian import unpack_mosquitto
+from contract.commands import how_to_install
 from contract.errors import BrokerError
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ def _from_package() -> _Found:
 
 def _embedded() -> _Found:
     if importlib.util.find_spec("amqtt") is None:
-        raise BrokerError("amqtt is not installed (pip install 'microscope-agent[dashboard]')")
+        raise BrokerError(f"amqtt is not installed ({how_to_install('dashboard')})")
     return _Found("3.1.1", f"amqtt {importlib.metadata.version('amqtt')} (MQTT 3.1.1 only)", None)
 
 

@@ -182,7 +182,7 @@ def test_without_the_driver_a_server_is_refused_with_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 4, done.stderr
-    assert "psycopg is not installed; pip install 'microscope-agent[postgresql]'" in done.stderr
+    assert "psycopg is not installed; pip install -c constraints.txt '.[postgresql]'" in done.stderr
 
 
 @pytest.mark.parametrize("command", [("status",), ("export", "reports")])

@@ -12,5 +12,5 @@ def test_the_command_without_its_extra_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 4, done.stderr
-    assert "pip install 'microscope-agent[collector]'" in done.stderr
+    assert "pip install -c constraints.txt '.[collector]'" in done.stderr
     assert "Traceback" not in done.stderr
