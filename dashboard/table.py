@@ -11,7 +11,7 @@ from rich.text import Text
 from typing_extensions import Self
 
 from contract.messages import SlideSummary
-from dashboard.tally import Tally, percentile
+from dashboard.tally import KINDS, Tally, percentile
 from dashboard.words import RESEARCH_USE, findings, milliseconds
 
 _STYLES = {"online": "green", "stopped": "yellow", "offline": "bold red"}
@@ -58,7 +58,7 @@ def _table(title: str) -> Table:
 
 
 def _devices(tally: Tally) -> Table:
-    table = _table("microscope agents")
+    table = _table("microscope agents, a cell counted in every frame that shows it")
     table.add_column("agent", no_wrap=True)
     table.add_column("state")
     for heading in ("frames", "refused", "normal", "blast", "uncertain", "cut", "p50", "p99", "missing"):
@@ -67,7 +67,7 @@ def _devices(tally: Tally) -> Table:
         table.add_row(
             Text(name),
             Text(device.state, style=_STYLES.get(device.state, "")),
-            *map(str, (device.frames, device.refused, *device.kinds.values())),
+            *map(str, (device.frames, device.refused, *(device.sightings.kinds[name] for name in KINDS))),
             milliseconds(percentile(device.latencies_ms, 50)),
             milliseconds(percentile(device.latencies_ms, 99)),
             str(device.gaps),

@@ -10,6 +10,7 @@ from typing import Literal, TypedDict
 from pydantic import ValidationError
 
 from contract.messages import FrameReport, SlideSummary, Status
+from contract.sightings import Sightings
 
 _LATEST = 8
 _LATENCIES = 20_000
@@ -18,7 +19,7 @@ KINDS = "normal", "blast", "uncertain", "cut"
 
 
 class Summary(TypedDict):
-    """The counts at the end; `--summary` writes them as JSON."""
+    """The counts at the end; `--summary` writes them as JSON. Cells are counted in every frame that shows them."""
 
     received: int
     frames: int
@@ -28,7 +29,7 @@ class Summary(TypedDict):
     blast: int
     uncertain: int
     cut: int
-    blast_fraction: float | None
+    taken_back: int
     duplicates: int
     gaps: int
     malformed: int
@@ -74,7 +75,7 @@ class Device:
     frames: int = 0
     refused: int = 0
     duplicates: int = 0
-    kinds: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    sightings: Sightings = field(default_factory=Sightings)
     epochs: dict[str, Numbers] = field(default_factory=dict)
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
     latest: deque[FrameReport] = field(default_factory=lambda: deque(maxlen=_LATEST))
@@ -87,8 +88,7 @@ class Device:
             return False
         self.frames += 1
         self.refused += not report.quality.accepted
-        for cell in report.cells:
-            self.kinds[cell.kind] += 1
+        self.sightings.add(report)
         age = received_at - report.frame.captured_at
         self.latencies_ms.append(round(age.total_seconds() * 1000, 3))
         self.latest.append(report)
@@ -146,7 +146,7 @@ class Tally:
     def summary(self) -> Summary:
         """All devices together."""
         devices = self.devices.values()
-        kinds = {name: sum(d.kinds[name] for d in devices) for name in KINDS}
+        kinds = {name: sum(d.sightings.kinds[name] for d in devices) for name in KINDS}
         latencies = [latency for d in devices for latency in d.latencies_ms]
         return Summary(
             received=self.received,
@@ -157,19 +157,13 @@ class Tally:
             blast=kinds["blast"],
             uncertain=kinds["uncertain"],
             cut=kinds["cut"],
-            blast_fraction=blast_fraction(kinds),
+            taken_back=sum(d.sightings.taken_back for d in devices),
             duplicates=sum(d.duplicates for d in devices),
             gaps=self.gaps,
             malformed=self.malformed,
             latency_p50_ms=percentile(latencies, 50),
             latency_p99_ms=percentile(latencies, 99),
         )
-
-
-def blast_fraction(kinds: dict[str, int]) -> float | None:
-    """Share of blasts among the cells that were given a clear label; None if there are none."""
-    judged = kinds["normal"] + kinds["blast"]
-    return kinds["blast"] / judged if judged else None
 
 
 def percentile(values: Iterable[float], percent: float) -> float | None:

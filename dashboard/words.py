@@ -42,15 +42,14 @@ def share(slide: SlideSummary) -> str:
 
 def lines_of(summary: Summary) -> str:
     """The summary in lines, for people."""
-    judged = percent(summary["blast_fraction"])
+    back = f"; {summary['taken_back']} taken back" if summary["taken_back"] else ""
     p50, p99 = milliseconds(summary["latency_p50_ms"]), milliseconds(summary["latency_p99_ms"])
     return f"""\
 received   {summary["received"]} reports
 faults     {summary["duplicates"]} duplicates, {summary["gaps"]} gaps in the numbers, {summary["malformed"]} malformed
 frames     {summary["frames"]}, of these {summary["refused"]} not fit to be judged
-cells      {summary["cells"]} in all frames: {summary["normal"]} normal, {summary["blast"]} blast, \
-{summary["uncertain"]} uncertain, {summary["cut"]} cut by the frame's border and not judged
-blasts     {judged} of the cells with a clear label
+cells      {summary["cells"]}, each counted in every frame that shows it: {summary["normal"]} normal, \
+{summary["blast"]} blast, {summary["uncertain"]} uncertain, {summary["cut"]} cut by the frame's border and not judged{back}
 latency    p50 {p50}, p99 {p99}, from capture to receipt
 {RESEARCH_USE}"""
 

@@ -78,7 +78,7 @@ def entries_of(reports: Iterable[FrameReport]) -> list[Entry]:
     views: list[tuple[str, FrameReport, CellReport]] = []
     for report in reports:
         if report.withdraws:
-            views = [view for view in views if not _withdrawn(view[0], report.withdraws)]
+            views = [view for view in views if not report.takes_back(view[0])]
         if report.joined:
             same = report.joined.same
             views = [(same.get(name, name), earlier, cell) for name, earlier, cell in views]
@@ -87,12 +87,6 @@ def entries_of(reports: Iterable[FrameReport]) -> list[Entry]:
     said = sorted((c.probability, c.label) for _, _, c in views if c.kind != "cut")
     entries = [_entry([(r, c) for _, r, c in same], said) for _, same in groupby(views, key=lambda view: view[0])]
     return sorted(entries, key=lambda e: (1.0 if e.probability is None else -e.probability, e.cell.cell_id))
-
-
-def _withdrawn(name: str, first: str) -> bool:
-    """Is this a cell of the same count with this number or a higher one?"""
-    (count, _, number), (same, _, least) = name.rpartition("-c"), first.rpartition("-c")
-    return count == same and int(number) >= int(least)
 
 
 def _entry(views: Sequence[tuple[FrameReport, CellReport]], said: Sequence[tuple[float, Label]]) -> Entry:

@@ -25,6 +25,7 @@ from contract.arguments import default_state_dir
 from contract.bundle import open_bundle
 from contract.errors import UsageError
 from contract.messages import FrameReport, SlideSummary
+from contract.sightings import Sightings
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame, Image
 
@@ -74,7 +75,7 @@ class Summary:
     frames: int = 0
     frames_refused: int = 0
     refused: Counter[str] = field(default_factory=Counter)
-    kinds: Counter[str] = field(default_factory=Counter)
+    sightings: Sightings = field(default_factory=Sightings)
     spent_ms: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     slide: SlideSummary | None = None
@@ -84,18 +85,20 @@ class Summary:
         self.frames += 1
         self.frames_refused += not report.quality.accepted
         self.refused.update(report.quality.reasons)
-        self.kinds.update(cell.kind for cell in report.cells)
+        self.sightings.add(report)
         self.spent_ms.update(report.timing_ms.model_dump())
 
     def __str__(self) -> str:
         refused = ", ".join(f"{n} {reason}" for reason, n in self.refused.most_common()) or "none"
-        kinds = ", ".join(f"{self.kinds[name]} {name}" for name in ("normal", "blast", "uncertain", "cut"))
+        seen = self.sightings.kinds
+        kinds = ", ".join(f"{seen[name]} {name}" for name in ("normal", "blast", "uncertain", "cut"))
+        back = f"; {self.sightings.taken_back} taken back" if self.sightings.taken_back else ""
         rate = self.frames / self.seconds if self.seconds else 0.0
         of = f" of {self.planned}" if self.planned else ""
         stopped = f"stopped after {self.frames}{of} frames; the rest was not examined\n" if self.stopped else ""
         return (
             f"{stopped}{self.frames} frames in {self.seconds:.1f} s ({rate:.1f} a second), refused: {refused}\n"
-            f"{self.kinds.total()} white cells: {kinds}"
+            f"{seen.total()} white cells in all frames: {kinds}{back}"
             f"{_told(self.slide, self.frames_refused) if self.slide else ''}"
         )
 

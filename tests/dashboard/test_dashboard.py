@@ -24,7 +24,7 @@ from agent.wire.broker import Broker, find_program
 from contract.messages import FrameReport, Interval, ModelInfo, Quality, SlideSummary, Status, Topics
 from dashboard.table import picture
 from dashboard.tally import Numbers, Tally, percentile
-from dashboard.words import slide_line
+from dashboard.words import lines_of, slide_line
 
 Make = Callable[..., FrameReport]
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -100,10 +100,11 @@ def test_counts_reports_and_cells_until_the_agent_has_stopped(
     assert 0 < latencies[0] <= latencies[1]
     assert found == {
         "received": 5, "frames": 5, "refused": 1, "cells": 6, "normal": 2, "blast": 3, "uncertain": 0, "cut": 1,
-        "blast_fraction": 0.6, "duplicates": 1, "gaps": 0, "malformed": 1,
+        "taken_back": 0, "duplicates": 1, "gaps": 0, "malformed": 1,
     }  # fmt: skip
     assert "received   5 reports" in said
-    assert "60.0 % of the cells with a clear label" in said
+    assert "6, each counted in every frame that shows it: 2 normal, 3 blast" in said
+    assert "%" not in said, "a share of blasts is the slide's to tell, which counts each cell once"
     assert "not judged (empty): move to the cells" in said
     assert "research use only" in said
 
@@ -197,6 +198,15 @@ def test_the_same_number_of_another_epoch_or_device_is_another_report(make_repor
         report = make_report(1).model_copy(update=changes)
         tally.take("p/v1/s/d/frame", report.model_dump_json().encode(), received_at=NOW, retained=False)
     assert (tally.received, tally.summary()["duplicates"]) == (4, 1)
+
+
+def test_cells_that_are_taken_back_count_no_more(make_report: Make) -> None:
+    tally, cell = Tally(), make_report().cells[0].model_copy(update={"object_id": "r-s1-c1"})
+    wrong = make_report(2, quality=Quality(accepted=False, reasons=["wrong_scale"]), cells=[])
+    for report in (make_report(1, cells=[cell]), wrong.model_copy(update={"withdraws": "r-s1-c1"})):
+        tally.take("p/v1/s/d/frame", report.model_dump_json().encode(), received_at=NOW, retained=False)
+    assert (tally.summary()["cells"], tally.summary()["taken_back"]) == (0, 1)
+    assert "; 1 taken back" in lines_of(tally.summary())
 
 
 def test_latency_is_measured_from_capture_to_receipt(make_report: Make) -> None:
