@@ -74,9 +74,8 @@ class _Told(Collector):
         dropped = CounterMetricFamily(
             "microscope_dropped", "Frames never examined or reports lost, by cause.", labels=["cause"]
         )
-        for cause, count in (
-            dict.fromkeys(get_args(Cause), 0) | now.dropped
-        ).items():  # `increase()` needs the 0 before
+        known = dict.fromkeys(get_args(Cause), 0)  # an alert on an increase sees none without the 0 before it
+        for cause, count in {**known, **now.dropped}.items():
             dropped.add_metric([cause], count)
         yield dropped
         yield _gauge("frame_age_seconds", "Time since the last frame was examined.", now.frame_age_s)
