@@ -49,7 +49,7 @@ received   {summary["received"]} reports
 faults     {summary["duplicates"]} duplicates, {summary["gaps"]} gaps in the numbers, {summary["malformed"]} malformed
 frames     {summary["frames"]}, of these {summary["refused"]} not fit to be judged
 cells      {summary["cells"]}, each counted in every frame that shows it: {summary["normal"]} normal, \
-{summary["blast"]} blast, {summary["uncertain"]} uncertain, {summary["cut"]} cut by the frame's border and not judged{back}
+{summary["blast"]} blast, {summary["uncertain"]} uncertain, {summary["cut"]} cut and not judged{back}
 latency    p50 {p50}, p99 {p99}, from capture to receipt
 {RESEARCH_USE}"""
 
