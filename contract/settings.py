@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from contract.errors import UsageError
@@ -125,14 +126,14 @@ def settled(form: Form[Model], layers: Sequence[Layer]) -> Model:
 
 def known_names(model: type[BaseModel]) -> list[str]:
     """Every setting by its dotted name, the sections included."""
-    return sorted({name for name, _ in _annotations(model)})
+    return sorted({name for name, _ in _fields(model)})
 
 
 def paths_of(model: type[BaseModel]) -> frozenset[str]:
     """The settings that are a path and, whatever else is chosen, never anything else; by their dotted names."""
     kinds: dict[str, set[Any]] = {}
-    for name, annotation in _annotations(model):
-        kinds.setdefault(name, set()).update(_plain_types(annotation))
+    for name, about in _fields(model):
+        kinds.setdefault(name, set()).update(_plain_types(about.annotation))
     return frozenset(name for name, found in kinds.items() if found - {NoneType} == {Path})
 
 
@@ -155,11 +156,11 @@ def origin_of(name: str, layers: Iterable[Layer]) -> str:
     return next((layer.origin for layer in layers if _has(layer.values, name)), "default")
 
 
-def _annotations(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, Any]]:
+def _fields(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, about in model.model_fields.items():
-        yield f"{above}{name}", about.annotation
+        yield f"{above}{name}", about
         for inner in _models_in(about.annotation):
-            yield from _annotations(inner, f"{above}{name}.")
+            yield from _fields(inner, f"{above}{name}.")
 
 
 def _plain_types(annotation: Any) -> set[Any]:
@@ -246,6 +247,9 @@ def _refuse_unknown(names: Iterable[str], origin: str, form: Form[Model]) -> Non
 def _explained(fault: ErrorDetails, layers: Sequence[Layer], form: Form[Model]) -> str:
     kinds = {kind for choices in form.kinds.values() for kind in choices}
     name = ".".join(str(part) for part in fault["loc"] if part not in kinds)
+    if fault["type"] == "missing":
+        meaning = next(about.description for known, about in _fields(form.model) if known == name)
+        return f"the setting {name} is given nowhere and must be: {str(meaning).rstrip('.')}"
     said = fault["msg"] + ("" if is_hidden(name, layers, form) else _given(name, fault, form))
     if fault["type"] == "extra_forbidden":  # its name is known, so it belongs to another kind
         choices = "; ".join(f"{chooser} too ({', '.join(kinds)})" for chooser, kinds in form.kinds.items())
@@ -257,5 +261,5 @@ def _given(name: str, fault: ErrorDetails, form: Form[Model]) -> str:
     """The value that does not fit, unless a secret is, or may be, in it: a file's content where its path is asked."""
     section = any(known.startswith(f"{name}.") for known in known_names(form.model))
     secret = section or name in paths_of(form.model) or any(word in name for word in form.secrets)
-    shown = isinstance(fault["input"], str | int | float) and not secret and fault["type"] != "missing"
+    shown = isinstance(fault["input"], str | int | float) and not secret
     return f", not {fault['input']!r}" if shown else ""

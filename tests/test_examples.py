@@ -9,6 +9,7 @@ from agent.config import load as load_agent
 from agent.settings import Settings
 from collector.settings import CollectorSettings
 from collector.settings import load as load_collector
+from contract.errors import UsageError
 from contract.settings import known_names
 
 UNITS = Path(__file__).parents[1] / "systemd"
@@ -23,9 +24,23 @@ def test_each_credential_of_a_unit_has_the_name_of_a_setting(name: str) -> None:
 
 
 def test_each_variable_of_the_environment_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICROSCOPE_SOURCE__UM_PER_PIXEL", "0.1")
     variables = dict(re.findall(r"^# (MICROSCOPE_\w+)=(\S+)$", (UNITS / "environment").read_text(), re.MULTILINE))
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     agent, collector = load_agent(UNITS / "agent.toml").settings, load_collector(UNITS / "collector.toml")
     heard = {agent.device, agent.mqtt.host, collector.mqtt.host}
     assert heard == set(variables.values()) != set()
+
+
+def test_the_example_does_not_claim_a_scale_that_nobody_measured() -> None:
+    with pytest.raises(UsageError, match=r"source\.um_per_pixel is given nowhere.*`microscope-agent calibrate scale`"):
+        load_agent(UNITS / "agent.toml")
+
+
+def test_what_the_example_of_the_agent_leaves_open_is_understood(tmp_path: Path) -> None:
+    said = (UNITS / "agent.toml").read_text()
+    path = tmp_path / "agent.toml"
+    path.write_text(re.sub(r"^# (um_per_pixel = .*|\[metrics\]|port = .*)$", r"\1", said, flags=re.MULTILINE))
+    settings = load_agent(path).settings
+    assert (settings.source.um_per_pixel, settings.metrics.port) == (0.1, 9464)
