@@ -25,8 +25,14 @@ it away after a minute. Without a response topic, or with MQTT 3.1.1, the comman
 hears what came of it. While an agent is away its commands are lost: no answer, so ask again.
 
 ```sh
-mosquitto_rr -V mqttv5 -q 1 -t microscopy/v1/lab/scope-1/command/slide/start -e reply/me -m '{{"slide_id": "B-17"}}'
+mosquitto_rr -h broker.example -u technician -P 'its password' -V mqttv5 -q 1 -W 10 -e reply/me \\
+    -t microscopy/v1/lab/scope-1/command/slide/start -m '{{"slide_id": "B-17"}}'
+mosquitto_rr -h broker.example -u technician -P 'its password' -V mqttv5 -q 1 -W 10 -e reply/me \\
+    -t microscopy/v1/lab/scope-1/command/slide/stop -n
 ```
+
+`-W 10` gives up after ten seconds, `-n` sends nothing, for a command that asks for nothing. A broker with TLS:
+`-p 8883 --cafile ca.crt` too. Where anybody may come in, leave out `-u` and `-P`.
 
 Commands are carried out one after the other; what needs the loop, between two frames. Every one is written into the
 audit log, before and after. A payload is at most {MAX_REQUEST_BYTES} bytes long; {BURST:.0f} commands may come at once,
