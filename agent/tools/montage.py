@@ -7,7 +7,7 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from statistics import fmean
 
@@ -21,15 +21,16 @@ from agent.tools.annotate import words_of
 from agent.tools.legend import COLOURS, bar_um
 from contract.errors import UsageError
 from contract.messages import CellReport, FrameReport
+from contract.sightings import Sightings
 from contract.types import Frame, Image, Label
 
 FIELD_UM = 22.0
 """Side of what is shown of each cell: the largest white cells, with a rim; all at one scale, so that sizes compare."""
 TILE = 144
 """Side of a cell's picture in pixels."""
-COLUMNS, GAP, CAPTION, HEAD = 8, 10, 38, 56
+COLUMNS, GAP, CAPTION, HEAD = 8, 10, 38, 76
 """Of the picture: cells in a row, and pixels between them, below each and above all."""
-PAPER, INK, FAINT = (250, 250, 250), (40, 40, 40), (120, 120, 120)
+PAPER, INK, FAINT, WARNING = (250, 250, 250), (40, 40, 40), (120, 120, 120), (0, 0, 190)
 FONT, LETTERS = cv2.FONT_HERSHEY_SIMPLEX, 0.4
 JPEG_QUALITY, MAX_JPEG = 92, 65500
 NUMBER = "The number is the probability of a blast."
@@ -132,12 +133,16 @@ def _cut(frame: Frame, cell: CellReport) -> Image:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """What is shown: entries in order, their pictures by name of view, and whether these are to one scale."""
+    """What is shown: entries in order, their pictures by name of view, and whether these are to one scale.
+
+    ``warning`` says what is not shown: frames that nobody judged, and cells that were taken back.
+    """
 
     entries: Sequence[Entry]
     pictures: dict[str, Image]
     title: str
     note: str
+    warning: str
     to_scale: bool
 
 
@@ -148,6 +153,7 @@ def sheet(gallery: Gallery) -> Image:
     drawn = np.full(size, PAPER, np.uint8)
     _write(drawn, gallery.title, (GAP, 22), INK)
     _write(drawn, f"{gallery.note} {NUMBER} {RESEARCH_ONLY}", (GAP, 42), FAINT)
+    _write(drawn, gallery.warning, (GAP, 62), WARNING)
     if gallery.to_scale:
         _scale(drawn)
     for number, entry in enumerate(gallery.entries):
@@ -190,6 +196,7 @@ PAGE = """<!doctype html>
 <style>
 body {{ font: 14px system-ui, sans-serif; color: #222; background: #fafafa; margin: 1.5rem; }}
 h1 {{ font-size: 1.2rem; margin: 0; }} p {{ color: #666; margin: .3rem 0 1rem; }}
+p.warning {{ color: rgb({red}, {green}, {blue}); font-weight: bold; }}
 main {{ display: grid; grid-template-columns: repeat(auto-fill, {tile}px); gap: 14px; }}
 figure {{ margin: 0; }} img, .none {{ width: {tile}px; height: {tile}px; display: block; background: #e1e1e1; }}
 figcaption {{ border-top: 4px solid; padding-top: 3px; line-height: 1.35; overflow-wrap: anywhere; }}
@@ -198,7 +205,7 @@ small {{ color: #666; }}
 {colours}
 </style>
 <h1>{title}</h1>
-<p>{note} {number} {research} {scale}</p>
+{warning}<p>{note} {number} {research} {scale}</p>
 <main>
 {cells}
 </main></html>
@@ -214,6 +221,8 @@ def page(gallery: Gallery) -> str:
     return PAGE.format(
         title=html.escape(gallery.title),
         note=html.escape(gallery.note),
+        warning=f'<p class="warning">{html.escape(gallery.warning)}</p>\n' if gallery.warning else "",
+        **dict(zip(("blue", "green", "red"), WARNING, strict=True)),
         number=NUMBER,
         research=RESEARCH_ONLY,
         tile=TILE,
@@ -263,10 +272,12 @@ def montage(job: Job, stop: threading.Event) -> str:
     pictures = _pictures(job, reports, shown, stop)
     if shown and not pictures and not stop.is_set():
         raise UsageError(f"{job.frames or job.crops} holds no picture of these cells; name what replay read or wrote")
-    title, note = _title(reports, entries), f"{len(shown)} of {len(entries)} cells, the highest probability first."
-    _written(job.out, Gallery(shown, pictures, title, note, to_scale=job.frames is not None))
+    note, warning = f"{len(shown)} of {len(entries)} cells, the highest probability first.", _warning(reports)
+    title = _title(reports, entries)
+    _written(job.out, Gallery(shown, pictures, title, note, warning, to_scale=job.frames is not None))
     missing = len(shown) - len(pictures)
-    return f"{note} {job.out}" + (f"; {missing} of them without a picture, which was not found" if missing else "")
+    lost = f"; {missing} of them without a picture, which was not found" if missing else ""
+    return "\n".join(filter(None, (f"{note} {job.out}{lost}", warning)))
 
 
 def _pictures(
@@ -304,6 +315,22 @@ def _title(reports: Sequence[FrameReport], entries: Sequence[Entry]) -> str:
     models = ", ".join(sorted({report.model.id for report in reports}))
     counts = ", ".join(f"{kinds[name]} {name}" for name in ("blast", "uncertain", "normal", "cut"))
     return f"Slide {slides}: {counts}; model {models}"
+
+
+def _warning(reports: Sequence[FrameReport]) -> str:
+    """How many frames nobody judged, and why; and how many cells were taken back, which stand nowhere either."""
+    seen = Sightings()
+    for report in reports:
+        seen.add(report)
+    refused = [report.quality.reasons for report in reports if not report.quality.accepted]
+    reasons = ", ".join(name for name, _ in Counter(chain.from_iterable(refused)).most_common())
+    why = f" ({reasons})" if reasons else ""
+    nothing = ": nothing was judged" if len(refused) == len(reports) else ""
+    told = f"{len(refused)} of {len(reports)} frames refused{why}{nothing}" if refused else ""
+    left = "" if seen.kinds.total() else ", and none is left"
+    views = "1 view of a cell" if seen.taken_back == 1 else f"{seen.taken_back} views of cells"
+    back = f"{views} taken back, judged at a wrong scale{left}" if seen.taken_back else ""
+    return "; ".join(filter(None, (told, back)))
 
 
 def crops_of(entries: Sequence[Entry], folder: Path) -> Iterator[tuple[str, Image]]:

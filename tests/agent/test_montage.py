@@ -14,7 +14,7 @@ from agent.__main__ import main
 from agent.sources.synthetic import SyntheticSource
 from agent.tools.annotate import words_of
 from agent.tools.legend import COLOURS
-from agent.tools.montage import TILE, entries_of, read_reports
+from agent.tools.montage import HEAD, TILE, entries_of, read_reports
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, Join, ModelInfo, Quality, SlideSummary
 from contract.types import Label
 
@@ -118,7 +118,7 @@ def test_the_picture_shows_each_cell_above_the_colour_of_its_label(source: str, 
     entries = entries_of(read_reports(replayed / "r.jsonl"))
     counted = sum(int((drawn == colour).all(axis=2).sum()) for colour in COLOURS.values())
     assert counted == pytest.approx(len(entries) * TILE * 4, rel=0.02)
-    first = drawn[56 : 56 + TILE, 10 : 10 + TILE]
+    first = drawn[HEAD : HEAD + TILE, 10 : 10 + TILE]
     assert np.ptp(first[TILE // 2 - 20 : TILE // 2 + 20, TILE // 2 - 20 : TILE // 2 + 20]) > 20
 
 
@@ -129,6 +129,43 @@ def test_the_page_needs_no_other_file_and_names_every_cell(replayed: Path) -> No
     assert re.findall(r"<figcaption[^>]*>(\S+) ", text) == [e.cell.object_id.rpartition("-")[2] for e in entries]
     assert text.count("data:image/jpeg;base64,") == len(entries)
     assert not re.findall(r'(?:src|href)="(?!data:)', text)
+
+
+def written(reports: list[FrameReport], folder: Path) -> list[str]:
+    (folder / "r.jsonl").write_text("".join(f"{report.model_dump_json()}\n" for report in reports))
+    (folder / "normal").mkdir()
+    cv2.imwrite(str(folder / "normal" / f"{reports[0].frame.source}-0.2.png"), np.zeros((8, 8, 3), np.uint8))
+    return ["montage", f"{folder}/r.jsonl", "--crops", str(folder), "--out"]
+
+
+def test_a_slide_of_which_nothing_was_judged_says_so_in_the_colour_of_warnings(
+    make_report: MakeReport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = Quality(accepted=False, reasons=["wrong_scale"])
+    command = written([make_report(k, quality=wrong, cells=[]) for k in (1, 2, 3)], tmp_path)
+    told = "3 of 3 frames refused (wrong_scale): nothing was judged"
+    assert [main([*command, f"{tmp_path}/{name}"]) for name in ("m.html", "m.png")] == [0, 0]
+    assert f'<p class="warning">{told}</p>' in (tmp_path / "m.html").read_text()
+    assert told in capsys.readouterr().err
+    drawn = cv2.imread(str(tmp_path / "m.png"))
+    assert drawn is not None
+    assert ((drawn[..., 2] > 150) & (drawn[..., :2] < 80).all(axis=2)).sum() > 10, "letters in red"
+
+
+def test_frames_refused_and_cells_taken_back_are_told_beside_those_that_are_shown(
+    make_report: MakeReport, tmp_path: Path
+) -> None:
+    wrong = Quality(accepted=False, reasons=["wrong_scale"])
+    reports = [make_report(1, cells=[cell("r-s1-c1", 0.2), cell("r-s1-c2", 0.9)]), make_report(2, cells=[])]
+    reports[1] = reports[1].model_copy(update={"quality": wrong, "withdraws": "r-s1-c2"})
+    assert main([*written(reports, tmp_path), f"{tmp_path}/m.html"]) == 0
+    told = "1 of 2 frames refused (wrong_scale); 1 view of a cell taken back, judged at a wrong scale</p>"
+    assert told in (tmp_path / "m.html").read_text()
+
+
+def test_a_slide_of_good_frames_bears_no_warning(replayed: Path) -> None:
+    assert montage(replayed, "m.html", "--frames", f"{replayed}/frames") == 0
+    assert 'class="warning"' not in (replayed / "m.html").read_text()
 
 
 def test_names_from_outside_are_never_markup(tmp_path: Path) -> None:
