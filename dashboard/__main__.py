@@ -146,7 +146,8 @@ def _take(arrival: Arrival, tally: Tally, *, end: "_End", screen: Screen) -> Non
     kind = tally.take(arrival.topic, arrival.payload, received_at=arrival.at, retained=arrival.retained)
     end.note(kind)
     if kind == "new":
-        screen.note(line_of(FrameReport.model_validate_json(arrival.payload)))
+        report = FrameReport.model_validate_json(arrival.payload)
+        screen.note(line_of(report, tally.before(report)))
     elif kind == "slide":
         agent = "/".join(arrival.topic.split("/")[-3:-1])
         screen.note(f"{agent} {slide_line(SlideSummary.model_validate_json(arrival.payload))}")

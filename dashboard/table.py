@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from contract.messages import SlideSummary
 from dashboard.tally import KINDS, Tally, percentile
-from dashboard.words import RESEARCH_USE, findings, milliseconds
+from dashboard.words import NO_SLIDE, RESEARCH_USE, findings, milliseconds
 
 _STYLES = {"online": "green", "stopped": "yellow", "offline": "bold red"}
 _DRAW_EVERY_S = 0.1
@@ -49,7 +49,7 @@ class LiveTable:
 
 def picture(tally: Tally) -> Group:
     """Everything on one screen: the devices, their slides, their last frames, what is wrong, its intended use."""
-    return Group(_devices(tally), _slides(tally), _frames(tally), *_refused(tally), Text(RESEARCH_USE, style="dim"))
+    return Group(_devices(tally), _slides(tally), _frames(tally), *_warnings(tally), Text(RESEARCH_USE, style="dim"))
 
 
 def _table(title: str) -> Table:
@@ -111,8 +111,10 @@ def _frames(tally: Tally) -> Table:
     return table
 
 
-def _refused(tally: Tally) -> Iterator[Text]:
-    """Why an agent's last frame was not judged and what to do about it, in full; no column is as wide."""
+def _warnings(tally: Tally) -> Iterator[Text]:
+    """What is wrong with an agent's last frame and what to do about it, in full; no column is as wide."""
     for name, device in sorted(tally.devices.items()):
+        if device.latest and not device.latest[-1].slide_id:
+            yield Text(f"{name} {NO_SLIDE}", style="yellow")
         if device.latest and (why := device.latest[-1].quality.detail):
             yield Text(f"{name} {why}", style="yellow")

@@ -130,6 +130,11 @@ class Tally:
             return "malformed"
         return "other"
 
+    def before(self, latest: FrameReport) -> FrameReport | None:
+        """What its agent reported before this, the latest report of that agent."""
+        reports = self.devices[f"{latest.site}/{latest.device}"].latest
+        return reports[-2] if len(reports) > 1 else None
+
     def _device(self, topic: str) -> Device:
         return self.devices.setdefault("/".join(topic.split("/")[-3:-1]), Device())
 

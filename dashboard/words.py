@@ -8,10 +8,20 @@ from dashboard.tally import KINDS, Summary
 RESEARCH_USE = "For research use only; not for diagnosis."
 
 
-def line_of(report: FrameReport) -> str:
-    """One report in one line: device, number, picture, findings."""
-    why = f": {report.quality.detail}" if report.quality.detail else ""
-    return f"{report.site}/{report.device} #{report.seq} {report.frame.source}: {findings(report)}{why}"
+NO_SLIDE = "no slide is open: cells are not counted"
+
+
+def line_of(report: FrameReport, before: FrameReport | None) -> str:
+    """One report in one line: device, number, picture, findings.
+
+    What is to be done about them is said only if it was not said of the report before: a fault lasts for many frames.
+    """
+    line = f"{report.site}/{report.device} #{report.seq} {report.frame.source}: {findings(report)}"
+    if report.quality.detail and not (before and before.quality.reasons == report.quality.reasons):
+        line += f": {report.quality.detail}"
+    if not report.slide_id and (before is None or before.slide_id):
+        line += f"; {NO_SLIDE}"
+    return line
 
 
 def findings(report: FrameReport) -> str:

@@ -24,7 +24,7 @@ from agent.wire.broker import Broker, find_program
 from contract.messages import FrameReport, Interval, ModelInfo, Quality, SlideSummary, Status, Topics
 from dashboard.table import picture
 from dashboard.tally import Numbers, Tally, percentile
-from dashboard.words import lines_of, slide_line
+from dashboard.words import NO_SLIDE, line_of, lines_of, slide_line
 
 Make = Callable[..., FrameReport]
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -207,6 +207,32 @@ def test_cells_that_are_taken_back_count_no_more(make_report: Make) -> None:
         tally.take("p/v1/s/d/frame", report.model_dump_json().encode(), received_at=NOW, retained=False)
     assert (tally.summary()["cells"], tally.summary()["taken_back"]) == (0, 1)
     assert "; 1 taken back" in lines_of(tally.summary())
+
+
+def said_of(reports: list[FrameReport]) -> list[str]:
+    """What the plain dashboard says of each."""
+    return [line_of(report, before) for report, before in zip(reports, [None, *reports[:-1]], strict=True)]
+
+
+def test_what_to_do_about_a_fault_is_said_once_while_it_lasts(make_report: Make) -> None:
+    blurred = Quality(accepted=False, reasons=["out_of_focus"], detail="sharpness 0.51: focus anew")
+    worse = blurred.model_copy(update={"detail": "sharpness 0.50: focus anew"})
+    empty = Quality(accepted=False, reasons=["empty"], detail="move to the cells")
+    qualities = [blurred, worse, empty, Quality(accepted=True), blurred]
+    lines = said_of([make_report(k, quality=seen) for k, seen in enumerate(qualities, start=1)])
+    assert ["focus anew" in line or "move to" in line for line in lines] == [True, False, True, False, True]
+    assert lines[1].endswith("not judged (out_of_focus)")
+
+
+def test_frames_that_belong_to_no_slide_are_told_once_in_lines_and_always_in_the_table(make_report: Make) -> None:
+    tally, reports = Tally(), [make_report(1)]
+    reports += [make_report(k).model_copy(update={"slide_id": ""}) for k in (2, 3)]
+    assert [NO_SLIDE in line for line in said_of(reports)] == [False, True, False]
+    for report, warned in zip(reports, (False, True, True), strict=True):
+        tally.take("p/v1/s/d/frame", report.model_dump_json().encode(), received_at=NOW, retained=False)
+        drawn = Console(width=120, file=io.StringIO(), record=True)
+        drawn.print(picture(tally))
+        assert (NO_SLIDE in drawn.export_text()) == warned
 
 
 def test_latency_is_measured_from_capture_to_receipt(make_report: Make) -> None:
