@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import signal
 import sys
 import threading
@@ -12,6 +13,8 @@ from agent.options import parser
 from contract import journal
 from contract.errors import CheckError, MicroscopeError, UsageError
 from contract.trust_options import trust_from
+
+log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,9 +43,12 @@ def _stop_on_signals() -> Iterator[threading.Event]:
 def _run(args: argparse.Namespace) -> int:
     from agent.config import load  # noqa: PLC0415 - each command loads only what it needs
     from agent.service import serve  # noqa: PLC0415
+    from agent.sources.synthetic import NO_SLIDE  # noqa: PLC0415
 
     slide = [] if args.slide is None else [f"slide.id={args.slide}"]
     loaded = load(args.config, _overrides([*args.set, *slide]))
+    if loaded.settings.source.kind == "synthetic":
+        log.warning("reports will tell of a rendered smear: %s", NO_SLIDE)
     with _stop_on_signals() as stop:
         serve(loaded.settings, stop, shown=loaded.shown())
     return 0
@@ -91,6 +97,11 @@ def _demo(args: argparse.Namespace) -> int:
 
 def _demo_source(args: argparse.Namespace) -> dict[str, str]:
     if args.frames:
+        if args.um_per_pixel is None:
+            raise UsageError(
+                f"the scale of {args.frames} is not known: give --um-per-pixel (make demo: UM_PER_PIXEL=); "
+                "`microscope-agent calibrate scale` estimates it"
+            )
         return {"kind": "directory", "uri": str(args.frames), "um_per_pixel": str(args.um_per_pixel)}
     scan = {"overlap": "0.4", "row_overlap": "0.4"}
     return {"kind": "synthetic", "frames": str(args.count), "fps": "20", **scan}

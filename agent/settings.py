@@ -140,7 +140,11 @@ class Settings(Section):
         description="What `microscope-agent calibrate site` measured of this microscope: scale, flat field, bounds of "
         "quality, colour. Its scale is used where `source.um_per_pixel` is not given, and refuses one that disagrees.",
     )
-    source: AnySource = Field(SyntheticSource(), description="Where frames come from; `source.kind` chooses.")
+    source: AnySource = Field(
+        SyntheticSource(),
+        description="Where frames come from; `source.kind` chooses. Default: `synthetic`, a rendered smear whose "
+        "blasts no patient has; `run` and `doctor` warn of it.",
+    )
     mqtt: MqttSettings = Field(MqttSettings(), description="The broker.")
     outbox: OutboxSettings = Field(OutboxSettings(), description="The store of unsent reports.")
     engine: Literal["auto", "tensorrt", "tensorrt-fp16", "tensorrt-fp32", "onnxruntime"] = Field(

@@ -18,6 +18,7 @@ from agent.memory import refuse_rollback
 from agent.ops.clock import behind_s, is_kept_right
 from agent.settings import Settings
 from agent.site import open_site
+from agent.sources.synthetic import NO_SLIDE
 from agent.tools.access import concerns
 from agent.trust import open_trusted, said_of
 from agent.vision.quality import assess
@@ -77,7 +78,8 @@ def check_source(settings: Settings) -> str:
     height, width = frame.image.shape[:2]
     quality = assess(frame.image, frame.um_per_pixel, site.file.limits)
     fitness = "fit to be judged" if quality.accepted else f"not fit to be judged: {quality.detail}"
-    return f"{settings.source.kind}: {frame.source}, {width}x{height} at {frame.um_per_pixel} um per pixel, {fitness}"
+    said = f"{settings.source.kind}: {frame.source}, {width}x{height} at {frame.um_per_pixel} um per pixel, {fitness}"
+    return Doubt(f"{said}; but {NO_SLIDE}") if settings.source.kind == "synthetic" else said
 
 
 def check_site(settings: Settings) -> str:

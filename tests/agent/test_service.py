@@ -166,6 +166,17 @@ def test_the_doctor_finds_a_healthy_machine_healthy(mosquitto: Broker, tmp_path:
     assert "\nwarn access " in done.stdout, "this broker is open to all"
 
 
+def test_run_and_doctor_warn_that_a_rendered_smear_is_no_slide(mosquitto: Broker, tmp_path: Path) -> None:
+    warning = "every cell is drawn, and so is every blast: set source.kind to camera, video or directory"
+    ran = call(command("run", tmp_path, mosquitto.port)).stderr
+    assert f"reports will tell of a rendered smear: {warning}" in next(
+        line for line in ran.splitlines() if "WARNING" in line
+    )
+    said = call(command("doctor", tmp_path, mosquitto.port)).stdout
+    assert next(line for line in said.splitlines() if " source " in line).endswith(warning)
+    assert "\nwarn source " in said
+
+
 def test_the_doctor_names_each_ill_and_exits_1(tmp_path: Path) -> None:
     done = call(command("doctor", tmp_path, 9, bundle="nowhere", outbox__max_mb=10**9))
     assert done.returncode == 1
