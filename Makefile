@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .PHONY: help demo install uninstall test test-jetson check soak bench docs sbom lock clean
 
 help:
-	@echo 'make demo   a broker, the agent and a subscriber; ends by itself. FRAMES=DIR UM_PER_PIXEL=0.075 for real images'
+	@echo 'make demo   a broker, the agent and a subscriber; ends by itself. FRAMES=DIR UM_PER_PIXEL=X for real images'
 	@echo 'make install    the agent as a service of this machine, or its upgrade; as root (make uninstall removes it)'
 	@echo 'make test   every test; MICROSCOPE_DATA=DIR adds those on real images'
 	@echo 'make check  format, lint, types, import rules, generated documents'

@@ -80,7 +80,7 @@ def _montage(commands: Commands) -> None:
 def _demo(commands: Commands) -> None:
     demo = _command(commands, "demo", "a broker, the agent and a subscriber on this machine; ends by itself")
     demo.add_argument("--frames", type=Path, metavar="DIR", help="real images instead of the rendered smear")
-    demo.add_argument("--um-per-pixel", type=micrometres, default=0.075, metavar="X", help="their scale; default 0.075")
+    demo.add_argument("--um-per-pixel", type=micrometres, metavar="X", help="their scale, needed with --frames")
     demo.add_argument("--count", type=whole(), default=200, metavar="N", help="rendered frames; default 200")
 
 

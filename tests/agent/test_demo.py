@@ -13,3 +13,16 @@ def test_it_heeds_no_setting_of_the_machine_and_every_report_is_received() -> No
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "published 5 = received 5"
+
+
+def test_frames_of_an_unknown_scale_are_not_shown() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "agent", "demo", "--frames", "."],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "give --um-per-pixel" in done.stderr
+    assert "calibrate scale" in done.stderr
