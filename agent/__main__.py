@@ -102,11 +102,6 @@ def _demo_source(args: argparse.Namespace) -> dict[str, str]:
                 f"the scale of {args.frames} is not known: give --um-per-pixel (make demo: UM_PER_PIXEL=); "
                 "`microscope-agent calibrate scale` estimates it"
             )
-        if args.um_per_pixel is None:
-            raise UsageError(
-                f"the scale of {args.frames} is not known: give --um-per-pixel (make demo: UM_PER_PIXEL=); "
-                "`microscope-agent calibrate scale` estimates it"
-            )
         return {"kind": "directory", "uri": str(args.frames), "um_per_pixel": str(args.um_per_pixel)}
     scan = {"overlap": "0.4", "row_overlap": "0.4"}
     return {"kind": "synthetic", "frames": str(args.count), "fps": "20", **scan}
