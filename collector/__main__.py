@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO
@@ -81,19 +82,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Store what microscope agents report, each report once, and acknowledge it to them. Settings are "
         f"read as the agent's are: command line, environment ({ENV_PREFIX}MQTT__PASSWORD), systemd credentials, file.",
     )
-    add = parser.add_argument
-    add("--version", action="version", version=version("microscope-agent"))
-    add("--config", type=Path, metavar="FILE", help="settings, TOML")
-    add("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting, such as mqtt.tls.ca=ca.pem")
-    for name, setting in SHORT.items():
-        add(f"--{name}", metavar=name.upper(), help=f"short for --set {setting}=...")
-    add("--log", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="(%(default)s)")
-    parser.set_defaults(command=_collect)
+    parser.add_argument("--version", action="version", version=version("microscope-agent"))
+    parser.set_defaults(command=_collect, config=None, set=[], set_after=[], log="INFO", **dict.fromkeys(SHORT))
+    _add_settings(parser, to="set")
     commands = parser.add_subparsers(metavar="COMMAND", title="other commands")
     told = commands.add_parser("status", help="how far each agent is, what is missing, what is in quarantine")
     told.set_defaults(command=_status)
+    _add_settings(told, to="set_after")
     written = commands.add_parser("export", help="write what is stored, as CSV or JSON lines")
     written.set_defaults(command=_export)
+    _add_settings(written, to="set_after")
     written.add_argument("what", choices=["reports", "cells", "slides"])
     written.add_argument("--form", choices=["csv", "jsonl"], default="csv", help="(%(default)s)")
     written.add_argument("--slide", metavar="ID", help="only this slide")
@@ -101,9 +99,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_settings(parser: argparse.ArgumentParser, *, to: str) -> None:
+    """Where settings come from; before a command or after it. A command's list would else hide the one before it."""
+    add = partial(parser.add_argument, default=argparse.SUPPRESS)
+    add("--config", type=Path, metavar="FILE", help="settings, TOML")
+    add("--set", dest=to, action="append", metavar="NAME=VALUE", help="one setting, such as mqtt.tls.ca=ca.pem")
+    for name, setting in SHORT.items():
+        add(f"--{name}", metavar=name.upper(), help=f"short for --set {setting}=...")
+    add("--log", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="(INFO)")
+
+
 def _overrides(options: argparse.Namespace) -> dict[str, str]:
     overrides = {SHORT[name]: value for name, value in vars(options).items() if name in SHORT and value is not None}
-    for word in options.set:
+    for word in (*options.set, *options.set_after):
         name, separator, value = word.partition("=")
         if not separator:
             raise UsageError(f"--set {word}: write NAME=VALUE")

@@ -75,6 +75,20 @@ def test_a_missing_database_is_told_and_not_made(path: Path) -> None:
     assert "there is no database" in told.stderr
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_settings_may_stand_before_a_command_and_after_it(place: int, path: Path, tmp_path: Path) -> None:
+    config = tmp_path / "collector.toml"
+    config.write_text(f'database = "sqlite:///{path}"\n')
+    words = ["status"]
+    words[place:place] = ["--config", str(config), "--set", "name=elsewhere"]
+    assert f"there is no database {path};" in collect(*words).stderr
+
+
+def test_a_setting_before_a_command_counts_beside_one_after_it(path: Path) -> None:
+    told = collect("--set", "mqtt.hots=x", "status", "--set", f"database=sqlite:///{path}")
+    assert "there is no setting 'mqtt.hots'" in told.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
