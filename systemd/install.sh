@@ -30,7 +30,9 @@ echo "making $release"
 "$python" -m venv $shared "$release"
 "$release/bin/python" -m pip --disable-pip-version-check --quiet install -c constraints.txt ".[$extras]"
 "$release/bin/microscope-agent" --version
-install -m 755 systemd/doctor.sh "$release/bin/microscope-doctor"
+for name in microscope-doctor microscope-stored; do
+    install -m 755 systemd/as_service.sh "$release/bin/$name"
+done
 cp -r README.md docs "$release/"
 
 install -d -m 755 "$settings" "$units/microscope-agent.service.d"

@@ -120,9 +120,11 @@ def test_its_frames_arrive_by_mutual_tls_with_keys_that_only_root_can_read(guard
 
 def test_the_collector_with_credentials_of_its_own_stores_them(guarded: Box) -> None:
     guarded.run("systemctl", "start", AGENT, COLLECTOR)
-    database = "sqlite:////var/lib/microscope-collect/collector.sqlite"
-    status = ["/opt/microscope-agent/current/bin/microscope-collect", "--database", database, "status"]
+    stored = "/opt/microscope-agent/current/bin/microscope-stored"
     deadline = time.monotonic() + 30
-    while "lab/scope-1 epoch" not in guarded.run(*status, check=False):
+    while "lab/scope-1 epoch" not in guarded.run(stored, "status", check=False):
         assert time.monotonic() < deadline, guarded.journal(COLLECTOR)
+    assert guarded.run(stored, "export", "cells", "--form", "jsonl")
+    with pytest.raises(AssertionError, match="write microscope-stored status"):
+        guarded.run(stored)
     assert "PRIVATE KEY" not in guarded.journal(COLLECTOR)

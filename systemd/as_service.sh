@@ -1,0 +1,46 @@
+#!/bin/sh
+# A command as its service would run it: as its user, with its credentials, folders and walls, drop-ins included.
+# `make install` puts it beside the programs under two names: microscope-doctor is `microscope-agent doctor`, and
+# microscope-stored is `microscope-collect` to read what is stored (status, export); arguments are the command's own.
+set -eu
+name=$(basename "$0")
+[ "$(id -u)" = 0 ] || { echo "$name: root's rights are needed: sudo $0" >&2; exit 1; }
+home=$(dirname "$(readlink -f "$0")")
+settings=/etc/microscope-agent
+case $name in
+microscope-doctor)
+    unit=microscope-agent
+    set -- "$home/microscope-agent" doctor --config "$settings/agent.toml" "$@"
+    ;;
+microscope-stored)
+    unit=microscope-collect
+    case ${1-} in
+    status | export) set -- "$home/microscope-collect" --config "$settings/collector.toml" "$@" ;;
+    *) echo "$name: write $name status, or $name export reports|cells|slides" >&2; exit 2 ;;  # never a second collector
+    esac
+    ;;
+*) echo "$name: this script goes by the names microscope-doctor and microscope-stored" >&2; exit 2 ;;
+esac
+
+# Whatever the unit and its drop-ins say of a service, but for how it is started, watched and started again. It may ask the
+# kernel who keeps the clock right, which the service need not; to set the clock takes a right that neither has.
+properties() {
+    systemctl cat "$unit.service" |
+        sed -e :joined -e '/\\$/{N;s/[[:space:]]*\\\n[[:space:]]*/ /;b joined' -e '}' |
+        sed -e 's/^[[:space:]]*//' -e 's/[[:space:]]*=[[:space:]]*/=/' |
+        awk '
+        /^\[/ { service = $0 == "[Service]"; next }
+        !service || !/^[A-Z][A-Za-z]*=/ || /^(Type|NotifyAccess|Exec|Restart|Timeout|Watchdog|ProtectClock)/ { next }
+        /^SystemCallFilter=/ { filtered = $0 != "SystemCallFilter=" }
+        { print }
+        END { if (filtered) print "SystemCallFilter=adjtimex clock_adjtime" }'
+}
+
+properties=$(properties | tac)
+[ -n "$properties" ] || { echo "$name: there is no service; install it first: sudo make install" >&2; exit 1; }
+while IFS= read -r property; do  # the last first, so that they stand in their order
+    set -- --property "$property" "$@"
+done <<PROPERTIES
+$properties
+PROPERTIES
+exec systemd-run --quiet --collect --wait --pipe --property "User=$unit" "$@"
