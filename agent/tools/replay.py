@@ -30,6 +30,8 @@ from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame, Image
 
 EPOCH = "replay"
+LIKELY_SCALE = 0.87, 1.15
+"""Red cells' apparent size over their true one: what lies beyond may be a person's, and is rather a wrong scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Summary:
     """What came of it: counts, and milliseconds by step.
 
     ``planned`` is how many frames there are, where that is known; ``stopped`` is true if the rest was left.
+    ``scale`` is the red cells' apparent size over their true one, 0 while unknown, at ``um_per_pixel``.
     """
 
     planned: int | None = None
@@ -79,6 +82,9 @@ class Summary:
     spent_ms: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     slide: SlideSummary | None = None
+    scale: float = 0.0
+    um_per_pixel: float = 0.0
+    written: tuple[Path, ...] = ()
 
     def add(self, report: FrameReport) -> None:
         """Count one report."""
@@ -86,6 +92,8 @@ class Summary:
         self.frames_refused += not report.quality.accepted
         self.refused.update(report.quality.reasons)
         self.sightings.add(report)
+        if report.quality.scale:
+            self.scale, self.um_per_pixel = report.quality.scale, report.frame.um_per_pixel
         self.spent_ms.update(report.timing_ms.model_dump())
 
     def __str__(self) -> str:
@@ -100,7 +108,16 @@ class Summary:
             f"{stopped}{self.frames} frames in {self.seconds:.1f} s ({rate:.1f} a second), refused: {refused}\n"
             f"{seen.total()} white cells in all frames: {kinds}{back}"
             f"{_told(self.slide, self.frames_refused) if self.slide else ''}"
+            f"{self._doubt()}\nwritten: {', '.join(map(str, self.written))}"
         )
+
+    def _doubt(self) -> str:
+        """What is odd about the scale though the frames were judged at it."""
+        low, high = LIKELY_SCALE
+        if not self.scale or low <= self.scale <= high:
+            return ""
+        size = f"red cells look {self.scale:.2f} times their size"
+        return f"\n{size}: is {self.um_per_pixel:g} um per pixel right? see `microscope-agent calibrate scale`"
 
 
 def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
@@ -140,6 +157,7 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
         summary.slide = slides.stop()
     _summarise(job.summary, summary.slide)
     summary.seconds = time.perf_counter() - started
+    summary.written = tuple(p for p in (job.out, job.crops, job.annotated, job.summary) if p and p.exists())
     summary.stopped = stop.is_set() and summary.frames != summary.planned
     return summary
 
@@ -150,7 +168,8 @@ def _told(slide: SlideSummary, refused_at_once: int) -> str:
     of = "; none was judged"
     if share is not None and interval:
         judged = f"of the {slide.normal + slide.blasts} called normal or blast"
-        of = f"; blasts {share:.1%} {judged} ({interval.level:.0%} interval {interval.low:.1%} to {interval.high:.1%})"
+        low, high = _percent(interval.low), _percent(interval.high)
+        of = f"; blasts {_percent(share)} {judged} ({100 * interval.level:.0f} % interval {low} to {high})"
     jumps = f"{slide.jumps} jump{'' if slide.jumps == 1 else 's'}"
     late = slide.refused - refused_at_once
     back = (
@@ -162,6 +181,10 @@ def _told(slide: SlideSummary, refused_at_once: int) -> str:
         f"\nslide {slide.slide_id}, each cell counted once: {slide.cells} cells: {slide.normal} normal, "
         f"{slide.blasts} blast, {slide.uncertain} uncertain, {slide.edge_only} seen only in part{of}; {jumps}{back}"
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _summarise(path: Path | None, slide: SlideSummary | None) -> None:

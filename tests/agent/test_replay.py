@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -29,8 +30,6 @@ Report = dict[str, Any]
 @pytest.fixture(scope="session")
 def smear(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of six rendered frames."""
-    import threading  # noqa: PLC0415
-
     folder = tmp_path_factory.mktemp("smear")
     with SyntheticSource(frames=6).open("smear", threading.Event()) as frames:
         for number, frame in enumerate(frames, start=1):
@@ -158,6 +157,26 @@ def test_the_summary_tells_of_the_slide_in_words(
     told = capsys.readouterr().err
     assert "slide s7, each cell counted once: " in told
     assert "5 jumps" in told, "the frames of that smear share nothing"
+    assert " % interval " in told
+
+
+def test_what_was_written_is_told_at_the_end(smear: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, drawn = tmp_path / "r.jsonl", tmp_path / "a"
+    assert replay(smear, out, "--annotate", str(drawn)) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == f"written: {out}, {drawn}"
+
+
+@pytest.mark.parametrize(("um_per_pixel", "times"), [("0.1", 0), ("0.125", 1)])
+def test_a_scale_that_is_doubtful_but_not_refused_is_told_at_the_end(
+    um_per_pixel: str, times: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames, out = tmp_path / "in", tmp_path / "r.jsonl"
+    frames.mkdir()
+    with SyntheticSource(frames=14).open("smear", threading.Event()) as smear:
+        for frame in smear:
+            cv2.imwrite(str(frames / f"{frame.id}.png"), frame.image)
+    assert main(["replay", str(frames), "--um-per-pixel", um_per_pixel, "--out", str(out)]) == 0
+    assert capsys.readouterr().err.count(f"is {um_per_pixel} um per pixel right?") == times
 
 
 def test_a_replay_that_is_interrupted_says_so_and_is_no_success(smear: Path, tmp_path: Path) -> None:
@@ -280,7 +299,7 @@ def test_what_is_wrong_with_a_file_stands_in_its_report_and_nowhere_else(tmp_pat
         capture_output=True, text=True, check=False, env={**os.environ, **bounds},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert len(done.stderr.strip().splitlines()) == 3, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 4, done.stderr
     assert [r["quality"]["reasons"] for r in reports(tmp_path / "r.jsonl")] == [["unreadable"]] * 2
 
 
