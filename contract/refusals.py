@@ -125,7 +125,17 @@ def why_refused(reason: Reason, settings: BrokerSettings) -> Trouble:
     """The broker said no, at the door or later."""
     place, user = where(settings), settings.username or "anonymous"
     state, remedy = REMEDIES.get(reason.value, _NO_REMEDY)
-    return Trouble.of(state, f"the broker at {place} refused user {user}: {reason} ({reason.value}); {remedy}")
+    lack = _lacks(settings) if state == "login" else ""
+    return Trouble.of(state, f"the broker at {place} refused user {user}: {reason} ({reason.value}); {lack}{remedy}")
+
+
+def _lacks(settings: BrokerSettings) -> str:
+    """What a login may want and is not set, so that nobody looks for what is wrong in what is not there."""
+    if not settings.username:
+        return "no user name is set; "
+    if settings.password is None or not settings.password.get_secret_value():
+        return "no password is set; "
+    return ""
 
 
 def why_hung_up(detail: str, settings: BrokerSettings) -> Trouble:

@@ -168,7 +168,7 @@ def test_says_why_the_broker_refuses_it(
     open_mosquitto: Open, collecting: Collecting, caplog: pytest.LogCaptureFixture
 ) -> None:
     with open_mosquitto(config_lines=["allow_anonymous false"]) as broker, collecting(broker, wait=False):
-        assert until(lambda: "refused user anonymous" in caplog.text)
+        assert until(lambda: "refused user anonymous: Not authorized (135); no user name is set" in caplog.text)
         assert "mqtt.username" in caplog.text
 
 

@@ -129,7 +129,7 @@ def wrong(guarded: Guarded, case: str, folder: Path) -> dict[str, Any]:
 WORDS = {
     "authority": "set mqtt.tls.ca to the authority that signed it",
     "password": "refused user collector: Not authorized (135); correct mqtt.username and mqtt.password",
-    "no password": "refused user collector: Not authorized (135); correct mqtt.username and mqtt.password",
+    "no password": "refused user collector: Not authorized (135); no password is set; correct mqtt.username and",
     "no certificate": "set mqtt.tls.cert and mqtt.tls.key to a pair that the broker's authority signed",
     "old certificate": "renew mqtt.tls.cert",
     "strange certificate": "mqtt.tls.cert",
