@@ -14,10 +14,11 @@ NO_SLIDE = "no slide is open: cells are not counted"
 def line_of(report: FrameReport, before: FrameReport | None) -> str:
     """One report in one line: device, number, picture, findings.
 
-    What is to be done about them is said only if it was not said of the report before: a fault lasts for many frames.
+    What is to be done about a fault is said only if the report before has not had it: one lasts for many frames.
     """
     line = f"{report.site}/{report.device} #{report.seq} {report.frame.source}: {findings(report)}"
-    if report.quality.detail and not (before and before.quality.reasons == report.quality.reasons):
+    told = before is not None and set(report.quality.reasons) <= set(before.quality.reasons)
+    if report.quality.detail and not told:
         line += f": {report.quality.detail}"
     if not report.slide_id and (before is None or before.slide_id):
         line += f"; {NO_SLIDE}"

@@ -218,9 +218,10 @@ def test_what_to_do_about_a_fault_is_said_once_while_it_lasts(make_report: Make)
     blurred = Quality(accepted=False, reasons=["out_of_focus"], detail="sharpness 0.51: focus anew")
     worse = blurred.model_copy(update={"detail": "sharpness 0.50: focus anew"})
     empty = Quality(accepted=False, reasons=["empty"], detail="move to the cells")
-    qualities = [blurred, worse, empty, Quality(accepted=True), blurred]
+    both = Quality(accepted=False, reasons=["empty", "out_of_focus"], detail="move to the cells; focus anew")
+    qualities = [blurred, worse, both, empty, Quality(accepted=True), blurred]
     lines = said_of([make_report(k, quality=seen) for k, seen in enumerate(qualities, start=1)])
-    assert ["focus anew" in line or "move to" in line for line in lines] == [True, False, True, False, True]
+    assert ["focus anew" in line or "move to" in line for line in lines] == [True, False, True, False, False, True]
     assert lines[1].endswith("not judged (out_of_focus)")
 
 
