@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from contract.arguments import make_state_dir
 from contract.durable import write_whole
 from contract.errors import IntegrityError, UsageError
 
@@ -68,7 +69,7 @@ def remember(model: str, version: int, state_dir: Path) -> None:
     if known.get(model, 0) >= version:
         return
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
+        make_state_dir(state_dir)
         write_whole(state_dir / FILE, Memory(newest={**known, model: version}).model_dump_json(indent=1).encode())
     except OSError as cause:
         raise UsageError(

@@ -27,6 +27,7 @@ from agent.wire.outbox import Outbox
 from agent.wire.posts import Posts, Shown, attend
 from agent.wire.salvage import damaged
 from agent.wire.window import Window
+from contract.arguments import make_state_dir
 from contract.errors import BrokerError, OutboxError
 from contract.messages import Health, Topics
 
@@ -178,7 +179,7 @@ def _tell_home_assistant(courier: Courier, topics: Topics, prefix: str) -> None:
 def _outbox(settings: Settings, audit: AuditLog) -> Outbox:
     path = settings.state_dir / OUTBOX_FILE
     try:
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        make_state_dir(settings.state_dir)
     except OSError as cause:
         raise OutboxError(
             f"the folder for the outbox, {settings.state_dir}, can not be made ({cause.strerror}); set `state_dir`"

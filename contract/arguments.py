@@ -46,6 +46,15 @@ def made_folder(path: Path) -> Path:
     return path
 
 
+def make_state_dir(path: Path) -> None:
+    """Make the agent's folder, for nobody else to read, as systemd does; one that is there stays as it is.
+
+    Raises:
+        OSError: it can not be made.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def default_state_dir() -> Path:
     """Systemd's state folder for the service, else the user's."""
     named = os.environ.get("STATE_DIRECTORY")  # systemd's StateDirectory=

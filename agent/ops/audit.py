@@ -19,6 +19,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 from agent.ops.chain import GIVEN_UP, REPAIRED, Entry, Head, Verifier, last_entry, repair_facts
+from contract.arguments import make_state_dir
 from contract.errors import AuditError, MissingError
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,8 @@ class AuditLog:
         self._trouble = ""
         self._guard = self._file = -1
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_state_dir(state_dir)
+            self._folder.mkdir(mode=0o700, exist_ok=True)
             self._guard = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._resume()

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing_extensions import Self
 
 from agent.wire.salvage import Damaged, damaged, finish, is_damage, salvage
+from contract.arguments import make_state_dir
 from contract.errors import OutboxError, OutboxFull
 from contract.messages import FrameReport
 
@@ -364,7 +365,7 @@ def _claim(path: Path) -> int:
     """Lock the outbox for this process; the kernel lets go of the lock however the process ends."""
     lock = path.with_name(path.name + ".lock")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_state_dir(path.parent)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as cause:
         raise OutboxError(
