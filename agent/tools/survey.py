@@ -1,6 +1,7 @@
 """`calibrate flatfield` and `calibrate site`: what some frames of this microscope show, beside the training's."""
 
 import hashlib
+import shlex
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,8 +21,8 @@ from agent.vision.flatfield import Leveller, measure, read_flat, write_flat
 from agent.vision.limits import DEFAULT_LIMITS
 from agent.vision.scale import ScaleEstimate, estimate, look
 from contract.arguments import default_state_dir
-from contract.bundle import Bundle, open_bundle
-from contract.colour import Method, advised
+from contract.bundle import SHIPPED, Bundle, open_bundle
+from contract.colour import advised
 from contract.errors import CheckError, UsageError
 from contract.look import look_of, sight_of
 from contract.manifest import Precision
@@ -134,7 +135,7 @@ def measure_site(job: SiteJob, stop: threading.Event, *, progress: bool) -> Iter
     rows = [*_scale_rows(um, found), *compare(seen, findings, bundle.manifest.reference, precision)]
     write_site(site.file.model_copy(update={"comparison": tuple(rows)}), job.out)
     yield from _told(frames, findings, rows, bundle.manifest.reference)
-    yield from advice(job.colour, seen, bundle.manifest.reference)
+    yield from advice(job, seen, bundle.manifest.reference)
     yield f"{job.out} is written; set site_file to it, or give it to replay with --site-file"
 
 
@@ -225,10 +226,29 @@ def _row(figure: str, here: float, training: float, spread: float) -> Comparison
     )
 
 
-def advice(colour: Method, seen: Look | None, reference: Reference | None) -> Iterator[str]:
-    """What another setting of the colour would be better for frames that look so, if any."""
-    if seen and reference and (better := advised(seen, reference)) != colour:
-        yield f"for frames that look so --colour {better} is advised; see docs/decisions/0009-colour-normalisation.md"
+def advice(job: SiteJob, seen: Look | None, reference: Reference | None) -> Iterator[str]:
+    """What another setting of the colour would be better for frames that look so, if any, and how to get it."""
+    if seen and reference and (better := advised(seen, reference)) != job.colour:
+        yield (
+            f"for frames that look so --colour {better} is advised (docs/decisions/0009-colour-normalisation.md); the "
+            "site file holds it, so measure the site again:"
+        )
+        yield _typed(replace(job, colour=better))
+
+
+def _typed(job: SiteJob) -> str:
+    """The command that asks for this."""
+    words = ["microscope-agent", "calibrate", "site", job.source, "--out", str(job.out), "--frames", str(job.frames)]
+    for option, given, usual in (
+        ("--flat", job.flat, None),
+        ("--um-per-pixel", job.um_per_pixel, None),
+        ("--bundle", job.bundle, SHIPPED),
+        ("--engine", job.engine, "auto"),
+        ("--colour", job.colour, "off"),
+    ):
+        words += [option, str(given)] if given != usual else []
+    words += [word for key in job.trust.keys if key not in SHIPPED_ONLY.keys for word in ("--trust", key.hex())]
+    return shlex.join([*words, "--allow-unsigned"] if job.trust.allow_unsigned else words)
 
 
 def _told(

@@ -1,16 +1,19 @@
 """A site's colour normalisation reaches the network, and the reports say so."""
 
+import shlex
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from agent.options import parser
 from agent.pipeline import Station, crops_of, examine
 from agent.sources.synthetic import SyntheticSource
-from agent.tools.survey import advice
+from agent.tools.survey import SiteJob, advice
 from agent.vision.segmentation import find_cells
 from contract.bundle import SHIPPED, open_bundle
-from contract.colour import Normaliser, normaliser
+from contract.colour import Method, Normaliser, normaliser
 from contract.look import look_of, sight_of
 from contract.manifest import Precision
 from contract.pixels import to_batch
@@ -80,7 +83,19 @@ def test_calibrate_site_advises_a_method_only_where_another_is_better(frame: Fra
     margins = Margins(cells=1, every=(0.0,))
     reference = Reference(**dict(look), scores=Scores(levels=(0.5,), on="nothing", fp32=margins, int8=margins))
     pale = look.model_copy(update={"stains": look.stains.model_copy(update={"strength": (0.1, 0.1)})})
-    assert not [*advice("off", look, reference), *advice("macenko", pale, reference)]
-    assert "--colour macenko" in next(advice("off", pale, reference))
-    assert "--colour off" in next(advice("reinhard", look, reference))
-    assert not [*advice("off", pale, None), *advice("off", None, reference)]
+    off, macenko = a_job("off"), a_job("macenko")
+    assert not [*advice(off, look, reference), *advice(macenko, pale, reference)]
+    assert "--colour macenko" in next(advice(off, pale, reference))
+    assert "--colour off" in next(advice(a_job("reinhard"), look, reference))
+    assert not [*advice(off, pale, None), *advice(off, None, reference)]
+    *_, again = advice(off, pale, reference)
+    assert again == (
+        "microscope-agent calibrate site 'my slides' --out site.json --frames 50 --flat flat.png --um-per-pixel 0.1 "
+        "--colour macenko"
+    )
+    typed = parser().parse_args(shlex.split(again)[1:])
+    assert (typed.command, typed.source, typed.colour) == ("calibrate site", macenko.source, macenko.colour)
+
+
+def a_job(colour: Method) -> SiteJob:
+    return SiteJob("my slides", Path("site.json"), SHIPPED, 50, um_per_pixel=0.1, flat=Path("flat.png"), colour=colour)
