@@ -17,6 +17,7 @@ from collector.receive import Collector
 from collector.settings import ENV_PREFIX, CollectorSettings, load
 from collector.store import Store
 from contract import journal
+from contract.arguments import make_state_dir
 from contract.errors import MicroscopeError, UsageError
 
 log = logging.getLogger("collector")
@@ -128,7 +129,7 @@ def _see_to_place(file: Path | None) -> None:
     if file is None:
         return
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_state_dir(file.parent)
     except OSError as cause:
         raise UsageError(
             f"database: the folder {file.parent} can not be made ({cause.strerror}); name another"

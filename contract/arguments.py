@@ -47,7 +47,7 @@ def made_folder(path: Path) -> Path:
 
 
 def make_state_dir(path: Path) -> None:
-    """Make the agent's folder, for nobody else to read, as systemd does; one that is there stays as it is.
+    """Make a folder of the agent or the collector, for nobody else to read, as systemd does; an old one stays as it is.
 
     Raises:
         OSError: it can not be made.

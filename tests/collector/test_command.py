@@ -38,16 +38,18 @@ def collect(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_the_command_stores_ends_in_order_and_shows_what_it_has(
-    mosquitto: Broker, path: Path, tmp_path: Path, make_report: Make
+    mosquitto: Broker, tmp_path: Path, make_report: Make
 ) -> None:
-    address = f"sqlite:///{path}"
+    folder = tmp_path / "made for one user"
+    address = f"sqlite:///{folder / 'collected.sqlite'}"
     command = [sys.executable, "-m", "collector", "--port", str(mosquitto.port), "--database", address]
     command += ["--set", "mqtt.prefix=test", "--set", "device=shown", "--set", "name=shown"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, umask=0o022) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "connected" in line:
                 break
+        assert folder.stat().st_mode & 0o777 == 0o700
         time.sleep(0.2)  # the subscription follows the welcome
         bodies = [make_report(seq, device="shown").model_dump_json().encode() for seq in (1, 2, 4)]
         program = str(find_program("mosquitto_pub"))
