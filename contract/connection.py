@@ -12,6 +12,9 @@ from contract.errors import UsageError
 
 TopicWord = Annotated[str, Field(pattern=r"^[^/+#$\s\x00-\x1f\x7f-\x9f][^/+#\s\x00-\x1f\x7f-\x9f]{0,63}$")]
 
+WORD = "1 to 64 characters, no space, / + or #, not beginning with $"
+"""What a ``TopicWord`` may be, in words."""
+
 
 def _no_content(path: Path) -> Path:
     """Refuse what is no path before anybody prints it: it may be the key itself."""

@@ -6,7 +6,7 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from contract.connection import TopicWord
+from contract.connection import WORD, TopicWord
 from contract.messages import FrameReport, Message, ModelInfo, Moment, SlideSummary
 
 MAX_REQUEST_BYTES = 65536
@@ -32,7 +32,7 @@ class Nothing(Request):
 class StartSlide(Request):
     """Count what follows for this slide; the one before ends."""
 
-    slide_id: TopicWord = Field(description="Pseudonym of the slide, never a patient's identity.")
+    slide_id: TopicWord = Field(description=f"Pseudonym of the slide, never a patient's identity: {WORD}.")
 
 
 class TakeSnapshot(Request):

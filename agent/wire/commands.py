@@ -3,21 +3,24 @@
 A thread of its own carries them out, so that neither the loop nor the courier ever waits for one.
 """
 
+import difflib
 import json
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from typing_extensions import Self
 
 from agent.turns import NoTurn
 from agent.wire.mail import Incoming, Reply, may_answer_on
+from contract.connection import WORD
 from contract.errors import IntegrityError, MicroscopeError
 from contract.requests import COMMANDS, MAX_REQUEST_BYTES, Answer, Code, CommandName, ErrorInfo
 
@@ -157,13 +160,23 @@ class Desk:
         try:
             return post, COMMANDS[known].request.model_validate_json(call.payload or b"{}")
         except ValidationError as cause:
-            raise Refused("malformed", _faults(cause)) from cause
+            raise Refused("malformed", _faults(cause, list(COMMANDS[known].request.model_fields))) from cause
 
 
-def _faults(error: ValidationError) -> str:
-    """What is wrong with a request, without repeating what stands in it."""
+def _faults(error: ValidationError, known: Sequence[str]) -> str:
+    """What is wrong with a request, without repeating the values that stand in it."""
     faults = error.errors(include_input=False, include_url=False, include_context=False)[:4]
-    return "; ".join(f"{_printable('.'.join(map(str, f['loc']))) or 'the payload'}: {f['msg']}" for f in faults)
+    return "; ".join(_fault(".".join(map(str, f["loc"])), f, known) for f in faults)
+
+
+def _fault(name: str, fault: ErrorDetails, known: Sequence[str]) -> str:
+    said = fault["msg"]
+    if fault["type"] == "string_pattern_mismatch":  # only words of a topic have one
+        said = f"must have {WORD}"
+    elif fault["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name[:_SHOWN], known, n=1, cutoff=0.0)
+        said = f"there is no such key; {f'the nearest is {near[0]}' if near else 'this command takes none'}"
+    return f"{_printable(name) or 'the payload'}: {said}"
 
 
 def _answer(name: str, *, error: ErrorInfo | None = None, result: BaseModel | None = None) -> bytes:
