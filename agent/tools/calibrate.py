@@ -51,7 +51,7 @@ class MeasuredScale:
         """For people; the last line is the setting."""
         found = self.found
         yield f"{_short(found.um_per_pixel)} um per pixel, 95 % interval {_short(found.low)} to {_short(found.high)}"
-        yield f"{found.word}: the chance that this is off by at most {TOLERANCE:.0%} is {found.sure:.0%}"
+        yield f"{found.sure:.0%} sure to be within {TOLERANCE:.0%}"
         yield (
             f"from {found.cells} red cells in {found.frames} of {found.looked} frames, "
             f"if they are {RED_CELL_UM} um across, as in a healthy person's dried smear"

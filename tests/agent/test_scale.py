@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -271,7 +272,7 @@ class TestCommand:
         assert done.returncode == 0
         first, sure, cells, setting = done.stdout.splitlines()
         assert "95 % interval" in first
-        assert sure.startswith("sure: ")
+        assert re.fullmatch(r"8\d% sure to be within 10%", sure)
         assert "of 8 frames" in cells
         assert setting.startswith("source.um_per_pixel = 0.1")
         assert done.stderr == ""
