@@ -23,7 +23,7 @@ from contract.trust_options import add_trust, trust_from
 from contract.types import Crops, Tensor
 from training.checkpoint import read_classifier
 from training.data import LAYOUTS, SPLITS, Sample, Split, labels_of, read_crops, shuffled
-from training.metrics import Labels, Numbers, bootstrap, margins_from, sigmoid, summary
+from training.metrics import WITHOUT_INTERVAL, Labels, Numbers, bootstrap, margins_from, sigmoid, summary
 from training.network import BlastNet, scores_by
 
 BATCH = 32
@@ -203,10 +203,12 @@ def open_judge(model: Path, trust: Trust = SHIPPED_ONLY) -> Judge:
 
 
 def shown(figure: Mapping[str, float | None]) -> str:
-    """A figure with its interval; `n/a` for what these cells can not tell."""
+    """A figure, with its interval where it has one; `n/a` for what these cells can not tell."""
     value, low, high = (figure[key] for key in ("value", "low", "high"))
-    if value is None or low is None or high is None:
+    if value is None:
         return "n/a"
+    if low is None or high is None:
+        return f"{value:.4f}"
     return f"{value:.4f} ({low:.3f} to {high:.3f})"
 
 
@@ -297,7 +299,7 @@ def _figures(cells: Sequence[Sample], margins: Numbers, decision: Decision) -> d
     def measure(rows: Labels, owners: Labels) -> dict[str, float]:
         return summary(labels[rows], probabilities[rows], owners, threshold=decision.threshold)
 
-    intervals = bootstrap(patients, measure)
+    intervals = bootstrap(patients, measure) | dict.fromkeys(WITHOUT_INTERVAL, (np.nan, np.nan))
     return {
         name: {"value": _number(value), "low": _number(intervals[name][0]), "high": _number(intervals[name][1])}
         for name, value in measure(np.arange(len(cells)), patients).items()

@@ -112,6 +112,10 @@ def summary(labels: Labels, probabilities: Numbers, patients: Labels, *, thresho
     }
 
 
+WITHOUT_INTERVAL = ("patient_accuracy_worst",)
+"""The bootstrap says nothing of an extreme (Bickel and Freedman 1981): no draw has a patient worse than the worst."""
+
+
 def bootstrap(
     patients: Labels,
     measure: Callable[[Labels, Labels], Mapping[str, float]],

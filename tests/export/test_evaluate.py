@@ -16,6 +16,8 @@ def test_a_checkpoint_can_be_evaluated_too(checkpoint: Path, drawn_cells: Path, 
     report = json.loads(out.read_text())
     assert list(report["engines"]) == ["torch"]
     assert (report["data"]["cells"], report["data"]["patients"]) == (4, 1)
+    bare = {name for name, figure in report["engines"]["torch"].items() if figure["low"] is None}
+    assert bare == {"patient_accuracy_worst"}, "no draw of patients has a worse one than the worst"
 
 
 def test_images_of_a_layout_have_the_scale_that_training_took(checkpoint: Path) -> None:
@@ -27,4 +29,5 @@ def test_images_of_a_layout_have_the_scale_that_training_took(checkpoint: Path) 
 
 def test_what_cells_can_not_tell_is_said_so() -> None:
     assert shown({"value": 0.5, "low": 0.25, "high": 0.75}) == "0.5000 (0.250 to 0.750)"
+    assert shown({"value": 0.5, "low": None, "high": None}) == "0.5000"
     assert shown({"value": None, "low": None, "high": None}) == "n/a"
