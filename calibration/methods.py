@@ -21,6 +21,8 @@ Range: TypeAlias = tuple[float, float]
 """The smallest and the largest value to cover."""
 Method: TypeAlias = Callable[..., float]
 
+AUTO = "auto"
+"""Stands for the picked method where a method is named."""
 LEVELS = 127
 """Largest INT8 magnitude."""
 KL_BINS = 2048

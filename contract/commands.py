@@ -3,7 +3,12 @@
 import sys
 from importlib import import_module
 
-EXTRAS = {"onnx": "export", "onnxscript": "export", "sqlalchemy": "collector", "torch": "export,training"}
+EXTRAS = {
+    "onnx": "export,training",
+    "onnxscript": "export,training",
+    "sqlalchemy": "collector",
+    "torch": "export,training",
+}
 """Which extra brings a library that may be missing."""
 
 
@@ -39,7 +44,7 @@ def evaluate_classifier() -> int:
 
 def _run(command: str, module: str) -> int:
     try:
-        main = import_module(module).main
+        return int(import_module(module).main())
     except ModuleNotFoundError as cause:
         if cause.name not in EXTRAS:
             raise
@@ -48,4 +53,3 @@ def _run(command: str, module: str) -> int:
             f"{command}: {cause.name} is not installed; {remedy}", file=sys.stderr
         )
         return 4
-    return int(main())

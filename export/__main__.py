@@ -6,15 +6,17 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from contract.bundle import MANIFEST, REPORT, Bundle, open_bundle
 from contract.errors import EngineError, IntegrityError, MicroscopeError, UsageError
 from contract.trust_options import trust_from
-from export.cells import Wanted
 from export.engine import build_as_asked
 from export.keygen import instructions, keygen, read_private_key
-from export.make import Order, export
 from export.options import FOR_BUNDLES, parser
+
+if TYPE_CHECKING:
+    from export.make import Order
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _refuse_what_makes_bundles(given)
             _build(open_bundle(given.model, trust_from(given)), given, fresh=False)
             return 0
-        made = export(_order(given))
+        made = _export(given)
         _tell(made)
         if not given.no_engine:
             _build(made, given, fresh=True)
@@ -72,7 +74,17 @@ def _keygen(words: Sequence[str]) -> int:
     return 0
 
 
-def _order(given: argparse.Namespace) -> Order:
+def _export(given: argparse.Namespace) -> Bundle:
+    """Make the bundle. Help, a key and the engine of a bundle that is there need neither torch nor onnx."""
+    from export.make import export  # noqa: PLC0415 - loads both
+
+    return export(_order(given))
+
+
+def _order(given: argparse.Namespace) -> "Order":
+    from export.cells import Wanted  # noqa: PLC0415 - loads torch
+    from export.make import Order  # noqa: PLC0415
+
     if given.calibration is None or given.out is None:
         raise UsageError(
             "a checkpoint needs --calibration DIR and --out DIR, for any engine: a bundle holds the INT8 graphs too"

@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from calibration.methods import METHODS
+from calibration.methods import AUTO, METHODS
 from calibration.ranges import Table, calibrate, calibrate_by, key_of, read_table
 from contract import bundle
 from contract.errors import CheckError, UsageError
@@ -24,7 +24,7 @@ from export.golden import golden_batch
 from export.lint import lint
 from export.lint import readable as findings_in_words
 from export.page import report_page
-from export.pick import AUTO, Row, cells_to_pick_on, ranked
+from export.pick import Row, cells_to_pick_on, ranked
 from export.quantize import quantize
 from export.reference import reference_of
 from export.scoring import ENGINES, Scored, score, with_reference

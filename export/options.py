@@ -3,12 +3,11 @@
 import argparse
 from pathlib import Path
 
-from calibration.methods import METHODS
+from calibration.methods import AUTO, METHODS
 from contract.arguments import micrometres, whole
 from contract.manifest import Precision
 from contract.trust_options import add_trust
 from export.engine import add_engine
-from export.pick import AUTO
 from training.data import LAYOUTS
 
 USAGE = """export-engine classifier.pt (--int8 | --fp16 | --fp32) --calibration DIR --out MODEL-VERSION [options]

@@ -18,8 +18,6 @@ from training.data import Sample
 from training.evaluate import agreement
 from training.metrics import Numbers, margins_from
 
-AUTO = "auto"
-"""Stands for the picked method where a method is named."""
 CELLS = 512
 """At most so many are scored: the order of the methods shows on fewer."""
 BATCH = 32

@@ -23,17 +23,35 @@ def test_the_pipeline_loads_no_heavy_library_and_no_network_client() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("command", ["export_engine", "train_classifier", "evaluate_classifier"])
-def test_a_workshop_command_without_its_extra_says_what_to_install(command: str) -> None:
-    """An import hook hides torch, as if only the base were installed."""
-    program = (
-        "import sys; sys.modules['torch'] = None; sys.argv = ['command', '--help']\n"
-        f"from contract.commands import {command}; sys.exit({command}())"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("export_engine", ["c.pt", "--int8", "--calibration", "cells", "--out", "m-1"]),
+        ("train_classifier", ["--help"]),
+        ("evaluate_classifier", ["--help"]),
+    ],
+)
+def test_a_workshop_command_without_its_extra_says_what_to_install(command: str, words: list[str]) -> None:
+    done = without_torch(command, words)
     assert done.returncode == 4, done.stderr
     assert "pip install -c constraints.txt '.[export,training]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["export_engine", "compare_engines"])
+def test_the_help_of_a_command_of_the_board_needs_no_extra(command: str) -> None:
+    done = without_torch(command, ["--help"])
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def without_torch(command: str, words: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Run a command as if only the base were installed: an import hook hides the libraries."""
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'onnxscript']))\n"
+        f"sys.argv = ['command', *{words!r}]\n"
+        f"from contract.commands import {command}; sys.exit({command}())"
+    )
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
 
 def test_nothing_is_told_to_the_makers_of_the_inference_runtime(tmp_path: Path) -> None:
