@@ -34,8 +34,8 @@ class CollectorSettings(Section):
     database: str = Field(
         default_factory=_default_database,
         description="Address of the database: `sqlite:////folder/file.sqlite`, or `postgresql://user@host/name` (its "
-        "password from PGPASSWORD or the file ~/.pgpass). Default: `collector.sqlite` in the service's state folder, and "
-        "without a service in `~/.local/state/microscope-agent` (`$XDG_STATE_HOME`).",
+        "password from PGPASSWORD or the file ~/.pgpass). Default: `collector.sqlite` in the service's state folder, "
+        "and without a service in `~/.local/state/microscope-agent` (`$XDG_STATE_HOME`).",
     )
     acknowledge: bool = Field(
         default=True, description="Tell the agents what is stored, so that they forget it; one collector must, no more."
