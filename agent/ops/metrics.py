@@ -1,14 +1,16 @@
 """How the agent fares, for a monitoring system on the same machine: Prometheus's text, and two pages for probes.
 
-It listens on loopback alone, with one connection at a time: a slow or hostile reader holds up other readers, and
-nothing else.
+It listens on loopback alone. Each request has a thread and one deadline for all of it, and the oldest of too many is
+dropped, so a slow or hostile client holds up nobody, and no stop.
 """
 
 import logging
+import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -19,14 +21,20 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from agent.ops.health import Cause
-from contract.errors import MicroscopeError
+from contract.errors import CheckError, MicroscopeError
 from contract.messages import Health
 from contract.refusals import State
 
 log = logging.getLogger(__name__)
 TEXT = "text/plain; charset=utf-8"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
+DEADLINE_S = 5.0
+"""For a request and its answer together, however little of it comes at a time."""
+MOST_CLIENTS = 32
+"""That are served at once; then the one that came first is dropped."""
+_TURN_S = 0.1
 _PATIENCE_S = 2.0
+"""Longest wait for the metrics that are being made for another client."""
 
 Ask = Callable[[], str]
 """Why something is not well, in words; "" if it is."""
@@ -47,8 +55,20 @@ def pages(health: Callable[[], Health], *, version: str, trouble: Ask, hangs: As
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
     registry.register(_Told(health, version=version))
+    making = threading.Lock()
+
+    def metrics() -> tuple[HTTPStatus, str, bytes]:
+        if not making.acquire(timeout=_PATIENCE_S):  # only one thread waits for a disk that does not answer
+            raise CheckError(
+                f"the metrics for another client are not ready after {_PATIENCE_S:g} s; does the outbox's disk answer?"
+            )
+        try:
+            return HTTPStatus.OK, METRICS, generate_latest(registry)
+        finally:
+            making.release()
+
     return {
-        "/metrics": lambda: (HTTPStatus.OK, METRICS, generate_latest(registry)),
+        "/metrics": metrics,
         "/healthz": lambda: _verdict(hangs()),
         "/readyz": lambda: _verdict(hangs() or idles(), f"broker: {trouble() or 'online'}"),
     }
@@ -133,7 +153,7 @@ def served(port: int, on: Mapping[str, Page]) -> Iterator[str]:
         log.warning("%s", alarm)
         yield alarm
         return
-    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="metrics", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(_TURN_S,), name="metrics", daemon=True)
     thread.start()
     try:
         yield ""
@@ -143,18 +163,59 @@ def served(port: int, on: Mapping[str, Page]) -> Iterator[str]:
         thread.join()
 
 
-class _Server(socketserver.TCPServer):
+class _Server(socketserver.ThreadingTCPServer):
     """http.server's own would ask the name service for our name first."""
 
     allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, *given: Any) -> None:
+        self._clients: dict[socket.socket, float] = {}
+        """By connection: when its time is over; the oldest first."""
+        self._lock = threading.Lock()
+        super().__init__(*given)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a client on a thread of its own."""
+        with self._lock:
+            if len(self._clients) >= MOST_CLIENTS:
+                self._drop(next(iter(self._clients)))
+            self._clients[request] = time.monotonic() + DEADLINE_S
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """Drop the clients whose time is over; the server's loop calls this at every turn."""
+        now = time.monotonic()
+        with self._lock:
+            for client in [client for client, until in self._clients.items() if until < now]:
+                self._drop(client)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection that has its answer, or had its time."""
+        with self._lock:
+            self._clients.pop(request, None)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Listen no more, and drop who is still here."""
+        super().server_close()
+        with self._lock:
+            for client in list(self._clients):
+                self._drop(client)
+
+    def _drop(self, client: socket.socket) -> None:
+        """End a connection; its thread notices, and closes it."""
+        del self._clients[client]
+        with suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, *_: Any) -> None:
-        """Who asked has hung up, or talks nonsense."""
+        """The client has gone, or talks nonsense."""
         log.debug("a request for metrics came to nothing")
 
 
 class _Handler(BaseHTTPRequestHandler):
-    timeout = _PATIENCE_S
     server_version, sys_version = "microscope-agent", ""
 
     def __init__(self, on: Mapping[str, Page], *given: Any) -> None:

@@ -5,9 +5,11 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from agent.ops.health import STALL_S, Counters, Pulse
-from agent.ops.metrics import pages, served
+from agent.ops.metrics import DEADLINE_S, MOST_CLIENTS, pages, served
 from agent.wire.outbox import Outbox
 from contract.errors import OutboxError
 from contract.messages import AuditHead, FrameInfo, FrameReport, Health, Quality
@@ -193,9 +195,68 @@ def test_nonsense_does_not_end_the_service(nonsense: bytes) -> None:
         assert get(port, "/healthz")[0] == 200
 
 
-def test_who_asks_nothing_holds_others_up_for_a_moment_only() -> None:
-    with serving() as port, socket.create_connection(("127.0.0.1", port)):
+def connected(port: int, count: int) -> list[socket.socket]:
+    return [socket.create_connection(("127.0.0.1", port), 10) for _ in range(count)]
+
+
+def drip(client: socket.socket, ended: threading.Event) -> None:
+    """A request that never ends, a byte at a time."""
+    with suppress(OSError), client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+        while not ended.wait(0.05):
+            client.sendall(b"a")
+
+
+@pytest.mark.parametrize("clients", [1, MOST_CLIENTS, 3 * MOST_CLIENTS])
+def test_slow_clients_hold_up_nobody_and_no_stop(clients: int) -> None:
+    ended = threading.Event()
+    with ThreadPoolExecutor(clients) as pool:
+        with serving() as port:
+            slow = [pool.submit(drip, client, ended) for client in connected(port, clients)]
+            assert [get(port, page)[0] for page in ("/healthz", "/readyz", "/metrics")] == [200] * 3
+        dropped = [task.exception(DEADLINE_S / 2) for task in slow]  # the stop did: nobody's time was over
+        ended.set()
+    assert dropped == [None] * clients
+
+
+def test_a_request_has_one_deadline_however_little_comes_at_a_time() -> None:
+    ended = threading.Event()
+    with serving() as port, ThreadPoolExecutor(1) as pool:
+        task = pool.submit(drip, connected(port, 1)[0], ended)
+        try:
+            task.result(10 * DEADLINE_S)
+        finally:
+            ended.set()
+
+
+def test_a_client_that_reads_nothing_holds_up_nobody() -> None:
+    with serving() as port:
+        clients = connected(port, 2 * MOST_CLIENTS)
+        for client in clients:
+            with suppress(OSError):  # it is dropped already
+                client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
         assert get(port, "/healthz")[0] == 200
+        for client in clients:
+            client.close()
+
+
+def test_while_the_disk_stands_still_probes_are_answered_and_metrics_say_why_they_are_not() -> None:
+    flows = threading.Event()
+
+    def stuck() -> Health:
+        flows.wait(60)
+        return FULL
+
+    with ThreadPoolExecutor(1) as pool, serving(stuck) as port:
+        first = pool.submit(get, port, "/metrics")
+        try:
+            status, _, text = get(port, "/metrics")
+            assert (status, "does the outbox's disk answer?" in text) == (503, True)
+            assert get(port, "/healthz")[0] == 200
+        finally:
+            flows.set()
+        with suppress(OSError, http.client.HTTPException):  # its time may be over
+            first.result(10)
 
 
 def test_it_listens_on_loopback_alone() -> None:
