@@ -8,8 +8,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from agent.sources.directory import image_files, read_image
+from agent.sources.directory import image_files
 from bench.results import Figures
+from contract.pictures import read_picture
 
 FRAMES = "bccd/JPEGImages"
 UM_PER_PIXEL = "0.075"
@@ -58,5 +59,5 @@ def _decode(folder: Path) -> float:
     files = image_files(folder)
     started = time.perf_counter()
     for path in files:
-        read_image(path)
+        read_picture(path)
     return len(files) / (time.perf_counter() - started)

@@ -17,7 +17,6 @@ much a split by image flatters.
 """
 
 import csv
-import os
 import re
 import zlib
 from collections import defaultdict
@@ -27,12 +26,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from contract.errors import UsageError
 from contract.manifest import InputSpec
+from contract.pictures import SUFFIXES, UnfitPictureError, read_picture
 from contract.pixels import cut
 from contract.types import Crops, Image
 
@@ -40,7 +39,7 @@ Split: TypeAlias = Literal["training", "validation", "test"]
 Kind: TypeAlias = Literal["normal", "blast", "rare", "reject"]
 CLASSES: tuple[Kind, Kind] = ("normal", "blast")
 SPLITS: tuple[Split, ...] = ("training", "validation", "test")
-IMAGES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
+IMAGES = SUFFIXES
 
 DEEPAPL_BLAST = "Blast, no lineage spec"
 DEEPAPL_NORMAL = frozenset(
@@ -150,11 +149,10 @@ def read_image(path: Path) -> Image:
 
     A JPEG that is cut short is read as far as it goes, for some of the data sets hold a few.
     """
-    how = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imread(os.fsencode(path), how)  # type: ignore[call-overload] # a str that is no UTF-8 ends the process
-    if image is None:
-        raise UsageError(f"{path} can not be read as an image; remove it or copy it again")
-    return np.asarray(image, np.uint8)
+    try:
+        return read_picture(path, whole=False)
+    except UnfitPictureError as cause:
+        raise UsageError(f"{path} can not be read as an image: {cause}; remove it or copy it again") from cause
 
 
 def find_deepapl(root: Path) -> list[Sample]:

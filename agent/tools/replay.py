@@ -15,7 +15,7 @@ from tqdm import tqdm
 from agent.engines import open_engine
 from agent.pipeline import Finding, Station, crops_of, examine, report_of
 from agent.site import open_site
-from agent.sources.directory import SUFFIXES, DirectorySource, image_files
+from agent.sources.directory import DirectorySource, image_files
 from agent.sources.names import printable
 from agent.sources.offline import VIDEOS, source_at
 from agent.sources.opencv import VideoSource
@@ -25,6 +25,7 @@ from contract.arguments import default_state_dir
 from contract.bundle import open_bundle
 from contract.errors import UsageError
 from contract.messages import FrameReport, SlideSummary
+from contract.pictures import SUFFIXES
 from contract.sightings import Sightings
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame, Image

@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 
 from agent.__main__ import main
-from agent.sources.directory import image_files, read_image
+from agent.sources.directory import image_files
 from agent.sources.synthetic import SyntheticSource
 from contract.bundle import INT8_CPU, SHIPPED
 from contract.messages import FrameReport
+from contract.pictures import read_picture
 
 Report = dict[str, Any]
 
@@ -76,7 +77,7 @@ def test_what_was_judged_before_a_wrong_scale_showed_is_taken_back(
     part = np.s_[
         max(box["y"] - 25, 0) : box["y"] + box["height"] + 25, max(box["x"] - 25, 0) : box["x"] + box["width"] + 25
     ]
-    cv2.imwrite(str(frames / "0.png"), read_image(smear / name)[part])
+    cv2.imwrite(str(frames / "0.png"), read_picture(smear / name)[part])
     assert main(["replay", str(frames), "--um-per-pixel", "0.2", "--out", str(out), "--summary", str(summary)]) == 0
     read, slide = reports(out), json.loads(summary.read_text())
     judged = [r for r in read if r["quality"]["accepted"]]
@@ -97,7 +98,7 @@ def test_crops_and_annotated_frames_are_written_where_asked(smear: Path, tmp_pat
 
 
 def test_frames_of_like_names_get_a_picture_each(smear: Path, tmp_path: Path) -> None:
-    image = read_image(smear / "1.png")
+    image = read_picture(smear / "1.png")
     names = ["x.png", "x.bmp", "x#1.png", "f/x.png", "f/x#1.png", "f__x.png"]
     for name in names:
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -212,7 +213,7 @@ def test_names_that_are_no_utf_8_are_reported_and_drawn(smear: Path, tmp_path: P
 
 
 def test_a_video_is_replayed_frame_by_frame(smear: Path, tmp_path: Path) -> None:
-    frames = [read_image(path) for path in image_files(smear)]
+    frames = [read_picture(path) for path in image_files(smear)]
     writer = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"FFV1"), 10, (640, 480))
     for frame in frames:
         writer.write(frame)
@@ -227,7 +228,7 @@ def test_bad_files_are_refused_with_a_reason_and_the_frames_around_them_are_not_
     folder = tmp_path / "mixed"
     folder.mkdir()
     good = (smear / "1.png").read_bytes()
-    jpeg = cv2.imencode(".jpg", read_image(smear / "1.png"))[1].tobytes()
+    jpeg = cv2.imencode(".jpg", read_picture(smear / "1.png"))[1].tobytes()
     one = cv2.imencode(".png", np.full((1, 1, 3), 200, np.uint8))[1].tobytes()
     files = {"1.png": good, "2.jpg": b"a text", "3.jpg": jpeg[: len(jpeg) // 2], "4.png": one, "5.png": good}
     for name, data in files.items():
@@ -300,7 +301,7 @@ def test_what_is_wrong_with_a_file_stands_in_its_report_and_nowhere_else(tmp_pat
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(done.stderr.strip().splitlines()) == 4, done.stderr
-    assert [r["quality"]["reasons"] for r in reports(tmp_path / "r.jsonl")] == [["unreadable"]] * 2
+    assert [r["quality"]["reasons"] for r in reports(tmp_path / "r.jsonl")] == [["incomplete"], ["unreadable"]]
 
 
 def test_a_scale_that_no_microscope_has_is_wrong_usage(smear: Path, tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from agent.slides.doubt import DELAY_FRAMES
 from agent.slides.figures import wilson
 from agent.slides.slide import Sighting, Slide, SlideControl
 from agent.slides.stage import KEYFRAMES, Stage
-from agent.sources.directory import read_image
 from agent.sources.render import turned_extent
 from agent.sources.smear import TRUE_KINDS, Camera, Placed, Smear
 from agent.vision.segmentation import find_cells
 from contract.manifest import Decision
 from contract.messages import ModelInfo, Quality, SlideSummary
+from contract.pictures import read_picture
 from contract.types import Box, Cell, Frame, Image, Prediction
 
 DATA = Path(os.environ.get("MICROSCOPE_DATA", "/nonexistent"))
@@ -429,7 +429,7 @@ needs_frames = pytest.mark.skipif(
 
 
 def bccd(step: int) -> Iterator[Image]:
-    return (read_image(path) for path in islice(sorted((DATA / "bccd/JPEGImages").iterdir()), 0, None, step))
+    return (read_picture(path) for path in islice(sorted((DATA / "bccd/JPEGImages").iterdir()), 0, None, step))
 
 
 @pytest.mark.requires_data

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from agent.settings import AnySource
-from agent.sources.directory import DirectorySource, image_files, read_image
+from agent.sources.directory import DirectorySource, image_files
 from agent.sources.opencv import CameraSource, VideoSource, _has_gstreamer, shown
 from agent.sources.synthetic import SyntheticSource
 from contract.errors import SourceError, UsageError
+from contract.pictures import read_picture
 from contract.types import Frame, Image
 
 SIZE = (64, 48)
@@ -111,7 +112,7 @@ class TestDirectory:
         tag = b"\xff\xe1" + (len(turned) + 2).to_bytes(2, "big") + turned
         (tmp_path / "1.jpg").write_bytes(jpeg[:2] + tag + jpeg[2:])
         assert np.asarray(cv2.imread(str(tmp_path / "1.jpg"))).shape[:2] == SIZE, "the tag says nothing"
-        assert read_image(tmp_path / "1.jpg").shape[:2] == (SIZE[1], SIZE[0])
+        assert read_picture(tmp_path / "1.jpg").shape[:2] == (SIZE[1], SIZE[0])
 
     def test_a_jpeg_or_png_may_be_followed_by_other_bytes(self, tmp_path: Path) -> None:
         for suffix in (".jpg", ".png"):
