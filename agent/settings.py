@@ -18,8 +18,9 @@ from agent.sources.synthetic import SyntheticSource
 from contract import signature
 from contract.arguments import default_state_dir
 from contract.bundle import SHIPPED
-from contract.connection import BrokerSettings, Section, TopicWord
+from contract.connection import BrokerSettings, Section
 from contract.requests import COMMANDS, CommandName
+from contract.topics import TopicWord
 
 ENV_PREFIX = "MICROSCOPE_"
 

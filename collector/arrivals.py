@@ -4,18 +4,22 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from pydantic import ValidationError
+from pydantic import Field
 
 from collector.tables import Row
-from contract.messages import FrameReport, Health, Message, Status
+from contract.messages import LARGEST_MESSAGE, FrameReport, Health, Message, Name, SlideSummary, Status
+from contract.topics import WORD, is_topic_word
 
 Key: TypeAlias = tuple[str, str, int]
 """Device, epoch and number of a report."""
 StreamName: TypeAlias = tuple[str, str]
 """Device and epoch of an outbox."""
 _MAX_PAYLOAD = 64 * 1024
+_AS_IT_CAME = 64 * 1024
+"""Bytes of a message that is kept as it came, with keys that this release does not know; of a longer one what it knows
+is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,8 @@ class Batch:
 class _SlideName(Message):
     """What the collector must know of a slide's summary; the rest is kept as it is."""
 
-    slide_id: str
-    count_id: str = ""
+    slide_id: Name
+    count_id: Name = Field("")
 
 
 def sorted_by_kind(arrivals: Sequence[Arrival]) -> Batch:
@@ -55,45 +59,86 @@ def sorted_by_kind(arrivals: Sequence[Arrival]) -> Batch:
     for arrival in arrivals:
         try:
             _sort_in(arrival, batch)
-        except ValidationError as cause:
+        except ValueError as cause:  # pydantic's is one
             batch.quarantined.append(quarantine_row(arrival, "malformed", str(cause)))
     return batch
 
 
 def _sort_in(arrival: Arrival, batch: Batch) -> None:
+    """Believe a message as far as its topic, which the broker's access list guards; ValueError if it is no good."""
     *_, site, device, name = ["", "", *arrival.topic.split("/")]
-    answer = arrival.topic.removesuffix(name) + "ack"
-    if name == "frame":
-        report = FrameReport.model_validate_json(arrival.payload)
-        key = report.device, report.epoch, report.seq
-        batch.topics[key[:2]] = answer
-        first, _ = batch.reports.setdefault(key, (report, arrival))
-        if first is not report:
-            batch.again += 1
-            if first != report:
-                batch.quarantined.append(conflict_row(arrival))
-    elif name == "slide" and arrival.payload:  # an empty one only clears what the broker retained
-        batch.slides.append(_slide_row(arrival, site, device))
-    elif name == "health":
-        health = Health.model_validate_json(arrival.payload)
-        for epoch, oldest in {**health.rescued, health.epoch: health.oldest}.items():
-            if epoch and oldest:
-                batch.floors[device, epoch] = site, oldest - 1
-                batch.topics[device, epoch] = answer
-    elif name == "status" and Status.model_validate_json(arrival.payload).state == "online":
-        batch.greeted[site, device] = answer
+    sort = _SORTED.get(name)
+    if sort is None:
+        return
+    if not (is_topic_word(site) and is_topic_word(device)):
+        raise ValueError(f"site and device in the topic must each have {WORD}")
+    if len(arrival.payload) > LARGEST_MESSAGE:
+        raise ValueError(f"it is longer than the {LARGEST_MESSAGE} bytes that are read of a message")
+    sort(arrival, batch, _Sender(site, device, arrival.topic.removesuffix(name) + "ack"))
 
 
-def _slide_row(arrival: Arrival, site: str, device: str) -> Row:
+class _Sender(NamedTuple):
+    """Who has sent a message, and where to answer."""
+
+    site: str
+    device: str
+    answer: str
+
+
+def _report(arrival: Arrival, batch: Batch, sender: _Sender) -> None:
+    report = FrameReport.model_validate_json(arrival.payload)
+    if (report.site, report.device) != sender[:2]:
+        raise ValueError(f"it names {report.site}/{report.device}, and its topic {sender.site}/{sender.device}")
+    key = report.device, report.epoch, report.seq
+    batch.topics[key[:2]] = sender.answer
+    first, _ = batch.reports.setdefault(key, (report, arrival))
+    if first is not report:
+        batch.again += 1
+        if not same_report(first, report):
+            batch.quarantined.append(conflict_row(arrival))
+
+
+def _health(arrival: Arrival, batch: Batch, sender: _Sender) -> None:
+    health = Health.model_validate_json(arrival.payload)
+    for epoch, oldest in {**health.rescued, health.epoch: health.oldest}.items():
+        if epoch and oldest:
+            batch.floors[sender.device, epoch] = sender.site, oldest - 1
+            batch.topics[sender.device, epoch] = sender.answer
+
+
+def _status(arrival: Arrival, batch: Batch, sender: _Sender) -> None:
+    if Status.model_validate_json(arrival.payload).state == "online":
+        batch.greeted[sender.site, sender.device] = sender.answer
+
+
+def _slide(arrival: Arrival, batch: Batch, sender: _Sender) -> None:
+    if not arrival.payload:  # it only clears what the broker retained
+        return
     names = _SlideName.model_validate_json(arrival.payload)
-    return {
-        "device": device,
+    long = len(arrival.payload) > _AS_IT_CAME
+    row = {
+        "device": sender.device,
         "slide_id": names.slide_id,
         "count_id": names.count_id,
-        "site": site,
+        "site": sender.site,
         "received_at": arrival.at.astimezone(timezone.utc),
-        "body": arrival.payload.decode(),
+        "body": kept_body(SlideSummary.model_validate_json(arrival.payload) if long else names, arrival),
     }
+    batch.slides.append(row)
+
+
+_SORTED = {"frame": _report, "health": _health, "slide": _slide, "status": _status}
+"""Who reads a message, by the end of its topic."""
+
+
+def same_report(one: FrameReport, other: FrameReport) -> bool:
+    """Whether two reports of one key say the same; an agent that moves sends what waits as from its new site."""
+    return one == other.model_copy(update={"site": one.site})
+
+
+def kept_body(message: Message, arrival: Arrival) -> str:
+    """What is stored of a message: all of it, or, of a long one, what is known of it."""
+    return arrival.payload.decode() if len(arrival.payload) <= _AS_IT_CAME else message.model_dump_json()
 
 
 def conflict_row(arrival: Arrival) -> Row:

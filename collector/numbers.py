@@ -3,6 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 
 class Numbers:
@@ -27,7 +28,9 @@ class Numbers:
 
     def copy(self) -> "Numbers":
         """A set of its own with the same numbers."""
-        return Numbers(self.spans())
+        twin = Numbers()
+        twin._lows, twin._highs = self._lows.copy(), self._highs.copy()
+        return twin
 
     def spans(self) -> Iterator[tuple[int, int]]:
         """First and last number of each span, in order."""
@@ -54,14 +57,30 @@ class Numbers:
 
 @dataclass(slots=True)
 class Stream:
-    """What is known of one outbox: ``numbers`` holds what is stored and what can not come any more."""
+    """What is known of one outbox.
+
+    Attributes:
+        site: where it was last heard.
+        numbers: what is stored, and what can not come any more.
+        floor: at or below it the agent holds nothing any more, as it says.
+    """
 
     site: str
     numbers: Numbers
     floor: int = 0
 
+    def settle(self) -> None:
+        """Wait no more for what the agent holds no more.
+
+        Its word counts once a report as high is here: a number that it has not given yet may still come.
+        """
+        if self.floor <= self.numbers.highest:
+            self.numbers.cover(1, self.floor)
+
 
 def shown(spans: Iterable[tuple[int, int]], *, most: int = 5) -> str:
     """Spans for people: `17-19, 23`, the first few of them."""
-    words = [str(low) if low == high else f"{low}-{high}" for low, high in spans]
-    return ", ".join(words[:most]) + (f" and {len(words) - most} more spans" if len(words) > most else "")
+    every = iter(spans)
+    words = [str(low) if low == high else f"{low}-{high}" for low, high in islice(every, most)]
+    more = sum(1 for _ in every)
+    return ", ".join(words) + (f" and {more} more spans" if more else "")

@@ -187,7 +187,8 @@ class Collector:
         self.totals.new += outcome.new
         self.totals.again += outcome.again
         self.totals.quarantined += outcome.quarantined
-        self._replies |= {(reply.topic, reply.ack.epoch): reply for reply in outcome.replies}
+        if self._settings.acknowledge:
+            self._replies |= {(reply.topic, reply.ack.epoch): reply for reply in outcome.replies}
         if outcome.quarantined:
             log.warning("%d messages could not be stored; they stand in the table quarantine", outcome.quarantined)
         if time.monotonic() >= self._gap_said_at:
@@ -205,13 +206,15 @@ class Collector:
 
     def _greet(self) -> None:
         """Tell every agent that we know how far it is stored; what was sent while nobody listened is missing."""
+        if not self._settings.acknowledge:
+            return
         for (device, epoch), stream in self._store.streams.items():
             topic = Topics(prefix=self._settings.mqtt.prefix, site=stream.site, device=device).ack
             self._replies[topic, epoch] = Reply(topic, Ack(epoch=epoch, upto=stream.numbers.upto))
 
     def _reply(self) -> None:
         """Tell the agents what is safe; many reports at once, for each word costs the agent a transaction."""
-        if not self._replies or time.monotonic() < self._reply_at or not self._settings.acknowledge:
+        if not self._replies or time.monotonic() < self._reply_at:
             return
         self._reply_at = time.monotonic() + _ACK_EVERY_S
         beside = properties_of_a_message(self._settings)

@@ -5,10 +5,11 @@ from datetime import datetime, timezone
 
 import sqlalchemy as sa
 
-from collector.arrivals import Arrival, Key, StreamName
+from collector.arrivals import Arrival, Key, StreamName, kept_body
 from collector.numbers import Numbers, Stream
 from collector.tables import Row, cell, insert_into, quarantine, report, slide, stream
 from contract.messages import FrameReport
+from contract.topics import is_topic_word
 
 _KEY = report.c.device, report.c.epoch, report.c.seq
 _ONE_QUERY = 200
@@ -60,14 +61,19 @@ def upsert_streams(connection: sa.Connection, streams: Mapping[StreamName, Strea
 
 
 def read_streams(connection: sa.Connection) -> dict[StreamName, Stream]:
-    """Every stream with its numbers, as the stored reports tell them."""
+    """Every stream with its numbers, as the stored reports tell them.
+
+    Earlier releases kept streams of any name; to one that is no word of a topic nobody can answer.
+    """
     streams: dict[StreamName, Stream] = {}
     for device, epoch, site, upto, floor in connection.execute(
         sa.select(stream.c.device, stream.c.epoch, stream.c.site, stream.c.upto, stream.c.floor)
     ):
-        numbers = Numbers(spans_of(connection, device, epoch, after=upto))
-        numbers.cover(1, max(upto, floor))
-        streams[device, epoch] = Stream(site, numbers, floor)
+        if all(map(is_topic_word, (device, epoch, site))):
+            numbers = Numbers(spans_of(connection, device, epoch, after=upto))
+            numbers.cover(1, upto)
+            streams[device, epoch] = Stream(site, numbers, floor)
+            streams[device, epoch].settle()
     return streams
 
 
@@ -120,7 +126,7 @@ def _report_row(message: FrameReport, arrival: Arrival) -> Row:
         "model_id": message.model.id,
         "engine": message.model.engine,
         "cells": len(message.cells),
-        "body": arrival.payload.decode(),
+        "body": kept_body(message, arrival),
     }
 
 

@@ -5,16 +5,15 @@ Order of precedence: command line, environment, systemd credentials, TOML file, 
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from contract.arguments import default_state_dir
-from contract.connection import BrokerSettings, Section, TopicWord
+from contract.connection import BrokerSettings, Section
 from contract.settings import Form, Tree, layers_of, settled
+from contract.topics import TopicWord, TopicWordOrAny
 
-TopicWordOrAny = Annotated[str, Field(pattern=r"^(\+|[^/+#\s$][^/+#\s]{0,63})$")]
 ENV_PREFIX = "MICROSCOPE_COLLECT_"
 
 

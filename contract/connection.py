@@ -9,11 +9,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from contract.errors import UsageError
-
-TopicWord = Annotated[str, Field(pattern=r"^[^/+#$\s\x00-\x1f\x7f-\x9f][^/+#\s\x00-\x1f\x7f-\x9f]{0,63}$")]
-
-WORD = "1 to 64 characters, no space, / + or #, not beginning with $"
-"""What a ``TopicWord`` may be, in words."""
+from contract.topics import TopicWord
 
 
 def _no_content(path: Path) -> Path:

@@ -9,8 +9,16 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 
+from contract.topics import TopicWord
+
 SCHEMA_VERSION = 1
 CONTENT_TYPE = "application/json"
+LARGEST_MESSAGE = 4 * 2**20
+"""Bytes of the longest packet that an agent sends and a subscriber of ours takes: a frame of 15,000 cells."""
+LARGEST_NUMBER = 2**63 - 1
+"""What every database and every language can hold."""
+MOST_RESCUED = 256
+"""Epochs that one health message speaks of beside its own."""
 
 Reason = Literal[
     "unreadable", "incomplete", "too_small", "too_large", "stale",
@@ -18,7 +26,7 @@ Reason = Literal[
     "wrong_stain", "wrong_scale", "motion", "noise",
 ]  # fmt: skip
 """Why a frame can not be judged."""
-_OBJECT_ID = re.compile(r"(.*)-c(\d{1,18})", re.DOTALL)
+_OBJECT_ID = re.compile(r"(.*)-c([0-9]{1,18})", re.DOTALL)
 """Count and number of a cell."""
 
 
@@ -26,6 +34,10 @@ def _iso(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+Name = Annotated[str, Field(max_length=255)]
+"""A label; who stores it may rely on its length."""
+Number = Annotated[int, Field(le=LARGEST_NUMBER)]
+Pixels = Annotated[int, Field(lt=2**31)]
 Moment = Annotated[AwareDatetime, PlainSerializer(_iso, return_type=str)]
 """UTC, ISO 8601, milliseconds: 2026-01-31T12:00:00.000Z. Without a zone it is no moment."""
 
@@ -39,16 +51,16 @@ class Message(BaseModel):
 class BoxReport(Message):
     """An upright rectangle in pixels of the frame as captured."""
 
-    x: int = Field(description="Left edge.")
-    y: int = Field(description="Upper edge.")
-    width: int = Field(ge=0, description="Pixels to the right.")
-    height: int = Field(ge=0, description="Pixels down.")
+    x: Pixels = Field(ge=-(2**31), description="Left edge.")
+    y: Pixels = Field(ge=-(2**31), description="Upper edge.")
+    width: Pixels = Field(ge=0, description="Pixels to the right.")
+    height: Pixels = Field(ge=0, description="Pixels down.")
 
 
 class FrameInfo(Message):
     """Which frame a report speaks of."""
 
-    id: str = Field(description="Label of the frame, unique within a run.")
+    id: Name = Field(description="Label of the frame, unique within a run.")
     source: str = Field(description="File name, or name of the camera.")
     captured_at: Moment = Field(description="Time of capture, UTC.")
     width: int = Field(ge=0, description="Pixels; 0 if the frame could not be read.")
@@ -78,7 +90,7 @@ class Quality(Message):
 class CellReport(Message):
     """One white cell."""
 
-    cell_id: str = Field(description="Label of the cell, unique within a run.")
+    cell_id: Name = Field(description="Label of the cell, unique within a run.")
     box: BoxReport
     area_um2: float = Field(ge=0, description="Area of the whole cell, square micrometres.")
     label: Literal["normal", "blast", "uncertain"] = Field(
@@ -91,7 +103,7 @@ class CellReport(Message):
         default_factory=list,
         description="`edge`: the frame's border cuts the cell, whose label and probability say nothing: leave it out.",
     )
-    object_id: str = Field(
+    object_id: Name = Field(
         "",
         description="Name of the cell on its slide, `<count_id>-c<number>`, the same in every frame that shows it; "
         "empty where none is open.",
@@ -106,9 +118,9 @@ class CellReport(Message):
 class ModelInfo(Message):
     """Who judged."""
 
-    id: str = Field(description="Name of the model.")
+    id: Name = Field(description="Name of the model.")
     sha256: str = Field(description="SHA-256 of the bundle's manifest, which holds those of all its files.")
-    engine: str = Field(description="Inference engine and precision; a fallback shows here.")
+    engine: Name = Field(description="Inference engine and precision; a fallback shows here.")
     gate: str = Field("", description="`passed`, or `skipped`: nobody has shown that INT8 answers as FP32 does.")
     colour: str = Field(
         "off", description="How cells were made to look like the training's: `reinhard`, `macenko`, `off`."
@@ -148,7 +160,7 @@ class Join(Message):
     part: int = Field(ge=1, description="Number of the part that is gone.")
     x: float = Field(description="Micrometres to be added to the positions that earlier reports give in that part.")
     y: float = Field(description="The same, down.")
-    same: dict[str, str] = Field(
+    same: dict[Name, Name] = Field(
         default_factory=dict,
         description="Cells that both parts knew: each `object_id` that is gone, and the one under which the cell "
         "goes on. The slide's summary counts them once.",
@@ -162,11 +174,11 @@ class FrameReport(Message):
     """
 
     schema_version: Literal[1] = Field(1, description="Version of this message's form.")
-    device: str = Field(description="Name of the agent's computer.")
-    site: str = Field(description="Name of the laboratory.")
-    epoch: str = Field(description="Identity of the agent's store; changes when the store is made anew.")
-    seq: int = Field(ge=1, description="Number of the report within the epoch, without gaps.")
-    slide_id: str = Field(description="Pseudonym of the slide; empty where none was open.")
+    device: TopicWord = Field(description="Name of the agent's computer, as in the topic.")
+    site: TopicWord = Field(description="Name of the laboratory, as in the topic.")
+    epoch: TopicWord = Field(description="Identity of the agent's store; changes when the store is made anew.")
+    seq: Number = Field(ge=1, description="Number of the report within the epoch, without gaps.")
+    slide_id: Name = Field(description="Pseudonym of the slide; empty where none was open.")
     frame: FrameInfo
     quality: Quality
     cells: list[CellReport] = Field(default_factory=list)
@@ -174,7 +186,7 @@ class FrameReport(Message):
     timing_ms: Timing = Field(default_factory=Timing)
     position_um: Position | None = Field(None, description="Absent where no slide is open or the frame was refused.")
     joined: Join | None = Field(None, description="Absent unless the frame has shown two parts of the slide to be one.")
-    withdraws: str = Field(
+    withdraws: Name = Field(
         "",
         description="Given from the first `wrong_scale` until a frame is accepted again: an `object_id`. That cell, "
         "and those of the same count with a higher number, are taken back where reports with a lower `seq` name them: "
@@ -218,15 +230,16 @@ class Health(Message):
     )
     queued: int = Field(ge=0, description="Reports that wait in the outbox.")
     engine: str = Field(description="Inference engine and precision in use.")
-    epoch: str = Field("", description="Identity of the agent's store.")
-    oldest: int = Field(
+    epoch: TopicWord | Literal[""] = Field("", description="Identity of the agent's store.")
+    oldest: Number = Field(
         0,
         ge=0,
         description="Lowest number of the epoch that the agent still holds, or will give next: what a consumer lacks "
         "below it can not come any more; 0: not told.",
     )
-    rescued: dict[str, int] = Field(
+    rescued: dict[TopicWord, Annotated[Number, Field(ge=0)]] = Field(
         default_factory=dict,
+        max_length=MOST_RESCUED,
         description="The same for each earlier epoch of which the agent still holds reports, rescued from a store that "
         "was damaged: what lies between them may be lost.",
     )
@@ -284,8 +297,8 @@ class SlideSummary(Message):
     """
 
     schema_version: Literal[1] = Field(1, description="Version of this message's form.")
-    slide_id: str = Field(description="Pseudonym of the slide.")
-    count_id: str = Field(
+    slide_id: Name = Field(description="Pseudonym of the slide.")
+    count_id: Name = Field(
         description="Name of this count, never used again; each `object_id` begins with it. If the agent starts again "
         "amid a slide, another count begins: the frame reports of both remain."
     )
@@ -332,9 +345,9 @@ class Topics:
 class Ack(Message):
     """A consumer's word that it has stored every report of an epoch up to a number; topic `ack`."""
 
-    epoch: str = Field(description="The epoch of the reports.")
-    upto: int = Field(ge=0, description="Every report up to this number is safe.")
-    seen: int | None = Field(
+    epoch: TopicWord = Field(description="The epoch of the reports.")
+    upto: Number = Field(ge=0, description="Every report up to this number is safe.")
+    seen: Number | None = Field(
         None,
         ge=0,
         description="Highest number that is safe: if it is above `upto`, a report between them is missing, and is sent "

@@ -6,8 +6,8 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from contract.connection import WORD, TopicWord
 from contract.messages import FrameReport, Message, ModelInfo, Moment, SlideSummary
+from contract.topics import WORD, TopicWord
 
 MAX_REQUEST_BYTES = 65536
 """Longest payload that is read."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypedDict
 
-from pydantic import ValidationError
-
 from contract.messages import FrameReport, SlideSummary, Status
 from contract.sightings import Sightings
+from contract.topics import is_topic_word
 
 _LATEST = 8
 _LATENCIES = 20_000
@@ -111,32 +110,44 @@ class Tally:
     malformed: int = 0
 
     def take(self, topic: str, payload: bytes, *, received_at: datetime, retained: bool) -> Kind:
-        """Count a message; says what it was. Only a live `stopped` is ``stopped``: a retained one is history."""
-        name = topic.rsplit("/", 1)[-1]
+        """Count a message; says what it was. Only a live `stopped` is ``stopped``: a retained one is history.
+
+        It is believed as far as its topic, which the broker's access list guards: a report of another agent's name is
+        ``malformed``, and so is whatever names nobody.
+        """
+        *_, site, device, name = ["", "", *topic.split("/")]
         try:
-            if name == "frame":
-                report = FrameReport.model_validate_json(payload)
-                device = self.devices.setdefault(f"{report.site}/{report.device}", Device())
-                return "new" if device.add(report, received_at) else "again"
-            if name == "slide":
-                self._device(topic).slide = SlideSummary.model_validate_json(payload)
-                return "slide"
-            if name == "status":
-                state = Status.model_validate_json(payload).state
-                self._device(topic).state = state
-                return "stopped" if state == "stopped" and not retained else "status"
-        except ValidationError:
+            return self._take(name, payload, (site, device), received_at=received_at, retained=retained)
+        except ValueError:  # pydantic's is one
             self.malformed += 1
             return "malformed"
-        return "other"
+
+    def _take(
+        self, name: str, payload: bytes, sender: tuple[str, str], *, received_at: datetime, retained: bool
+    ) -> Kind:
+        if name not in {"frame", "slide", "status"}:
+            return "other"
+        if not all(map(is_topic_word, sender)):
+            raise ValueError("no site and device")
+        if name == "frame":
+            report = FrameReport.model_validate_json(payload)
+            if (report.site, report.device) != sender:
+                raise ValueError("another agent's name")
+            return "new" if self._device(sender).add(report, received_at) else "again"
+        if name == "slide":
+            self._device(sender).slide = SlideSummary.model_validate_json(payload)
+            return "slide"
+        state = Status.model_validate_json(payload).state
+        self._device(sender).state = state
+        return "stopped" if state == "stopped" and not retained else "status"
 
     def before(self, latest: FrameReport) -> FrameReport | None:
         """What its agent reported before this, the latest report of that agent."""
         reports = self.devices[f"{latest.site}/{latest.device}"].latest
         return reports[-2] if len(reports) > 1 else None
 
-    def _device(self, topic: str) -> Device:
-        return self.devices.setdefault("/".join(topic.split("/")[-3:-1]), Device())
+    def _device(self, sender: tuple[str, str]) -> Device:
+        return self.devices.setdefault("/".join(sender), Device())
 
     @property
     def received(self) -> int:

@@ -20,7 +20,6 @@ from typing_extensions import Self
 
 from agent.turns import NoTurn
 from agent.wire.mail import Incoming, Reply, may_answer_on
-from contract.connection import WORD
 from contract.errors import IntegrityError, MicroscopeError
 from contract.requests import COMMANDS, MAX_REQUEST_BYTES, Answer, Code, CommandName, ErrorInfo
 
@@ -171,9 +170,7 @@ def _faults(error: ValidationError, known: Sequence[str]) -> str:
 
 def _fault(name: str, fault: ErrorDetails, known: Sequence[str]) -> str:
     said = fault["msg"]
-    if fault["type"] == "string_pattern_mismatch":  # only words of a topic have one
-        said = f"must have {WORD}"
-    elif fault["type"] == "extra_forbidden":
+    if fault["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name[:_SHOWN], known, n=1, cutoff=0.0)
         said = f"there is no such key; {f'the nearest is {near[0]}' if near else 'this command takes none'}"
     return f"{_printable(name) or 'the payload'}: {said}"

@@ -21,6 +21,7 @@ from agent.wire.delivery import Delivery
 from agent.wire.mail import Incoming, Reply
 from agent.wire.mqtt import CONNECT_S, Answer, Connection
 from agent.wire.outbox import Outbox
+from agent.wire.sender import Sender
 from contract.errors import OutboxError
 from contract.messages import Ack, Health, SlideSummary, Status, Topics
 from contract.refusals import (
@@ -72,6 +73,7 @@ class Courier:
         self._settings, self._topics, self._outbox, self._version = settings, topics, outbox, version
         self._delivery = Delivery(outbox, forget_on=forget_on, window=settings.window)
         site, device = topics.root.split("/")[-2:]
+        self._sender = Sender(site=site, device=device)
         will = topics.status, self._status("offline")
         self._connection = Connection(settings, CLIENT_ID.format(site=site, device=device), will=will, listener=self)
         self._connected, self._closing = threading.Event(), threading.Event()
@@ -230,7 +232,7 @@ class Courier:
             return
         try:
             for seq, body in self._delivery.next_batch():
-                ticket = self._connection.publish(self._topics.frame, body)
+                ticket = self._connection.publish(self._topics.frame, self._sender.sign(body))
                 if ticket is None:
                     break
                 self._delivery.sent(ticket, seq)

@@ -122,3 +122,20 @@ def test_an_old_subscriber_reads_what_a_courier_without_mqtt_5_sends(
         put(outbox, make_report, 5)
         messages = listener.take(5)
     assert [FrameReport.model_validate_json(message["payload"]).seq for message in messages] == [1, 2, 3, 4, 5]
+
+
+def test_what_waited_while_the_agent_was_given_another_name_goes_out_under_the_new_one(
+    mosquitto: Broker, subscribe: Open, outbox: Outbox, make_report: Make
+) -> None:
+    """Consumers believe a report only on the topics of the agent that it names."""
+    put(outbox, make_report, 3)
+    moved = Topics(prefix="test", site='w"ard', device="scope-9")
+    listener = subscribe(mosquitto, moved.frame)
+    with courier_to(mosquitto, moved, outbox) as courier:
+        outbox.put(make_report(4, outbox.epoch, site='w"ard', device="scope-9", slide_id='"device":'))
+        messages = listener.take(4)
+        assert courier.drain(10) == 0
+    reports = [FrameReport.model_validate_json(message["payload"]) for message in messages]
+    assert [(report.site, report.device, report.seq) for report in reports] == [
+        ('w"ard', "scope-9", seq) for seq in (1, 2, 3, 4)
+    ]

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from agent.slides.slide import Slide
 from agent.vision.segmentation import find_cells
+from collector import tables
 from collector.amend import Amended
 from collector.arrivals import Arrival
+from collector.database import open_engine
 from collector.export import Form, What, export
 from collector.store import Store
 from contract.messages import BoxReport, CellReport, FrameReport, Join, Quality
@@ -129,7 +132,35 @@ def test_a_cell_is_taken_back_by_the_name_that_it_then_bore(database: str, repor
     assert [name for _, name in names(database)] == ["r-s1-c2", "r-s1-c10", "r-s1-c4", "r-s1-c2"]
 
 
-@pytest.mark.parametrize("name", ["", "r", "r-c", "r-cx"])
+def test_names_that_lead_in_a_long_circle_and_numbers_without_end_do_not_stop_the_export(
+    database: str, reporting: Make
+) -> None:
+    many = 9000
+    circle = {f"r-s1-c{number}": f"r-s1-c{number % many + 1}" for number in range(1, many + 1)}
+    keep(
+        database,
+        [
+            reporting(1, *list(circle)[:2000]),
+            reporting(2, joined=Join(part=1, x=0, y=0, same=circle), withdraws="r-s1-c" + "9" * 200),
+        ],
+    )
+    assert len(names(database)) == 2000
+
+
+def test_a_report_that_an_earlier_release_kept_and_this_one_does_not_read_is_passed_over(
+    database: str, reporting: Make
+) -> None:
+    keep(database, [reporting(1, "r-s1-c1")])
+    engine = open_engine(database)
+    with engine.begin() as connection:
+        found = connection.execute(sa.select(tables.report)).one()._asdict()
+        body = found["body"].replace('"withdraws":""', '"withdraws":"r-s1-c' + "9" * 5000 + '"')
+        connection.execute(sa.insert(tables.report), {**found, "id": 2, "seq": 2, "body": body})
+    engine.dispose()
+    assert names(database) == [(1, "r-s1-c1")]
+
+
+@pytest.mark.parametrize("name", ["", "r", "r-c", "r-cx", "r-c" + "9" * 5000, "r-c\u0663"])
 def test_names_of_another_form_are_left_alone(name: str, reporting: Make) -> None:
     amended = Amended()
     amended.add(reporting(5, joined=Join(part=1, x=0, y=0, same={"a": "b", "b": "a"}), withdraws="r-s1-c1"))

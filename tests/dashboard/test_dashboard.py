@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 def seat(request: pytest.FixtureRequest) -> Topics:
     """Topics of this test alone."""
     return Topics(prefix="dash", site="lab", device=str(request.node.name))
+
+
+def of_seat(seat: Topics, make_report: Make) -> Make:
+    """Reports of the agent whose topics these are."""
+    return partial(make_report, device=seat.root.rsplit("/", 1)[-1])
 
 
 class Publisher:
@@ -78,7 +84,7 @@ def test_counts_reports_and_cells_until_the_agent_has_stopped(
     mosquitto: Broker, seat: Topics, tmp_path: Path, make_report: Make
 ) -> None:
     publisher = Publisher(mosquitto)
-    cell = make_report().cells[0]
+    cell, make_report = make_report().cells[0], of_seat(seat, make_report)
     reports = [
         make_report(1),
         make_report(2, cells=[cell.model_copy(update={"label": "blast"})] * 3),
@@ -117,7 +123,7 @@ def test_a_retained_stopped_of_yesterday_does_not_end_it(
     with watching(mosquitto, seat, tmp_path, "--until-stopped", "--frames", "1") as process:
         time.sleep(0.5)
         assert process.poll() is None
-        publisher.say(seat.frame, make_report().model_dump_json())
+        publisher.say(seat.frame, of_seat(seat, make_report)().model_dump_json())
         process.communicate(timeout=20)
     assert summary_in(tmp_path)["received"] == 1
 
@@ -128,7 +134,7 @@ def test_ends_after_so_many_frames_or_seconds(
     publisher = Publisher(mosquitto)
     with watching(mosquitto, seat, tmp_path, "--frames", "2") as process:
         for seq in (1, 2):
-            publisher.say(seat.frame, make_report(seq).model_dump_json())
+            publisher.say(seat.frame, of_seat(seat, make_report)(seq).model_dump_json())
         process.communicate(timeout=20)
     assert summary_in(tmp_path)["received"] == 2
     (tmp_path / "ready").unlink()
@@ -196,7 +202,7 @@ def test_the_same_number_of_another_epoch_or_device_is_another_report(make_repor
     tally = Tally()
     for changes in ({}, {"epoch": "another"}, {"device": "scope-2"}, {"site": "elsewhere"}, {}):
         report = make_report(1).model_copy(update=changes)
-        tally.take("p/v1/s/d/frame", report.model_dump_json().encode(), received_at=NOW, retained=False)
+        take(tally, report)
     assert (tally.received, tally.summary()["duplicates"]) == (4, 1)
 
 
@@ -204,9 +210,31 @@ def test_cells_that_are_taken_back_count_no_more(make_report: Make) -> None:
     tally, cell = Tally(), make_report().cells[0].model_copy(update={"object_id": "r-s1-c1"})
     wrong = make_report(2, quality=Quality(accepted=False, reasons=["wrong_scale"]), cells=[])
     for report in (make_report(1, cells=[cell]), wrong.model_copy(update={"withdraws": "r-s1-c1"})):
-        tally.take("p/v1/s/d/frame", report.model_dump_json().encode(), received_at=NOW, retained=False)
+        take(tally, report)
     assert (tally.summary()["cells"], tally.summary()["taken_back"]) == (0, 1)
     assert "; 1 taken back" in lines_of(tally.summary())
+
+
+def take(tally: Tally, report: FrameReport, received_at: datetime = NOW) -> str:
+    topic = f"p/v1/{report.site}/{report.device}/frame"
+    return tally.take(topic, report.model_dump_json().encode(), received_at=received_at, retained=False)
+
+
+@pytest.mark.parametrize("name", ["frame", "slide", "status"])
+@pytest.mark.parametrize("word", ["la+b", "lab\x1b[2J", "lab\u202e", "x" * 65, ""])
+def test_who_has_no_name_is_not_shown(name: str, word: str) -> None:
+    tally = Tally()
+    for topic in (f"p/v1/{word}/scope-1/{name}", f"p/v1/lab/{word}/{name}"):
+        body = Status(state="online").model_dump_json().encode()
+        assert tally.take(topic, body, received_at=NOW, retained=False) == "malformed"
+    assert (tally.malformed, tally.devices) == (2, {})
+
+
+def test_a_report_that_names_another_than_its_topic_is_malformed(make_report: Make) -> None:
+    tally, body = Tally(), make_report(1).model_dump_json().encode()
+    for topic in ("p/v1/lab/scope-2/frame", "p/v1/ward/scope-1/frame"):
+        assert tally.take(topic, body, received_at=NOW, retained=False) == "malformed"
+    assert (tally.received, tally.devices) == (0, {})
 
 
 def said_of(reports: list[FrameReport]) -> list[str]:
@@ -230,7 +258,7 @@ def test_frames_that_belong_to_no_slide_are_told_once_in_lines_and_always_in_the
     reports += [make_report(k).model_copy(update={"slide_id": ""}) for k in (2, 3)]
     assert [NO_SLIDE in line for line in said_of(reports)] == [False, True, False]
     for report, warned in zip(reports, (False, True, True), strict=True):
-        tally.take("p/v1/s/d/frame", report.model_dump_json().encode(), received_at=NOW, retained=False)
+        take(tally, report)
         drawn = Console(width=120, file=io.StringIO(), record=True)
         drawn.print(picture(tally))
         assert (NO_SLIDE in drawn.export_text()) == warned
@@ -241,7 +269,7 @@ def test_latency_is_measured_from_capture_to_receipt(make_report: Make) -> None:
     for seq, delay_ms in enumerate((10, 20, 30, 400), start=1):
         report = make_report(seq)
         received_at = report.frame.captured_at + timedelta(milliseconds=delay_ms)
-        tally.take("p/v1/s/d/frame", report.model_dump_json().encode(), received_at=received_at, retained=False)
+        take(tally, report, received_at)
     summary = tally.summary()
     assert summary["latency_p50_ms"] == pytest.approx(20, abs=1)
     assert summary["latency_p99_ms"] == pytest.approx(400, abs=1)
@@ -256,31 +284,31 @@ def test_a_percentile_of_nothing_is_nothing() -> None:
 def test_fields_of_a_later_version_are_no_fault(make_report: Make) -> None:
     tally = Tally()
     later = json.dumps({**json.loads(make_report(1).model_dump_json()), "stain": "new"})
-    assert tally.take("p/v1/s/d/frame", later.encode(), received_at=NOW, retained=False) == "new"
+    assert tally.take("p/v1/lab/scope-1/frame", later.encode(), received_at=NOW, retained=False) == "new"
 
 
 def test_a_time_without_a_zone_is_a_malformed_report_and_nothing_worse(make_report: Make) -> None:
     report = json.loads(make_report(1).model_dump_json())
     report["frame"]["captured_at"] = "2026-01-31T12:00:00"
     tally = Tally()
-    kind = tally.take("p/v1/s/d/frame", json.dumps(report).encode(), received_at=NOW, retained=False)
+    kind = tally.take("p/v1/lab/scope-1/frame", json.dumps(report).encode(), received_at=NOW, retained=False)
     assert (kind, tally.malformed, tally.received) == ("malformed", 1, 0)
 
 
 def test_names_are_text_and_no_markup(make_report: Make) -> None:
     tally = Tally()
-    report = make_report(1, site="[/red]x", device="[b]y")
-    tally.take("p/v1/s/d/frame", report.model_dump_json().encode(), received_at=NOW, retained=False)
+    report = make_report(1, site="[red]x", device="[b]y")
+    take(tally, report)
     drawn = Console(width=200, file=io.StringIO(), record=True)
     drawn.print(picture(tally))
-    assert drawn.export_text().count("[/red]x/[b]y") == 2
+    assert drawn.export_text().count("[red]x/[b]y") == 2
 
 
 def test_the_table_says_in_full_what_is_wrong_with_an_agents_last_frame_until_one_is_judged(make_report: Make) -> None:
     tally, why = Tally(), "the sharpness is 0.51 per um, and 1.35 is the least: focus anew, and clean the objective"
     blurred = Quality(accepted=False, reasons=["out_of_focus"], detail=why)
     for report, said in ((make_report(1, quality=blurred, cells=[]), True), (make_report(2), False)):
-        tally.take("p/v1/s/d/frame", report.model_dump_json().encode(), received_at=NOW, retained=False)
+        take(tally, report)
         drawn = Console(width=80, file=io.StringIO(), record=True)
         drawn.print(picture(tally))
         assert (why in " ".join(drawn.export_text().split())) == said
