@@ -1,46 +1,42 @@
 """The command `microscope-agent`: reads arguments, owns signals and exit codes."""
 
+from contract.signals import Manner, Signals, heed, heeded, leave
+
+if __name__ == "__main__":
+    heed()  # before anything slow is imported
+
 import argparse
 import json
 import logging
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from agent.options import parser
 from contract import journal
 from contract.errors import CheckError, MicroscopeError, UsageError
-from contract.trust_options import trust_from
 
 log = logging.getLogger(__name__)
+ENDS = {
+    "run": Manner(code=0, survives_hangup=True),
+    "demo": Manner(bound_s=10.0),  # it ends what it has started: a broker and a subscriber
+}
+"""How a command ends that is told to; the others as a ``Manner`` is by itself."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit codes are those of ``contract.errors``."""
-    args = parser().parse_args(argv)
-    journal.set_up(args.log)
-    try:
-        return COMMANDS[args.command](args)
-    except MicroscopeError as cause:
-        print(journal.complaint(f"microscope-agent: {cause}"), file=sys.stderr)
-        return cause.exit_code
+    with heeded() as signals:
+        args = parser().parse_args(argv)
+        journal.set_up(args.log)
+        signals.decide(ENDS.get(args.command, Manner()))
+        try:
+            return COMMANDS[args.command](args, signals)
+        except MicroscopeError as cause:
+            print(journal.complaint(f"microscope-agent: {cause}"), file=sys.stderr)
+            return leave(cause.exit_code)
 
 
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set, so that the frame in hand is finished and nothing is torn."""
-    stop = threading.Event()
-    before = {s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace, signals: Signals) -> int:
     from agent.config import load  # noqa: PLC0415 - each command loads only what it needs
     from agent.service import serve  # noqa: PLC0415
     from agent.sources.synthetic import NO_SLIDE  # noqa: PLC0415
@@ -49,14 +45,14 @@ def _run(args: argparse.Namespace) -> int:
     loaded = load(args.config, _overrides([*args.set, *slide]))
     if loaded.settings.source.kind == "synthetic":
         log.warning("reports will tell of a rendered smear: %s", NO_SLIDE)
-    with _stop_on_signals() as stop:
-        serve(loaded.settings, stop, shown=loaded.shown())
-    return 0
+    serve(loaded.settings, signals.begin(), shown=loaded.shown(), signals=signals)
+    return leave(0)
 
 
-def _replay(args: argparse.Namespace) -> int:
+def _replay(args: argparse.Namespace, signals: Signals) -> int:
     from agent.site import agreed_scale  # noqa: PLC0415
     from agent.tools.replay import Job, replay  # noqa: PLC0415
+    from contract.trust_options import trust_from  # noqa: PLC0415
 
     job = Job(
         source=args.source,
@@ -71,27 +67,24 @@ def _replay(args: argparse.Namespace) -> int:
         summary=args.summary,
         site_file=args.site_file,
     )
-    with _stop_on_signals() as stop:
-        summary = replay(job, stop, progress=sys.stderr.isatty())
+    summary = replay(job, signals.begin(), progress=sys.stderr.isatty())
     print(summary, file=sys.stderr)
     return int(summary.stopped)
 
 
-def _montage(args: argparse.Namespace) -> int:
+def _montage(args: argparse.Namespace, signals: Signals) -> int:
     from agent.tools.montage import Job, montage  # noqa: PLC0415
 
     job = Job(args.reports, args.out, frames=args.frames, crops=args.crops, most=args.most)
-    with _stop_on_signals() as stop:
-        print(montage(job, stop), file=sys.stderr)
+    print(montage(job, signals.begin()), file=sys.stderr)
     return 0
 
 
-def _demo(args: argparse.Namespace) -> int:
+def _demo(args: argparse.Namespace, signals: Signals) -> int:
     from agent.tools.demo import demo  # noqa: PLC0415
 
-    with _stop_on_signals() as stop:
-        for line in demo(_demo_source(args), stop):
-            print(line, flush=True)
+    for line in demo(_demo_source(args), signals.begin()):
+        print(line, flush=True)
     return 0
 
 
@@ -107,7 +100,7 @@ def _demo_source(args: argparse.Namespace) -> dict[str, str]:
     return {"kind": "synthetic", "frames": str(args.count), "fps": "20", **scan}
 
 
-def _doctor(args: argparse.Namespace) -> int:
+def _doctor(args: argparse.Namespace, _: Signals) -> int:
     from agent.tools.doctor import examine_machine  # noqa: PLC0415
 
     failed = 0
@@ -119,29 +112,30 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0
 
 
-def _calibrate_scale(args: argparse.Namespace) -> int:
+def _calibrate_scale(args: argparse.Namespace, signals: Signals) -> int:
     from agent.tools.calibrate import ScaleJob, measure_scale  # noqa: PLC0415
 
     job = ScaleJob(args.source, frames=args.frames, given=args.um_per_pixel)
-    with _stop_on_signals() as stop:
-        measured = measure_scale(job, stop, progress=sys.stderr.isatty())
+    measured = measure_scale(job, signals.begin(), progress=sys.stderr.isatty())
     print(measured.to_json() if args.json else "\n".join(measured.lines()))
     if measured.warning:
         print(f"microscope-agent: warning: {measured.warning}", file=sys.stderr)
     return 0
 
 
-def _calibrate_flatfield(args: argparse.Namespace) -> int:
+def _calibrate_flatfield(args: argparse.Namespace, signals: Signals) -> int:
     from agent.tools.survey import FlatJob, measure_light  # noqa: PLC0415
 
-    with _stop_on_signals() as stop:
-        for line in measure_light(FlatJob(args.source, args.out, args.frames), stop, progress=sys.stderr.isatty()):
-            print(line)
+    for line in measure_light(
+        FlatJob(args.source, args.out, args.frames), signals.begin(), progress=sys.stderr.isatty()
+    ):
+        print(line)
     return 0
 
 
-def _calibrate_site(args: argparse.Namespace) -> int:
+def _calibrate_site(args: argparse.Namespace, signals: Signals) -> int:
     from agent.tools.survey import SiteJob, measure_site  # noqa: PLC0415
+    from contract.trust_options import trust_from  # noqa: PLC0415
 
     job = SiteJob(
         source=args.source,
@@ -154,13 +148,12 @@ def _calibrate_site(args: argparse.Namespace) -> int:
         trust=trust_from(args),
         engine=args.engine,
     )
-    with _stop_on_signals() as stop:
-        for line in measure_site(job, stop, progress=sys.stderr.isatty()):
-            print(line)
+    for line in measure_site(job, signals.begin(), progress=sys.stderr.isatty()):
+        print(line)
     return 0
 
 
-def _config_show(args: argparse.Namespace) -> int:
+def _config_show(args: argparse.Namespace, _: Signals) -> int:
     from agent.config import load  # noqa: PLC0415
 
     for line in load(args.config, _overrides(args.set)).lines():
@@ -168,14 +161,14 @@ def _config_show(args: argparse.Namespace) -> int:
     return 0
 
 
-def _config_schema(_: argparse.Namespace) -> int:
+def _config_schema(_: argparse.Namespace, __: Signals) -> int:
     from agent.settings import Settings  # noqa: PLC0415
 
     print(json.dumps(Settings.model_json_schema(), indent=2))
     return 0
 
 
-def _audit_verify(args: argparse.Namespace) -> int:
+def _audit_verify(args: argparse.Namespace, _: Signals) -> int:
     from agent.config import load  # noqa: PLC0415
     from agent.ops.audit import verify  # noqa: PLC0415
 

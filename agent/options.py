@@ -6,8 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
 
-from contract.arguments import micrometres, whole
-from contract.bundle import SHIPPED
+from contract.arguments import SHIPPED_BUNDLE, micrometres, whole
 from contract.trust_options import add_trust
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
@@ -158,7 +157,9 @@ def _settings(command: argparse.ArgumentParser) -> None:
 
 
 def _model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--bundle", type=Path, default=SHIPPED, metavar="DIR", help="model; default: the shipped one")
+    command.add_argument(
+        "--bundle", type=Path, default=SHIPPED_BUNDLE, metavar="DIR", help="model; default: the shipped one"
+    )
     add_trust(command)
     command.add_argument(
         "--engine", default="auto", metavar="NAME", help="inference engine; default: the best there is"

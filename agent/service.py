@@ -3,7 +3,7 @@
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +15,7 @@ from agent.ops.audit import AuditLog
 from agent.ops.board import SYS
 from agent.ops.evidence import SlideNotes, on_record
 from agent.ops.health import Counters, Pulse
+from agent.ops.heartbeat import Heartbeat
 from agent.ops.notify import Notifier, WatchedSink
 from agent.pipeline import Station, run
 from agent.settings import Settings
@@ -30,21 +31,23 @@ from agent.wire.window import Window
 from contract.arguments import make_state_dir
 from contract.errors import BrokerError, OutboxError
 from contract.messages import Health, Topics
+from contract.signals import Signals
 
 log = logging.getLogger(__name__)
 VERSION = version("microscope-agent")
 OUTBOX_FILE = "outbox.sqlite"
-HEARTBEAT_S = 4.0
-"""Less than the 5 s within which an alarm must be told."""
 
 
-def serve(settings: Settings, stop: threading.Event, *, shown: Shown = ()) -> Health:
+def serve(settings: Settings, stop: threading.Event, *, shown: Shown = (), signals: Signals | None = None) -> Health:
     """Run the agent until its source ends or ``stop`` is set.
+
+    What waits in the outbox leaves, and health is told, before the source is opened and whether it can be or not.
 
     Args:
         settings: of this machine.
         stop: ends it.
         shown: the settings as `config show` shows them, for who asks for them over MQTT.
+        signals: of the process; where something hangs, the agent still says its last words.
 
     Returns:
         What was done, as the last health message says it.
@@ -58,13 +61,17 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = ()) -> He
     with ExitStack() as house:
         audit = house.enter_context(AuditLog(settings.state_dir))
         house.enter_context(on_record(audit, shown, version=VERSION))
+        if signals:
+            signals.last_words = partial(_last_words, audit)
         model = house.enter_context(ModelInUse(settings, site, note=audit.note))
         outbox = house.enter_context(_outbox(settings, audit))
         model.remember()
         topics = Topics(prefix=settings.mqtt.prefix, site=settings.site, device=settings.device)
         courier = _courier(settings, topics, outbox)
-        turns = house.enter_context(Turns(settings.source, name, stop))
-        vitals = _Vitals(settings, audit, model, outbox, courier)
+        turns = Turns(settings.source, name, stop)
+        vitals = _Vitals(settings, audit, model, outbox, courier, turns)
+        heartbeat = Heartbeat(partial(vitals.beat, stop))
+        turns.on_trouble = vitals.pulse.on_silence = heartbeat.hasten
         house.enter_context(vitals.shown())
         slides = model.station.slides(name, SlideNotes(audit.note, courier.slide))
         if settings.slide.id:
@@ -74,17 +81,26 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = ()) -> He
         posts = Posts(settings, shown, model=model, turns=turns, slides=slides, window=sink)
         with attend(courier, topics, posts, audit):
             house.enter_context(courier)  # now that commands have somebody to go to
-            with _heartbeat(partial(vitals.beat, stop)):
+            if signals:
+                signals.last_words = partial(_last_words, audit, courier)
+            with heartbeat, turns:
                 for frames in turns:
                     live = settings.source.live
                     seen = sink.through(site.level(frames))
                     run(seen, model.station, sink, slides=slides, counters=vitals.counters, stop=stop, live=live)
             slides.stop()
         vitals.systemd.stopping()
-        left = courier.drain(settings.mqtt.drain_s)
+        left = courier.drain(stop=stop)
         done = vitals.last()
     _account_for(left, settings, trouble=courier.trouble, stopped=stop.is_set())
     return done
+
+
+def _last_words(audit: AuditLog, courier: Courier | None = None) -> None:
+    """What an agent says that was told to stop and hangs."""
+    if courier:
+        courier.close()
+    audit.note("stop", {"because": "told to, and something hung"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +112,7 @@ class _Vitals:
     model: ModelInUse
     outbox: Outbox
     courier: Courier
+    turns: Turns
     counters: Counters = field(default_factory=Counters)
     pulse: Pulse = field(default_factory=Pulse)
     systemd: Notifier = field(default_factory=Notifier)
@@ -126,7 +143,7 @@ class _Vitals:
             pulse=self.pulse,
             audit=self.audit,
             sys=SYS,
-            alarms=[*self.alarms, *silent],
+            alarms=[*self.alarms, *filter(None, [self.turns.trouble]), *silent],
         )
 
     def beat(self, stop: threading.Event) -> None:
@@ -201,26 +218,3 @@ def _account_for(left: int, settings: Settings, *, trouble: str, stopped: bool) 
     if not stopped:
         raise BrokerError(text)
     log.warning("%s", text)
-
-
-@contextmanager
-def _heartbeat(beat: Callable[[], None]) -> Iterator[None]:
-    """Call ``beat`` at once and every ``HEARTBEAT_S`` seconds until the block ends."""
-    ended = threading.Event()
-
-    def work() -> None:
-        while True:
-            try:
-                beat()
-            except OutboxError as cause:
-                log.warning("no health message this time: %s", cause)
-            if ended.wait(HEARTBEAT_S):
-                return
-
-    thread = threading.Thread(target=work, name="heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()

@@ -66,7 +66,12 @@ class MqttSettings(BrokerSettings):
     )
 
     window: int = Field(64, ge=1, le=1000, description="Reports sent and not yet acknowledged, at most.")
-    drain_s: float = Field(10, ge=0, description="Seconds that an ending agent waits for the last acknowledgements.")
+    drain_s: float = Field(
+        10,
+        ge=0,
+        description="Seconds that an agent whose source has ended waits for the last acknowledgements; one that is "
+        "told to stop waits a moment, and sends the rest at its next start.",
+    )
 
 
 class OutboxSettings(Section):

@@ -1,6 +1,7 @@
 """The frames of a source, in turns: between two turns the loop's thread does what others have asked for.
 
-A turn ends when the source ends, when it is to be opened anew, or when there is work for between two frames.
+A turn ends when the source ends, when it is to be opened again, or when there is work for between two frames. While the
+source is not open there are no frames, and the work is done all the same.
 """
 
 import logging
@@ -10,19 +11,19 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotInTime
-from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, TypeVar
 
 from typing_extensions import Self
 
+from agent.opening import Opening
 from agent.sources import Source
 from contract.errors import MicroscopeError
 from contract.types import Frame
 
 log = logging.getLogger(__name__)
-RETRY_S = 2.0
-"""Seconds between two attempts to open a source that could not be opened anew."""
+LET_GO_S = 0.4
+"""How long the end of the agent waits for its source to close."""
 _SLICE_S = 0.1
 
 Result = TypeVar("Result")
@@ -33,33 +34,45 @@ class NoTurn(MicroscopeError):  # noqa: N818 - reads as what happened
 
 
 class Turns:
-    """A source that is open while this is entered; ``for frames in turns`` until it ends or ``stop`` is set.
+    """A source that is opened while this is entered; ``for frames in turns`` until it ends or ``stop`` is set.
 
-    Any thread may ``ask`` and ``restart``; the rest is the loop's.
+    A source that can not be opened is tried again until it can. Any thread may ``ask`` and ``restart``; the rest is the
+    loop's.
 
-    Raises:
-        SourceError, UsageError: on entering, as the source's ``open``.
+    Args:
+        source: where frames come from.
+        run: first part of the frames' ids; another for each further opening.
+        stop: ends the turns.
     """
 
     def __init__(self, source: Source, run: str, stop: threading.Event) -> None:
         self._source, self._run, self._stop = source, run, stop
-        self._cut = _Cut(stop)
-        self._open_source = ExitStack()
-        self._frames: Iterator[Frame] = iter(())
+        self.on_trouble: Callable[[], None] = _nobody
+        """Called when ``trouble`` has changed."""
+        self._opening: Opening | None = None
+        self._exhausted = False
+        self._wake = threading.Event()
+        self._told = ""
         self._lock = threading.Lock()
         self._jobs: deque[Callable[[], None]] = deque()
         self._waiting: set[Future[Any]] = set()
         self._over = False
 
+    @property
+    def trouble(self) -> str:
+        """Why there are no frames, in words; "" while the source is open; any thread may ask."""
+        return self._told
+
     def __enter__(self) -> Self:
-        self._open()
+        self._opening = self._open(self._run)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
-        self._open_source.close()
+        if self._opening:
+            self._opening.close(wait_s=LET_GO_S)
 
     def __iter__(self) -> Iterator[Iterator[Frame]]:
         """Turn by turn."""
@@ -87,19 +100,19 @@ class Turns:
             raise NoTurn("the agent is on its way down") from cause
 
     def restart(self, *, timeout_s: float) -> None:
-        """Close the source and open it anew; if it can not be opened, that is tried for ever.
+        """Close the source and open it again; if that fails, it is tried again and again.
 
         Raises:
-            NoTurn: the source has not let go in time; it is opened anew as soon as it does.
+            NoTurn: the source has not let go, or has not opened, in time; it is opened as soon as it does.
             MicroscopeError: it can not be opened; the text says why.
         """
         future: Future[None] = Future()
-        self._line_up(lambda: _do(self._reopen, future), future, cut=True)
+        self._line_up(lambda: self._reopen(future), future, cut=True)
         try:
             future.result(timeout_s)
         except NotInTime as cause:
             raise NoTurn(
-                f"the source has not let go of its frame within {timeout_s:g} s; it is opened anew when it does"
+                f"the source has not let go, or not opened, within {timeout_s:g} s; it is opened as soon as it does"
             ) from cause
         except CancelledError as cause:
             raise NoTurn("the agent is on its way down") from cause
@@ -108,11 +121,12 @@ class Turns:
         with self._lock:
             if self._over:
                 raise NoTurn("the agent is on its way down")
-            if cut:
-                self._cut.set()
-            self._jobs.append(job)
+            self._jobs.append(job)  # before the state is asked: the loop asks in the other order
             self._waiting.add(future)
             future.add_done_callback(self._waiting.discard)
+            if cut and self._opening and self._opening.state == "open":
+                self._opening.ends.set()
+        self._wake.set()
 
     def _end(self) -> None:
         with self._lock:
@@ -121,47 +135,60 @@ class Turns:
                 future.cancel()
 
     def _turn(self) -> Iterator[Frame]:
-        for frame in self._frames:
+        """The frames of an open source, none of another; until there is work."""
+        opening = self._opening
+        if opening is None or opening.state != "open" or self._jobs:
+            return
+        for frame in opening.frames:
             yield frame
             if self._jobs:
                 return
+        self._exhausted = True
 
     def _between(self) -> bool:
-        """Do what was asked for; False if nothing was, so that the source has ended."""
+        """Do what was asked for, and wait for the source to open; False if it has ended and nobody asked for it."""
         with self._lock:  # who asks for an end of the source has put down the reason by then
-            asked = bool(self._jobs)
-        self._work()
-        while self._cut.is_set() and not self._stop.wait(RETRY_S):
-            self._try_again()
-            self._work()
-        return asked
+            goes_on = bool(self._jobs) or not self._exhausted
+        self._exhausted = False
+        while True:
+            while self._jobs:
+                self._jobs.popleft()()
+            self._tell()
+            if self._stop.is_set() or self._opening is None or self._opening.state != "closed":
+                break
+            self._wake.wait(_SLICE_S)
+            self._wake.clear()
+        if self._opening and self._opening.fault:
+            raise self._opening.fault
+        return goes_on
 
-    def _work(self) -> None:
-        while self._jobs:
-            self._jobs.popleft()()
+    def _tell(self) -> None:
+        """Say how the source fares, once for as long as it is the same."""
+        now = self._opening.trouble if self._opening else ""
+        if now != self._told:
+            if now:
+                log.warning("%s", now)
+            elif self._opening and self._opening.state == "open":
+                log.info("the source is open")
+            self._told = now
+            self.on_trouble()
 
-    def _try_again(self) -> None:
-        try:
-            self._reopen()
-        except MicroscopeError as cause:
-            log.debug("%s", cause)
-        else:
-            log.info("the source is open again")
+    def _reopen(self, future: "Future[None]") -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        if self._opening and self._opening.state == "open":
+            self._opening.close()
+            run = secrets.token_hex(4)  # frames are numbered from 1 again
+            self._opening = self._open(run, after=self._opening, told=future)
+        elif self._opening:
+            self._opening.ask(future)
 
-    def _reopen(self) -> None:
-        self._open_source.close()
-        self._frames = iter(())
-        self._run = secrets.token_hex(4)  # frames are numbered from 1 again
-        try:
-            self._open()
-        except MicroscopeError as cause:
-            log.warning("%s; it is tried again every %g s", cause, RETRY_S)
-            raise
+    def _open(self, run: str, *, after: Opening | None = None, told: "Future[None] | None" = None) -> Opening:
+        return Opening(self._source, run, _Cut(self._stop), changed=self._wake.set, after=after, told=told)
 
-    def _open(self) -> None:
-        cut = _Cut(self._stop)
-        self._frames = self._open_source.enter_context(self._source.open(self._run, cut))
-        self._cut = cut
+
+def _nobody() -> None:
+    """Stand in until somebody listens."""
 
 
 class _Cut(threading.Event):

@@ -1,12 +1,16 @@
 """`microscope-collect`: stores what the agents of a broker report, each report once, and acknowledges it."""
 
+from contract.signals import Manner, Signals, heed, heeded
+
+if __name__ == "__main__":
+    heed()  # before anything slow is imported
+
 import argparse
 import contextlib
 import logging
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -26,23 +30,25 @@ SHORT = {"host": "mqtt.host", "port": "mqtt.port", "username": "mqtt.username", 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit codes are those of ``contract.errors``."""
-    options = _parser().parse_args(arguments)
-    journal.set_up(options.log)
-    try:
-        settings = load(options.config, _overrides(options))
-        code = int(options.command(settings, options))
-        sys.stdout.flush()
-    except MicroscopeError as cause:
-        print(journal.complaint(f"microscope-collect: {cause}"), file=sys.stderr)
-        return cause.exit_code
-    except BrokenPipeError:  # who reads our output, as `head` does, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    return code
+    with heeded() as signals:
+        options = _parser().parse_args(arguments)
+        journal.set_up(options.log)
+        signals.decide(Manner(code=0, survives_hangup=True) if options.command is _collect else Manner())
+        try:
+            settings = load(options.config, _overrides(options))
+            code = int(options.command(settings, options, signals))
+            sys.stdout.flush()
+        except MicroscopeError as cause:
+            print(journal.complaint(f"microscope-collect: {cause}"), file=sys.stderr)
+            return cause.exit_code
+        except BrokenPipeError:  # who reads our output, as `head` does, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        return code
 
 
-def _collect(settings: CollectorSettings, _options: argparse.Namespace) -> int:
-    stop = _stop_on_signals()
+def _collect(settings: CollectorSettings, _options: argparse.Namespace, signals: Signals) -> int:
+    stop = signals.begin().is_set
     with Store(settings.database, quarantine_rows=settings.quarantine_rows) as store:
         _see_to_place(store.file)
         collector = Collector(settings, store)
@@ -52,13 +58,13 @@ def _collect(settings: CollectorSettings, _options: argparse.Namespace) -> int:
     return 0
 
 
-def _status(settings: CollectorSettings, _options: argparse.Namespace) -> int:
+def _status(settings: CollectorSettings, _options: argparse.Namespace, _signals: Signals) -> int:
     for line in export.status(settings.database):
         print(line)
     return 0
 
 
-def _export(settings: CollectorSettings, options: argparse.Namespace) -> int:
+def _export(settings: CollectorSettings, options: argparse.Namespace, _signals: Signals) -> int:
     with _opened(options.out) as out:
         count = export.export(settings.database, options.what, form=options.form, slide_id=options.slide, out=out)
     log.info("%d rows", count)
@@ -139,13 +145,6 @@ def _see_to_place(file: Path | None) -> None:
     for path in (file.parent, file):
         if path.exists() and not os.access(path, os.W_OK):
             raise UsageError(f"database: this user may not write {path}; let it, or name another place")
-
-
-def _stop_on_signals() -> Callable[[], bool]:
-    asked: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda which, _frame: asked.append(which))
-    return lambda: bool(asked)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from contract.errors import UsageError
 
+SHIPPED_BUNDLE = Path(__file__).resolve().parent.parent / "models" / "blast-1"
 COARSEST_UM = 10.0
 """Micrometres per pixel: more than a red cell is no microscopy of cells."""
 FINEST_UM = 0.005

@@ -18,6 +18,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
+from contract.arguments import SHIPPED_BUNDLE
 from contract.errors import BundleMissing, IntegrityError, UsageError
 from contract.manifest import Manifest
 from contract.pixels import to_batch
@@ -42,7 +43,7 @@ _UNREADABLE = (
 FILES = (FP32, INT8, INT8_CPU, GOLDEN, CALIBRATION, REPORT, REPORT_PAGE, MODEL_CARD)
 """What every bundle holds beside its manifest and its signature."""
 
-SHIPPED = Path(__file__).resolve().parent.parent / "models" / "blast-1"
+SHIPPED = SHIPPED_BUNDLE
 """The bundle that comes with the project: beside the rooms, in a checkout and in an installed wheel alike."""
 
 

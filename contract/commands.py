@@ -1,7 +1,12 @@
-"""Entry points of the commands whose libraries are extras: without them, one line says what to install."""
+"""Entry points of commands. Where a library of an extra is missing, one line says what to install.
+
+The services heed signals before anything slow is imported.
+"""
 
 import sys
 from importlib import import_module
+
+from contract.signals import heed
 
 EXTRAS = {
     "onnx": "export,training",
@@ -17,6 +22,12 @@ def how_to_install(extra: str) -> str:
     return f"pip install -c constraints.txt '.[{extra}]' in a clone of this project"
 
 
+def agent() -> int:
+    """`microscope-agent`."""
+    heed()
+    return _run("microscope-agent", "agent.__main__")
+
+
 def export_engine() -> int:
     """`export-engine`."""
     return _run("export-engine", "export.__main__")
@@ -29,6 +40,7 @@ def compare_engines() -> int:
 
 def collect() -> int:
     """`microscope-collect`."""
+    heed()
     return _run("microscope-collect", "collector.__main__")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from agent.service import HEARTBEAT_S
+from agent.ops.heartbeat import EVERY_S
 from agent.slides.slide import PUBLISH_EVERY_S
 from agent.wire.courier import CLIENT_ID, HEALTH_EXPIRY_S
 from contract.messages import Ack, FrameReport, Health, Message, SlideSummary, Status
@@ -50,7 +50,7 @@ TOPICS = {
     ),
     "health": Topic(
         Health,
-        f"every {HEARTBEAT_S:.0f} s, on every connect, and at the end",
+        f"every {EVERY_S:.0f} s, when the source is lost or back, on every connect, and at the end",
         retained=True,
         expiry_s=HEALTH_EXPIRY_S,
     ),

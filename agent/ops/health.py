@@ -1,11 +1,12 @@
 """What the agent has done and lost since it started."""
 
+import logging
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -15,6 +16,7 @@ from agent.ops.board import power_w, temperatures_c
 from agent.ops.chain import Head
 from contract.messages import AuditHead, FrameReport, Health
 
+log = logging.getLogger(__name__)
 STALL_S = 60.0
 """A loop that has handed over nothing for so long hangs; an outbox that is full is tried again far more often."""
 Cause = Literal["skipped", "outbox_full"]
@@ -84,14 +86,34 @@ class Pulse:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._turned_at = clock, clock()
         self._worked_at: float | None = None
+        self._seen_at = self._turned_at
         self.kept = True
         """Whether there was room for the latest report."""
+        self.silence = ""
+        """Why the latest report is of no frame, in words; "" if it is of one."""
+        self.on_silence: Callable[[], None] = _nobody
+        """Called when ``silence`` begins or ends."""
 
     def beat(self, *, worked: bool, kept: bool) -> None:
         """The loop has handed over a report; ``worked`` if it is of a frame and not of the camera's silence."""
         self._turned_at, self.kept = self._clock(), kept
         if worked:
-            self._worked_at = self._turned_at
+            self._worked_at = self._seen_at = self._turned_at
+        if worked == bool(self.silence):
+            self._turn(silent=not worked)
+
+    def _turn(self, *, silent: bool) -> None:
+        """Say once that the camera has fallen silent, and once that it is back."""
+        if silent:
+            since = datetime.now(timezone.utc) - timedelta(seconds=self._turned_at - self._seen_at)
+            self.silence = (
+                f"the camera has delivered no frame since {since:%Y-%m-%d %H:%M:%S} UTC; check it and its cable"
+            )
+            log.warning("%s", self.silence)
+        else:
+            self.silence = ""
+            log.info("the camera delivers frames again")
+        self.on_silence()
 
     @property
     def idle_s(self) -> float:
@@ -156,13 +178,14 @@ class Counters:
             engine: name of the engine in use.
             outbox: where they wait.
             line: to the broker.
-            pulse: of the loop.
+            pulse: of the loop, which knows of the camera's silence.
             audit: the audit log.
             sys: where the kernel shows the board's sensors; None: they are not told.
             alarms: what else a person should see to.
         """
         of_outbox = outbox.alarms() if outbox else []
         of_audit = [audit.alarm] if audit and audit.alarm else []
+        of_camera = [pulse.silence] if pulse and pulse.silence else []
         with self._lock:
             return Health(
                 at=datetime.now(timezone.utc),
@@ -175,7 +198,7 @@ class Counters:
                 epoch=outbox.epoch if outbox else "",
                 oldest=outbox.oldest() if outbox else 0,
                 rescued=outbox.oldest_rescued() if outbox else {},
-                alarms=[*of_outbox, *of_audit, *alarms],
+                alarms=[*of_outbox, *of_audit, *of_camera, *alarms],
                 frame_age_s=_rounded(pulse.frame_age_s if pulse else None),
                 oldest_s=_rounded(_waits_for_s(outbox) if outbox else None),
                 broker=line.state if line else "",
@@ -184,6 +207,10 @@ class Counters:
                 power_w=power_w(sys) if sys else {},
                 audit=AuditHead(lines=audit.head.count, sha256=audit.head.sha256) if audit else None,
             )
+
+
+def _nobody() -> None:
+    """Stand in until somebody listens."""
 
 
 def _waits_for_s(outbox: Books) -> float | None:

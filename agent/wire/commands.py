@@ -30,6 +30,8 @@ BURST, PER_SECOND = 20.0, 5.0
 """Commands that may come at once, and how many in the long run."""
 SAID_EVERY_S = 10.0
 _SHOWN = 64
+_LET_GO_S = 0.3
+"""Longest wait at the end for the command in hand."""
 
 Audit = Callable[[str, Mapping[str, object]], None]
 """Notes for ever what happened: the event's name, and its facts. Raises MicroscopeError if it can not."""
@@ -88,7 +90,7 @@ class Desk:
             while True:
                 self._line.get_nowait()
         self._line.put(None)
-        self._thread.join(5)
+        self._thread.join(_LET_GO_S)
 
     def take(self, call: Incoming) -> None:
         """Line a command up; where there are too many, it is turned away with an answer."""

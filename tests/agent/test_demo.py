@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 
 def test_it_heeds_no_setting_of_the_machine_and_every_report_is_received() -> None:
@@ -26,3 +27,13 @@ def test_frames_of_an_unknown_scale_are_not_shown() -> None:
     assert done.returncode == 2
     assert "give --um-per-pixel" in done.stderr
     assert "calibrate scale" in done.stderr
+
+
+def test_frames_that_are_not_there_are_an_error_at_once(tmp_path: Path) -> None:
+    """The service would wait for them."""
+    words = ["demo", "--frames", str(tmp_path / "none"), "--um-per-pixel", "0.1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "agent", *words], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no folder" in done.stderr

@@ -148,15 +148,6 @@ def test_what_can_not_work_is_refused_at_the_start_in_one_line(
     assert "Traceback" not in done.stderr
 
 
-def test_a_camera_that_is_not_there_is_a_missing_component(tmp_path: Path) -> None:
-    done = call(
-        [sys.executable, "-m", "agent", "run", "--set", f"state_dir={tmp_path}", "--set", "source.kind=camera",
-         "--set", "source.um_per_pixel=0.1", "--set", "source.uri=http://127.0.0.1:9/none"]
-    )  # fmt: skip
-    assert done.returncode == 4
-    assert "the camera http://127.0.0.1:9/none can not be opened" in done.stderr
-
-
 def test_the_doctor_finds_a_healthy_machine_healthy(mosquitto: Broker, tmp_path: Path) -> None:
     done = call(command("doctor", tmp_path, mosquitto.port))
     assert done.returncode == 0, done.stdout

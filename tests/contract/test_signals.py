@@ -1,0 +1,109 @@
+"""What signals do to a program: from its first moment on, and whatever its main thread hangs in."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import until
+
+HANGING = """
+import os, sys
+from contract.signals import Manner, heed
+
+signals = heed()
+signals.decide(Manner(code=int(sys.argv[2])))
+signals.begin()
+signals.last_words = lambda: os.write(1, b"last words")
+print("hangs", flush=True)
+open(sys.argv[1]).read()  # of a FIFO that nobody writes: Python goes on waiting after a signal
+"""
+WAITING = """
+import sys
+from contract.signals import Manner, heed
+
+signals = heed()
+signals.decide(Manner(survives_hangup="survive" in sys.argv))
+stop = signals.begin()
+if "survive" in sys.argv:
+    signals.on_hangup = lambda: print("read again", flush=True)
+print("waits", flush=True)
+stop.wait()
+print("ends in order", flush=True)
+"""
+
+
+def heeds(pid: int) -> bool:
+    """Whether the process catches SIGTERM, by the kernel's word."""
+    found = re.search(r"SigCgt:\s*([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text())
+    return found is not None and bool(int(found[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("words", "code"), [(["run", "--set", "mqtt.port=9"], 0), (["doctor"], 1)])
+def test_the_first_thing_that_a_command_does_is_to_heed_signals(
+    tmp_path: Path, number: int, words: list[str], code: int
+) -> None:
+    """The service was told to end and has ended; what a person asked for is not done."""
+    command = [sys.executable, "-m", "agent", *words, "--set", f"state_dir={tmp_path}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert until(lambda: heeds(process.pid))
+        assert "numpy" not in Path(f"/proc/{process.pid}/maps").read_text(), "something slow was imported before"
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (code, "")
+
+
+def test_the_installed_command_heeds_signals_before_it_imports_itself() -> None:
+    script = "import contract.commands as c, contract.signals as s, sys; sys.argv[1:] = ['--version']; c.agent()"
+    check = f"import atexit\nimport contract.signals as s\natexit.register(lambda: print(len(s._heeded)))\n{script}"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "1"
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_program_that_hangs_is_ended_with_its_last_words_and_says_where_it_hung(tmp_path: Path, code: int) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    command = [sys.executable, "-c", HANGING, str(tmp_path / "fifo"), str(code)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "hangs\n"
+        process.send_signal(signal.SIGTERM)
+        out, said = process.communicate(timeout=30)
+    assert (process.returncode, out) == (code, "last words")
+    assert "told to end, but <string>:10, <module>() has not returned" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_a_command_in_order(number: int) -> None:
+    """A terminal's end too: `replay` in a session that breaks writes its summary."""
+    with subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waits\n"
+        process.send_signal(number)
+        assert (process.communicate(timeout=30)[0], process.returncode) == ("ends in order\n", 0)
+
+
+def test_a_service_reads_its_secrets_again_at_a_terminals_end_and_goes_on() -> None:
+    with subprocess.Popen([sys.executable, "-c", WAITING, "survive"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waits\n"
+        for _ in range(3):
+            process.send_signal(signal.SIGHUP)
+            assert process.stdout.readline() == "read again\n"
+        process.send_signal(signal.SIGTERM)
+        assert (process.communicate(timeout=30)[0], process.returncode) == ("ends in order\n", 0)
+
+
+def test_a_command_under_nohup_does_not_end_with_its_terminal() -> None:
+    command = ["nohup", sys.executable, "-c", WAITING]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waits\n"
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        assert (process.communicate(timeout=30)[0], process.returncode) == ("ends in order\n", 0)
