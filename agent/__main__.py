@@ -1,9 +1,11 @@
 """The command `microscope-agent`: reads arguments, owns signals and exit codes."""
 
 from contract.signals import Manner, Signals, heed, heeded, leave
+from contract.terminal import open_streams, say
 
-if __name__ == "__main__":
-    heed()  # before anything slow is imported
+if __name__ == "__main__":  # before anything slow is imported, and any file is opened
+    open_streams()
+    heed()
 
 import argparse
 import json
@@ -13,7 +15,9 @@ from collections.abc import Sequence
 
 from agent.options import parser
 from contract import journal
-from contract.errors import CheckError, MicroscopeError, UsageError
+from contract.arguments import overrides
+from contract.commands import outcome, process
+from contract.errors import CheckError, UsageError
 
 log = logging.getLogger(__name__)
 ENDS = {
@@ -29,11 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser().parse_args(argv)
         journal.set_up(args.log)
         signals.decide(ENDS.get(args.command, Manner()))
-        try:
-            return COMMANDS[args.command](args, signals)
-        except MicroscopeError as cause:
-            print(journal.complaint(f"microscope-agent: {cause}"), file=sys.stderr)
-            return leave(cause.exit_code)
+        return leave(outcome("microscope-agent", lambda: COMMANDS[args.command](args, signals)))
 
 
 def _run(args: argparse.Namespace, signals: Signals) -> int:
@@ -42,11 +42,11 @@ def _run(args: argparse.Namespace, signals: Signals) -> int:
     from agent.sources.synthetic import NO_SLIDE  # noqa: PLC0415
 
     slide = [] if args.slide is None else [f"slide.id={args.slide}"]
-    loaded = load(args.config, _overrides([*args.set, *slide]))
+    loaded = load(args.config, overrides([*args.set, *slide]))
     if loaded.settings.source.kind == "synthetic":
         log.warning("reports will tell of a rendered smear: %s", NO_SLIDE)
     serve(loaded.settings, signals.begin(), shown=loaded.shown(), signals=signals)
-    return leave(0)
+    return 0
 
 
 def _replay(args: argparse.Namespace, signals: Signals) -> int:
@@ -68,7 +68,7 @@ def _replay(args: argparse.Namespace, signals: Signals) -> int:
         site_file=args.site_file,
     )
     summary = replay(job, signals.begin(), progress=sys.stderr.isatty())
-    print(summary, file=sys.stderr)
+    say(*str(summary).split("\n"), to=sys.stderr)
     return int(summary.stopped)
 
 
@@ -76,7 +76,7 @@ def _montage(args: argparse.Namespace, signals: Signals) -> int:
     from agent.tools.montage import Job, montage  # noqa: PLC0415
 
     job = Job(args.reports, args.out, frames=args.frames, crops=args.crops, most=args.most)
-    print(montage(job, signals.begin()), file=sys.stderr)
+    say(*montage(job, signals.begin()).split("\n"), to=sys.stderr)
     return 0
 
 
@@ -84,7 +84,7 @@ def _demo(args: argparse.Namespace, signals: Signals) -> int:
     from agent.tools.demo import demo  # noqa: PLC0415
 
     for line in demo(_demo_source(args), signals.begin()):
-        print(line, flush=True)
+        say(line)
     return 0
 
 
@@ -104,9 +104,9 @@ def _doctor(args: argparse.Namespace, _: Signals) -> int:
     from agent.tools.doctor import examine_machine  # noqa: PLC0415
 
     failed = 0
-    for check in examine_machine(args.config, _overrides(args.set)):
+    for check in examine_machine(args.config, overrides(args.set)):
         failed += check.state == "FAIL"
-        print(check, flush=True)
+        say(str(check))
     if failed:
         raise CheckError(f"{failed} of the checks above failed")
     return 0
@@ -117,9 +117,9 @@ def _calibrate_scale(args: argparse.Namespace, signals: Signals) -> int:
 
     job = ScaleJob(args.source, frames=args.frames, given=args.um_per_pixel)
     measured = measure_scale(job, signals.begin(), progress=sys.stderr.isatty())
-    print(measured.to_json() if args.json else "\n".join(measured.lines()))
+    say(*([measured.to_json()] if args.json else measured.lines()))
     if measured.warning:
-        print(f"microscope-agent: warning: {measured.warning}", file=sys.stderr)
+        say(f"microscope-agent: warning: {measured.warning}", to=sys.stderr)
     return 0
 
 
@@ -129,7 +129,7 @@ def _calibrate_flatfield(args: argparse.Namespace, signals: Signals) -> int:
     for line in measure_light(
         FlatJob(args.source, args.out, args.frames), signals.begin(), progress=sys.stderr.isatty()
     ):
-        print(line)
+        say(line)
     return 0
 
 
@@ -149,22 +149,22 @@ def _calibrate_site(args: argparse.Namespace, signals: Signals) -> int:
         engine=args.engine,
     )
     for line in measure_site(job, signals.begin(), progress=sys.stderr.isatty()):
-        print(line)
+        say(line)
     return 0
 
 
 def _config_show(args: argparse.Namespace, _: Signals) -> int:
     from agent.config import load  # noqa: PLC0415
 
-    for line in load(args.config, _overrides(args.set)).lines():
-        print(line)
+    for line in load(args.config, overrides(args.set)).lines():
+        say(line)
     return 0
 
 
 def _config_schema(_: argparse.Namespace, __: Signals) -> int:
     from agent.settings import Settings  # noqa: PLC0415
 
-    print(json.dumps(Settings.model_json_schema(), indent=2))
+    say(*json.dumps(Settings.model_json_schema(), indent=2).split("\n"))
     return 0
 
 
@@ -174,15 +174,8 @@ def _audit_verify(args: argparse.Namespace, _: Signals) -> int:
 
     state_dir = args.state_dir or load(args.config).settings.state_dir
     for line in verify(state_dir, sought=args.head or "").lines():
-        print(line)
+        say(line)
     return 0
-
-
-def _overrides(pairs: Sequence[str]) -> dict[str, str]:
-    split = [pair.partition("=") for pair in pairs]
-    if odd := [name for name, mark, _ in split if not mark]:
-        raise UsageError(f"--set {odd[0]}: write it as NAME=VALUE, for example --set mqtt.port=8883")
-    return {name: value for name, _, value in split}
 
 
 COMMANDS = {
@@ -201,4 +194,4 @@ COMMANDS = {
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process("microscope-agent", main))

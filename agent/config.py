@@ -11,7 +11,8 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from agent.settings import ENV_PREFIX, Settings
 from agent.site import agreed_scale, read_site
-from agent.sources.opencv import shown
+from contract.arguments import home_path
+from contract.secrets import masked, masked_addresses
 from contract.settings import (
     Form,
     Layer,
@@ -45,6 +46,7 @@ FORM = Form(
     _environment,
     # what the tests read (real images, a seed), and the collector's settings, which may stand in the same environment
     not_ours=re.compile(f"{ENV_PREFIX}(DATA|DEEPAPL|SEGWBC|SEED|COLLECT_.*)"),
+    secrets=("password", "uri"),
     kinds={"source.kind": ("directory", "video", "camera", "synthetic")},
 )
 
@@ -65,7 +67,8 @@ class Loaded:
         """Of each setting name, value and origin; secrets, and whatever a credential holds, masked."""
         for name, value in leaves(_plain(self.settings)):
             hidden = is_hidden(name, self.layers, FORM)
-            yield name, MASKED if hidden else _shown(value), origin_of(name, self.layers)
+            told = masked(str(value)) if name == "source.uri" else value
+            yield name, MASKED if hidden else _shown(told), origin_of(name, self.layers)
 
 
 def load(config: Path | None = None, overrides: Mapping[str, str] | None = None) -> Loaded:
@@ -103,7 +106,7 @@ def _site_layer(values: Tree) -> Iterator[Layer]:
     """What the site file says of the source: the weakest layer; the rendered smear has a scale of its own."""
     path, source = values.get("site_file"), values.get("source")
     if path and isinstance(source, dict) and source.get("kind", "synthetic") != "synthetic":
-        scale = read_site(Path(path)).um_per_pixel
+        scale = read_site(home_path(path)).um_per_pixel
         if scale:
             yield Layer(f"site file {path}", {"source": {"um_per_pixel": scale.value}})
 
@@ -125,4 +128,4 @@ def _shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return f"[{', '.join(map(_shown, value))}]"
-    return "unset" if value is None else f'"{shown(str(value))}"'  # an address without its password
+    return "unset" if value is None else f'"{masked_addresses(str(value))}"'

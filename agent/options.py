@@ -3,10 +3,9 @@
 import argparse
 import re
 from importlib.metadata import version
-from pathlib import Path
 from typing import TypeAlias
 
-from contract.arguments import SHIPPED_BUNDLE, micrometres, whole
+from contract.arguments import SHIPPED_BUNDLE, micrometres, place, whole
 from contract.trust_options import add_trust
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
@@ -55,30 +54,30 @@ def _run(commands: Commands) -> None:
 def _replay(commands: Commands) -> None:
     replay = _command(commands, "replay", "examine a folder, a video or one image; one report per line")
     add = replay.add_argument
-    add("source", type=Path, help="folder of images, video, or image")
-    add("--out", type=Path, required=True, metavar="FILE.jsonl", help="file for the reports")
+    add("source", type=place, help="folder of images, video, or image")
+    add("--out", type=place, required=True, metavar="FILE.jsonl", help="file for the reports")
     add("--um-per-pixel", type=micrometres, metavar="X", help="micrometres per pixel; default: the site file's")
-    add("--site-file", type=Path, metavar="FILE", help="what `calibrate site` measured")
+    add("--site-file", type=place, metavar="FILE", help="what `calibrate site` measured")
     _model(replay)
-    add("--crops", type=Path, metavar="DIR", help="write what the network saw of each cell, by label")
-    add("--annotate", type=Path, metavar="DIR", help="write the frames with the cells drawn in")
+    add("--crops", type=place, metavar="DIR", help="write what the network saw of each cell, by label")
+    add("--annotate", type=place, metavar="DIR", help="write the frames with the cells drawn in")
     add("--slide", default="", metavar="ID", help="pseudonym of the slide; default: the source's name")
-    add("--summary", type=Path, metavar="FILE.json", help="write the slide's summary as JSON")
+    add("--summary", type=place, metavar="FILE.json", help="write the slide's summary as JSON")
 
 
 def _montage(commands: Commands) -> None:
     montage = _command(commands, "montage", "the gallery of a slide's cells, the most suspicious first")
-    montage.add_argument("reports", type=Path, metavar="REPORTS.jsonl", help="what replay wrote with --out")
+    montage.add_argument("reports", type=place, metavar="REPORTS.jsonl", help="what replay wrote with --out")
     seen = montage.add_mutually_exclusive_group(required=True)
-    seen.add_argument("--frames", type=Path, metavar="SOURCE", help="what replay read; shows the cells at one scale")
-    seen.add_argument("--crops", type=Path, metavar="DIR", help="what replay wrote with --crops: the network's view")
-    montage.add_argument("--out", type=Path, required=True, metavar="FILE", help="FILE.html, FILE.png or FILE.jpg")
+    seen.add_argument("--frames", type=place, metavar="SOURCE", help="what replay read; shows the cells at one scale")
+    seen.add_argument("--crops", type=place, metavar="DIR", help="what replay wrote with --crops: the network's view")
+    montage.add_argument("--out", type=place, required=True, metavar="FILE", help="FILE.html, FILE.png or FILE.jpg")
     montage.add_argument("--most", type=whole(), default=400, metavar="N", help="cells to show; default 400")
 
 
 def _demo(commands: Commands) -> None:
     demo = _command(commands, "demo", "a broker, the agent and a subscriber on this machine; ends by itself")
-    demo.add_argument("--frames", type=Path, metavar="DIR", help="real images instead of the rendered smear")
+    demo.add_argument("--frames", type=place, metavar="DIR", help="real images instead of the rendered smear")
     demo.add_argument("--um-per-pixel", type=micrometres, metavar="X", help="their scale, needed with --frames")
     demo.add_argument("--count", type=whole(), default=200, metavar="N", help="rendered frames; default 200")
 
@@ -111,7 +110,7 @@ def _calibrate_scale(commands: Commands) -> None:
 def _calibrate_flatfield(commands: Commands) -> None:
     flat = _command(commands, "calibrate flatfield", "the light, from an empty field or a moving smear")
     flat.add_argument("source", help="as above")
-    flat.add_argument("--out", type=Path, required=True, metavar="FILE.png", help="file for the flat field")
+    flat.add_argument("--out", type=place, required=True, metavar="FILE.png", help="file for the flat field")
     flat.add_argument("--frames", type=whole(), default=40, metavar="N", help="take N frames at most; default 40")
 
 
@@ -120,11 +119,11 @@ def _calibrate_site(commands: Commands) -> None:
     site = _command(commands, "calibrate site", words)
     add = site.add_argument
     add("source", help="as above")
-    add("--out", type=Path, required=True, metavar="FILE.json", help="the site file")
+    add("--out", type=place, required=True, metavar="FILE.json", help="the site file")
     _model(site)
     add("--frames", type=whole(), default=50, metavar="N", help="look at N frames at most; default 50")
     add("--um-per-pixel", type=micrometres, metavar="X", help="scale; default: as red cells tell it")
-    add("--flat", type=Path, metavar="FILE.png", help="flat field; laid beside the site file")
+    add("--flat", type=place, metavar="FILE.png", help="flat field; laid beside the site file")
     add("--colour", default="off", choices=["off", "reinhard", "macenko"], help="make cells look like the training's")
 
 
@@ -137,9 +136,9 @@ def _config(commands: Commands) -> None:
 def _audit(commands: Commands) -> None:
     below = _several(commands, "audit", "what happened on this agent")
     verify = _command(below, "audit verify", "is every line of the audit log as it was written?")
-    place = verify.add_mutually_exclusive_group()
-    place.add_argument("--state-dir", type=Path, metavar="DIR", help="the agent's folder; default: by the settings")
-    place.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
+    where = verify.add_mutually_exclusive_group()
+    where.add_argument("--state-dir", type=place, metavar="DIR", help="the agent's folder; default: by the settings")
+    where.add_argument("--config", type=place, metavar="FILE", help="settings in TOML")
     verify.add_argument("--head", type=_sha256, metavar="HASH", help="a hash kept elsewhere; must be there")
 
 
@@ -150,7 +149,7 @@ def _sha256(text: str) -> str:
 
 
 def _settings(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config", type=Path, metavar="FILE", help="settings in TOML")
+    command.add_argument("--config", type=place, metavar="FILE", help="settings in TOML")
     command.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="one setting, for example mqtt.host=broker"
     )
@@ -158,7 +157,7 @@ def _settings(command: argparse.ArgumentParser) -> None:
 
 def _model(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--bundle", type=Path, default=SHIPPED_BUNDLE, metavar="DIR", help="model; default: the shipped one"
+        "--bundle", type=place, default=SHIPPED_BUNDLE, metavar="DIR", help="model; default: the shipped one"
     )
     add_trust(command)
     command.add_argument(

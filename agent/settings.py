@@ -6,7 +6,6 @@ Order of precedence: command line, environment, systemd credentials, TOML file, 
 import json
 import re
 import socket
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
@@ -16,7 +15,7 @@ from agent.sources.directory import DirectorySource
 from agent.sources.opencv import CameraSource, VideoSource
 from agent.sources.synthetic import SyntheticSource
 from contract import signature
-from contract.arguments import default_state_dir
+from contract.arguments import UserPath, default_state_dir
 from contract.bundle import SHIPPED
 from contract.connection import BrokerSettings, Section
 from contract.requests import COMMANDS, CommandName
@@ -136,12 +135,12 @@ class Settings(Section):
 
     site: TopicWord = Field("lab", description="Name of the laboratory, a word in every topic.")
     device: TopicWord = Field(default_factory=_device_name, description="Name of this computer; default: host name.")
-    bundle: Path = Field(SHIPPED, description="Folder of the model; default: the one that comes with the project.")
-    state_dir: Path = Field(
+    bundle: UserPath = Field(SHIPPED, description="Folder of the model; default: the one that comes with the project.")
+    state_dir: UserPath = Field(
         default_factory=default_state_dir,
         description="Where the outbox and the TensorRT engines live; default: systemd's, else the user's.",
     )
-    site_file: Path | None = Field(
+    site_file: UserPath | None = Field(
         None,
         description="What `microscope-agent calibrate site` measured of this microscope: scale, flat field, bounds of "
         "quality, colour. Its scale is used where `source.um_per_pixel` is not given, and refuses one that disagrees.",

@@ -1,50 +1,46 @@
 """`microscope-collect`: stores what the agents of a broker report, each report once, and acknowledges it."""
 
 from contract.signals import Manner, Signals, heed, heeded
+from contract.terminal import open_streams, output_failed, say
 
-if __name__ == "__main__":
-    heed()  # before anything slow is imported
+if __name__ == "__main__":  # before anything slow is imported, and any file is opened
+    open_streams()
+    heed()
 
 import argparse
-import contextlib
 import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from functools import partial
-from importlib.metadata import version
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from collector import export
+from collector.options import parser, settings_given
 from collector.receive import Collector
-from collector.settings import ENV_PREFIX, CollectorSettings, load
+from collector.settings import CollectorSettings, load
 from collector.store import Store
 from contract import journal
 from contract.arguments import make_state_dir
-from contract.errors import MicroscopeError, UsageError
+from contract.commands import outcome, process
+from contract.durable import PRIVATE, growing
+from contract.errors import UsageError
 
 log = logging.getLogger("collector")
-SHORT = {"host": "mqtt.host", "port": "mqtt.port", "username": "mqtt.username", "database": "database"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit codes are those of ``contract.errors``."""
     with heeded() as signals:
-        options = _parser().parse_args(arguments)
+        options = parser().parse_args(arguments)
         journal.set_up(options.log)
-        signals.decide(Manner(code=0, survives_hangup=True) if options.command is _collect else Manner())
-        try:
-            settings = load(options.config, _overrides(options))
-            code = int(options.command(settings, options, signals))
-            sys.stdout.flush()
-        except MicroscopeError as cause:
-            print(journal.complaint(f"microscope-collect: {cause}"), file=sys.stderr)
-            return cause.exit_code
-        except BrokenPipeError:  # who reads our output, as `head` does, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        return code
+        signals.decide(Manner(code=0, survives_hangup=True) if options.command == "collect" else Manner())
+        return outcome("microscope-collect", lambda: _run(options, signals))
+
+
+def _run(options: argparse.Namespace, signals: Signals) -> int:
+    return COMMANDS[options.command](load(options.config, settings_given(options)), options, signals)
 
 
 def _collect(settings: CollectorSettings, _options: argparse.Namespace, signals: Signals) -> int:
@@ -59,8 +55,7 @@ def _collect(settings: CollectorSettings, _options: argparse.Namespace, signals:
 
 
 def _status(settings: CollectorSettings, _options: argparse.Namespace, _signals: Signals) -> int:
-    for line in export.status(settings.database):
-        print(line)
+    say(*export.status(settings.database))
     return 0
 
 
@@ -71,59 +66,19 @@ def _export(settings: CollectorSettings, options: argparse.Namespace, _signals: 
     return 0
 
 
-@contextlib.contextmanager
+@contextmanager
 def _opened(path: Path | None) -> Iterator[IO[str]]:
-    if path is None:
-        yield sys.stdout
-        return
     try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            yield file
+        if path is None:
+            yield sys.stdout
+            sys.stdout.flush()
+        else:
+            with growing(path, mode=PRIVATE) as file:
+                yield file
+    except BrokenPipeError:
+        raise
     except OSError as cause:
-        raise UsageError(f"--out: {path} can not be written ({cause.strerror}); name another") from cause
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="microscope-collect",
-        description="Store what microscope agents report, each report once, and acknowledge it to them. Settings are "
-        f"read as the agent's are: command line, environment ({ENV_PREFIX}MQTT__PASSWORD), systemd credentials, file.",
-    )
-    parser.add_argument("--version", action="version", version=version("microscope-agent"))
-    parser.set_defaults(command=_collect, config=None, set=[], set_after=[], log="INFO", **dict.fromkeys(SHORT))
-    _add_settings(parser, to="set")
-    commands = parser.add_subparsers(metavar="COMMAND", title="other commands")
-    told = commands.add_parser("status", help="how far each agent is, what is missing, what is in quarantine")
-    told.set_defaults(command=_status)
-    _add_settings(told, to="set_after")
-    written = commands.add_parser("export", help="write what is stored, as CSV or JSON lines")
-    written.set_defaults(command=_export)
-    _add_settings(written, to="set_after")
-    written.add_argument("what", choices=["reports", "cells", "slides"])
-    written.add_argument("--form", choices=["csv", "jsonl"], default="csv", help="(%(default)s)")
-    written.add_argument("--slide", metavar="ID", help="only this slide")
-    written.add_argument("--out", type=Path, metavar="FILE", help="default: standard output")
-    return parser
-
-
-def _add_settings(parser: argparse.ArgumentParser, *, to: str) -> None:
-    """Where settings come from; before a command or after it. A command's list would else hide the one before it."""
-    add = partial(parser.add_argument, default=argparse.SUPPRESS)
-    add("--config", type=Path, metavar="FILE", help="settings, TOML")
-    add("--set", dest=to, action="append", metavar="NAME=VALUE", help="one setting, such as mqtt.tls.ca=ca.pem")
-    for name, setting in SHORT.items():
-        add(f"--{name}", metavar=name.upper(), help=f"short for --set {setting}=...")
-    add("--log", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="(INFO)")
-
-
-def _overrides(options: argparse.Namespace) -> dict[str, str]:
-    overrides = {SHORT[name]: value for name, value in vars(options).items() if name in SHORT and value is not None}
-    for word in (*options.set, *options.set_after):
-        name, separator, value = word.partition("=")
-        if not separator:
-            raise UsageError(f"--set {word}: write NAME=VALUE")
-        overrides[name] = value
-    return overrides
+        raise output_failed(cause, path) from cause
 
 
 def _see_to_place(file: Path | None) -> None:
@@ -147,5 +102,8 @@ def _see_to_place(file: Path | None) -> None:
             raise UsageError(f"database: this user may not write {path}; let it, or name another place")
 
 
+COMMANDS = {"collect": _collect, "status": _status, "export": _export}
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process("microscope-collect", main))

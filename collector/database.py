@@ -9,6 +9,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from collector.tables import metadata
+from contract.arguments import home_path
 from contract.commands import how_to_install
 from contract.errors import MissingError, UsageError
 
@@ -20,6 +21,8 @@ _DRIVERS = {
     "postgresql+psycopg": "postgresql+psycopg",
 }
 """The driver for each way to write an address."""
+_HARMLESS = {"application_name", "connect_timeout", "dbname", "host", "hostaddr", "mode", "port", "sslmode", "user"}
+"""Options of an address that may be shown."""
 _SILENCE_MS = 10_000
 """A server whose machine is gone says nothing; TCP by itself would wait for a quarter of an hour, or for ever. The
 server gives up as soon on us, for what we had begun there would stand in the way of the next attempt."""
@@ -33,11 +36,13 @@ def open_engine(url: str, *, writes: bool = True) -> sa.Engine:
         MissingError: the driver is not installed.
     """
     try:
-        address = sa.make_url(url)
+        address = _address(url)
         if address.drivername not in _DRIVERS:
             raise UsageError(f"database: {address.drivername} is not supported; write sqlite:// or postgresql://")
         if address.drivername == "sqlite" and _is_in_memory(address):
             raise UsageError("database: what is stored in memory is lost; write sqlite:////folder/file.sqlite")
+        if address.drivername == "sqlite":
+            address = address.set(database=str(home_path(str(address.database))))
         engine = sa.create_engine(
             address.set(drivername=_DRIVERS[address.drivername]), **_options(address, writes=writes)
         )
@@ -54,6 +59,20 @@ def open_engine(url: str, *, writes: bool = True) -> sa.Engine:
     elif writes:
         sa.event.listen(engine, "connect", _at_connect_pg)
     return engine
+
+
+def _address(url: str) -> sa.URL:
+    """An address in its parts; ValueError if a password with @ in it reaches into the host's name."""
+    address = sa.make_url(url)
+    if "@" in (address.host or ""):
+        raise ValueError(url)
+    return address
+
+
+def shown(engine: sa.Engine) -> str:
+    """The address without what may be secret: neither a password nor an option that nobody knows to be harmless."""
+    address = engine.url.difference_update_query([name for name in engine.url.query if name not in _HARMLESS])
+    return address.render_as_string(hide_password=True)
 
 
 def file_of(engine: sa.Engine) -> Path | None:

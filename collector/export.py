@@ -71,7 +71,7 @@ def _reading(url: str) -> Iterator[sa.Connection]:
     file = database.file_of(engine)
     if file is not None and not file.exists():  # SQLite would make it
         raise StoreError(f"there is no database {file}; correct --database, or start the collector first")
-    where = engine.url.render_as_string(hide_password=True)
+    where = database.shown(engine)
     try:
         with engine.connect() as connection:
             if not tables.has_tables(connection):

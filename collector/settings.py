@@ -9,12 +9,11 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
+from collector.options import ENV_PREFIX
 from contract.arguments import default_state_dir
 from contract.connection import BrokerSettings, Section
 from contract.settings import Form, Tree, layers_of, settled
 from contract.topics import TopicWord, TopicWordOrAny
-
-ENV_PREFIX = "MICROSCOPE_COLLECT_"
 
 
 def _default_database() -> str:

@@ -101,7 +101,7 @@ class Store:
     @property
     def where(self) -> str:
         """The address, without its password."""
-        return self._engine.url.render_as_string(hide_password=True)
+        return database.shown(self._engine)
 
     @property
     def file(self) -> Path | None:

@@ -3,8 +3,12 @@
 import argparse
 import math
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from contract.errors import UsageError
 
@@ -12,6 +16,8 @@ SHIPPED_BUNDLE = Path(__file__).resolve().parent.parent / "models" / "blast-1"
 COARSEST_UM = 10.0
 """Micrometres per pixel: more than a red cell is no microscopy of cells."""
 FINEST_UM = 0.005
+SETTING = re.compile(r"[A-Za-z0-9_.]+")
+"""A setting's name as it may be repeated: what looks otherwise may be a secret in the wrong place."""
 
 
 def micrometres(text: str) -> float:
@@ -64,3 +70,37 @@ def default_state_dir() -> Path:
         return Path(named.split(":")[0]) if named else Path(home).expanduser() / "microscope-agent"
     except RuntimeError as cause:
         raise UsageError(f"there is no folder for what the agent must keep ({cause}); set `state_dir`") from cause
+
+
+def place(text: str) -> Path:
+    """A path from the command line or a setting, `~` for the home folder included."""
+    try:
+        return home_path(text)
+    except ValueError as cause:
+        raise argparse.ArgumentTypeError(str(cause)) from cause
+
+
+def home_path(path: str | Path) -> Path:
+    """A path with `~` and `~user` resolved; ValueError where there is no such home, or it is no path."""
+    if "\0" in str(path):
+        raise ValueError("a path has no NUL character in it")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as cause:
+        raise ValueError(f"{str(path)!r}: there is no such home folder; write the whole path") from cause
+
+
+UserPath = Annotated[Path, AfterValidator(home_path)]
+"""A setting that is a path."""
+
+
+def overrides(words: Sequence[str]) -> dict[str, str]:
+    """The settings of ``--set NAME=VALUE``, by name; UsageError where one is none, which does not repeat a secret."""
+    found = {}
+    for word in words:
+        name, mark, value = word.partition("=")
+        if not mark or not SETTING.fullmatch(name):
+            shown = name if SETTING.fullmatch(name) else "..."
+            raise UsageError(f"--set {shown}: write it as NAME=VALUE, for example --set mqtt.port=8883")
+        found[name] = value
+    return found

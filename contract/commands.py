@@ -1,20 +1,30 @@
-"""Entry points of commands. Where a library of an extra is missing, one line says what to install.
+"""Entry points of the commands: what holds for all of them stands here, and nothing that is slow to load.
 
-The services heed signals before anything slow is imported.
+Without the libraries of an extra, one line says what to install; help and wrong usage need none. A reader that is gone
+(`| head`), Ctrl-C and a full disk end a command in words, never in a traceback.
 """
 
+import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 
+from contract.errors import MicroscopeError
 from contract.signals import heed
+from contract.terminal import discard_output, open_streams, output_failed, reader_is_gone, say
 
 EXTRAS = {
     "onnx": "export,training",
     "onnxscript": "export,training",
+    "psycopg": "postgresql",
+    "rich": "dashboard",
     "sqlalchemy": "collector",
     "torch": "export,training",
 }
 """Which extra brings a library that may be missing."""
+INTERRUPTED = 128 + signal.SIGINT
+"""Exit code after Ctrl-C, as shells have it."""
 
 
 def how_to_install(extra: str) -> str:
@@ -24,44 +34,109 @@ def how_to_install(extra: str) -> str:
 
 def agent() -> int:
     """`microscope-agent`."""
+    open_streams()
     heed()
-    return _run("microscope-agent", "agent.__main__")
+    return process("microscope-agent", partial(_load_and_run, "agent.__main__"))
 
 
 def export_engine() -> int:
     """`export-engine`."""
-    return _run("export-engine", "export.__main__")
+    return process("export-engine", partial(_load_and_run, "export.__main__"))
 
 
 def compare_engines() -> int:
     """`compare-engines`."""
-    return _run("compare-engines", "export.compare")
+    return process("compare-engines", partial(_load_and_run, "export.compare"))
 
 
 def collect() -> int:
     """`microscope-collect`."""
+    open_streams()
     heed()
-    return _run("microscope-collect", "collector.__main__")
+    return process("microscope-collect", partial(_load_and_run, "collector.__main__", "collector.options:parser"))
+
+
+def dashboard() -> int:
+    """`microscope-dashboard`."""
+    return process("microscope-dashboard", partial(_load_and_run, "dashboard.__main__"))
 
 
 def train_classifier() -> int:
     """`train-classifier`."""
-    return _run("train-classifier", "training.fit")
+    return process("train-classifier", partial(_load_and_run, "training.fit", "training.options:train_parser"))
 
 
 def evaluate_classifier() -> int:
     """`evaluate-classifier`."""
-    return _run("evaluate-classifier", "training.evaluate")
+    return process(
+        "evaluate-classifier", partial(_load_and_run, "training.evaluate", "training.options:evaluate_parser")
+    )
 
 
-def _run(command: str, module: str) -> int:
+def process(program: str, main: Callable[[], int]) -> int:
+    """Run the command that this process is for; returns its exit code.
+
+    Args:
+        program: its name.
+        main: loads what it needs, and does the work.
+    """
+    open_streams()
     try:
-        return int(import_module(module).main())
+        return _flushed(program, main)
+    except BrokenPipeError:  # who reads our output, as `head` does, has seen enough
+        if not reader_is_gone(sys.stdout):
+            raise
+        discard_output()
+        return 0
+    except KeyboardInterrupt:
+        say(f"{program}: interrupted", to=sys.stderr)
+        return INTERRUPTED
+    finally:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C, while Python ends, has nothing to say
+
+
+def outcome(program: str, work: Callable[[], int]) -> int:
+    """Do the work of a command; of an expected failure say why, and return its exit code."""
+    try:
+        return work()
+    except MicroscopeError as cause:
+        say_failure(program, cause)
+        return cause.exit_code
+
+
+def say_failure(program: str, cause: MicroscopeError) -> None:
+    """The last words of a command that fails."""
+    from contract import journal  # noqa: PLC0415 - logging is slow to import, and signals are heeded before it
+
+    print(journal.complaint(f"{program}: {cause}"), file=sys.stderr)  # noqa: T201 - made printable there
+
+
+def _flushed(program: str, main: Callable[[], int]) -> int:
+    """Run it, and see that all that it printed has arrived."""
+    try:
+        code = main()
+    except SystemExit as ended:  # argparse's, after help or wrong usage
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except ModuleNotFoundError as cause:
         if cause.name not in EXTRAS:
             raise
-        remedy = how_to_install(EXTRAS[cause.name])
-        print(  # noqa: T201 - a command speaks to its user
-            f"{command}: {cause.name} is not installed; {remedy}", file=sys.stderr
-        )
-        return 4
+        say(f"{program}: {cause.name} is not installed; {how_to_install(EXTRAS[cause.name])}", to=sys.stderr)
+        code = 4
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as cause:
+        discard_output()
+        say_failure(program, output_failed(cause))
+        code = code or output_failed(cause).exit_code
+    return code
+
+
+def _load_and_run(module: str, options: str = "") -> int:
+    """Run a module's ``main``; where its options stand apart, help and wrong usage end before it is loaded."""
+    if options:
+        place, _, parser = options.partition(":")
+        getattr(import_module(place), parser)().parse_args()
+    return int(import_module(module).main())

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cryptography.x509 import load_pem_x509_certificate
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
+from contract.arguments import home_path
 from contract.errors import UsageError
 from contract.topics import TopicWord
 
@@ -19,7 +20,15 @@ def _no_content(path: Path) -> Path:
     return path
 
 
-PemFile = Annotated[Path, AfterValidator(_no_content)]
+def _no_url(host: str) -> str:
+    """Refuse an address such as mqtt://user:password@host, which would be shown wherever the broker is named."""
+    if any(mark in host for mark in "/@?#") or not host.isprintable():
+        raise ValueError("a name or an address alone; what else an mqtt:// address holds are settings of their own")
+    return host
+
+
+HostName = Annotated[str, AfterValidator(_no_url)]
+PemFile = Annotated[Path, AfterValidator(_no_content), AfterValidator(home_path)]
 
 
 class Section(BaseModel):
@@ -41,7 +50,7 @@ class TlsSettings(Section):
 class BrokerSettings(Section):
     """The broker and how to speak with it."""
 
-    host: str = Field("127.0.0.1", description="Name or address of the broker.")
+    host: HostName = Field("127.0.0.1", description="Name or address of the broker.")
     port: int = Field(1883, ge=1, le=65535, description="Port of the broker; 8883 is usual for TLS.")
     username: str | None = Field(None, description="Name to log in with.")
     password: SecretStr | None = Field(None, description="Password to log in with; better as a systemd credential.")

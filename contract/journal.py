@@ -8,7 +8,9 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Any, TextIO
+
+from contract.terminal import printable
 
 PLAIN = "%(levelname)s %(name)s: %(message)s"
 PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
@@ -27,14 +29,15 @@ def goes_to_journal(stream: TextIO, environment: Mapping[str, str] = os.environ)
 def set_up(level: str, stream: TextIO | None = None) -> None:
     """Send the log of this program to a stream; default: stderr."""
     stream = sys.stderr if stream is None else stream
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(JournalFormatter() if goes_to_journal(stream) else logging.Formatter(PLAIN))
+    handler = _Handler(stream)
+    handler.setFormatter(JournalFormatter() if goes_to_journal(stream) else PrintableFormatter(PLAIN))
     logging.basicConfig(level=level, handlers=[handler])
 
 
 def complaint(text: str, stream: TextIO | None = None) -> str:
-    """The last words of a command that fails, marked as an error for the journal."""
-    return marked(text, logging.ERROR) if goes_to_journal(sys.stderr if stream is None else stream) else text
+    """The last words of a command that fails, in one printable line, marked as an error for the journal."""
+    line = printable(text)
+    return marked(line, logging.ERROR) if goes_to_journal(sys.stderr if stream is None else stream) else line
 
 
 def marked(text: str, level: int) -> str:
@@ -43,7 +46,19 @@ def marked(text: str, level: int) -> str:
     return "\n".join(f"<{priority}>{line}" for line in text.splitlines() or [""])
 
 
-class JournalFormatter(logging.Formatter):
+class PrintableFormatter(logging.Formatter):
+    """One line for each record, whatever names from elsewhere stand in it; a traceback keeps its lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """The message in characters that no terminal obeys."""
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's own name
+        """The traceback likewise, line by line."""
+        return "\n".join(map(printable, super().formatException(ei).split("\n")))
+
+
+class JournalFormatter(PrintableFormatter):
     """The journal knows the time and the level; the name of the module is told."""
 
     def __init__(self) -> None:
@@ -52,3 +67,12 @@ class JournalFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record with its priority."""
         return marked(super().format(record), record.levelno)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """A log that nobody reads any more, or that finds no room, stops no work and reports nothing of itself."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Let go of a line that can not be written; any other fault is reported as logging does it."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)

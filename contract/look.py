@@ -173,7 +173,7 @@ def bare_of(image: Image) -> tuple[int, int, int]:
     """
     few = image[:: 1 + image[..., 0].size // ENOUGH]
     green = _counts(few, 1).cumsum(dtype=np.float64)
-    level = int(np.searchsorted(green, green[-1] * BARE_PERCENTILE / 100)) - BARE_LEVELS
+    level = max(int(np.searchsorted(green, green[-1] * BARE_PERCENTILE / 100)) - BARE_LEVELS, 0)
     bright = np.asarray(few[..., 1] >= level).view(np.uint8)
     blue, middle, red = (_middle(_counts(few, channel, bright)) for channel in range(3))
     return blue, middle, red

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from contract.arguments import place
 from contract.manifest import InputSpec
 from contract.pixels import to_batch
 from contract.trust_options import add_trust
@@ -39,10 +40,10 @@ class Scored:
 def scoring_arguments(program: str, about: str | None, engines: Iterable[str]) -> argparse.ArgumentParser:
     """What a program that scores is told: the bundle, which of its engines, the crops, and where the scores go."""
     parser = argparse.ArgumentParser(program, description=about)
-    parser.add_argument("bundle", type=Path)
+    parser.add_argument("bundle", type=place)
     parser.add_argument("--engine", choices=tuple(engines), required=True)
-    parser.add_argument("--crops", type=Path, required=True, help="(N, size, size, 3) uint8 as .npy")
-    parser.add_argument("--out", type=Path, required=True, help="file .npz for scores and times")
+    parser.add_argument("--crops", type=place, required=True, help="(N, size, size, 3) uint8 as .npy")
+    parser.add_argument("--out", type=place, required=True, help="file .npz for scores and times")
     add_trust(parser)
     return parser
 

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from contract.errors import UsageError
+from contract.secrets import masked_addresses
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -262,4 +263,4 @@ def _given(name: str, fault: ErrorDetails, form: Form[Model]) -> str:
     section = any(known.startswith(f"{name}.") for known in known_names(form.model))
     secret = section or name in paths_of(form.model) or any(word in name for word in form.secrets)
     shown = isinstance(fault["input"], str | int | float) and not secret
-    return f", not {fault['input']!r}" if shown else ""
+    return f", not {masked_addresses(repr(fault['input']))}" if shown else ""

@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from contract.arguments import home_path
 from contract.errors import IntegrityError, UsageError
 
 SIGNATURE = "manifest.sig"
@@ -121,7 +122,7 @@ def public_key_from(name: str) -> bytes:
     """
     text = SHIPPED_KEY if name == SHIPPED else name.strip()
     if not HEX_KEY.fullmatch(text):
-        text = _read(Path(name))
+        text = _read(name)
     if HEX_KEY.fullmatch(text):
         return bytes.fromhex(text)
     try:
@@ -133,11 +134,11 @@ def public_key_from(name: str) -> bytes:
     return key.public_bytes_raw()
 
 
-def _read(path: Path) -> str:
+def _read(name: str) -> str:
     try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as cause:
-        raise _no_key(str(path)) from cause
+        return home_path(name).read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as cause:
+        raise _no_key(name) from cause
 
 
 def _no_key(name: str) -> UsageError:

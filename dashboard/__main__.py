@@ -20,9 +20,12 @@ from typing import Any, Protocol
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
-from contract.commands import how_to_install
-from contract.errors import BrokerError, MicroscopeError, MissingError, UsageError
+from contract.arguments import place
+from contract.commands import how_to_install, outcome, process
+from contract.durable import write_whole
+from contract.errors import BrokerError, MissingError, UsageError
 from contract.messages import FrameReport, SlideSummary
+from contract.terminal import say
 from dashboard.tally import Kind, Summary, Tally
 from dashboard.words import line_of, lines_of, slide_line
 
@@ -59,7 +62,7 @@ class _Lines:
     """A line for everything that happens."""
 
     def note(self, line: str) -> None:
-        print("".join(c if c.isprintable() else "?" for c in line), flush=True)
+        say(line)
 
     def draw(self, tally: Tally) -> None:
         """Nothing: the lines have said it."""
@@ -68,21 +71,20 @@ class _Lines:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code of contract/errors.py."""
     options = _parser().parse_args(arguments)
-    stop = _stop_on_signals()
-    try:
-        summary = _watch(options, stop).summary()
-        print(lines_of(summary), flush=True)
-        if options.summary:
-            _write(options.summary, summary)
-    except MicroscopeError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    return outcome("microscope-dashboard", lambda: _show(options, _stop_on_signals()))
+
+
+def _show(options: argparse.Namespace, stop: Callable[[], bool]) -> int:
+    summary = _watch(options, stop).summary()
+    say(*lines_of(summary).split("\n"))
+    if options.summary:
+        _write(options.summary, summary)
     return 0
 
 
 def _write(path: Path, summary: Summary) -> None:
     try:
-        path.write_text(json.dumps(summary, indent=2) + "\n")
+        write_whole(path, (json.dumps(summary, indent=2) + "\n").encode())
     except OSError as cause:
         raise UsageError(f"--summary: {path} can not be written ({cause.strerror}); name another") from cause
 
@@ -113,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="the broker (%(default)s)")
     add("--port", type=int, default=1883, help="its port (%(default)s)")
     add("--username", help="name to log in with")
-    add("--ca", type=Path, metavar="FILE", help="use TLS; the authority that signed the broker's certificate")
+    add("--ca", type=place, metavar="FILE", help="use TLS; the authority that signed the broker's certificate")
     add("--prefix", type=_word, default="microscopy", help="first word of the topics (%(default)s)")
     add("--mqtt-version", choices=sorted(_PROTOCOLS), default="5", help="(%(default)s)")
     add("--site", type=_word_or_any, default="+", help="only this laboratory")
@@ -122,8 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--frames", type=int, metavar="N", help="end after so many reports")
     add("--until-stopped", action="store_true", help="end when an agent says that it has stopped")
     add("--plain", action="store_true", help="a line for each frame in place of the table")
-    add("--summary", type=Path, metavar="FILE", help="write the counts at the end, as JSON")
-    add("--ready-file", type=Path, metavar="FILE", help="make this file once the broker has subscribed us")
+    add("--summary", type=place, metavar="FILE", help="write the counts at the end, as JSON")
+    add("--ready-file", type=place, metavar="FILE", help="make this file once the broker has subscribed us")
     return parser
 
 
@@ -266,4 +268,4 @@ def _stop_on_signals() -> Callable[[], bool]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process("microscope-dashboard", main))

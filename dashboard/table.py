@@ -11,6 +11,7 @@ from rich.text import Text
 from typing_extensions import Self
 
 from contract.messages import SlideSummary
+from contract.terminal import printable
 from dashboard.tally import KINDS, Tally, percentile
 from dashboard.words import NO_SLIDE, RESEARCH_USE, findings, milliseconds
 
@@ -65,7 +66,7 @@ def _devices(tally: Tally) -> Table:
         table.add_column(heading, justify="right")
     for name, device in sorted(tally.devices.items()):
         table.add_row(
-            Text(name),
+            Text(printable(name)),
             Text(device.state, style=_STYLES.get(device.state, "")),
             *map(str, (device.frames, device.refused, *(device.sightings.kinds[name] for name in KINDS))),
             milliseconds(percentile(device.latencies_ms, 50)),
@@ -84,7 +85,9 @@ def _slides(tally: Tally) -> Table:
     for name, device in sorted(tally.devices.items()):
         if slide := device.slide:
             counts = slide.cells, slide.normal, slide.blasts, slide.uncertain, slide.edge_only, slide.jumps
-            table.add_row(Text(name), Text(slide.slide_id), slide.state, *map(str, counts), _share(slide))
+            table.add_row(
+                Text(printable(name)), Text(printable(slide.slide_id)), slide.state, *map(str, counts), _share(slide)
+            )
     return table
 
 
@@ -103,9 +106,9 @@ def _frames(tally: Tally) -> Table:
         for report in device.latest:
             blasts = any(cell.label == "blast" for cell in report.cells)
             table.add_row(
-                Text(name),
+                Text(printable(name)),
                 str(report.seq),
-                Text(report.frame.source),
+                Text(printable(report.frame.source)),
                 Text(findings(report), style="bold magenta" if blasts else ""),
             )
     return table
@@ -115,6 +118,6 @@ def _warnings(tally: Tally) -> Iterator[Text]:
     """What is wrong with an agent's last frame and what to do about it, in full; no column is as wide."""
     for name, device in sorted(tally.devices.items()):
         if device.latest and not device.latest[-1].slide_id:
-            yield Text(f"{name} {NO_SLIDE}", style="yellow")
+            yield Text(printable(f"{name} {NO_SLIDE}"), style="yellow")
         if device.latest and (why := device.latest[-1].quality.detail):
-            yield Text(f"{name} {why}", style="yellow")
+            yield Text(printable(f"{name} {why}"), style="yellow")

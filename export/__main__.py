@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from contract.arguments import place
 from contract.bundle import MANIFEST, REPORT, Bundle, open_bundle
-from contract.errors import EngineError, IntegrityError, MicroscopeError, UsageError
+from contract.commands import outcome, process
+from contract.errors import EngineError, IntegrityError, UsageError
+from contract.terminal import say
 from contract.trust_options import trust_from
 from export.engine import build_as_asked
 from export.keygen import instructions, keygen, read_private_key
@@ -22,21 +25,21 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        if words[:1] == ["keygen"]:
-            return _keygen(words[1:])
-        given = parser().parse_args(words)
-        if given.model.is_dir():
-            _refuse_what_makes_bundles(given)
-            _build(open_bundle(given.model, trust_from(given)), given, fresh=False)
-            return 0
-        made = _export(given)
-        _tell(made)
-        if not given.no_engine:
-            _build(made, given, fresh=True)
-    except MicroscopeError as failure:
-        print(f"export-engine: {failure}", file=sys.stderr)
-        return failure.exit_code
+    return outcome("export-engine", lambda: _run(words))
+
+
+def _run(words: Sequence[str]) -> int:
+    if words[:1] == ["keygen"]:
+        return _keygen(words[1:])
+    given = parser().parse_args(words)
+    if given.model.is_dir():
+        _refuse_what_makes_bundles(given)
+        _build(open_bundle(given.model, trust_from(given)), given, fresh=False)
+        return 0
+    made = _export(given)
+    _tell(made)
+    if not given.no_engine:
+        _build(made, given, fresh=True)
     return 0
 
 
@@ -48,9 +51,9 @@ def _build(made: Bundle, given: argparse.Namespace, *, fresh: bool) -> None:
         state = "is written and complete" if fresh else "is whole and unchanged"
         remedy = "; --no-engine leaves the engine out" if fresh else ""
         raise type(cause)(f"the bundle {made.path} {state}, but it has no TensorRT engine: {cause}{remedy}") from cause
-    print(f"engine: {built.folder}, {built.layers}")
+    say(f"engine: {built.folder}, {built.layers}")
     if given.precision != "int8":
-        print(f'the agent runs it where its settings say: engine = "tensorrt-{given.precision}"')
+        say(f'the agent runs it where its settings say: engine = "tensorrt-{given.precision}"')
 
 
 def _refuse_what_makes_bundles(given: argparse.Namespace) -> None:
@@ -67,10 +70,10 @@ def _refuse_what_makes_bundles(given: argparse.Namespace) -> None:
 
 def _keygen(words: Sequence[str]) -> int:
     asked = argparse.ArgumentParser("export-engine keygen", description="Make a key pair that signs bundles.")
-    asked.add_argument("--out", type=Path, required=True, metavar="KEY.pem", help="file for the private key")
+    asked.add_argument("--out", type=place, required=True, metavar="KEY.pem", help="file for the private key")
     out = asked.parse_args(words).out
     keygen(out)
-    print(instructions(out))
+    say(*instructions(out).split("\n"))
     return 0
 
 
@@ -125,18 +128,18 @@ def _refuse_no_place(out: Path) -> None:
 
 def _tell(made: Bundle) -> None:
     gate = made.manifest.gate
-    print(f"{made.path}: {made.manifest.id}, {made.manifest.calibration.cells} calibration cells")
-    print(
+    say(f"{made.path}: {made.manifest.id}, {made.manifest.calibration.cells} calibration cells")
+    say(
         f"signed by key {made.signed_by}"
         if made.signed_by
         else "not signed: agents open it only where told to; see --key"
     )
-    print(f"gate {gate.state}: {gate.cells} cells, {gate.on}")
+    say(f"gate {gate.state}: {gate.cells} cells, {gate.on}")
     if doubt := json.loads(made.read(REPORT))["gate"]["caveat"]:
-        print(f"watch out: {doubt}")
+        say(f"watch out: {doubt}")
     for path in sorted(made.path.iterdir()):
-        print(f"  {path.name:22} {path.stat().st_size:>10,} bytes {'' if path.name != MANIFEST else made.sha256}")
+        say(f"  {path.name:22} {path.stat().st_size:>10,} bytes {'' if path.name != MANIFEST else made.sha256}")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(process("export-engine", main))

@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from contract.arguments import micrometres, whole
+from contract.arguments import micrometres, place, whole
 from contract.bundle import REPORT, Bundle, open_bundle
-from contract.errors import EngineError, IntegrityError, MicroscopeError, MissingError, UsageError
+from contract.commands import outcome, process
+from contract.durable import write_whole
+from contract.errors import EngineError, IntegrityError, MissingError, UsageError
 from contract.scoring import Scored, read_scored
+from contract.terminal import say
 from contract.trust_options import add_trust, trust_from
 from contract.types import Crops
 from export.compare_page import compare_page
@@ -70,9 +73,10 @@ def run_engines(given: argparse.Namespace, crops: Crops) -> tuple[dict[str, Scor
     with tempfile.TemporaryDirectory(prefix="compare-") as folder:
         np.save(Path(folder) / "crops.npy", crops)
         for name in given.engines:
-            sys.stderr.write(f"{name}: {len(crops)} cells\n")
+            say(f"{name}: {len(crops)} cells", to=sys.stderr)
             out = Path(folder) / f"{name}.npz"
-            done = subprocess.run(_command(name, given, out), capture_output=True, text=True, check=False)
+            command = _command(name, given, out)
+            done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
             if done.returncode == 0:
                 scored[name] = read_scored(out)
             elif done.returncode == MissingError.exit_code:
@@ -86,13 +90,12 @@ def run_engines(given: argparse.Namespace, crops: Crops) -> tuple[dict[str, Scor
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     given = _parser().parse_args(arguments)
-    try:
-        report = _compared(given)
-    except MicroscopeError as failure:
-        sys.stderr.write(f"compare-engines: {failure}\n")
-        return failure.exit_code
-    sys.stdout.write(_shown(report))
-    return 0
+
+    def work() -> int:
+        say(*_shown(_compared(given)))
+        return 0
+
+    return outcome("compare-engines", work)
 
 
 def _compared(given: argparse.Namespace) -> dict[str, Any]:
@@ -135,8 +138,8 @@ def _write(out: Path, report: Mapping[str, Any], page: str) -> Path:
     """Write the report and its page; the path of the page."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "compare.json").write_text(json.dumps(report, indent=1) + "\n")
-        (out / "compare.html").write_text(page, encoding="utf-8")
+        write_whole(out / "compare.json", (json.dumps(report, indent=1) + "\n").encode())
+        write_whole(out / "compare.html", page.encode())
     except OSError as cause:
         raise UsageError(f"the report can not be written to {out} ({cause.strerror}); choose another --out") from cause
     return out / "compare.html"
@@ -182,7 +185,7 @@ def _processor() -> str:
     return next(named, platform.processor() or platform.machine())
 
 
-def _shown(report: Mapping[str, Any]) -> str:
+def _shown(report: Mapping[str, Any]) -> list[str]:
     lines = [f"{report['model']['id']}, {report['data']['cells']} cells, against {report['reference']}"]
     lines.append(f"{'engine':16}{'flips':>8}{'RMSE/sigma':>12}{'ms alone':>10}{'ms of 16':>10}")
     lines += [
@@ -190,14 +193,14 @@ def _shown(report: Mapping[str, Any]) -> str:
         for name, f in report["engines"].items()
     ]
     lines += [f"{name:16}not available: {reason}" for name, reason in report["not_available"].items()]
-    return "\n".join([*lines, f"report: {report['written']}", ""])
+    return [*lines, f"report: {report['written']}"]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("compare-engines", usage=USAGE, description=DESCRIPTION, epilog=EPILOG)
-    parser.add_argument("bundle", type=Path, help="folder of the model")
+    parser.add_argument("bundle", type=place, help="folder of the model")
     cells = parser.add_argument_group("cells")
-    cells.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of cell images, of any depth")
+    cells.add_argument("--data", type=place, required=True, metavar="DIR", help="folder of cell images, of any depth")
     cells.add_argument("--layout", choices=sorted(LAYOUTS), help="the folder is labelled: accuracy is reported too")
     cells.add_argument("--split", choices=SPLITS, default="test", help="of a labelled folder; default: test")
     cells.add_argument(
@@ -217,16 +220,16 @@ def _parser() -> argparse.ArgumentParser:
     engines.add_argument("--threads", type=whole(), default=1, metavar="N", help="of ONNX Runtime; default: 1")
     engines.add_argument(
         "--state-dir",
-        type=Path,
+        type=place,
         metavar="DIR",
         help="the agent's state folder, where TensorRT's engines lie; default: the user's",
     )
     parser.add_argument_group("report").add_argument(
-        "--out", type=Path, metavar="DIR", help="for compare.html and compare.json; default: compare-MODEL, here"
+        "--out", type=place, metavar="DIR", help="for compare.html and compare.json; default: compare-MODEL, here"
     )
     add_trust(parser.add_argument_group("whose bundle"))
     return parser
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(process("compare-engines", main))

@@ -7,17 +7,17 @@ where `engine_rebuild` allows it: so it can build, and yet does not import this 
 import argparse
 import hashlib
 import json
-import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from contract.arguments import default_state_dir, whole
+from contract import journal
+from contract.arguments import default_state_dir, place, whole
 from contract.bundle import CALIBRATION, Bundle, open_bundle
+from contract.commands import outcome, process
 from contract.durable import write_whole
-from contract.errors import EngineError, IntegrityError, MicroscopeError, UsageError
+from contract.errors import EngineError, IntegrityError, UsageError
 from contract.manifest import Precision
 from contract.signature import Trust
 from contract.stamp import (
@@ -35,6 +35,7 @@ from contract.stamp import (
     make_own_folder,
     write_plan,
 )
+from contract.terminal import say
 from contract.trt import INSTALL, refuse_old
 from contract.trust_options import add_trust, trust_from
 from export.trt_api import Cuda, TensorRt
@@ -192,17 +193,15 @@ def _survey(trt: TensorRt, cuda: Cuda) -> tuple[Board, int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     given = _parser().parse_args(arguments)
-    logging.basicConfig(level="INFO", format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    try:
+    journal.set_up("INFO")
+
+    def work() -> int:
         trust = ByHash((), sha256=given.verified) if given.verified else trust_from(given)
         built = build_as_asked(open_bundle(given.bundle, trust), given)
-    except MicroscopeError as failure:
-        sys.stderr.write(f"export.engine: {failure}\n")
-        return failure.exit_code
-    sys.stdout.write(
-        f"{built.folder}: {built.stamp.board.gpu}, TensorRT {built.stamp.board.tensorrt}\n{built.layers}\n"
-    )
-    return 0
+        say(f"{built.folder}: {built.stamp.board.gpu}, TensorRT {built.stamp.board.tensorrt}", str(built.layers))
+        return 0
+
+    return outcome("export.engine", work)
 
 
 def add_engine(group: argparse._ActionsContainer) -> None:
@@ -219,7 +218,7 @@ def add_engine(group: argparse._ActionsContainer) -> None:
     add("--largest", type=whole(), default=largest, metavar="N", help=f"largest batch size; default: {largest}")
     add(
         "--state-dir",
-        type=Path,
+        type=place,
         metavar="DIR",
         help="the agent's state folder (its setting `state_dir`), where it goes; default: the user's",
     )
@@ -243,7 +242,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 2 wrong usage, 4 a component is missing or TensorRT failed, 5 the bundle or the "
         "folder of engines can not be trusted.",
     )
-    parser.add_argument("bundle", type=Path, help="the model")
+    parser.add_argument("bundle", type=place, help="the model")
     engine = parser.add_argument_group("engine")
     engine.add_argument("--precision", choices=sorted(GRAPHS), default="int8", help="of it; default: int8")
     add_engine(engine)
@@ -256,4 +255,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(process("export.engine", main))

@@ -82,10 +82,14 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
 def _write_new(path: Path, content: bytes, mode: int) -> None:
     """Write a file that must not exist yet; nobody else can read it at any moment if ``mode`` says so."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _passphrase() -> bytes | None:

@@ -6,14 +6,16 @@ rules are in ``export.lint_rules``.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from contract.errors import MicroscopeError, UsageError
+from contract.arguments import place
+from contract.commands import outcome, process
+from contract.errors import UsageError
+from contract.terminal import say
 from export.lint_rules import RULES, SEVERITIES, Finding, Graph
 
 
@@ -45,14 +47,15 @@ def readable(findings: Sequence[Finding]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code: 1 if TensorRT would refuse the file."""
     parser = argparse.ArgumentParser("python -m export.lint", description=__doc__.partition("\n")[0])
-    parser.add_argument("file", type=Path, help="an ONNX model")
-    try:
-        findings = lint(parser.parse_args(arguments).file)
-    except MicroscopeError as failure:
-        sys.stderr.write(f"export.lint: {failure}\n")
-        return failure.exit_code
-    sys.stdout.write(readable(findings) + "\n")
-    return int(any(f.severity == "refused" for f in findings))
+    parser.add_argument("file", type=place, help="an ONNX model")
+    file = parser.parse_args(arguments).file
+
+    def work() -> int:
+        findings = lint(file)
+        say(*readable(findings).split("\n"))
+        return int(any(f.severity == "refused" for f in findings))
+
+    return outcome("export.lint", work)
 
 
 def _load(path: Path) -> onnx.ModelProto:
@@ -68,4 +71,4 @@ def _load(path: Path) -> onnx.ModelProto:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(process("export.lint", main))

@@ -91,7 +91,7 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
         files = {name: Path(workshop) / name for name in bundle.FILES}
         write_onnx(classifier.network, classifier.input, files[bundle.FP32])
         table, methods = _table(order, classifier, chosen, files[bundle.FP32], quiet=quiet)
-        files[bundle.CALIBRATION].write_text(table.model_dump_json(indent=1) + "\n")
+        files[bundle.CALIBRATION].write_text(table.model_dump_json(indent=1) + "\n", encoding="utf-8")
         write_int8(files, table, order.keep_float)
         trial = try_out(classifier, chosen, files, quiet=quiet)
         if order.gated:
@@ -101,10 +101,11 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
         layers = _sensitivity(files[bundle.FP32], table, trial, quiet=quiet) if order.sensitivity else []
         ranges = _calibration(order, table, chosen, methods)
         report = _report(order, trial, leaky) | {"calibration": ranges, "sensitivity": layers}
-        files[bundle.REPORT].write_text(json.dumps(report, indent=1) + "\n")
+        files[bundle.REPORT].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         pictures = order.cells.layout is None or LAYOUTS[order.cells.layout].storable
-        files[bundle.REPORT_PAGE].write_text(report_page(manifest, report, trial.gate, pictures=pictures))
-        files[bundle.MODEL_CARD].write_text(model_card(manifest, report))
+        page = report_page(manifest, report, trial.gate, pictures=pictures)
+        files[bundle.REPORT_PAGE].write_text(page, encoding="utf-8")
+        files[bundle.MODEL_CARD].write_text(model_card(manifest, report), encoding="utf-8")
         return bundle.write_bundle(order.out, manifest, files, key=order.key, replace=order.replace)
 
 
@@ -272,7 +273,7 @@ def _evaluation(layout: str, split: str, part: Scored, trial: Trial) -> dict[str
 def _leaky(path: Path) -> dict[str, Any]:
     """Read a report of evaluate-classifier on a random split."""
     try:
-        report: dict[str, Any] = json.loads(path.read_text())
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         readable(report)  # what can not be shown is no report
         random = report["model"]["trained_on_split"] == "random"
     except (OSError, ValueError, KeyError, TypeError) as cause:

@@ -1,10 +1,9 @@
 """What `export-engine` can be told."""
 
 import argparse
-from pathlib import Path
 
 from calibration.methods import AUTO, METHODS
-from contract.arguments import micrometres, whole
+from contract.arguments import micrometres, place, whole
 from contract.manifest import Precision
 from contract.trust_options import add_trust
 from export.engine import add_engine
@@ -30,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     """The arguments, in the groups in which one thinks of them."""
     made = argparse.ArgumentParser("export-engine", usage=USAGE, description=DESCRIPTION, epilog=EPILOG)
     made.add_argument(
-        "model", type=Path, help="checkpoint of train-classifier (classifier.pt), or a bundle whose engine to build"
+        "model", type=place, help="checkpoint of train-classifier (classifier.pt), or a bundle whose engine to build"
     )
     _engine(made.add_argument_group("engine", "A bundle holds the graphs of all precisions, whichever is asked for."))
     _cells(made.add_argument_group("cells"))
@@ -52,9 +51,12 @@ def _engine(group: argparse._ArgumentGroup) -> None:
 
 def _cells(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--calibration", type=Path, metavar="DIR", help="folder of cell images, of any depth")
+    add("--calibration", type=place, metavar="DIR", help="folder of cell images, of any depth")
     add(
-        "--gate", type=Path, metavar="DIR", help="held-out cells; default: a third of the calibration cells, by patient"
+        "--gate",
+        type=place,
+        metavar="DIR",
+        help="held-out cells; default: a third of the calibration cells, by patient",
     )
     add("--no-gate", action="store_true", help="export whatever INT8 does; written into the manifest and every report")
     add(
@@ -83,17 +85,17 @@ def _int8(group: argparse._ArgumentGroup) -> None:
     )
     add("--keep-float", action="append", default=[], metavar="NODE", help="leave this Conv in floating point; repeat")
     add("--sensitivity", action="store_true", help="measure what each layer costs in INT8, for the report")
-    add("--table", type=Path, metavar="FILE", help="calibration.json of an earlier export of the same model and cells")
+    add("--table", type=place, metavar="FILE", help="calibration.json of an earlier export of the same model and cells")
 
 
 def _bundle(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--out", type=Path, metavar="DIR", help="folder to write: MODEL-VERSION, for example blast-2")
+    add("--out", type=place, metavar="DIR", help="folder to write: MODEL-VERSION, for example blast-2")
     add("--replace", action="store_true", help="a bundle that lies there may go; for one that has run nowhere")
-    add("--key", type=Path, metavar="KEY.pem", help="sign it; without, agents open it only where told to")
+    add("--key", type=place, metavar="KEY.pem", help="sign it; without, agents open it only where told to")
     add(
         "--leaky-evaluation",
-        type=Path,
+        type=place,
         action="append",
         default=[],
         metavar="FILE",

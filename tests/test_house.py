@@ -1,6 +1,7 @@
 """Truths about the house itself."""
 
 import os
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -13,6 +14,11 @@ import pytest
 from agent.tools.doctor import clashes
 
 ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = (
+    "agent", "collect", "compare_engines", "dashboard", "evaluate_classifier", "export_engine", "train_classifier",
+)  # fmt: skip
+HIDDEN = ["amqtt", "onnx", "onnxscript", "psycopg", "rich", "sqlalchemy", "torch"]
+"""Libraries of the extras."""
 HEAVY = ("torch", "onnx", "tensorrt", "pycuda", "paho")
 ARM = ["manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"]
 
@@ -27,8 +33,8 @@ def test_the_pipeline_loads_no_heavy_library_and_no_network_client() -> None:
     ("command", "words"),
     [
         ("export_engine", ["c.pt", "--int8", "--calibration", "cells", "--out", "m-1"]),
-        ("train_classifier", ["--help"]),
-        ("evaluate_classifier", ["--help"]),
+        ("train_classifier", ["--data", "d", "--layout", "folders", "--out", "o"]),
+        ("evaluate_classifier", ["c.pt", "--data", "d", "--layout", "folders", "--split", "test", "--out", "o"]),
     ],
 )
 def test_a_workshop_command_without_its_extra_says_what_to_install(command: str, words: list[str]) -> None:
@@ -38,16 +44,53 @@ def test_a_workshop_command_without_its_extra_says_what_to_install(command: str,
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["export_engine", "compare_engines"])
-def test_the_help_of_a_command_of_the_board_needs_no_extra(command: str) -> None:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_needs_no_extra(command: str) -> None:
     done = without_torch(command, ["--help"])
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_reader_that_has_seen_enough_of_the_help_ends_a_command_in_silence(command: str) -> None:
+    done = run_command(command, ["--help"], stdout=a_pipe_that_nobody_reads())
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_whose_standard_streams_are_closed_still_works(command: str) -> None:
+    program = f"from contract.commands import {command}; raise SystemExit({command}())"
+    line = shlex.join([sys.executable, "-c", program, "--help"])
+    done = subprocess.run(["sh", "-c", f"{line} <&- >&- 2>&-"], check=False)
+    assert done.returncode == 0
+
+
+def test_a_full_disk_below_standard_output_is_said() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run_command("agent", ["config", "schema"], stdout=full.fileno())
+    assert done.returncode == 2
+    assert "standard output can not be written (No space left on device)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def a_pipe_that_nobody_reads() -> int:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+def run_command(command: str, words: list[str], *, stdout: int) -> "subprocess.CompletedProcess[str]":
+    program = (
+        f"import sys; sys.argv = ['c', *{words!r}]; from contract.commands import {command}; sys.exit({command}())"
+    )
+    line = [sys.executable, "-c", program]
+    return subprocess.run(line, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
 
 
 def without_torch(command: str, words: list[str]) -> "subprocess.CompletedProcess[str]":
     """Run a command as if only the base were installed: an import hook hides the libraries."""
     program = (
-        "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'onnxscript']))\n"
+        f"import sys; sys.modules.update(dict.fromkeys({HIDDEN!r}))\n"
         f"sys.argv = ['command', *{words!r}]\n"
         f"from contract.commands import {command}; sys.exit({command}())"
     )

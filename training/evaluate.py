@@ -1,8 +1,6 @@
 """`evaluate-classifier`: how good a checkpoint or a bundle is on one split, with intervals over patients."""
 
-import argparse
 import json
-import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,17 +12,21 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from contract import bundle
-from contract.arguments import made_folder, micrometres
-from contract.errors import MicroscopeError, UsageError
+from contract.arguments import made_folder
+from contract.commands import outcome, process
+from contract.durable import write_whole
+from contract.errors import UsageError
 from contract.manifest import Decision, InputSpec
 from contract.pixels import to_batch
 from contract.signature import SHIPPED_ONLY, Trust
-from contract.trust_options import add_trust, trust_from
+from contract.terminal import say
+from contract.trust_options import trust_from
 from contract.types import Crops, Tensor
 from training.checkpoint import read_classifier
-from training.data import LAYOUTS, SPLITS, Sample, Split, labels_of, read_crops, shuffled
+from training.data import LAYOUTS, Sample, Split, labels_of, read_crops, shuffled
 from training.metrics import WITHOUT_INTERVAL, Labels, Numbers, bootstrap, margins_from, sigmoid, summary
 from training.network import BlastNet, scores_by
+from training.options import evaluate_parser
 
 BATCH = 32
 PREFERRED = "int8-cpu"
@@ -241,39 +243,25 @@ def table(report: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    given = _parser().parse_args(arguments)
-    try:
+    given = evaluate_parser().parse_args(arguments)
+
+    def work() -> int:
         report = evaluate(
             given.model, given.data, given.layout, given.split, um_per_pixel=given.um_per_pixel, trust=trust_from(given)
         )
         _write(given.out, report)
-    except MicroscopeError as failure:
-        sys.stderr.write(f"evaluate-classifier: {failure}\n")
-        return failure.exit_code
-    sys.stdout.write(table(report) + "\n")
-    return 0
+        say(*table(report).split("\n"))
+        return 0
+
+    return outcome("evaluate-classifier", work)
 
 
 def _write(out: Path, report: Mapping[str, Any]) -> None:
     made_folder(out.parent)
     try:
-        out.write_text(json.dumps(report, indent=1) + "\n")
+        write_whole(out, (json.dumps(report, indent=1) + "\n").encode())
     except OSError as cause:
         raise UsageError(f"the report can not be written to {out} ({cause.strerror}); choose another --out") from cause
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("evaluate-classifier", description=__doc__)
-    parser.add_argument("model", type=Path, help="a checkpoint of train-classifier, or a bundle")
-    parser.add_argument("--data", type=Path, required=True, help="folder of images")
-    parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True, help="how they lie there")
-    parser.add_argument("--split", choices=SPLITS, required=True, help="which cells")
-    parser.add_argument(
-        "--um-per-pixel", type=micrometres, help="scale of the images, if not the training's or the layout's"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
-    add_trust(parser)
-    return parser
 
 
 def counts(samples: Sequence[Sample]) -> dict[str, int]:
@@ -338,4 +326,4 @@ def _shares(probabilities: Numbers, decision: Decision) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(process("evaluate-classifier", main))

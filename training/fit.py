@@ -1,6 +1,5 @@
 """`train-classifier`: trains the network on a labelled layout; an interrupted run goes on with the same command."""
 
-import argparse
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,9 +10,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from contract.arguments import made_folder, micrometres, whole
-from contract.errors import MicroscopeError, UsageError
+from contract.arguments import made_folder
+from contract.commands import outcome, process
+from contract.errors import UsageError
 from contract.manifest import InputSpec
+from contract.terminal import say
 from contract.types import Crops
 from training.augment import MARGIN, Jitter
 from training.checkpoint import CLASSIFIER, LAST, Classifier, load, save, write_classifier
@@ -22,6 +23,7 @@ from training.decision import choose_decision
 from training.loop import Cells, Run, learn, restore, start, state_of, weigh
 from training.metrics import Labels, auroc, log_loss, margins_from
 from training.network import scores_by
+from training.options import train_parser
 from training.recipe import Recipe
 
 
@@ -72,34 +74,15 @@ def normalised(spec: InputSpec, crops: Crops) -> InputSpec:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    given = _parser().parse_args(arguments)
+    given = train_parser().parse_args(arguments)
     scale = given.um_per_pixel or LAYOUTS[given.layout].um_per_pixel
     recipe = Recipe(given.layout, scale, split=given.split, seed=given.seed, epochs=given.epochs, bf16=given.bf16)
-    try:
-        written = train(given.data, given.out, recipe)
-    except MicroscopeError as failure:
-        sys.stderr.write(f"train-classifier: {failure}\n")
-        return failure.exit_code
-    sys.stderr.write(f"the best epoch by validation is in {written}\n")
-    return 0
 
+    def work() -> int:
+        say(f"the best epoch by validation is in {train(given.data, given.out, recipe)}", to=sys.stderr)
+        return 0
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("train-classifier", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of images")
-    parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True, help="how they lie there")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints")
-    parser.add_argument("--epochs", type=whole(), default=40, help="passes over the training cells")
-    parser.add_argument("--seed", type=int, default=0, help="of every draw")
-    parser.add_argument("--um-per-pixel", type=micrometres, help="scale of the images, if not the layout's own")
-    parser.add_argument(
-        "--split",
-        choices=("patient", "random"),
-        default="patient",
-        help="random leaks: it deals out images without regard to patients, to show by how much that flatters",
-    )
-    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: faster where the processor has it")
-    return parser
+    return outcome("train-classifier", work)
 
 
 def _samples(root: Path, recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
@@ -145,4 +128,4 @@ def _look(
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(process("train-classifier", main))

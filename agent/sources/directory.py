@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.sources.names import is_folder, printable
 from agent.sources.scale import Scale
+from contract.arguments import UserPath
 from contract.errors import UsageError
 from contract.pictures import SUFFIXES, UnfitPictureError, read_picture
 from contract.types import Frame
@@ -26,7 +27,7 @@ class DirectorySource(BaseModel):
 
     live: ClassVar[bool] = False
     kind: Literal["directory"] = Field("directory", description="Images of a folder, in the order of their names.")
-    uri: Path = Field(description="The folder, or one image.")
+    uri: UserPath = Field(description="The folder, or one image.")
     um_per_pixel: Scale
 
     @contextmanager

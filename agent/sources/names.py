@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 from contract.errors import UsageError
+from contract.secrets import masked
 
 
 def printable(name: str) -> str:
@@ -17,7 +18,9 @@ def is_folder(place: Path, *, wanted: str) -> bool:
     try:
         mode = place.stat().st_mode
     except OSError as cause:
-        raise UsageError(f"there is no {wanted} at {place} ({cause.strerror}); correct the path") from cause
+        raise UsageError(
+            f"there is no {wanted} at {masked(str(place))} ({cause.strerror}); correct the path"
+        ) from cause
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        raise UsageError(f"there is no {wanted} at {place}, but something else; correct the path")
+        raise UsageError(f"there is no {wanted} at {masked(str(place))}, but something else; correct the path")
     return stat.S_ISDIR(mode)

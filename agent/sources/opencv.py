@@ -9,24 +9,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import ClassVar, Literal
+from urllib.parse import quote
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from typing_extensions import Self
 
 from agent.sources.names import is_folder, printable
 from agent.sources.scale import Scale
+from contract.arguments import UserPath, home_path
 from contract.errors import SourceError, UsageError
+from contract.secrets import PIPELINE, masked
 from contract.types import Frame, Image
 
 ESTIMATE = 0.02
 """Share by which the number of frames that a video announces may be wrong: in some kinds of file it is a guess."""
 LONGEST_SILENCE_S = 300.0
 """A camera that stays away is reported again at doubling intervals up to this one."""
-PIPELINE = " ! "
-"""What joins the elements of a GStreamer pipeline."""
 
 
 class VideoSource(BaseModel):
@@ -36,7 +37,7 @@ class VideoSource(BaseModel):
 
     live: ClassVar[bool] = False
     kind: Literal["video"] = Field("video", description="Every frame of a video file.")
-    uri: Path = Field(description="The file.")
+    uri: UserPath = Field(description="The file.")
     um_per_pixel: Scale
 
     @contextmanager
@@ -88,7 +89,18 @@ class CameraSource(BaseModel):
     kind: Literal["camera"] = Field("camera", description="A camera that OpenCV can open.")
     uri: str = Field(
         "0",
-        description="Device number or path, URL (RTSP, HTTP), or pipeline with ` ! ` if OpenCV has GStreamer.",
+        description="Device number or path, URL (RTSP, HTTP), or pipeline with ` ! ` if OpenCV has GStreamer. "
+        "`{username}` and `{password}` in it stand for the two settings; without them a URL gets both before its host.",
+    )
+    name: str = Field(
+        "",
+        max_length=64,
+        description="What reports call this camera; default: its device, or the host in its address. Of an address "
+        "nothing else is ever shown, for all of it may hold secrets.",
+    )
+    username: str = Field("", description="Name to log in to the camera with.")
+    password: SecretStr = Field(
+        SecretStr(""), description="Password of the camera; better as a systemd credential, `source.password`."
     )
     um_per_pixel: Scale
     max_age_ms: int = Field(
@@ -97,10 +109,30 @@ class CameraSource(BaseModel):
         description="A frame older than this is not judged; a camera silent for longer is reported.",
     )
 
+    @property
+    def shown(self) -> str:
+        """What reports and logs call it: no secret is in it."""
+        return self.name or masked(self.uri)
+
+    @property
+    def address(self) -> str:
+        """What is opened, its credential included: for nobody to read."""
+        user, password = self.username, self.password.get_secret_value()
+        if PIPELINE in self.uri:
+            return filled_in(self.uri, re.sub(r"(\W)", r"\\\1", user), re.sub(r"(\W)", r"\\\1", password))
+        return filled_in(self.uri, quote(user, safe=""), quote(password, safe=""))
+
+    @model_validator(mode="after")
+    def _has_room_for_its_credential(self) -> Self:
+        given = self.username or self.password.get_secret_value()
+        if given and "://" not in self.uri and not re.search(r"\{(username|password)\}", self.uri):
+            raise ValueError("source.username and source.password have no place in source.uri; write {password} there")
+        return self
+
     @contextmanager
     def open(self, run: str, stop: threading.Event) -> Iterator[Iterator[Frame]]:
         """Open it; raises SourceError if it can not be opened. Afterwards it is opened again for ever."""
-        reader = _Reader(self.uri, self.max_age_ms)
+        reader = _Reader(self.address, self.shown, self.max_age_ms)
         reader.start()
         try:
             yield self._frames(run, stop, reader)
@@ -119,7 +151,7 @@ class CameraSource(BaseModel):
                 deadline = time.monotonic() + silence_s
                 yield Frame(
                     f"{run}-{number:08d}",
-                    shown(self.uri),
+                    self.shown,
                     shot.captured_at,
                     self.um_per_pixel,
                     image=shot.image,
@@ -133,10 +165,10 @@ class CameraSource(BaseModel):
                 yield self._stale(f"{run}-{number:08d}", reader.silent_s())
 
     def _stale(self, frame_id: str, silent_s: float) -> Frame:
-        detail = f"{shown(self.uri)} has delivered no fresh frame for {silent_s:.1f} s; check the camera and its cable"
+        detail = f"{self.shown} has delivered no fresh frame for {silent_s:.1f} s; check the camera and its cable"
         return Frame(
             frame_id,
-            shown(self.uri),
+            self.shown,
             datetime.now(timezone.utc),
             self.um_per_pixel,
             fault="stale",
@@ -148,10 +180,12 @@ def _has_gstreamer() -> bool:
     return bool(re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()))
 
 
-def shown(uri: str) -> str:
-    """An address without the password in it."""
+def filled_in(uri: str, username: str, password: str) -> str:
+    """An address with the credential where it belongs, each part written as an address takes it."""
+    if re.search(r"\{(username|password)\}", uri):
+        return uri.replace("{username}", username).replace("{password}", password)
     scheme, mark, rest = uri.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else uri
+    return f"{scheme}{mark}{username}:{password}@{rest}" if mark and (username or password) else uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +199,9 @@ class _Shot:
 class _Reader:
     """A thread that empties the camera into a slot for one frame, so that what is taken is never old."""
 
-    def __init__(self, uri: str, timeout_ms: int) -> None:
+    def __init__(self, uri: str, shown: str, timeout_ms: int) -> None:
         self._skipped = 0
-        self._uri, self._timeout_ms = uri, timeout_ms
+        self._uri, self._shown, self._timeout_ms = uri, shown, timeout_ms
         self._slot: _Shot | None = None
         self._filled = threading.Condition()
         self._closing = threading.Event()
@@ -178,13 +212,13 @@ class _Reader:
         """Open the camera once, so that a wrong address is known at once, then read on in the thread."""
         if PIPELINE in self._uri and not _has_gstreamer():
             raise SourceError(
-                f"the camera {shown(self._uri)} is a GStreamer pipeline, and this OpenCV was built without GStreamer; "
+                f"the camera {self._shown} is a GStreamer pipeline, and this OpenCV was built without GStreamer; "
                 "use the device's number or its RTSP address, or install an OpenCV that has it"
             )
         self._capture = self._connect()
         if not self._capture.isOpened():
             raise SourceError(
-                f"the camera {shown(self._uri)} can not be opened; check `source.uri`, its cable and its rights"
+                f"the camera {self._shown} can not be opened; check `source.uri`, its cable and its rights"
             )
         self._thread.start()
 
@@ -215,7 +249,7 @@ class _Reader:
             return cv2.VideoCapture(self._uri, cv2.CAP_GSTREAMER)
         if "://" not in self._uri:
             device = re.fullmatch(r"[0-9]{1,4}", self._uri)
-            return cv2.VideoCapture(int(self._uri) if device else self._uri, cv2.CAP_ANY)
+            return cv2.VideoCapture(int(self._uri) if device else str(home_path(self._uri)), cv2.CAP_ANY)
         limits = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
             self._timeout_ms,

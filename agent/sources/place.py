@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from agent.sources.directory import DirectorySource
-from agent.sources.opencv import PIPELINE, CameraSource, VideoSource
+from agent.sources.opencv import CameraSource, VideoSource
+from contract.secrets import PIPELINE
 
 VIDEOS = frozenset({".avi", ".mkv", ".mov", ".mp4", ".webm"})
 PIXELS = 1.0

@@ -16,6 +16,7 @@ from agent.sources.directory import DirectorySource, image_files
 from agent.sources.place import PIXELS, source_at
 from agent.vision.scale import RED_CELL_UM, TOLERANCE, RedCells, ScaleEstimate, estimate, look
 from contract.errors import CheckError
+from contract.secrets import masked
 from contract.types import Frame, Image
 
 RUN = "calibrate"
@@ -146,7 +147,7 @@ def changed(images: Iterable[Image]) -> Iterator[Image]:
 
 def _unsaid(source: str, looks: list[RedCells], tally: _Tally) -> str:
     """Why nothing is said, and what to do."""
-    said = f"the scale of {source} can not be said: "
+    said = f"the scale of {masked(source)} can not be said: "
     if not looks:
         why = f" ({tally.faults[0]})" if tally.faults else ""
         return f"{said}none of {tally.taken} frames could be read{why}"

@@ -27,6 +27,7 @@ from contract.errors import CheckError, UsageError
 from contract.look import look_of, sight_of
 from contract.manifest import Precision
 from contract.reference import Look, Reference, Spread
+from contract.secrets import masked
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame
 
@@ -112,20 +113,20 @@ def measure_site(job: SiteJob, stop: threading.Event, *, progress: bool) -> Iter
         frames = [frame for frame in site.level(coming) if not frame.fault]
     if not frames:
         raise CheckError(
-            f"no frame of {job.source} could be read, or none has the flat field's size; correct the source"
+            f"no frame of {masked(job.source)} could be read, or none has the flat field's size; correct the source"
         )
     found = estimate([look(image) for image in changed(frame.image for frame in frames)])
     um = job.um_per_pixel or (found.um_per_pixel if found else 0.0)
     if not um:
         raise CheckError(
-            f"the {len(frames)} frames of {job.source} show too few red cells to tell the scale; measure it with a "
-            "stage micrometre and give --um-per-pixel"
+            f"the {len(frames)} frames of {masked(job.source)} show too few red cells to tell the scale; measure it "
+            "with a stage micrometre and give --um-per-pixel"
         )
     frames = [replace(frame, um_per_pixel=um) for frame in frames]
     bundle, seen = open_bundle(job.bundle, job.trust), _look(job, frames, um)
     measured = {
         "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "made_from": f"{len(frames)} frames of {job.source}",
+        "made_from": f"{len(frames)} frames of {masked(job.source)}",
         "um_per_pixel": _scale_of(um, found),
         "look": seen,
         "colour": job.colour if seen else "off",
@@ -165,7 +166,7 @@ def _examined(job: SiteJob, site: Site, bundle: Bundle, frames: Sequence[Frame])
 
 def _look(job: SiteJob, frames: Sequence[Frame], um: float) -> Look | None:
     sights = [sight for frame in frames if (sight := sight_of(frame.image, um))]
-    return look_of(sights, um, f"{len(sights)} of {len(frames)} frames of {job.source}") if sights else None
+    return look_of(sights, um, f"{len(sights)} of {len(frames)} frames of {masked(job.source)}") if sights else None
 
 
 def _scale_of(um: float, found: ScaleEstimate | None) -> MeasuredScale:
@@ -238,7 +239,16 @@ def advice(job: SiteJob, seen: Look | None, reference: Reference | None) -> Iter
 
 def _typed(job: SiteJob) -> str:
     """The command that asks for this."""
-    words = ["microscope-agent", "calibrate", "site", job.source, "--out", str(job.out), "--frames", str(job.frames)]
+    words = [
+        "microscope-agent",
+        "calibrate",
+        "site",
+        masked(job.source),
+        "--out",
+        str(job.out),
+        "--frames",
+        str(job.frames),
+    ]
     for option, given, usual in (
         ("--flat", job.flat, None),
         ("--um-per-pixel", job.um_per_pixel, None),

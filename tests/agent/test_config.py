@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from agent.config import load, load_alone
 from agent.settings import Settings
+from contract.arguments import overrides
 from contract.errors import UsageError
 from contract.manifest import Decision, Manifest
 from contract.settings import known_names
@@ -112,7 +114,9 @@ def test_settings_and_manifest_share_no_name() -> None:
         }
     )
     shared = {name.rpartition(".")[2] for name in known_names(Settings)} & of_the_model
-    assert shared == {"id", "um_per_pixel", "version"}, "only the slide's id, the camera's scale and MQTT's version"
+    assert shared == {"id", "name", "um_per_pixel", "version"}, (
+        "the slide's id, the camera's name and scale, MQTT's version"
+    )
 
 
 def test_every_setting_says_what_it_means() -> None:
@@ -149,7 +153,36 @@ def test_the_value_of_a_whole_section_is_never_printed(tmp_path: Path) -> None:
 
 def test_show_prints_no_password_of_a_camera() -> None:
     given = {"source.kind": "camera", "source.uri": "rtsp://me:swordfish@host/1", "source.um_per_pixel": "0.1"}
-    assert 'source.uri = "rtsp://host/1"  # command line' in list(load(None, given).lines())
+    lines = list(load(None, given | {"source.password": "swordfish", "source.name": "http://x?pw=swordfish"}).lines())
+    assert 'source.uri = "rtsp://host/********"  # command line' in lines
+    assert 'source.password = "********"  # command line' in lines
+    assert "swordfish" not in "".join(lines)
+
+
+@pytest.mark.parametrize("kind", ["directory", "video"])
+def test_a_camera_s_address_in_a_folder_s_place_is_refused_and_not_shown(kind: str) -> None:
+    given = {"source.kind": kind, "source.uri": "rtsp://me:swordfish@host/1", "source.um_per_pixel": "0.1"}
+    loaded = load(None, given)
+    assert "swordfish" not in "".join(loaded.lines())
+    with (
+        pytest.raises(UsageError, match="there is no") as refused,
+        loaded.settings.source.open("r", threading.Event()) as frames,
+    ):
+        next(frames)
+    assert "swordfish" not in str(refused.value)
+
+
+@pytest.mark.parametrize("word", ["mqtt.password:swordfish", "rtsp://me:swordfish@h/?a=b", "swordfish"])
+def test_a_setting_written_in_the_wrong_form_is_not_repeated(word: str) -> None:
+    with pytest.raises(UsageError, match="write it as NAME=VALUE") as refused:
+        overrides([word])
+    assert "swordfish" not in str(refused.value) or word == "swordfish"
+
+
+def test_a_broker_s_address_with_a_password_is_refused_and_not_shown() -> None:
+    with pytest.raises(UsageError, match=r"mqtt\.host") as refused:
+        load(None, {"mqtt.host": "mqtt://me:swordfish@host"})
+    assert "swordfish" not in str(refused.value)
 
 
 @pytest.mark.parametrize("value", ["notjson", "5", '"text"', '{"port": 1'])

@@ -14,10 +14,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pydantic import SecretStr, ValidationError
 
 from agent.settings import AnySource
 from agent.sources.directory import DirectorySource, image_files
-from agent.sources.opencv import CameraSource, VideoSource, _has_gstreamer, shown
+from agent.sources.opencv import CameraSource, VideoSource, _has_gstreamer, filled_in
 from agent.sources.synthetic import SyntheticSource
 from contract.errors import SourceError, UsageError
 from contract.pictures import read_picture
@@ -274,5 +275,27 @@ class TestCamera:
         with pytest.raises(SourceError, match="built without GStreamer"), camera.open("r", threading.Event()):
             pass
 
-    def test_a_password_in_the_address_is_never_shown(self) -> None:
-        assert shown("rtsp://user:secret@10.0.0.5/a") == "rtsp://10.0.0.5/a"
+    def test_reports_call_it_by_its_name_or_its_host(self) -> None:
+        address = "rtsp://user:secret@10.0.0.5/a"
+        assert CameraSource(uri=address, um_per_pixel=0.1).shown == "rtsp://10.0.0.5/********"
+        assert CameraSource(uri=address, um_per_pixel=0.1, name="left scope").shown == "left scope"
+
+    @pytest.mark.parametrize(
+        ("uri", "opened"),
+        [
+            ("rtsp://10.0.0.5/a", "rtsp://a%40b:p%2Fw%3A%40@10.0.0.5/a"),
+            ("http://h/v?user={username}&pwd={password}", "http://h/v?user=a%40b&pwd=p%2Fw%3A%40"),
+            ("x user-pw={password} ! appsink", r"x user-pw=p\/w\:\@ ! appsink"),
+        ],
+    )
+    def test_its_credential_stands_where_the_address_wants_it(self, uri: str, opened: str) -> None:
+        source = CameraSource(uri=uri, um_per_pixel=0.1, username="a@b", password=SecretStr("p/w:@"))
+        assert source.address == opened
+        assert "p/w" not in repr(source)
+
+    def test_an_address_without_a_credential_is_opened_as_it_is(self) -> None:
+        assert filled_in("rtsp://u:p@h/a", "", "") == "rtsp://u:p@h/a"
+
+    def test_a_credential_for_a_device_is_refused(self) -> None:
+        with pytest.raises(ValidationError, match=r"no place in source\.uri"):
+            CameraSource(uri="/dev/video0", um_per_pixel=0.1, password=SecretStr("x"))

@@ -1,0 +1,47 @@
+"""What `train-classifier` and `evaluate-classifier` can be told; needs no torch, so that help is always there."""
+
+import argparse
+
+from contract.arguments import micrometres, place, whole
+from contract.trust_options import add_trust
+from training.data import LAYOUTS, SPLITS
+
+
+def train_parser() -> argparse.ArgumentParser:
+    """The arguments of `train-classifier`."""
+    parser = argparse.ArgumentParser(
+        "train-classifier",
+        description="Train the network on a labelled layout; an interrupted run goes on with the same command.",
+    )
+    parser.add_argument("--data", type=place, required=True, help="folder of images")
+    parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True, help="how they lie there")
+    parser.add_argument("--out", type=place, required=True, help="folder for checkpoints")
+    parser.add_argument("--epochs", type=whole(), default=40, help="passes over the training cells")
+    parser.add_argument("--seed", type=int, default=0, help="of every draw")
+    parser.add_argument("--um-per-pixel", type=micrometres, help="scale of the images, if not the layout's own")
+    parser.add_argument(
+        "--split",
+        choices=("patient", "random"),
+        default="patient",
+        help="random leaks: it deals out images without regard to patients, to show by how much that flatters",
+    )
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: faster where the processor has it")
+    return parser
+
+
+def evaluate_parser() -> argparse.ArgumentParser:
+    """The arguments of `evaluate-classifier`."""
+    parser = argparse.ArgumentParser(
+        "evaluate-classifier",
+        description="How good a checkpoint or a bundle is on one split, with intervals over patients.",
+    )
+    parser.add_argument("model", type=place, help="a checkpoint of train-classifier, or a bundle")
+    parser.add_argument("--data", type=place, required=True, help="folder of images")
+    parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True, help="how they lie there")
+    parser.add_argument("--split", choices=SPLITS, required=True, help="which cells")
+    parser.add_argument(
+        "--um-per-pixel", type=micrometres, help="scale of the images, if not the training's or the layout's"
+    )
+    parser.add_argument("--out", type=place, required=True, help="JSON file to write")
+    add_trust(parser)
+    return parser
