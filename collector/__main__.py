@@ -19,6 +19,7 @@ from typing import IO
 from collector import export
 from collector.options import parser, settings_given
 from collector.receive import Collector
+from collector.rescue import rescue
 from collector.settings import CollectorSettings, load
 from collector.store import Store
 from contract import journal
@@ -56,6 +57,11 @@ def _collect(settings: CollectorSettings, _options: argparse.Namespace, signals:
 
 def _status(settings: CollectorSettings, _options: argparse.Namespace, _signals: Signals) -> int:
     say(*export.status(settings.database))
+    return 0
+
+
+def _rescue(settings: CollectorSettings, _options: argparse.Namespace, _signals: Signals) -> int:
+    say(*rescue(settings.database))
     return 0
 
 
@@ -102,7 +108,7 @@ def _see_to_place(file: Path | None) -> None:
             raise UsageError(f"database: this user may not write {path}; let it, or name another place")
 
 
-COMMANDS = {"collect": _collect, "status": _status, "export": _export}
+COMMANDS = {"collect": _collect, "status": _status, "rescue": _rescue, "export": _export}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from contract.errors import MissingError, UsageError
 
 BUSY_MS = 1000
 """How long a statement waits for another's lock; the network must not wait longer."""
+FAULTS = ValueError, TypeError, OverflowError
+"""What SQLAlchemy lets through of a damaged file: text that is no UTF-8, a date that is none, a missing value."""
+_DAMAGE = "file is not a database", "malformed", "unsupported file format", "Could not decode to UTF-8"
 _DRIVERS = {
     "sqlite": "sqlite",
     "postgresql": "postgresql+psycopg",
@@ -86,10 +89,10 @@ def said_by(cause: Exception) -> str:
     return " ".join(str(getattr(cause, "orig", None) or cause).split())
 
 
-def is_damage(cause: SQLAlchemyError) -> bool:
-    """Whether SQLite says that the file is no database, or none any more."""
+def is_damage(cause: Exception) -> bool:
+    """Whether SQLite says that the file is no database, or none any more; or what it says is no text any more."""
     said = said_by(cause)
-    return "file is not a database" in said or "disk image is malformed" in said
+    return not isinstance(cause, SQLAlchemyError) or any(word in said for word in _DAMAGE)
 
 
 def _options(address: sa.URL, *, writes: bool) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def _reading(url: str) -> Iterator[sa.Connection]:
             if not tables.has_tables(connection):
                 raise StoreError(f"the database {where} is empty; correct --database, or start the collector first")
             yield connection
-    except SQLAlchemyError as cause:
+    except (SQLAlchemyError, *database.FAULTS) as cause:
         said = database.said_by(cause)
         raise StoreError(
             f"the database {where} can not be read ({said}); correct --database, or see that it runs and lets this "

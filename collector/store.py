@@ -120,7 +120,7 @@ class Store:
             with connection.begin():
                 self._store(connection, arrivals, work)
                 rows.upsert_streams(connection, work.streams, at=max(arrival.at for arrival in arrivals))
-        except SQLAlchemyError as cause:
+        except (SQLAlchemyError, *database.FAULTS) as cause:
             raise self._explained(cause) from cause
         self.streams.update(work.streams)
         work.outcome.replies = self._replies(work)
@@ -146,7 +146,7 @@ class Store:
             with self._connection.begin():
                 tables.make_tables(self._connection)
                 self.streams = rows.read_streams(self._connection)
-        except SQLAlchemyError as cause:
+        except (SQLAlchemyError, *database.FAULTS) as cause:
             raise self._explained(cause) from cause
         except UsageError:
             self.close()
@@ -164,13 +164,14 @@ class Store:
         finally:
             self._engine.dispose()
 
-    def _explained(self, cause: SQLAlchemyError) -> StoreError | IntegrityError:
+    def _explained(self, cause: Exception) -> StoreError | IntegrityError:
         self.close()
         said = database.said_by(cause)
-        if database.is_damage(cause):
+        if self.file and database.is_damage(cause):
             return IntegrityError(
                 f"the database {self.where} is damaged, or none ({said}); nothing is acknowledged: put the newest "
-                "back-up in its place, or move the file away and a new one is made"
+                "back-up in its place, or move the file away and a new one is made; `microscope-collect rescue` "
+                "makes one of what can be read"
             )
         return StoreError(
             f"the database {self.where} can not be used ({said}); nothing is acknowledged until it can: see that it "
@@ -182,6 +183,8 @@ class Store:
         try:
             with connection.begin_nested():
                 self._store_sound(connection, arrivals, work)
+        except UnicodeDecodeError:  # the database's: a message is read before
+            raise
         except _UNSTORABLE as cause:
             if len(arrivals) == 1:
                 row = quarantine_row(arrivals[0], "refused", database.said_by(cause))

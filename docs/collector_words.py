@@ -38,7 +38,9 @@ an address `%40` stands for `@`, `%2F` for `/`.
 
 It ends by itself only where waiting does not help: exit code 2 for a setting, or for a database that a newer release or
 another program made; 4 for a driver that is not installed; 5 for an SQLite file that is damaged. None of these is
-touched.
+touched. Of a damaged file, put the newest [back-up](#back-up) in its place. Without one, `microscope-collect rescue`
+(of the service: `microscope-stored rescue`) makes a new file of every report, summary of a slide and row of the
+quarantine that can be read, page by page where SQLite finds no way to them, and keeps the damaged file beside it.
 
 | setting | default | meaning |
 |---|---|---|

@@ -1,7 +1,7 @@
 #!/bin/sh
 # A command as its service would run it: as its user, with its credentials, folders and walls, drop-ins included.
 # `make install` puts it beside the programs under two names: microscope-doctor is `microscope-agent doctor`, and
-# microscope-stored is `microscope-collect` to read what is stored (status, export); arguments are the command's own.
+# microscope-stored is `microscope-collect` for what is stored (status, export, rescue); arguments are the command's own.
 set -eu
 name=$(basename "$0")
 [ "$(id -u)" = 0 ] || { echo "$name: root's rights are needed: sudo $0" >&2; exit 1; }
@@ -15,8 +15,8 @@ microscope-doctor)
 microscope-stored)
     unit=microscope-collect
     case ${1-} in
-    status | export) set -- "$home/microscope-collect" --config "$settings/collector.toml" "$@" ;;
-    *) echo "$name: write $name status, or $name export reports|cells|slides" >&2; exit 2 ;;  # never a second collector
+    status | export | rescue) set -- "$home/microscope-collect" --config "$settings/collector.toml" "$@" ;;
+    *) echo "$name: write $name status, $name export reports|cells|slides, or $name rescue" >&2; exit 2 ;;  # never a second collector
     esac
     ;;
 *) echo "$name: this script goes by the names microscope-doctor and microscope-stored" >&2; exit 2 ;;

@@ -20,16 +20,16 @@ from types import TracebackType
 
 from typing_extensions import Self
 
-from agent.wire.salvage import Damaged, damaged, finish, is_damage, salvage
+from agent.wire.salvage import APPLICATION_ID, FAULTS, Damaged, damaged, finish, is_damage, may_be_written, salvage
 from contract.arguments import make_state_dir
+from contract.carve import PAGE_BYTES
 from contract.errors import OutboxError, OutboxFull
 from contract.messages import FrameReport
 
 log = logging.getLogger(__name__)
-_APPLICATION_ID = 0x4D494352
 _LAYOUTS = 1, 2
-"""2 has the table `rescued`: only an outbox that was damaged, so that any other can go back to an older release."""
-_PAGE_BYTES = 4096
+"""2 has the table `rescued`: only an outbox that was damaged, so that any other can go back to an older release. A
+later layout must have another table, by which it is known."""
 _BALLAST_BYTES = 512 * 1024
 _LOG_BYTES = 256 * 1024
 """Room that the write-ahead log needs between two checkpoints."""
@@ -38,6 +38,13 @@ _TABLES = """
 create table meta (key text primary key, value text not null) without rowid;
 create table report (seq integer primary key autoincrement, body blob not null);
 """
+_OURS = {"meta", "report", "rescued", "sqlite_sequence"}
+_ODD = """
+select 1 from report left join rescued_here on place = seq where case when typeof(body) = 'blob' and
+json_valid(cast(body as text)) then json_extract(cast(body as text), '$.epoch') is not coalesce(its_epoch, :epoch)
+or json_extract(cast(body as text), '$.seq') is not coalesce(its_seq, seq - :base) else 1 end limit 1
+"""
+"""A row that is no report, or none of this place."""
 _LARGEST = 2**63 - 1
 
 
@@ -196,7 +203,7 @@ class Outbox:
     def _open_or_salvage(self) -> None:
         try:
             self._open()
-        except sqlite3.DatabaseError as cause:
+        except FAULTS as cause:
             if not is_damage(self._path, cause):
                 raise
             self._db.close()
@@ -206,16 +213,22 @@ class Outbox:
 
     def _open(self) -> None:
         self._db = sqlite3.connect(self._path, isolation_level=None, timeout=5, check_same_thread=False)
-        self._prepare()
+        try:
+            self._prepare()
+        except (TypeError, ValueError) as cause:  # a number that is none, a row that is missing
+            raise Damaged(f"what it says of itself can not be read: {cause!r}") from cause
 
     def _prepare(self) -> None:
         stamp = self._number("pragma application_id")
-        if stamp != _APPLICATION_ID and self._number("select count(*) from sqlite_master"):
+        tables = {name for (name,) in self._db.execute("select name from sqlite_master where type = 'table'")}
+        if stamp != APPLICATION_ID and tables:
+            if tables <= _OURS and {"meta", "report"} <= tables:
+                raise Damaged("its stamp is gone")
             raise OutboxError(
                 f"{self._path} is a database, but no outbox; name another state_dir or move the file away"
             )
         for pragma in (
-            f"page_size = {_PAGE_BYTES}",
+            f"page_size = {PAGE_BYTES}",
             "journal_mode = wal",
             "synchronous = full",
             "secure_delete = fast",  # to wipe each freed page would cost as much room as it held
@@ -223,19 +236,42 @@ class Outbox:
             "journal_size_limit = 4194304",
         ):
             self._db.execute(f"pragma {pragma}")
-        if stamp != _APPLICATION_ID:
+        if stamp != APPLICATION_ID:
             with _transaction(self._db):
                 _create(self._db)
-        self._check()
+        layout = self._number("pragma user_version")
+        if layout not in _LAYOUTS and tables - _OURS:
+            raise OutboxError(
+                f"{self._path} has layout {layout}, this agent reads {_LAYOUTS[-1]}; use the agent that wrote it"
+            )
+        self._check(layout)
+
+    def _check(self, layout: int) -> None:
+        """Read what it says of itself, and hold every row against that; SQLite sees only what breaks its own rules."""
+        found = self._db.execute("pragma quick_check(1)").fetchone()
+        if found != ("ok",) or not may_be_written(self._path):
+            raise Damaged(found)
         known = dict(self._db.execute("select key, value from meta"))
-        if "epoch" not in known:
-            raise Damaged("the name of the epoch is gone")
-        self._epoch, self._base = str(known["epoch"]), int(known.get("base", 0))
-        self._next = self._number("select coalesce(max(seq), 0) from sqlite_sequence") - self._base + 1
-        rescued = (
-            "select distinct epoch from rescued" if self._number("pragma user_version") > 1 else "select 1 limit 0"
+        last = self._number("select coalesce(max(seq), 0) from sqlite_sequence where name = 'report'")
+        rescued = layout > 1
+        self._epoch, self._base = str(known.get("epoch")), int(known.get("base", 0))
+        self._next = last - self._base + 1
+        source = "rescued" if rescued else "(select 0 as place, '' as epoch, 0 as seq where false)"
+        self._db.execute("drop view if exists temp.rescued_here")
+        self._db.execute(
+            f"create temp view rescued_here as select place, epoch as its_epoch, seq as its_seq from {source}"  # noqa: S608
         )
-        self._rescued = {str(epoch) for (epoch,) in self._db.execute(rescued)}
+        facts = {"epoch": self._epoch, "base": self._base}
+        wrong = [
+            layout not in _LAYOUTS,
+            set(known) != ({"epoch", "base"} if rescued else {"epoch"}),
+            last < self._number("select coalesce(max(seq), 0) from report"),
+            rescued and self._base != self._number("select coalesce(max(place), 0) from rescued"),
+            bool(self._db.execute(_ODD, facts).fetchone()),
+        ]
+        if any(wrong):
+            raise Damaged("what it says of itself and what it holds do not agree")
+        self._rescued = {str(epoch) for (epoch,) in self._db.execute("select distinct its_epoch from rescued_here")}
 
     def _delete(self, statement: str, rows: Sequence[tuple[int | str, ...]]) -> int:
         """Delete in one transaction, on a full disk in the room of the ballast; returns how many rows it was."""
@@ -265,16 +301,6 @@ class Outbox:
         finally:
             self._db.execute("pragma synchronous = full")
 
-    def _check(self) -> None:
-        layout = self._number("pragma user_version")
-        if layout not in _LAYOUTS:
-            raise OutboxError(
-                f"{self._path} has layout {layout}, this agent reads {_LAYOUTS[-1]}; use the agent that wrote it"
-            )
-        found = self._db.execute("pragma quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise Damaged(found)
-
     def _number(self, query: str) -> int:
         return int(self._db.execute(query).fetchone()[0])
 
@@ -282,7 +308,7 @@ class Outbox:
     def _explained(self, attempt: str) -> Iterator[None]:
         try:
             yield
-        except (OSError, sqlite3.Error) as cause:
+        except (OSError, *FAULTS) as cause:
             if _is_full(cause):
                 self._fullness = (
                     f"{self._full()}: nothing new is kept until reports are delivered; bring the broker back"
@@ -343,7 +369,7 @@ def _create(database: sqlite3.Connection) -> None:
         database.execute(statement)
     database.execute("insert into meta values ('epoch', ?)", (secrets.token_hex(8),))
     database.execute(f"pragma user_version = {_LAYOUTS[0]}")
-    database.execute(f"pragma application_id = {_APPLICATION_ID}")
+    database.execute(f"pragma application_id = {APPLICATION_ID}")
 
 
 @contextmanager
@@ -357,7 +383,7 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
             database.execute("rollback")
 
 
-def _is_full(cause: OSError | sqlite3.Error) -> bool:
+def _is_full(cause: BaseException) -> bool:
     return "is full" in str(cause)
 
 

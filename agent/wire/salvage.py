@@ -7,32 +7,56 @@ becomes whole under a name of its own, and only then changes places with the dam
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from contract.carve import Row, open_pages
 from contract.messages import FrameReport
 
+APPLICATION_ID = 0x4D494352
+"""Stands in the header of every outbox."""
+FAULTS = sqlite3.Error, UnicodeDecodeError, OverflowError, MemoryError
+"""What Python's sqlite3 raises of a damaged file: SQLite's own words about it may be no UTF-8 any more."""
 _MAGIC = b"SQLite format 3\0"
+_MOST_ODD = 4
+"""Bytes of the beginning that may be damaged, so that it still shows what the file is."""
 _KEPT = 3
 """Damaged files that are kept; they must not fill the disk."""
-_DAMAGE = "malformed", "not a database", "disk image"
+_ELSEWHERE = "locked", "is full", "unable to open", "readonly", "disk I/O", "no such function", "interrupted"
+"""Words of errors that come from the disk, from rights or from another program."""
 
 
 class Damaged(sqlite3.DatabaseError):
-    """The integrity check has found something."""
+    """A check has found something."""
 
 
-def is_damage(path: Path, cause: sqlite3.Error) -> bool:
+def is_damage(path: Path, cause: BaseException) -> bool:
     """Whether this error means that our database is damaged; a file of another kind is none of ours to move."""
-    if not isinstance(cause, Damaged) and not any(word in str(cause) for word in _DAMAGE):
+    if isinstance(cause, MemoryError):
         return False
+    said_elsewhere = isinstance(cause, sqlite3.Error) and any(word in str(cause) for word in _ELSEWHERE)
+    return isinstance(cause, FAULTS) and not (said_elsewhere and may_be_written(path)) and _is_ours(path)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether the file is SQLite's by its first bytes, of which some may be damaged, or an outbox by its stamp."""
     with suppress(OSError), path.open("rb") as file:
-        return file.read(len(_MAGIC)) in {_MAGIC, bytes(len(_MAGIC))}
+        header = file.read(100)
+        odd = sum(one != other for one, other in zip(header, _MAGIC, strict=False))
+        stamped = header[68:72] == APPLICATION_ID.to_bytes(4, "big")
+        return len(header) > len(_MAGIC) and (odd <= _MOST_ODD or stamped or not any(header))
     return False
+
+
+def may_be_written(path: Path) -> bool:
+    """Whether the file says of itself that this release of SQLite may write it."""
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(19)[18:] in {b"\1", b"\2", b""}
+    return True
 
 
 def salvage(path: Path, create: Callable[[sqlite3.Connection], None]) -> int:
@@ -56,7 +80,10 @@ def salvage(path: Path, create: Callable[[sqlite3.Connection], None]) -> int:
         create(store)
         store.execute("create table rescued (place integer primary key, epoch text not null, seq integer not null)")
         store.execute("pragma user_version = 2")
-        count = _refill(store, _readable(path))
+        try:
+            count = _refill(store, _in_order(path))
+        except FAULTS:
+            count = _refill(store, _carved(path))
     _sync(fresh)
     fresh.rename(_beside(path, ".salvaged"))
     _sync(path.parent)
@@ -88,58 +115,63 @@ def damaged(path: Path) -> list[Path]:
     return sorted(file for file in found if not file.name.endswith(("-wal", "-shm")))
 
 
-def _refill(store: sqlite3.Connection, bodies: Iterator[bytes]) -> int:
-    count = 0
+def _refill(store: sqlite3.Connection, bodies: Iterable[bytes]) -> int:
+    count, known = 0, set[tuple[str, int]]()
     store.execute("begin")
-    for body in bodies:
-        try:
-            report = FrameReport.model_validate_json(body)
-        except ValidationError:
-            continue  # damaged within; the file that is kept aside has it
-        count += 1
-        store.execute("insert into report (seq, body) values (?, ?)", (count, body))
-        store.execute("insert into rescued values (?, ?, ?)", (count, report.epoch, report.seq))
-    store.execute("insert into meta values ('base', ?)", (str(count),))
-    store.execute("commit")
+    try:
+        for body in bodies:
+            key = _key(body)
+            if key is None or key in known:
+                continue  # damaged within; the file that is kept aside has it
+            count += 1
+            known.add(key)
+            store.execute("insert into report (seq, body) values (?, ?)", (count, body))
+            store.execute("insert into rescued values (?, ?, ?)", (count, *key))
+        store.execute("insert into meta values ('base', ?)", (str(count),))
+        store.execute("commit")
+    finally:
+        if store.in_transaction:
+            store.execute("rollback")
     return count
 
 
-def _readable(path: Path) -> Iterator[bytes]:
-    """Every report that can be read, in order; the database itself is left as it is."""
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as database:
-        low, high = _bounds(database)
-        yield from _read(database, low, high)
-
-
-def _bounds(database: sqlite3.Connection) -> tuple[int, int]:
-    """Where to look; each end by the first way that works."""
-    first = "select seq from report order by seq limit 1"
-    last = "select seq from report order by seq desc limit 1"
-    low = _answer(database, first)
-    ends = [_answer(database, query) for query in (last, "select seq from sqlite_sequence where name = 'report'")]
-    return low or 1, max((end for end in ends if end is not None), default=0)
-
-
-def _answer(database: sqlite3.Connection, query: str) -> int | None:
+def _key(body: bytes) -> tuple[str, int] | None:
+    """Epoch and number of a report; None of what is none."""
     try:
-        row = database.execute(query).fetchone()
-    except sqlite3.Error:
+        report = FrameReport.model_validate_json(body)
+    except ValidationError:
         return None
-    return int(row[0]) if row and isinstance(row[0], int) else None
+    return (report.epoch, report.seq) if report.seq < 1 << 63 else None
 
 
-def _read(database: sqlite3.Connection, low: int, high: int) -> Iterator[bytes]:
-    """The reports from ``low`` to ``high``; where reading fails, each half for itself, down to single ones."""
-    query = "select body from report where seq between ? and ? order by seq"
-    try:
-        found = [bytes(body) for (body,) in database.execute(query, (low, high)) if isinstance(body, bytes)]
-    except sqlite3.Error:
-        if low < high:
-            middle = (low + high) // 2
-            yield from _read(database, low, middle)
-            yield from _read(database, middle + 1, high)
-    else:
-        yield from found
+def _in_order(path: Path) -> Iterator[bytes]:
+    """The reports, as long as SQLite finds every row; raises one of ``FAULTS`` where it does not."""
+    uri = f"{path.absolute().as_uri()}?mode=ro"  # the database is left as it is
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as database:
+        found = database.execute("pragma quick_check(1)").fetchone()
+        if found != ("ok",):
+            raise Damaged(found)
+        for (body,) in database.execute("select body from report where typeof(body) = 'blob' order by seq"):
+            yield bytes(body)
+
+
+def _carved(path: Path) -> Iterator[bytes]:
+    """The reports that stand in the pages of a damaged one, in order; perhaps some that were deleted before."""
+    with open_pages(path) as pages:
+        found: dict[tuple[str, int], tuple[int, int, int]] = {}
+        for row in pages.rows():
+            body = _body(row)
+            if body and (key := _key(body)):
+                found.setdefault(key, row[:3])
+        for _, page, at in sorted(found.values()):
+            if (again := pages.row(page, at)) and (body := _body(again)):
+                yield body
+
+
+def _body(row: Row) -> bytes | None:
+    """What a row of reports holds: its number is its place, so there is none beside the body."""
+    number, *more = row.values
+    return more[0] if number is None and len(more) == 1 and isinstance(more[0], bytes) else None
 
 
 def _beside(path: Path, suffix: str) -> Path:
