@@ -10,6 +10,8 @@ os.environ |= {
     "OPENCV_IO_MAX_IMAGE_WIDTH": "64000000",
     "OPENCV_IO_MAX_IMAGE_HEIGHT": "64000000",
 }
+# FFmpeg must not decode what the transport says is cut, and must not lose packets where a camera can send them by TCP.
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "fflags;discardcorrupt|rtsp_transport;tcp")
 # What is wrong with a file or a camera, the agent says itself, once. These two are levels of OpenCV and FFmpeg.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

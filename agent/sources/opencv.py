@@ -1,7 +1,6 @@
 """Video files and cameras, by OpenCV."""
 
 import itertools
-import os
 import re
 import threading
 import time
@@ -13,16 +12,16 @@ from typing import ClassVar, Literal
 from urllib.parse import quote
 
 import cv2
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from typing_extensions import Self
 
 from agent.sources.names import is_folder, printable
 from agent.sources.scale import Scale
+from agent.sources.stream import Shot, Stream, openable
 from contract.arguments import UserPath, home_path
 from contract.errors import SourceError, UsageError
 from contract.secrets import PIPELINE, masked
-from contract.types import Frame, Image
+from contract.types import Frame
 
 ESTIMATE = 0.02
 """Share by which the number of frames that a video announces may be wrong: in some kinds of file it is a guess."""
@@ -45,33 +44,36 @@ class VideoSource(BaseModel):
         """Open it; raises UsageError if there is no such file, SourceError if it is no video."""
         if is_folder(self.uri, wanted="video file"):
             raise UsageError(f"{self.uri} is a folder, not a video file; correct the path")
-        capture = cv2.VideoCapture(os.fsencode(self.uri))  # type: ignore[call-overload] # see directory._pages
-        try:
-            if not capture.isOpened():
-                raise SourceError(f"{self.uri} is no video that OpenCV decodes; FFV1 in MKV or MJPEG in AVI are")
-            yield self._frames(run, stop, capture)
-        finally:
-            capture.release()
+        with openable(self.uri) as name:
+            capture = cv2.VideoCapture(name)
+            try:
+                if not capture.isOpened():
+                    raise SourceError(f"{self.uri} is no video that OpenCV decodes; FFV1 in MKV or MJPEG in AVI are")
+                yield self._frames(run, stop, Stream(capture, str(self.uri)))
+            finally:
+                capture.release()
 
-    def _frames(self, run: str, stop: threading.Event, capture: cv2.VideoCapture) -> Iterator[Frame]:
-        announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    def _frames(self, run: str, stop: threading.Event, stream: Stream) -> Iterator[Frame]:
         for number in itertools.count(1):
             started = time.perf_counter()
             if stop.is_set():
                 return
-            good, image = capture.read()
-            if not good:
+            shot = stream.read()
+            if shot is None:
                 break
+            name = f"{printable(self.uri.name)}#{number}"
             yield Frame(
                 f"{run}-{number:08d}",
-                f"{printable(self.uri.name)}#{number}",
+                name,
                 datetime.now(timezone.utc),
                 self.um_per_pixel,
-                image=np.asarray(image, np.uint8),
+                image=shot.image,
+                fault=shot.fault,
+                detail=f"{name}: {shot.detail}" if shot.fault else "",
                 read_ms=(time.perf_counter() - started) * 1e3,
             )
-        if number <= announced * (1 - ESTIMATE):
-            yield self._cut_short(f"{run}-{number:08d}", number, announced)
+        if number <= stream.announced * (1 - ESTIMATE):
+            yield self._cut_short(f"{run}-{number:08d}", number, stream.announced)
 
     def _cut_short(self, frame_id: str, number: int, announced: int) -> Frame:
         name = printable(self.uri.name)
@@ -154,7 +156,9 @@ class CameraSource(BaseModel):
                     self.shown,
                     shot.captured_at,
                     self.um_per_pixel,
-                    image=shot.image,
+                    image=shot.picture.image,
+                    fault=shot.picture.fault,
+                    detail=f"{self.shown}: {shot.picture.detail}" if shot.picture.fault else "",
                     read_ms=age_ms,
                     skipped=reader.skipped(),
                 )
@@ -189,8 +193,8 @@ def filled_in(uri: str, username: str, password: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shot:
-    image: Image
+class _Taken:
+    picture: Shot
     captured_at: datetime
     at: float
     """time.monotonic() of the capture."""
@@ -202,10 +206,11 @@ class _Reader:
     def __init__(self, uri: str, shown: str, timeout_ms: int) -> None:
         self._skipped = 0
         self._uri, self._shown, self._timeout_ms = uri, shown, timeout_ms
-        self._slot: _Shot | None = None
+        self._slot: _Taken | None = None
         self._filled = threading.Condition()
         self._closing = threading.Event()
         self._last = time.monotonic()
+        self._stream: Stream | None = None
         self._thread = threading.Thread(target=self._work, name="camera", daemon=True)
 
     def start(self) -> None:
@@ -215,14 +220,15 @@ class _Reader:
                 f"the camera {self._shown} is a GStreamer pipeline, and this OpenCV was built without GStreamer; "
                 "use the device's number or its RTSP address, or install an OpenCV that has it"
             )
-        self._capture = self._connect()
-        if not self._capture.isOpened():
+        capture = self._connect()
+        if not capture.isOpened():
             raise SourceError(
                 f"the camera {self._shown} can not be opened; check `source.uri`, its cable and its rights"
             )
+        self._stream = Stream(capture, f"the camera {self._shown}")
         self._thread.start()
 
-    def take(self, *, timeout_s: float) -> _Shot | None:
+    def take(self, *, timeout_s: float) -> _Taken | None:
         """The newest frame, once; None if none came in time."""
         with self._filled:
             self._filled.wait_for(lambda: self._slot is not None, timeout_s)
@@ -261,19 +267,28 @@ class _Reader:
     def _work(self) -> None:
         pause_s = 0.2
         while not self._closing.is_set():
-            good, image = self._capture.read()
-            if good:
-                self._put(np.asarray(image, np.uint8))
+            picture = self._stream.read() if self._stream else None
+            if picture:
+                self._put(picture)
                 pause_s = 0.2
             elif not self._closing.wait(pause_s):
                 pause_s = min(2 * pause_s, 10.0)
-                self._capture.release()
-                self._capture = self._connect()
-        self._capture.release()
+                self._open_again()
+        if self._stream:
+            self._stream.release()
 
-    def _put(self, image: Image) -> None:
+    def _open_again(self) -> None:
+        if self._stream:
+            self._stream.release()
+        self._stream, capture = None, self._connect()
+        try:
+            self._stream = Stream(capture, f"the camera {self._shown}") if capture.isOpened() else None
+        except SourceError as cause:
+            self._put(Shot(fault="too_large", detail=str(cause)))
+
+    def _put(self, picture: Shot) -> None:
         with self._filled:
             self._skipped += self._slot is not None
             self._last = time.monotonic()
-            self._slot = _Shot(image, datetime.now(timezone.utc), self._last)
+            self._slot = _Taken(picture, datetime.now(timezone.utc), self._last)
             self._filled.notify()

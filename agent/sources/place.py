@@ -5,10 +5,36 @@ from pathlib import Path
 from typing import TypeAlias
 
 from agent.sources.directory import DirectorySource
+from agent.sources.names import is_folder
 from agent.sources.opencv import CameraSource, VideoSource
 from contract.secrets import PIPELINE
 
-VIDEOS = frozenset({".avi", ".mkv", ".mov", ".mp4", ".webm"})
+VIDEOS = frozenset(
+    {
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".flv",
+        ".m2ts",
+        ".m2v",
+        ".m4v",
+        ".mjpeg",
+        ".mjpg",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".ogv",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+    }
+)
+"""Names of videos end so; OpenCV's FFmpeg reads them all."""
 PIXELS = 1.0
 """Scale of frames whose scale nobody knows: a micrometre is a pixel, so that lengths are in pixels."""
 CAMERA = re.compile(rf"\d+|/dev/.+|\w+://.+|.+{PIPELINE}.+")
@@ -28,3 +54,10 @@ def source_at(place: str, um_per_pixel: float) -> AnyPlace:
     if path.suffix.lower() in VIDEOS and not path.is_dir():
         return VideoSource(uri=path, um_per_pixel=um_per_pixel)
     return DirectorySource(uri=path, um_per_pixel=um_per_pixel)
+
+
+def recording_at(place: Path, um_per_pixel: float) -> DirectorySource | VideoSource:
+    """A folder of images, a video or one image, and never a camera; UsageError if it is none."""
+    if place.suffix.lower() in VIDEOS and not is_folder(place, wanted="folder or video"):
+        return VideoSource(uri=place, um_per_pixel=um_per_pixel)
+    return DirectorySource(uri=place, um_per_pixel=um_per_pixel)

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from agent.slides.figures import logit, probability_of
-from agent.sources.offline import source_at
+from agent.sources.place import recording_at
 from agent.tools.annotate import words_of
 from agent.tools.legend import COLOURS, bar_um
 from contract.errors import UsageError
@@ -285,7 +285,7 @@ def _pictures(
 ) -> dict[str, Image]:
     if job.frames is None or not reports:
         return dict(crops_of(shown, job.crops)) if job.crops else {}
-    with source_at(job.frames, reports[0].frame.um_per_pixel).open("montage", stop) as frames:
+    with recording_at(job.frames, reports[0].frame.um_per_pixel).open("montage", stop) as frames:
         return pictures_of(shown, frames)
 
 

@@ -17,8 +17,8 @@ from agent.pipeline import Finding, Station, crops_of, examine, report_of
 from agent.site import open_site
 from agent.sources.directory import DirectorySource, image_files
 from agent.sources.names import printable
-from agent.sources.offline import VIDEOS, source_at
 from agent.sources.opencv import VideoSource
+from agent.sources.place import VIDEOS, recording_at
 from agent.tools.annotate import annotate
 from agent.vision.watch import ScaleWatch
 from contract.arguments import default_state_dir
@@ -199,7 +199,7 @@ def _source(job: Job) -> tuple[DirectorySource | VideoSource, list[Path]]:
     """The source, and the files that it reads."""
     if job.source.absolute() in {folder.absolute() for folder in (job.crops, job.annotated) if folder}:
         raise UsageError(f"{job.source} is the source; name another folder for what --crops or --annotate write")
-    source = source_at(job.source, job.um_per_pixel)
+    source = recording_at(job.source, job.um_per_pixel)
     return source, [job.source] if isinstance(source, VideoSource) else image_files(job.source)
 
 

@@ -1,0 +1,216 @@
+"""Videos and network cameras whose pictures are damaged, lost, turned, or of another size than the first."""
+
+import http.server
+import struct
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import pytest
+
+from agent.sources.opencv import CameraSource, VideoSource
+from agent.sources.place import VIDEOS, recording_at
+from agent.sources.stream import _Gaps
+from contract.types import Frame, Image
+
+SIZE = (320, 240)
+
+
+def picture(number: int, size: tuple[int, int] = SIZE) -> Image:
+    """Something with detail, another one for each number."""
+    small = np.random.default_rng(number).integers(0, 255, (12, 16, 3)).astype(np.uint8)
+    return np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def jpeg(number: int, size: tuple[int, int] = SIZE) -> bytes:
+    return cv2.imencode(".jpg", picture(number, size))[1].tobytes()
+
+
+def claims(data: bytes, width: int, height: int) -> bytes:
+    """The same JPEG with another size in its head."""
+    at = data.find(b"\xff\xc0") + 5
+    return data[:at] + struct.pack(">2H", height, width) + data[at + 4 :]
+
+
+def without_tables(data: bytes) -> bytes:
+    """As webcams write motion JPEG: the usual Huffman tables are left out."""
+    while (at := data.find(b"\xff\xc4")) >= 0:
+        data = data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
+    return data
+
+
+def an_avi(path: Path, jpegs: Sequence[bytes], size: tuple[int, int] = SIZE) -> VideoSource:
+    """Motion JPEG in AVI, its pictures as they are given."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return name + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
+
+    def listed(name: bytes, data: bytes) -> bytes:
+        return chunk(b"LIST", name + data)
+
+    width, height = size
+    avih = struct.pack("<14I", 100000, 0, 0, 0x10, len(jpegs), 0, 1, 0, width, height, 0, 0, 0, 0)
+    strh = b"vidsMJPG" + struct.pack("<I2H8I4h", 0, 0, 0, 0, 1, 10, 0, len(jpegs), 0, 2**32 - 1, 0, 0, 0, width, height)
+    strf = struct.pack("<3I2H4s5I", 40, width, height, 1, 24, b"MJPG", width * height * 3, 0, 0, 0, 0)
+    movi, index, at = b"", b"", 4
+    for data in jpegs:
+        movi += chunk(b"00dc", data)
+        index += b"00dc" + struct.pack("<3I", 0x10, at, len(data))
+        at += 8 + len(data) + len(data) % 2
+    head = listed(b"hdrl", chunk(b"avih", avih) + listed(b"strl", chunk(b"strh", strh) + chunk(b"strf", strf)))
+    path.write_bytes(chunk(b"RIFF", b"AVI " + head + listed(b"movi", movi) + chunk(b"idx1", index)))
+    return VideoSource(uri=path, um_per_pixel=0.1)
+
+
+def a_recording(path: Path, code: str, numbers: Sequence[int]) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*code), 25, SIZE)
+    for number in numbers:
+        writer.write(picture(number))
+    writer.release()
+    return path
+
+
+def frames_of(source: VideoSource) -> list[Frame]:
+    with source.open("r", threading.Event()) as frames:
+        return list(frames)
+
+
+class TestMotionJpeg:
+    """FFmpeg fills a cut picture with the one before, and stretches one of another size: so it decodes none."""
+
+    def test_what_is_cut_is_incomplete_and_what_is_whole_has_its_own_pixels(self, tmp_path: Path) -> None:
+        cut = [jpeg(n)[:2000] if n % 2 else jpeg(n) for n in range(6)]
+        seen = frames_of(an_avi(tmp_path / "a.avi", cut))
+        assert [frame.fault for frame in seen] == ["", "incomplete"] * 3
+        assert "a.avi#2: " in seen[1].detail
+        for number in (0, 2, 4):
+            assert np.abs(seen[number].image.astype(int) - picture(number)).mean() < 3
+
+    def test_a_picture_of_another_size_has_that_size(self, tmp_path: Path) -> None:
+        sizes = [SIZE, SIZE, (320, 180), (160, 120), (640, 480)]
+        seen = frames_of(an_avi(tmp_path / "a.avi", [jpeg(n, size) for n, size in enumerate(sizes)]))
+        assert [(frame.image.shape[1], frame.image.shape[0]) for frame in seen] == sizes
+
+    def test_a_picture_larger_than_any_is_refused_before_it_is_decoded(self, tmp_path: Path) -> None:
+        huge = claims(jpeg(1), 16000, 16000)
+        seen = frames_of(an_avi(tmp_path / "a.avi", [huge, jpeg(2)], (16000, 16000)))
+        assert [frame.fault for frame in seen] == ["too_large", ""]
+        assert "16000x16000" in seen[0].detail
+
+    def test_usual_huffman_tables_may_be_left_out(self, tmp_path: Path) -> None:
+        whole, bare = frames_of(an_avi(tmp_path / "a.avi", [jpeg(1), without_tables(jpeg(1))]))
+        assert np.array_equal(whole.image, bare.image)
+
+    def test_one_field_of_an_interlaced_picture_is_no_picture(self, tmp_path: Path) -> None:
+        field = b"\xff\xd8\xff\xe0\x00\x10AVI1\x01" + bytes(9) + jpeg(1)[2:]
+        (seen,) = frames_of(an_avi(tmp_path / "a.avi", [field]))
+        assert (seen.fault, "without interlacing" in seen.detail) == ("incomplete", True)
+
+
+class Camera(http.server.BaseHTTPRequestHandler):
+    """A network camera that sends these pictures by turns."""
+
+    jpegs: ClassVar[list[bytes]] = []
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=cut")
+        self.end_headers()
+        for number in range(10_000):
+            data = self.jpegs[number % len(self.jpegs)]
+            head = f"--cut\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+            try:
+                self.wfile.write(head + data + b"\r\n")
+            except OSError:
+                return
+            time.sleep(0.02)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+@contextmanager
+def a_camera(*jpegs: bytes) -> Iterator[CameraSource]:
+    Camera.jpegs = list(jpegs)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield CameraSource(uri=f"http://127.0.0.1:{server.server_port}/v.mjpg", um_per_pixel=0.1, max_age_ms=5000)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class TestCamera:
+    """The same of a live one."""
+
+    def test_damage_and_size_are_those_of_each_picture(self) -> None:
+        sent = {(320, 240): "", (160, 120): "", (0, 0): "incomplete"}
+        with (
+            a_camera(jpeg(1), jpeg(2, (160, 120)), jpeg(3)[:3000]) as camera,
+            camera.open("r", threading.Event()) as frames,
+        ):
+            seen = list(islice(frames, 40))
+        assert {(frame.image.shape[1], frame.image.shape[0]): frame.fault for frame in seen} == sent
+
+    def test_pictures_larger_than_any_are_refused_before_they_are_decoded(self) -> None:
+        with a_camera(claims(jpeg(1), 16000, 16000)) as camera, camera.open("r", threading.Event()) as frames:
+            assert next(frames).fault == "too_large"
+
+
+class TestLoss:
+    """Pictures that are coded as changes of those before them."""
+
+    def test_after_a_loss_in_transport_nothing_is_judged_until_the_next_key_frame(self, tmp_path: Path) -> None:
+        path = a_recording(tmp_path / "a.ts", "mp4v", range(36))
+        packets = [path.read_bytes()[at : at + 188] for at in range(0, path.stat().st_size, 188)]
+        starts = [k for k, packet in enumerate(packets) if packet[1:3] == b"\x41\x00"]  # OpenCV's first stream is 0x100
+        assert len(starts) == 36
+        hurt = starts[15] + 1
+        path.write_bytes(b"".join(packets[:hurt] + packets[hurt + 1 :]))
+        whole = frames_of(VideoSource(uri=a_recording(tmp_path / "whole.ts", "mp4v", range(36)), um_per_pixel=0.1))
+        seen = frames_of(VideoSource(uri=path, um_per_pixel=0.1))
+        faults = [frame.fault for frame in seen]
+        assert faults[:15] == [""] * 15
+        assert "incomplete" in faults[15:]
+        assert faults[-1] == "", "a key frame came since"
+        assert not any(frame.fault for frame in whole)
+        for frame in seen:
+            if not frame.fault:
+                assert min(np.abs(frame.image.astype(int) - true.image).mean() for true in whole) < 1
+
+    def test_a_gap_in_time_spoils_what_follows_up_to_a_key_frame(self) -> None:
+        gaps = _Gaps()
+        times = [0, 40, 80, 120, 200, 240, 280, 320]
+        keys = [True, False, False, False, False, False, True, False]
+        spoilt = [gaps.spoil(at, key=key) for at, key in zip(times, keys, strict=True)]
+        assert spoilt == [False] * 4 + [True] * 2 + [False] * 2
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_no_tag_of_a_video_turns_it(tmp_path: Path, degrees: int) -> None:
+    path = a_recording(tmp_path / "a.mp4", "mp4v", range(3))
+    upright = frames_of(VideoSource(uri=path, um_per_pixel=0.1))
+    data = bytearray(path.read_bytes())
+    cos, sin = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    at = data.find(b"tkhd") + 4 + 40
+    assert struct.unpack_from(">i", data, at) == (1 << 16,), "the matrix of the track"
+    struct.pack_into(">9i", data, at, cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    turned = frames_of(VideoSource(uri=path, um_per_pixel=0.1))
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(upright, turned, strict=True))
+
+
+@pytest.mark.parametrize(("suffix", "code"), [(".m4v", "mp4v"), (".wmv", "WMV2"), (".mpg", "PIM1"), (".ts", "mp4v")])
+def test_videos_of_whatever_name_are_read(tmp_path: Path, suffix: str, code: str) -> None:
+    assert suffix in VIDEOS
+    source = recording_at(a_recording(tmp_path / f"a{suffix}", code, range(5)), 0.1)
+    assert isinstance(source, VideoSource)
+    assert len(frames_of(source)) == 5
