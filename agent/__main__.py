@@ -64,6 +64,7 @@ def _replay(args: argparse.Namespace, signals: Signals) -> int:
         crops=args.crops,
         annotated=args.annotate,
         slide=args.slide,
+        slide_per_folder=args.slide_per_folder,
         summary=args.summary,
         site_file=args.site_file,
     )

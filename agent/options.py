@@ -62,6 +62,7 @@ def _replay(commands: Commands) -> None:
     add("--crops", type=place, metavar="DIR", help="write what the network saw of each cell, by label")
     add("--annotate", type=place, metavar="DIR", help="write the frames with the cells drawn in")
     add("--slide", default="", metavar="ID", help="pseudonym of the slide; default: the source's name")
+    add("--slide-per-folder", action="store_true", help="each folder below is a slide of its own, named as it is")
     add("--summary", type=place, metavar="FILE.json", help="write the slide's summary as JSON")
 
 

@@ -172,6 +172,7 @@ def report_of(
             id=frame.id,
             source=frame.source,
             captured_at=frame.captured_at,
+            timed_by=frame.timed_by,
             width=width,
             height=height,
             um_per_pixel=frame.um_per_pixel,

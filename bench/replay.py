@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from agent.sources.directory import image_files
+from agent.sources.directory import listed
 from bench.results import Figures
 from contract.pictures import read_picture
 
@@ -56,7 +56,7 @@ def measure() -> Figures:
 
 def _decode(folder: Path) -> float:
     """Frames a second of reading and decoding alone."""
-    files = image_files(folder)
+    files = listed(folder)
     started = time.perf_counter()
     for path in files:
         read_picture(path)

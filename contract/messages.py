@@ -63,6 +63,11 @@ class FrameInfo(Message):
     id: Name = Field(description="Label of the frame, unique within a run.")
     source: str = Field(description="File name, or name of the camera.")
     captured_at: Moment = Field(description="Time of capture, UTC.")
+    timed_by: Literal["", "exif", "file", "arrival"] = Field(
+        "",
+        description="How that is known. `exif`: the picture's own tags say it. `file`: its file was last written then. "
+        "`arrival`: it reached the agent's computer then. Empty: an older agent, which did not say.",
+    )
     width: int = Field(ge=0, description="Pixels; 0 if the frame could not be read.")
     height: int = Field(ge=0, description="Pixels; 0 if the frame could not be read.")
     um_per_pixel: float = Field(gt=0, description="Micrometres per pixel.")

@@ -20,6 +20,8 @@ Tensor: TypeAlias = NDArray[np.float32]
 """float32: a batch (N, 3, size, size), or scores (N, classes)."""
 
 Label: TypeAlias = Literal["normal", "blast", "uncertain"]
+TimedBy: TypeAlias = Literal["exif", "file", "arrival"]
+"""How the time of a frame's capture is known."""
 NO_IMAGE: Image = np.zeros((0, 0, 3), np.uint8)
 
 
@@ -60,6 +62,8 @@ class Frame:
         detail: the fault in words.
         truth: what is in the picture, where the source knows.
         read_ms: milliseconds spent on fetching and decoding it.
+        timed_by: what ``captured_at`` is: ``exif``, the time of exposure by the picture's own tags; ``file``, the
+            time at which its file was last written; ``arrival``, the moment when the picture reached this computer.
         skipped: frames that a live source delivered since the one before, and nobody took.
     """
 
@@ -73,6 +77,7 @@ class Frame:
     truth: tuple[TrueCell, ...] = ()
     read_ms: float = 0.0
     skipped: int = 0
+    timed_by: TimedBy = "arrival"
 
 
 @dataclass(frozen=True, slots=True)

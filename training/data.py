@@ -30,8 +30,9 @@ import numpy as np
 from tqdm import tqdm
 
 from contract.errors import UsageError
+from contract.listing import pictures_below
 from contract.manifest import InputSpec
-from contract.pictures import SUFFIXES, UnfitPictureError, read_picture
+from contract.pictures import UnfitPictureError, read_picture
 from contract.pixels import cut
 from contract.types import Crops, Image
 
@@ -39,7 +40,6 @@ Split: TypeAlias = Literal["training", "validation", "test"]
 Kind: TypeAlias = Literal["normal", "blast", "rare", "reject"]
 CLASSES: tuple[Kind, Kind] = ("normal", "blast")
 SPLITS: tuple[Split, ...] = ("training", "validation", "test")
-IMAGES = SUFFIXES
 
 DEEPAPL_BLAST = "Blast, no lineage spec"
 DEEPAPL_NORMAL = frozenset(
@@ -216,7 +216,7 @@ def images_below(root: Path) -> list[Path]:
     """Every image file below a folder, in a fixed order; UsageError if there is no such folder."""
     if not root.is_dir():
         raise UsageError(f"{root} is no folder; name the folder that holds the images")
-    return sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGES and not p.name.startswith("."))
+    return sorted(pictures_below(root))
 
 
 def _not_empty(samples: list[Sample], root: Path, form: str) -> list[Sample]:

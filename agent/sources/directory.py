@@ -1,23 +1,29 @@
 """Images of a folder, in the order of their names, or one image."""
 
-import re
+import logging
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
-from itertools import cycle
+from itertools import count
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.drawn import is_marked
+from agent.sources.exposure import changed_at, taken_at
 from agent.sources.names import is_folder, printable
 from agent.sources.scale import Scale
 from contract.arguments import UserPath
-from contract.errors import UsageError
-from contract.pictures import SUFFIXES, UnfitPictureError, read_picture
-from contract.types import Frame
+from contract.errors import SourceError, UsageError
+from contract.listing import Folder, Listing, pictures_below
+from contract.pictures import SUFFIXES, UnfitPictureError, decode_picture, read_bytes
+from contract.types import Frame, TimedBy
+
+log = logging.getLogger(__name__)
+LOST = 10
+"""Files in a row that can not be read, after which their medium is gone."""
 
 
 class DirectorySource(BaseModel):
@@ -32,43 +38,92 @@ class DirectorySource(BaseModel):
 
     @contextmanager
     def open(self, run: str, stop: threading.Event) -> Iterator[Iterator[Frame]]:
-        """Open it; raises UsageError if there is no image to be found."""
-        yield self._frames(run, stop, image_files(self.uri))
+        """Open it; raises UsageError if there is no image to be found.
 
-    def _frames(self, run: str, stop: threading.Event, files: list[Path]) -> Iterator[Frame]:
-        root = self.uri if self.uri.is_dir() else self.uri.parent
-        for number, path in enumerate(files, start=1):
+        The iterator raises SourceError if the medium is gone before its end.
+        """
+        listing = listed(self.uri)
+        if listing.words:
+            log.warning("%s", listing.words)
+        yield self._frames(run, stop, listing)
+
+    def _frames(self, run: str, stop: threading.Event, listing: Listing) -> Iterator[Frame]:
+        ids, medium = (f"{run}-{number:08d}" for number in count(1)), _Medium(listing)
+        for below, why in listing.unread:
+            name = f"{printable(below)}/"
+            detail = f"the folder {name} can not be read ({why}); give the agent the right to, or take it out"
+            when = changed_at(listing.root / below)
+            yield Frame(next(ids), name, when, self.um_per_pixel, fault="unreadable", detail=detail, timed_by="file")
+        drawn = 0
+        for path in listing:
             if stop.is_set():
                 return
-            name = printable(path.relative_to(root).as_posix())
-            yield self._read(path, frame_id=f"{run}-{number:08d}", name=name)
+            frame = self._read(path, name=printable(path.relative_to(listing.root).as_posix()), medium=medium, ids=ids)
+            if frame:
+                yield frame
+            else:
+                drawn += 1
+        if drawn:
+            log.warning("left out of %s: %d pictures that this program drew", listing.root, drawn)
 
-    def _read(self, path: Path, *, frame_id: str, name: str) -> Frame:
-        started = time.perf_counter()
-        captured_at = datetime.now(timezone.utc)
+    def _read(self, path: Path, *, name: str, medium: "_Medium", ids: Iterator[str]) -> Frame | None:
+        """The next frame; None for a picture that this program drew."""
+        started, when = time.perf_counter(), changed_at(path)
+        timed_by: TimedBy = "file"
         try:
-            image = read_picture(path)
+            data = read_bytes(path)
+            if is_marked(data):
+                return None
+            if tagged := taken_at(data):
+                when, timed_by = tagged, "exif"
+            image = decode_picture(data)
         except UnfitPictureError as cause:
-            return Frame(frame_id, name, captured_at, self.um_per_pixel, fault=cause.fault, detail=f"{name}: {cause}")
+            medium.lost(cause.__cause__)
+            detail = f"{name}: {cause}"
+            return Frame(next(ids), name, when, self.um_per_pixel, fault=cause.fault, detail=detail, timed_by=timed_by)
+        medium.lost(None)
         spent_ms = (time.perf_counter() - started) * 1e3
-        return Frame(frame_id, name, captured_at, self.um_per_pixel, image=image, read_ms=spent_ms)
+        return Frame(next(ids), name, when, self.um_per_pixel, image=image, read_ms=spent_ms, timed_by=timed_by)
 
 
-def image_files(place: Path) -> list[Path]:
+class _Medium:
+    """Tells files that can not be read from a stick that was pulled out, or a server that went away."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing, self._in_a_row = listing, 0
+        self._was = self._identity()
+
+    def lost(self, cause: BaseException | None) -> None:
+        """Hear how reading a file ended; raises SourceError if its medium is gone."""
+        if not isinstance(cause, OSError) or isinstance(cause, PermissionError):
+            self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        if self._in_a_row >= LOST or self._identity() != self._was:
+            raise SourceError(
+                f"{self._listing.root} is gone while its pictures were read ({cause.strerror}); plug the medium in or "
+                "connect the server again, then start from the beginning"
+            ) from cause
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            status = self._listing.root.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+
+def listed(place: Path) -> Listing:
     """The images of a folder in natural order (`a2` before `a10`), or the one image that ``place`` is.
 
     Raises:
         UsageError: nothing there, or no image in it.
     """
     if not is_folder(place, wanted="folder or image"):
-        return [place]
-    found = [p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
-    if not found:
+        return Listing(place.parent, [Folder("", (place.name,))])
+    listing = pictures_below(place)
+    if not listing.folders and not listing.unread:
         kinds = " ".join(sorted(SUFFIXES))
-        raise UsageError(f"the folder {place} holds no image ({kinds}); name a folder that does")
-    return sorted(found, key=lambda p: _natural(p.relative_to(place).as_posix()))
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    parts = re.split(r"([0-9]+)", name)
-    return [(int(part), "") if odd else (-1, part) for part, odd in zip(parts, cycle((False, True)), strict=False)]
+        other = f"; {listing.words}" if listing.words else ""
+        raise UsageError(f"the folder {place} holds no image ({kinds}){other}; name a folder that does")
+    return listing

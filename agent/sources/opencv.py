@@ -1,6 +1,7 @@
 """Video files and cameras, by OpenCV."""
 
 import itertools
+import os
 import re
 import threading
 import time
@@ -15,6 +16,7 @@ import cv2
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from typing_extensions import Self
 
+from agent.sources.exposure import changed_at
 from agent.sources.names import is_folder, printable
 from agent.sources.scale import Scale
 from agent.sources.stream import Shot, Stream, openable
@@ -54,6 +56,7 @@ class VideoSource(BaseModel):
                 capture.release()
 
     def _frames(self, run: str, stop: threading.Event, stream: Stream) -> Iterator[Frame]:
+        when = changed_at(self.uri)
         for number in itertools.count(1):
             started = time.perf_counter()
             if stop.is_set():
@@ -65,21 +68,35 @@ class VideoSource(BaseModel):
             yield Frame(
                 f"{run}-{number:08d}",
                 name,
-                datetime.now(timezone.utc),
+                when,
                 self.um_per_pixel,
                 image=shot.image,
                 fault=shot.fault,
                 detail=f"{name}: {shot.detail}" if shot.fault else "",
                 read_ms=(time.perf_counter() - started) * 1e3,
+                timed_by="file",
             )
+        self._still_there()
         if number <= stream.announced * (1 - ESTIMATE):
             yield self._cut_short(f"{run}-{number:08d}", number, stream.announced)
 
     def _cut_short(self, frame_id: str, number: int, announced: int) -> Frame:
         name = printable(self.uri.name)
         detail = f"{name} announces {announced} frames, and only {number - 1} can be decoded; was it copied whole?"
-        moment = datetime.now(timezone.utc)
-        return Frame(frame_id, f"{name}#{number}", moment, self.um_per_pixel, fault="incomplete", detail=detail)
+        when, what = changed_at(self.uri), f"{name}#{number}"
+        return Frame(frame_id, what, when, self.um_per_pixel, fault="incomplete", detail=detail, timed_by="file")
+
+    def _still_there(self) -> None:
+        """Tell the end of a video from that of its medium."""
+        try:
+            with self.uri.open("rb") as file:
+                file.seek(-1, os.SEEK_END)
+                file.read(1)
+        except OSError as cause:
+            raise SourceError(
+                f"{self.uri} is gone while it was read ({cause.strerror}); plug the medium in or connect the server "
+                "again, then start from the beginning"
+            ) from cause
 
 
 class CameraSource(BaseModel):

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from agent.sources.directory import DirectorySource, image_files
+from agent.sources.directory import DirectorySource, listed
 from agent.sources.place import PIXELS, source_at
 from agent.vision.scale import RED_CELL_UM, TOLERANCE, RedCells, ScaleEstimate, estimate, look
 from contract.errors import CheckError
@@ -101,7 +101,7 @@ def opened(source: str, stop: threading.Event, *, frames: int | None, progress: 
         SourceError: it can not be opened.
     """
     place = source_at(source, PIXELS)
-    total = len(image_files(place.uri)) if isinstance(place, DirectorySource) else frames
+    total = len(listed(place.uri)) if isinstance(place, DirectorySource) else frames
     with place.open(RUN, stop) as coming:
         taken = islice(watched(coming) if place.live else coming, frames)
         shown = tqdm(taken, total=min(filter(None, (total, frames)), default=None), unit="frame", disable=not progress)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from pydantic import ValidationError
 
+from agent.drawn import marked
 from agent.slides.figures import logit, probability_of
 from agent.sources.place import recording_at
 from agent.tools.annotate import words_of
@@ -306,7 +307,7 @@ def _encoded(kind: str, picture: Image) -> bytes:
         raise UsageError(
             f"so many cells make a picture of more than {MAX_JPEG} rows; choose --most, or .html for --out"
         )
-    return cv2.imencode(kind, picture)[1].tobytes()
+    return marked(cv2.imencode(kind, picture)[1].tobytes())
 
 
 def _title(reports: Sequence[FrameReport], entries: Sequence[Entry]) -> str:

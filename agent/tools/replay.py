@@ -1,5 +1,7 @@
 """Offline: one FrameReport per line, in order, for every frame of a folder, a video or one image."""
 
+import json
+import secrets
 import threading
 import time
 from collections import Counter
@@ -12,10 +14,11 @@ from typing import IO
 import cv2
 from tqdm import tqdm
 
+from agent.drawn import marked
 from agent.engines import open_engine
 from agent.pipeline import Finding, Station, crops_of, examine, report_of
 from agent.site import open_site
-from agent.sources.directory import DirectorySource, image_files
+from agent.sources.directory import DirectorySource, listed
 from agent.sources.names import printable
 from agent.sources.opencv import VideoSource
 from agent.sources.place import VIDEOS, recording_at
@@ -24,13 +27,13 @@ from agent.vision.watch import ScaleWatch
 from contract.arguments import default_state_dir
 from contract.bundle import open_bundle
 from contract.errors import UsageError
+from contract.listing import Listing
 from contract.messages import FrameReport, SlideSummary
 from contract.pictures import SUFFIXES
 from contract.sightings import Sightings
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame, Image
 
-EPOCH = "replay"
 LIKELY_SCALE = 0.87, 1.15
 """Red cells' apparent size over their true one: what lies beyond may be a person's, and is rather a wrong scale."""
 
@@ -49,6 +52,7 @@ class Job:
         crops: folder for what the network sees of each cell, or None.
         annotated: folder for the frames with their cells drawn in, or None.
         slide: pseudonym of the slide; "" for the source's name.
+        slide_per_folder: count the frames of each folder apart, as a slide of the folder's name.
         summary: file for the slide's summary in JSON, or None.
         site_file: what was measured of the microscope, or None.
     """
@@ -62,6 +66,7 @@ class Job:
     crops: Path | None = None
     annotated: Path | None = None
     slide: str = ""
+    slide_per_folder: bool = False
     summary: Path | None = None
     site_file: Path | None = None
 
@@ -71,18 +76,23 @@ class Summary:
     """What came of it: counts, and milliseconds by step.
 
     ``planned`` is how many frames there are, where that is known; ``stopped`` is true if the rest was left.
+    ``slides`` holds the last word on each slide by its count, and ``refused_at_once`` its frames that were refused when
+    they were seen. ``left_out`` says what of the source was not looked at; ``folders`` is how many were counted as one.
     ``scale`` is the red cells' apparent size over their true one, 0 while unknown, at ``um_per_pixel``.
     """
 
     planned: int | None = None
     stopped: bool = False
     frames: int = 0
-    frames_refused: int = 0
+    refused_at_once: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     sightings: Sightings = field(default_factory=Sightings)
     spent_ms: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
-    slide: SlideSummary | None = None
+    slides: dict[str, SlideSummary] = field(default_factory=dict)
+    left_out: str = ""
+    folders: int = 1
     scale: float = 0.0
     um_per_pixel: float = 0.0
     written: tuple[Path, ...] = ()
@@ -90,12 +100,23 @@ class Summary:
     def add(self, report: FrameReport) -> None:
         """Count one report."""
         self.frames += 1
-        self.frames_refused += not report.quality.accepted
+        self.refused_at_once[report.slide_id] += not report.quality.accepted
+        if report.frame.width:
+            self.sizes[f"{report.frame.width}x{report.frame.height}"] += 1
         self.refused.update(report.quality.reasons)
         self.sightings.add(report)
         if report.quality.scale:
             self.scale, self.um_per_pixel = report.quality.scale, report.frame.um_per_pixel
         self.spent_ms.update(report.timing_ms.model_dump())
+
+    def count(self, slide: SlideSummary) -> None:
+        """Take the latest word on a slide."""
+        self.slides[slide.count_id] = slide
+
+    @property
+    def slide(self) -> SlideSummary | None:
+        """The only slide, or the last."""
+        return next(reversed(self.slides.values()), None)
 
     def __str__(self) -> str:
         refused = ", ".join(f"{n} {reason}" for reason, n in self.refused.most_common()) or "none"
@@ -108,17 +129,26 @@ class Summary:
         return (
             f"{stopped}{self.frames} frames in {self.seconds:.1f} s ({rate:.1f} a second), refused: {refused}\n"
             f"{seen.total()} white cells in all frames: {kinds}{back}"
-            f"{_told(self.slide, self.frames_refused) if self.slide else ''}"
-            f"{self._doubt()}\nwritten: {', '.join(map(str, self.written))}"
+            f"{''.join(_told(slide, self.refused_at_once[slide.slide_id]) for slide in self.slides.values())}"
+            f"{''.join(f'{chr(10)}{doubt}' for doubt in self._doubts())}\nwritten: {', '.join(map(str, self.written))}"
         )
 
-    def _doubt(self) -> str:
-        """What is odd about the scale though the frames were judged at it."""
+    def _doubts(self) -> Iterator[str]:
+        """What a person should think about before believing the numbers."""
+        if self.left_out:
+            yield self.left_out
+        if self.folders > 1:
+            yield (
+                f"the frames of {self.folders} folders were counted as one slide; if each holds a slide or a patient "
+                "of its own, use --slide-per-folder"
+            )
+        if len(self.sizes) > 1:
+            sizes = ", ".join(f"{count} of {size}" for size, count in self.sizes.most_common(4))
+            yield f"the frames differ in size ({sizes}); is the scale right for all of them?"
         low, high = LIKELY_SCALE
-        if not self.scale or low <= self.scale <= high:
-            return ""
-        size = f"red cells look {self.scale:.2f} times their size"
-        return f"\n{size}: is {self.um_per_pixel:g} um per pixel right? see `microscope-agent calibrate scale`"
+        if self.scale and not low <= self.scale <= high:
+            size = f"red cells look {self.scale:.2f} times their size"
+            yield f"{size}: is {self.um_per_pixel:g} um per pixel right? see `microscope-agent calibrate scale`"
 
 
 def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
@@ -128,38 +158,42 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
         UsageError: the source is none, or a file can not be written where it was asked for.
         MicroscopeError: the model can not be used.
     """
-    source, files = _source(job)
+    source, listing = _source(job)
+    run = f"replay-{secrets.token_hex(4)}"
     bundle, site = open_bundle(job.bundle, job.trust), open_site(job.site_file)
-    summary, started = Summary(planned=None if isinstance(source, VideoSource) else len(files)), time.perf_counter()
+    summary, started = _begun(job, listing), time.perf_counter()
     with ExitStack() as house:
         engine = house.enter_context(closing(open_engine(bundle, job.engine, state_dir=default_state_dir())))
-        frames = site.level(house.enter_context(source.open(EPOCH, stop)))
-        out = house.enter_context(_reports(job.out, files))
+        frames = site.level(house.enter_context(source.open(run, stop)))
+        out = house.enter_context(_reports(job))
         station = Station(
             "offline",
-            EPOCH,
+            "replay",
             bundle,
             engine,
             colour=site.normaliser(bundle.manifest.reference),
             limits=site.file.limits,
             watch=ScaleWatch(),
         )
-        slides = station.slides(EPOCH)
-        slides.start(job.slide or _slide(job.source))
+        slides = station.slides(run, summary.count)
+        if not job.slide_per_folder:
+            slides.start(job.slide or _slide(job.source))
         shown = tqdm(frames, total=summary.planned, unit="frame", disable=not progress)
         for seq, frame in enumerate(shown, start=1):
             finding = examine(frame, station)
+            if job.slide_per_folder:
+                slides.start(_folder(job, frame))
             sighting = slides.see(frame, finding.quality, finding.predictions)
-            report = report_of(frame, finding, sighting, station, epoch=EPOCH, seq=seq)
+            report = report_of(frame, finding, sighting, station, epoch=run, seq=seq)
             out.write(report.model_dump_json() + "\n")
             summary.add(report)
             for path, image in _pictures(job, frame, finding, report, station):
                 _save(path, image)
-        summary.slide = slides.stop()
-    _summarise(job.summary, summary.slide)
+        slides.stop()
+    summary.stopped = stop.is_set() and summary.frames != summary.planned
+    _summarise(job, summary)
     summary.seconds = time.perf_counter() - started
     summary.written = tuple(p for p in (job.out, job.crops, job.annotated, job.summary) if p and p.exists())
-    summary.stopped = stop.is_set() and summary.frames != summary.planned
     return summary
 
 
@@ -188,31 +222,52 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _summarise(path: Path | None, slide: SlideSummary | None) -> None:
-    if path and slide:
-        with _written(path, option="--summary"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(slide.model_dump_json(indent=2) + "\n", encoding="utf-8")
+def _begun(job: Job, listing: Listing | None) -> Summary:
+    """What can be said before the first frame."""
+    if listing is None:
+        return Summary()
+    together = 1 if job.slide_per_folder else len(listing.folders)
+    return Summary(planned=len(listing), left_out=listing.words, folders=together)
 
 
-def _source(job: Job) -> tuple[DirectorySource | VideoSource, list[Path]]:
-    """The source, and the files that it reads."""
+def _summarise(job: Job, summary: Summary) -> None:
+    """The slide's summary, or a list of them if there may be several; each says if the run was interrupted."""
+    if job.summary is None or not summary.slides:
+        return
+    told: dict[str, object] = {"interrupted": True, "frames_planned": summary.planned} if summary.stopped else {}
+    slides = [told | slide.model_dump(mode="json") for slide in summary.slides.values()]
+    with _written(job.summary, option="--summary"):
+        job.summary.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(slides if job.slide_per_folder else slides[0], indent=2)
+        job.summary.write_text(text + "\n", encoding="utf-8")
+
+
+def _source(job: Job) -> tuple[DirectorySource | VideoSource, Listing | None]:
+    """The source, and the files that it reads, if it is no video."""
+    if job.slide and job.slide_per_folder:
+        raise UsageError("--slide names one slide, and --slide-per-folder asks for several; leave one of them out")
     if job.source.absolute() in {folder.absolute() for folder in (job.crops, job.annotated) if folder}:
         raise UsageError(f"{job.source} is the source; name another folder for what --crops or --annotate write")
     source = recording_at(job.source, job.um_per_pixel)
-    return source, [job.source] if isinstance(source, VideoSource) else image_files(job.source)
+    return source, None if isinstance(source, VideoSource) else listed(job.source)
 
 
 def _slide(source: Path) -> str:
     """The source's name without its suffix, that of the folder itself for `.`."""
-    return printable(source.stem.strip(".") or source.resolve().stem) or EPOCH
+    return printable(source.stem.strip(".") or source.resolve().stem) or "replay"
+
+
+def _folder(job: Job, frame: Frame) -> str:
+    """The name of the folder that a frame lies in, from the source on; a slide's name has at most 255 letters."""
+    return frame.source.rpartition("/")[0][-255:] or _slide(job.source)
 
 
 @contextmanager
-def _reports(path: Path, files: list[Path]) -> Iterator[IO[str]]:
+def _reports(job: Job) -> Iterator[IO[str]]:
     """The file of reports, each line written out at once; never one that the source reads."""
+    path = job.out
     with _written(path, option="--out"):
-        if path.suffix.lower() in SUFFIXES | VIDEOS or (path.exists() and any(path.samefile(f) for f in files)):
+        if path.suffix.lower() in SUFFIXES | VIDEOS or (path.exists() and path.samefile(job.source)):
             raise UsageError(f"--out {path} is a picture or a video; name a file for the reports, such as r.jsonl")
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", buffering=1) as out:
@@ -249,4 +304,4 @@ def _pictures(
 def _save(path: Path, image: Image) -> None:
     with _written(path, option="--crops or --annotate"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+        path.write_bytes(marked(cv2.imencode(".png", image)[1].tobytes()))

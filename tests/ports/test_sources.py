@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from agent.drawn import marked
 from agent.settings import AnySource
-from agent.sources.directory import DirectorySource, image_files
+from agent.sources.directory import DirectorySource, listed
 from agent.sources.opencv import CameraSource, VideoSource, _has_gstreamer, filled_in
 from agent.sources.synthetic import SyntheticSource
 from contract.errors import SourceError, UsageError
+from contract.listing import Listing
 from contract.pictures import read_picture
 from contract.types import Frame, Image
 
@@ -97,7 +99,7 @@ class TestDirectory:
         for name in ("a10.png", "a2.png", "b/a1.png"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             cv2.imwrite(str(tmp_path / name), picture(1))
-        assert [p.relative_to(tmp_path).as_posix() for p in image_files(tmp_path)] == ["a2.png", "a10.png", "b/a1.png"]
+        assert [path.relative_to(tmp_path).as_posix() for path in listed(tmp_path)] == ["a2.png", "a10.png", "b/a1.png"]
 
     def test_names_hold_whatever_linux_allows(self, tmp_path: Path) -> None:
         """Digits that Python calls digits and cannot count, and bytes that are no UTF-8."""
@@ -161,7 +163,52 @@ class TestDirectory:
 
     def test_a_missing_folder_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no folder"):
-            image_files(tmp_path / "nowhere")
+            listed(tmp_path / "nowhere")
+
+    def test_what_is_no_plain_file_or_is_not_there_is_told(self, tmp_path: Path) -> None:
+        cv2.imwrite(str(tmp_path / "a.png"), picture(1))
+        os.mkfifo(tmp_path / "b.png")
+        (tmp_path / "c.png").symlink_to("nowhere")
+        seen = {frame.source: frame.detail for frame in _all(DirectorySource(uri=tmp_path, um_per_pixel=0.1))}
+        assert "no plain file" in seen["b.png"]
+        assert "No such file" in seen["c.png"]
+        assert seen["a.png"] == ""
+
+    def test_pictures_that_this_program_drew_are_no_frames(self, tmp_path: Path) -> None:
+        for suffix in (".png", ".jpg"):
+            data = cv2.imencode(suffix, picture(1))[1].tobytes()
+            (tmp_path / f"frame{suffix}").write_bytes(data)
+            (tmp_path / f"drawn{suffix}").write_bytes(marked(data))
+            assert read_picture(tmp_path / f"drawn{suffix}").shape == picture(1).shape
+        assert {f.source for f in _all(DirectorySource(uri=tmp_path, um_per_pixel=0.1))} == {"frame.png", "frame.jpg"}
+
+    def test_a_medium_that_is_gone_ends_the_run_in_words(self, tmp_path: Path) -> None:
+        stick = tmp_path / "stick"
+        stick.mkdir()
+        with a_folder(stick).open("r", threading.Event()) as frames:
+            next(frames)
+            stick.rename(tmp_path / "pulled out")
+            with pytest.raises(SourceError, match="gone while its pictures were read"):
+                next(frames)
+
+    def test_so_do_many_files_in_a_row_that_are_gone_and_a_few_are_told_one_by_one(self, tmp_path: Path) -> None:
+        for number in range(20):
+            cv2.imwrite(str(tmp_path / f"{number}.png"), picture(1))
+        with DirectorySource(uri=tmp_path, um_per_pixel=0.1).open("r", threading.Event()) as frames:
+            for number in (3, *range(6, 20)):
+                (tmp_path / f"{number}.png").unlink()
+            assert [frame.fault for frame in islice(frames, 15)] == [""] * 3 + ["unreadable"] + [""] * 2 + [
+                "unreadable"
+            ] * 9
+            with pytest.raises(SourceError, match="gone"):
+                next(frames)
+
+    def test_a_folder_that_can_not_be_read_is_a_frame_that_says_so(self, tmp_path: Path) -> None:
+        source = DirectorySource(uri=tmp_path, um_per_pixel=0.1)
+        listing = Listing(tmp_path, unread=[("sub", "Permission denied")])
+        (frame,) = source._frames("r", threading.Event(), listing)
+        assert (frame.source, frame.fault) == ("sub/", "unreadable")
+        assert "Permission denied" in frame.detail
 
 
 class TestVideo:
