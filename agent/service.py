@@ -47,7 +47,8 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = (), signa
         settings: of this machine.
         stop: ends it.
         shown: the settings as `config show` shows them, for who asks for them over MQTT.
-        signals: of the process; where something hangs, the agent still says its last words.
+        signals: of the process. SIGHUP makes another connection to the broker; where something hangs, the agent still
+            says its last words.
 
     Returns:
         What was done, as the last health message says it.
@@ -83,6 +84,7 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = (), signa
             house.enter_context(courier)  # now that commands have somebody to go to
             if signals:
                 signals.last_words = partial(_last_words, audit, courier)
+                signals.on_hangup = courier.reconnect
             with heartbeat, turns:
                 for frames in turns:
                     live = settings.source.live

@@ -49,6 +49,7 @@ def _collect(settings: CollectorSettings, _options: argparse.Namespace, signals:
     with Store(settings.database, quarantine_rows=settings.quarantine_rows) as store:
         _see_to_place(store.file)
         collector = Collector(settings, store)
+        signals.on_hangup = collector.reconnect
         collector.run(stop)
         done = collector.totals
     log.info("stored %d reports; %d came again; %d in quarantine", done.new, done.again, done.quarantined)

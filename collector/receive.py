@@ -50,6 +50,7 @@ _ACK_EVERY_S = 0.1
 _GAP_SAID_EVERY_S = 10.0
 _TURN_MS = 250
 _FAREWELL_S = 2.0
+_HANGUP = "another connection is made, with what then stands on disk, as SIGHUP asks"
 
 
 class Collector:
@@ -74,13 +75,17 @@ class Collector:
         self._reply_at = self._try_at = self._gap_said_at = 0.0
         self._ready_at, self._hear_by = 0.0, _NEVER
         self._attempts = self._failures = self._closed_soon = 0
-        self._welcome = self._ready = False
+        self._welcome = self._ready = self._leaves = False
         self._gaps: dict[StreamName, str] = {}
         self._fault = self._detail = ""
         self._said: dict[str, str] = {}
         """The last complaint of each matter."""
         self.totals = Outcome()
         """What became of everything so far; ``replies`` stays empty."""
+
+    def reconnect(self) -> None:
+        """End the connection and make another, with what we log in with as it then stands on disk; any thread may."""
+        self._leaves = True
 
     @property
     def ready(self) -> bool:
@@ -125,6 +130,10 @@ class Collector:
         self._complain("broker", self._fault or why_hung_up(self._detail, self._settings.mqtt))
 
     def _turn(self) -> None:
+        if self._leaves:
+            self._leaves, self._fault = False, _HANGUP
+            self._client.disconnect()
+            return
         if not self._listen() or len(self._held) >= self._settings.batch:
             self._store_held()
             self._reply()

@@ -81,6 +81,8 @@ class Courier:
         will = topics.status, self._status("offline")
         self._connection = Connection(settings, CLIENT_ID.format(site=site, device=device), will=will, listener=self)
         self._connected, self._closing = threading.Event(), threading.Event()
+        self._leaves = threading.Event()
+        """Set while a connection is to be ended for another."""
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
         self._trouble, self._fault = Trouble.of("connecting", "not connected yet"), NO_TROUBLE
         self._deaf = NO_TROUBLE
@@ -112,6 +114,11 @@ class Courier:
         self._thread.join(_LET_GO_S)
         if not self._thread.is_alive():
             self._connection.free()
+
+    def reconnect(self) -> None:
+        """End the connection and make another, with what we log in with as it then stands on disk; any thread may."""
+        self._leaves.set()
+        self._connection.ring()
 
     @property
     def alive(self) -> bool:
@@ -211,6 +218,7 @@ class Courier:
     def _run(self) -> None:
         while not self._closing.is_set():
             self._fault, self._detail = NO_TROUBLE, ""
+            self._leaves.clear()
             try:
                 self._connection.open()
                 self._converse()
@@ -219,13 +227,15 @@ class Courier:
                 self._contact.failed()
             self._take_notes(last=True)
             self._connected.clear()
+            if self._leaves.is_set():
+                continue
             if not self._closing.is_set():
                 self._complain(self._fault or why_hung_up(self._detail, self._settings))
                 self._closing.wait(self._contact.wait_s())
 
     def _converse(self) -> None:
         deadline = float("inf")
-        while self._connection.is_open and time.monotonic() < deadline:
+        while self._connection.is_open and time.monotonic() < deadline and not self._leaves.is_set():
             if self._closing.is_set() and deadline == float("inf"):
                 deadline = time.monotonic() + _FAREWELL_S
                 self._say_farewell()

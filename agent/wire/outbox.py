@@ -14,13 +14,23 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 from typing_extensions import Self
 
-from agent.wire.salvage import APPLICATION_ID, FAULTS, Damaged, damaged, finish, is_damage, may_be_written, salvage
+from agent.wire.salvage import (
+    APPLICATION_ID,
+    FAULTS,
+    RESCUED,
+    Damaged,
+    damaged,
+    finish,
+    is_damage,
+    may_be_written,
+    salvage,
+)
 from contract.arguments import make_state_dir
 from contract.carve import PAGE_BYTES
 from contract.errors import OutboxError, OutboxFull
@@ -249,7 +259,7 @@ class Outbox:
     def _check(self, layout: int) -> None:
         """Read what it says of itself, and hold every row against that; SQLite sees only what breaks its own rules."""
         found = self._db.execute("pragma quick_check(1)").fetchone()
-        if found != ("ok",) or not may_be_written(self._path):
+        if found != ("ok",) or not may_be_written(self._path) or _schema(self._db) != _sound_schema(layout):
             raise Damaged(found)
         known = dict(self._db.execute("select key, value from meta"))
         last = self._number("select coalesce(max(seq), 0) from sqlite_sequence where name = 'report'")
@@ -370,6 +380,19 @@ def _create(database: sqlite3.Connection) -> None:
     database.execute("insert into meta values ('epoch', ?)", (secrets.token_hex(8),))
     database.execute(f"pragma user_version = {_LAYOUTS[0]}")
     database.execute(f"pragma application_id = {APPLICATION_ID}")
+
+
+def _schema(database: sqlite3.Connection) -> list[tuple[str, ...]]:
+    """What SQLite has of the tables."""
+    return database.execute("select type, name, tbl_name, sql from sqlite_master order by type, name").fetchall()
+
+
+def _sound_schema(layout: int) -> list[tuple[str, ...]]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as sound:
+        _create(sound)
+        if layout > 1:
+            sound.execute(RESCUED)
+        return _schema(sound)
 
 
 @contextmanager

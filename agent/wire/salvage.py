@@ -19,6 +19,8 @@ from contract.messages import FrameReport
 
 APPLICATION_ID = 0x4D494352
 """Stands in the header of every outbox."""
+RESCUED = "create table rescued (place integer primary key, epoch text not null, seq integer not null)"
+"""The table of layout 2: what the reports in the first places are known by."""
 FAULTS = sqlite3.Error, UnicodeDecodeError, OverflowError, MemoryError
 """What Python's sqlite3 raises of a damaged file: SQLite's own words about it may be no UTF-8 any more."""
 _MAGIC = b"SQLite format 3\0"
@@ -78,7 +80,7 @@ def salvage(path: Path, create: Callable[[sqlite3.Connection], None]) -> int:
     with closing(sqlite3.connect(fresh, isolation_level=None)) as store:
         store.execute("pragma synchronous = extra")
         create(store)
-        store.execute("create table rescued (place integer primary key, epoch text not null, seq integer not null)")
+        store.execute(RESCUED)
         store.execute("pragma user_version = 2")
         try:
             count = _refill(store, _in_order(path))

@@ -99,6 +99,24 @@ def test_the_line_stops_for_longer_while_refusals_go_on(filled: Outbox) -> None:
     assert (waits[0], waits[-1]) == (1.0, 60.0)
 
 
+def test_after_the_broker_has_taken_one_the_line_stops_for_as_short_as_at_first(filled: Outbox) -> None:
+    clock = Clock()
+    delivery = Delivery(filled, forget_on="broker", window=1, clock=clock)
+    for _ in range(5):
+        send(delivery)
+        delivery.refused(1001)
+        clock.now += 60
+    send(delivery)
+    delivery.accepted(1001)
+    delivery.settle()
+    assert send(delivery) == [2]
+    delivery.refused(1002)
+    clock.now += 0.9
+    assert send(delivery) == []
+    clock.now += 0.2
+    assert send(delivery) == [2]
+
+
 def test_accepted_reports_stay_until_a_consumer_speaks(filled: Outbox) -> None:
     delivery = Delivery(filled, forget_on="consumer", window=20)
     for seq in send(delivery):

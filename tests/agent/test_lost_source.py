@@ -220,3 +220,21 @@ def test_a_camera_that_falls_silent_is_an_alarm_and_a_line_of_the_log_until_it_i
         assert any(now.alarms for now in told)
         log = running.stop()
     assert "ended without it" not in log
+
+
+def test_sighup_makes_another_connection_and_the_service_goes_on(
+    mosquitto: Broker, subscribe: Open, tmp_path: Path
+) -> None:
+    """As of a terminal that is closed, or of `systemctl reload`."""
+    status, frames = (subscribe(mosquitto, f"{tmp_path.name}/v1/lab/scope-1/{name}") for name in ("status", "frame"))
+    with agent(tmp_path, mosquitto.port, {"kind": "synthetic", "fps": 10}) as running:
+        assert json.loads(status.next(60)["payload"])["state"] == "online"
+        for _ in range(3):
+            frames.next(60)
+            running.process.send_signal(signal.SIGHUP)
+            assert json.loads(status.next(60)["payload"])["state"] == "online"
+        log = running.stop()
+        assert json.loads(status.next()["payload"])["state"] == "stopped"
+    seqs = [json.loads(message["payload"])["seq"] for message in frames.take(1)]
+    assert seqs[0] > 1
+    assert "WARNING agent.wire" not in log, log

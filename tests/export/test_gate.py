@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from calibration.ranges import Table
 from contract.bundle import CALIBRATION, FP32, SHIPPED
 from contract.errors import GateError
-from contract.manifest import Decision
+from contract.manifest import Decision, Decisions
 from export.gate import (
     FEW_CELLS,
     Held,
@@ -61,6 +61,17 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
     held = cells(100)
     broken = Held({**held.margins, "int8": np.full(100, np.nan)}, None)
     assert faults(costs(broken), Limits())
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("known", [True, False])
+def test_one_score_that_is_no_number_leaves_the_decision_of_fp32(odd: float, known: bool) -> None:  # noqa: FBT001
+    """Nothing can be fitted to it: the gate refuses this INT8 in its own words, and no other error comes before."""
+    fit = cells(200)
+    other = fit.margins["int8"].copy()
+    other[7] = odd
+    broken = Held({**fit.margins, "int8": other}, fit.labels if known else None)
+    assert fit_decisions(FP32_DECISION, broken, engine="int8") == Decisions(fp32=FP32_DECISION, int8=FP32_DECISION)
 
 
 def test_few_cells_are_told_with_what_they_leave_open() -> None:

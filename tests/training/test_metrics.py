@@ -133,6 +133,17 @@ def test_a_decision_is_in_order_and_keeps_its_promises(seed: int) -> None:
     assert (clear & (labels == 0) & (probabilities > decision.uncertain_to)).sum() <= 0.01 * 300
 
 
+def test_the_band_reaches_the_cell_that_a_share_falls_between() -> None:
+    """Of 20 blasts and 20 normal cells not one may lie beyond it, for one is more than the share that may."""
+    labels = np.repeat([0, 1], 20)
+    margins = np.where(labels == 1, 2.0, -2.0) + np.tile(np.linspace(-0.2, 0.2, 20), 2)
+    margins[20], margins[19] = -2.05, 2.05  # the one blast amid the normal cells, and the other way round
+    decision = choose_decision(labels, margins)
+    probabilities = sigmoid(margins / decision.temperature)
+    assert decision.uncertain_from <= probabilities[20] < decision.threshold
+    assert decision.uncertain_to >= probabilities[19] > decision.threshold
+
+
 def test_the_threshold_separates_what_can_be_separated() -> None:
     labels = np.repeat([0, 1], 50)
     margins = np.where(labels == 1, 3.0, -3.0) + np.linspace(-1, 1, 100)
