@@ -67,6 +67,12 @@ class SiteFile(_Part):
     um_per_pixel: MeasuredScale | None = Field(None, description="The scale, as red cells tell it.")
     flat_field: FlatFile | None = Field(None, description="The light; absent: frames are taken as they come.")
     limits: QualityLimits = Field(DEFAULT_LIMITS, description="What a frame must keep to be judged.")
+    focus_limit: float | None = Field(
+        None,
+        ge=0,
+        description="Least sharpness by what these frames have. `limits.min_focus_per_um` is set to it, and follows it "
+        "when the site is measured again, unless somebody sets that to another value.",
+    )
     colour: Literal["off", "reinhard", "macenko"] = Field(
         "off", description="How crops are made to look like the training's; needs `look`."
     )

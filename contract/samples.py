@@ -12,6 +12,8 @@ DEPTHS = (8, 10, 12, 14, 16)
 """Bits of a camera's samples. Most files of 10, 12 or 14 bits store them in 16, the upper ones empty."""
 BAND = 256
 """Rows that are converted at a time: a picture of many bits is not held a second time."""
+FIELD = 240
+"""What is transparent becomes as bright as a slide's empty field, which no camera shows at its limit."""
 COLOURS = 3
 Samples = NDArray[np.generic]
 
@@ -21,7 +23,7 @@ def colours_from(samples: Samples, *, depth: int = 0, associated: bool = False) 
 
     Samples of more than eight bits are divided by a power of two so that their camera's full scale becomes 255. How
     many bits it has is told by the file, else by the brightest sample. Floats up to 1 have that as their full scale.
-    A transparent part is laid on white, as a slide's empty field is; an alpha channel that is the same everywhere
+    A transparent part is laid on ``FIELD``; an alpha channel that is the same everywhere
     says nothing.
 
     Args:
@@ -40,7 +42,7 @@ def colours_from(samples: Samples, *, depth: int = 0, associated: bool = False) 
     if image.shape[2] == 1:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
     if alpha.size and alpha.min() != alpha.max():
-        _lay_on_white(image, alpha, associated=associated)
+        _lay_on_field(image, alpha, associated=associated)
     return image
 
 
@@ -65,12 +67,12 @@ def _eight_bits(seen: Samples, depth: int) -> Image:
     return image
 
 
-def _lay_on_white(image: Image, alpha: Samples, *, associated: bool) -> None:
+def _lay_on_field(image: Image, alpha: Samples, *, associated: bool) -> None:
     full = 1.0 if np.issubdtype(alpha.dtype, np.floating) else float(np.iinfo(alpha.dtype).max)  # type: ignore[type-var]
     for rows in _bands(image):
         share = np.asarray(alpha[rows], np.float32) / np.float32(full)
         own = image[rows] if associated else image[rows] * share
-        image[rows] = np.clip(np.rint(own + 255 * (1 - share)), 0, 255)
+        image[rows] = np.clip(np.rint(own + FIELD * (1 - share)), 0, 255)
 
 
 def _bands(planes: Samples) -> Iterator[slice]:

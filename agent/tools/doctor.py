@@ -20,6 +20,7 @@ from agent.settings import Settings
 from agent.site import open_site
 from agent.sources.synthetic import NO_SLIDE
 from agent.tools.access import concerns
+from agent.tools.calibrate import changed
 from agent.trust import open_trusted, said_of
 from agent.vision.quality import assess
 from agent.vision.scale import estimate, look
@@ -29,6 +30,8 @@ from contract.errors import CheckError, MicroscopeError, SourceError
 PROBE_S = 5.0
 SCALE_FRAMES = 8
 """Of 1340 draws of so many frames of one of 67 patients, red cells appeared 0.92 to 1.25 times as large as they are."""
+FEWEST_PLACES = 3
+"""Places of a slide below which a scale that looks wrong may be chance: one field's few red cells."""
 ROOMS = ("agent", "calibration", "collector", "contract", "dashboard", "export", "models", "training")
 
 
@@ -100,7 +103,14 @@ def check_scale(settings: Settings) -> str:
     least, most = open_site(settings.site_file).file.limits.scale
     with settings.source.open("doctor", threading.Event()) as frames:
         shown = takewhile(lambda frame: not frame.fault, islice(frames, SCALE_FRAMES))
-        found = estimate([look(frame.image) for frame in shown])
+        looks = [look(image) for image in changed(frame.image for frame in shown)]
+    found = estimate(looks)
+    if len(looks) < FEWEST_PLACES and found:
+        places = f"{len(looks)} place{'s' * (len(looks) > 1)} of the slide"
+        return Doubt(
+            f"{given:g} um per pixel; but the first frames show {places}, too few to tell (by their red cells it "
+            f"is {found.low:.3g} to {found.high:.3g}): move the stage meanwhile"
+        )
     if found is None:
         return f"{given:g} um per pixel; the first frames show too few red cells to tell whether that is right"
     if not least <= given / found.um_per_pixel <= most:

@@ -18,7 +18,7 @@ from agent.pipeline import Finding, Station, examine
 from agent.site import Comparison, FlatFile, MeasuredScale, Site, SiteFile, read_site, write_site
 from agent.tools.calibrate import changed, opened
 from agent.vision.flatfield import Leveller, measure, read_flat, write_flat
-from agent.vision.limits import DEFAULT_LIMITS
+from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
 from agent.vision.scale import ScaleEstimate, estimate, look
 from contract.arguments import default_state_dir
 from contract.bundle import SHIPPED, Bundle, open_bundle
@@ -43,6 +43,11 @@ NORMAL_TO_IQR = 1.349
 MIN_CELLS = 20
 """White cells below which scores are not compared."""
 COLOURS = ("blue", "green", "red")
+SHARP_SHARE, LEAST_SHARE = 0.75, 0.9
+"""Of the usual sharpness of a site's frames, and of the least: what lies below both is blurred. A blur of 0.4 um
+(standard deviation), which hides chromatin, takes a third of it."""
+FEWEST_SHARP = 5
+"""Frames below which nothing is said of the usual sharpness."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +138,18 @@ def measure_site(job: SiteJob, stop: threading.Event, *, progress: bool) -> Iter
     }
     site = replace(site, file=site.file.model_copy(update=measured))
     findings, precision = _examined(job, site, bundle, frames)
+    site = replace(site, file=with_focus_limit(site.file, findings))
     rows = [*_scale_rows(um, found), *compare(seen, findings, bundle.manifest.reference, precision)]
     write_site(site.file.model_copy(update={"comparison": tuple(rows)}), job.out)
     yield from _told(frames, findings, rows, bundle.manifest.reference)
+    yield from _told_of_focus(site.file)
     yield from advice(job, seen, bundle.manifest.reference)
     yield f"{job.out} is written; set site_file to it, or give it to replay with --site-file"
 
 
 def _begun(job: SiteJob) -> Site:
     """The flat field laid beside the file, and the bounds of the file that was there before."""
-    limits = read_site(job.out).limits if job.out.exists() else DEFAULT_LIMITS
+    limits = _bounds_of_people(read_site(job.out)) if job.out.exists() else DEFAULT_LIMITS
     if job.flat is None:
         return Site(SiteFile(limits=limits))
     try:
@@ -154,6 +161,36 @@ def _begun(job: SiteJob) -> Site:
         raise UsageError(f"the flat field {job.flat} can not be laid beside {job.out} ({cause.strerror})") from cause
     laid = FlatFile(file=job.flat.name, sha256=hashlib.sha256(content).hexdigest())
     return Site(SiteFile(limits=limits, flat_field=laid), Leveller(light))
+
+
+def _bounds_of_people(before: SiteFile) -> QualityLimits:
+    """The bounds of the file that was there before, but for the sharpness that was measured then."""
+    if before.limits.min_focus_per_um != before.focus_limit:
+        return before.limits
+    return before.limits.model_copy(update={"min_focus_per_um": DEFAULT_LIMITS.min_focus_per_um})
+
+
+def with_focus_limit(file: SiteFile, findings: Sequence[Finding]) -> SiteFile:
+    """The same with the least sharpness that frames of this site should have; a bound that somebody set stays."""
+    seen = [finding.quality.focus for finding in findings if finding.quality.accepted]
+    if len(seen) < FEWEST_SHARP:
+        return file
+    least = min(SHARP_SHARE * float(np.median(seen)), LEAST_SHARE * min(seen))
+    limit = round(max(least, DEFAULT_LIMITS.min_focus_per_um), 3)
+    if file.limits.min_focus_per_um != DEFAULT_LIMITS.min_focus_per_um:
+        return file.model_copy(update={"focus_limit": limit})
+    limits = file.limits.model_copy(update={"min_focus_per_um": limit})
+    return file.model_copy(update={"focus_limit": limit, "limits": limits})
+
+
+def _told_of_focus(file: SiteFile) -> Iterator[str]:
+    if file.focus_limit is None:
+        yield f"too few frames were fit to tell the usual sharpness: {FEWEST_SHARP} are needed"
+    elif file.focus_limit == file.limits.min_focus_per_um:
+        yield f"frames of less sharpness than {file.focus_limit:g} (1/um) will be refused: limits.min_focus_per_um"
+    else:
+        kept = f"limits.min_focus_per_um stays at {file.limits.min_focus_per_um:g}, which somebody set"
+        yield f"{kept}; by these frames it would be {file.focus_limit:g}"
 
 
 def _examined(job: SiteJob, site: Site, bundle: Bundle, frames: Sequence[Frame]) -> tuple[list[Finding], Precision]:

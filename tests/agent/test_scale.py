@@ -23,7 +23,7 @@ from agent.sources.opencv import CameraSource, VideoSource
 from agent.sources.place import PIXELS, source_at
 from agent.sources.synthetic import SyntheticSource
 from agent.tools.calibrate import ScaleJob, changed, measure_scale
-from agent.tools.doctor import check_scale
+from agent.tools.doctor import Doubt, check_scale
 from agent.vision.arcs import LARGEST, SMALLEST, WHOLE, Arc, arcs
 from agent.vision.limits import QualityLimits
 from agent.vision.scale import RED_CELL_UM, SAME_CELL, RedCells, ScaleEstimate, distinct, estimate, look
@@ -366,6 +366,18 @@ class TestDoctor:
             check_scale(wrong)
         (tmp_path / "site.json").write_text(SiteFile(limits=QualityLimits(scale=(0.5, 2.0))).model_dump_json())
         assert "by the red cells" in check_scale(wrong.model_copy(update={"site_file": tmp_path / "site.json"}))
+
+    @pytest.mark.parametrize("um_per_pixel", [0.05, 0.1, 0.2])
+    def test_a_stage_that_stands_still_is_a_doubt_and_no_fault(self, um_per_pixel: float, tmp_path: Path) -> None:
+        """Whatever a single field's few red cells say."""
+        rng = np.random.default_rng(3)
+        for number in range(8):
+            noisy = np.clip(smear()[0] + rng.normal(0, 2, smear()[0].shape), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / f"{number}.png"), noisy)
+        said = check_scale(self.settings_with(tmp_path, um_per_pixel))
+        assert isinstance(said, Doubt)
+        assert "1 place of the slide" in said
+        assert "move the stage" in said
 
     def test_frames_without_red_cells_are_none(self, tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "flat.png"), np.full((300, 300, 3), 220, np.uint8))

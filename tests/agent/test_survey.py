@@ -12,7 +12,7 @@ from agent.__main__ import main
 from agent.pipeline import Finding
 from agent.site import SiteFile, open_site, read_site, write_site
 from agent.sources.synthetic import SyntheticSource
-from agent.tools.survey import compare
+from agent.tools.survey import compare, with_focus_limit
 from agent.vision.limits import QualityLimits
 from contract.bundle import SHIPPED, open_bundle
 from contract.messages import Quality
@@ -113,6 +113,33 @@ def test_a_site_that_is_measured_again_keeps_its_bounds(folder: Path, tmp_path: 
     assert again.limits.max_noise == 0.05
     assert again.um_per_pixel is not None
     assert again.um_per_pixel.value == UM
+
+
+def of_sharpness(*focus: float) -> list[Finding]:
+    return [Finding(Quality(accepted=True, focus=one)) for one in focus]
+
+
+def test_a_site_refuses_what_is_far_less_sharp_than_its_own_frames_are() -> None:
+    sharp = with_focus_limit(SiteFile(), of_sharpness(3.0, 3.2, 3.1, 2.9, 3.0))
+    assert sharp.limits.min_focus_per_um == sharp.focus_limit == pytest.approx(0.75 * 3.0)
+    uneven = with_focus_limit(SiteFile(), of_sharpness(3.0, 3.2, 3.1, 1.9, 3.0))
+    assert uneven.limits.min_focus_per_um == pytest.approx(0.9 * 1.9), "none of its own frames is refused"
+    soft = with_focus_limit(SiteFile(), of_sharpness(*[1.5] * 5))
+    assert soft.limits.min_focus_per_um == QualityLimits().min_focus_per_um
+    assert with_focus_limit(SiteFile(), of_sharpness(3, 3, 3, 3)).focus_limit is None
+
+
+def test_a_bound_that_somebody_set_stays_and_a_measured_one_follows(folder: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site.json"
+    for before, kept in (
+        (SiteFile(limits=QualityLimits(min_focus_per_um=1.2), focus_limit=2.0), True),
+        (SiteFile(limits=QualityLimits(min_focus_per_um=2.0), focus_limit=2.0), False),
+    ):
+        write_site(before, site)
+        assert main(["calibrate", "site", str(folder), "--out", str(site), "--um-per-pixel", str(UM)]) == 0
+        again = read_site(site)
+        assert (again.limits.min_focus_per_um == 1.2) == kept
+        assert (again.limits.min_focus_per_um == again.focus_limit) == (not kept)
 
 
 def test_frames_without_red_cells_give_no_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,4 +114,32 @@ def test_between_looks_nothing_is_measured() -> None:
     """Frames of another objective change nothing, for they are not looked at."""
     watch = ScaleWatch(every=100)
     known = [watch.see(image, UM) for image in smear()][-1]
-    assert {watch.see(resized(image, 0.5), UM) for image in smear()} == {known}
+    assert {watch.see(halved(image), UM) for image in smear()} == {known}
+
+
+def halved(image: Image) -> Image:
+    """The field of an objective of half the power, in a frame of the same size; its border is mirrored."""
+    small, sides = resized(image, 0.5), (image.shape[0] // 4, image.shape[1] // 4)
+    framed = cv2.copyMakeBorder(small, sides[0], sides[0], sides[1], sides[1], cv2.BORDER_REFLECT)
+    return np.asarray(framed, np.uint8)
+
+
+@pytest.mark.parametrize("turns", [2, 3])
+def test_two_objectives_by_turns_are_told_from_each_other_and_only_the_wrong_one_is_refused(turns: int) -> None:
+    watch, verdicts = ScaleWatch(), []
+    for k in range(4 * KEPT):
+        image = smear()[k % KEPT]
+        verdicts.append("wrong_scale" in assess(image if k % turns else halved(image), UM, watch=watch).reasons)
+    later = verdicts[2 * KEPT :]
+    assert [later[k] for k in range(len(later)) if (k + 2 * KEPT) % turns == 0].count(False) == 0
+    assert [later[k] for k in range(len(later)) if (k + 2 * KEPT) % turns].count(True) == 0
+
+
+def test_frames_that_were_made_smaller_are_refused_and_those_between_them_are_not() -> None:
+    watch = ScaleWatch()
+    for k in range(2 * KEPT):
+        image = smear()[(k // 2) % KEPT]
+        small = bool(k % 2)
+        verdict = assess(resized(image, 0.5) if small else image, UM, watch=watch)
+        assert small or verdict.accepted
+    assert verdict.reasons == ["wrong_scale"]

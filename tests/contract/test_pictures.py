@@ -13,6 +13,7 @@ import simplejpeg
 import tifffile
 
 from contract.pictures import MAX_BYTES, SUFFIXES, UnfitPictureError, decode_picture, read_picture
+from contract.samples import FIELD
 from contract.types import Image
 
 
@@ -190,10 +191,10 @@ class TestAlpha:
         assert np.array_equal(decode_picture(bytearray(encoded(".png", np.dstack([IMAGE, BLANK + level])))), IMAGE)
 
     @pytest.mark.parametrize("kind", ["png", "webp", "unassociated", "associated", "16 bits"])
-    def test_what_is_transparent_is_white(self, tmp_path: Path, kind: str) -> None:
+    def test_what_is_transparent_is_an_empty_field(self, tmp_path: Path, kind: str) -> None:
         alpha = BLANK.copy()
         alpha[:, 40:] = 255
-        true = np.where(alpha[..., None] > 0, IMAGE, 255)
+        true = np.where(alpha[..., None] > 0, IMAGE, FIELD)
         bare = np.where(alpha[..., None] > 0, RGB, 0).astype(np.uint8)
         layers = np.dstack([bare, alpha])
         if kind in {"png", "webp"}:
