@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 LOCK := constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo install uninstall test test-jetson check soak bench docs sbom lock clean
+.PHONY: help demo install uninstall test test-lowest test-jetson check soak bench docs sbom lock clean
 
 help:
 	@echo 'make demo   a broker, the agent and a subscriber; ends by itself. FRAMES=DIR UM_PER_PIXEL=X for real images'
 	@echo 'make install    the agent as a service of this machine, or its upgrade; as root (make uninstall removes it)'
 	@echo 'make test   every test; MICROSCOPE_DATA=DIR adds those on real images'
+	@echo 'make test-lowest  the tests with the oldest libraries that are allowed; ARGS=tests/agent for some of them'
 	@echo 'make check  format, lint, types, import rules, generated documents'
 	@echo 'make bench  speed and memory, as ratios in one run, into bench/results.json'
 	@echo 'make test-jetson  the tests that need TensorRT, on a board'
@@ -30,6 +31,14 @@ uninstall:
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m 'not soak' $(ARGS)
+
+# The oldest versions that pyproject.toml allows, in an environment of their own; only uv can choose them.
+LOWEST := build/lowest
+test-lowest:
+	@$(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -m pip --disable-pip-version-check --quiet install uv
+	@$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --quiet --resolution lowest-direct -e '.[dev]'
+	$(LOWEST)/bin/python -m pytest -m 'not soak and not requires_registry and not requires_root' $(ARGS)
 
 test-jetson: $(VENV)/.dev
 	$(BIN)/python -m pytest -m requires_tensorrt $(ARGS)

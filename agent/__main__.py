@@ -164,8 +164,9 @@ def _config_show(args: argparse.Namespace, _: Signals) -> int:
 
 def _config_schema(_: argparse.Namespace, __: Signals) -> int:
     from agent.settings import Settings  # noqa: PLC0415
+    from contract.messages import DIALECT  # noqa: PLC0415
 
-    say(*json.dumps(Settings.model_json_schema(), indent=2).split("\n"))
+    say(*json.dumps({"$schema": DIALECT} | Settings.model_json_schema(), indent=2).split("\n"))
     return 0
 
 

@@ -7,13 +7,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from agent.engines.plan import open_engine
-from contract.arguments import default_state_dir
+from contract.arguments import place, state_dir_if_any
 from contract.bundle import open_bundle
 from contract.errors import MicroscopeError
 from contract.scoring import score, scoring_arguments, write_scored
@@ -32,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bundle = open_bundle(given.bundle, trust_from(given))
         precision = PRECISIONS[given.engine]
         with closing(
-            open_engine(bundle, state_dir=given.state_dir or default_state_dir(), precision=precision)
+            open_engine(bundle, state_dir=given.state_dir or state_dir_if_any(), precision=precision)
         ) as engine:
             scored = score(engine.name, engine.scores, np.load(given.crops), bundle.manifest.input)
     except MicroscopeError as failure:
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = scoring_arguments("agent.score", __doc__, PRECISIONS)
     parser.add_argument(
-        "--state-dir", type=Path, help="where the agent keeps its TensorRT engines; default: the user's"
+        "--state-dir", type=place, help="where the agent keeps its TensorRT engines; default: the user's"
     )
     return parser
 

@@ -18,6 +18,7 @@ from agent.sources.scale import Scale
 from agent.vision.flatfield import Leveller, read_flat
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
 from contract.colour import Normaliser, normaliser
+from contract.durable import write_whole
 from contract.errors import IntegrityError, UsageError
 from contract.reference import Look
 from contract.types import Frame
@@ -183,7 +184,7 @@ def write_site(file: SiteFile, path: Path) -> None:
     """Write a site file; UsageError if that is not possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(file.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
+        write_whole(path, (file.model_dump_json(indent=2, exclude_none=True) + "\n").encode())
     except OSError as cause:
         raise UsageError(f"{path} can not be written ({cause.strerror}); choose another place with --out") from cause
 

@@ -25,7 +25,7 @@ from collector.store import Store
 from contract import journal
 from contract.arguments import make_state_dir
 from contract.commands import outcome, process
-from contract.durable import PRIVATE, growing
+from contract.durable import PRIVATE, growing, make_private
 from contract.errors import UsageError
 
 log = logging.getLogger("collector")
@@ -107,6 +107,7 @@ def _see_to_place(file: Path | None) -> None:
     for path in (file.parent, file):
         if path.exists() and not os.access(path, os.W_OK):
             raise UsageError(f"database: this user may not write {path}; let it, or name another place")
+    make_private(file)
 
 
 COMMANDS = {"collect": _collect, "status": _status, "rescue": _rescue, "export": _export}

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from typing import IO, Any, Literal, TypeAlias
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from collector.amend import parted, read_amendments
 from collector.numbers import Numbers, shown
 from collector.rows import spans_of
 from contract.errors import StoreError
+from contract.messages import iso
 
 What: TypeAlias = Literal["reports", "cells", "slides"]
 Form: TypeAlias = Literal["csv", "jsonl"]
@@ -21,6 +23,8 @@ Form: TypeAlias = Literal["csv", "jsonl"]
 _R, _C = tables.report.c, tables.cell.c
 _NAMES = _R.site, _R.device, _R.epoch, _R.seq, _R.slide_id, _R.frame_id
 _CHUNK = 1000
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""What a formula begins with, in full width too; a quote before it makes a spreadsheet show it as it is."""
 
 
 def status(url: str) -> Iterator[str]:
@@ -119,14 +123,26 @@ def _csv(names: list[str], rows: Iterable[tuple[Any, ...]], out: IO[str]) -> int
     writer.writerow(names)
     count = 0
     for count, row in enumerate(rows, start=1):  # noqa: B007 - it counts
-        writer.writerow(row)
+        writer.writerow([_csv_cell(value) for value in row])
     return count
+
+
+def _csv_cell(value: Any) -> Any:
+    """A value as no spreadsheet takes it for a formula, which could show something else or send the table away."""
+    if isinstance(value, str):
+        return f"'{value}" if value[:1] in _FORMULA else value
+    return _told(value) if isinstance(value, datetime) else value
+
+
+def _told(value: datetime) -> str:
+    """A time as the messages have it: UTC, milliseconds, Z."""
+    return iso(value if value.tzinfo else value.replace(tzinfo=timezone.utc))
 
 
 def _jsonl(names: list[str], rows: Iterable[tuple[Any, ...]], out: IO[str]) -> int:
     count = 0
     for count, row in enumerate(rows, start=1):  # noqa: B007
-        body = row[0] if names == ["body"] else json.dumps(dict(zip(names, row, strict=True)), default=str)
+        body = row[0] if names == ["body"] else json.dumps(dict(zip(names, row, strict=True)), default=_told)
         out.write(f"{body}\n")
     return count
 

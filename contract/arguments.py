@@ -69,7 +69,18 @@ def default_state_dir() -> Path:
     try:
         return Path(named.split(":")[0]) if named else Path(home).expanduser() / "microscope-agent"
     except RuntimeError as cause:
-        raise UsageError(f"there is no folder for what the agent must keep ({cause}); set `state_dir`") from cause
+        raise UsageError(
+            f"there is no home folder for what must be kept ({cause}); name a place by --state-dir, --database or the "
+            "setting `state_dir`, whichever there is, or set XDG_STATE_HOME"
+        ) from cause
+
+
+def state_dir_if_any() -> Path | None:
+    """The same for what reads there and keeps nothing; None where there is no home folder."""
+    try:
+        return default_state_dir()
+    except UsageError:
+        return None
 
 
 def place(text: str) -> Path:

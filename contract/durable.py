@@ -20,13 +20,14 @@ NAME_BYTES = 255
 _STREAM = re.compile(r"/dev/(std(in|out|err)|fd/.*)|/proc/.*")
 
 
-def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+def write_whole(path: Path, content: bytes, *, mode: int = 0o644, synced: bool = True) -> None:
     """Write a file so that a power loss or a full disk leaves the old one or the new one, never a part.
 
     Args:
         path: the file; what is no plain file, such as a pipe, is written as it is.
         content: of it.
         mode: of it, whatever the umask.
+        synced: wait for the disk, so that a power loss after the return takes nothing back.
 
     Raises:
         OSError: it can not be written; what was there before stays.
@@ -39,18 +40,20 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-            _sync(file)
+            if synced:
+                _sync(file)
         Path(draft).chmod(mode)
         Path(draft).replace(path)
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if synced:
+        sync_folder(path.parent)
 
 
 @contextmanager
 def growing(path: Path, *, mode: int | None = None) -> Iterator[IO[str]]:
-    """A text file that grows under a draft's name, `.NAME.part`, and gets its own when the block ends well.
+    """A text file that grows under a draft's name, `NAME.part`, and gets its own when the block ends well.
 
     Each line is written out at once. What was written stays in the draft if the block fails: hours of work may stand
     in it. A draft that was left by another run is written over.
@@ -80,7 +83,7 @@ def growing(path: Path, *, mode: int | None = None) -> Iterator[IO[str]]:
 
 def draft_of(path: Path) -> Path:
     """Where ``growing`` writes until it is done."""
-    return path.with_name(fitting(f".{path.name}", ".part"))
+    return path.with_name(fitting(path.name, ".part"))
 
 
 def fitting(name: str, suffix: str) -> str:

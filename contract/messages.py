@@ -7,12 +7,14 @@ import re
 from datetime import datetime, timezone
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from contract.topics import TopicWord
 
 SCHEMA_VERSION = 1
 CONTENT_TYPE = "application/json"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+"""Of JSON Schema, in what is generated from the messages and the settings."""
 LARGEST_MESSAGE = 4 * 2**20
 """Bytes of the longest packet that an agent sends and a subscriber of ours takes: a frame of 15,000 cells."""
 LARGEST_NUMBER = 2**63 - 1
@@ -30,7 +32,8 @@ _OBJECT_ID = re.compile(r"(.*)-c([0-9]{1,18})", re.DOTALL)
 """Count and number of a cell."""
 
 
-def _iso(moment: datetime) -> str:
+def iso(moment: datetime) -> str:
+    """A time as it is written everywhere: 2026-01-31T12:00:00.000Z."""
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -38,7 +41,11 @@ Name = Annotated[str, Field(max_length=255)]
 """A label; who stores it may rely on its length."""
 Number = Annotated[int, Field(le=LARGEST_NUMBER)]
 Pixels = Annotated[int, Field(lt=2**31)]
-Moment = Annotated[AwareDatetime, PlainSerializer(_iso, return_type=str)]
+Moment = Annotated[
+    AwareDatetime,
+    PlainSerializer(iso, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 """UTC, ISO 8601, milliseconds: 2026-01-31T12:00:00.000Z. Without a zone it is no moment."""
 
 

@@ -34,6 +34,16 @@ def read_owned(path: Path) -> bytes:
         return file.read()
 
 
+def others_may_write(path: Path) -> bool:
+    """Whether somebody beside this user and root can change a file or a folder; False for what is not there."""
+    try:
+        about = path.stat()
+    except OSError:
+        return False
+    sticky = stat.S_ISDIR(about.st_mode) and about.st_mode & stat.S_ISVTX
+    return about.st_uid not in {ROOT, os.geteuid()} or bool(about.st_mode & FOREIGN_WRITERS and not sticky)
+
+
 def _refuse_foreign(path: Path, about: os.stat_result) -> None:
     if about.st_uid not in {ROOT, os.geteuid()}:
         raise IntegrityError(

@@ -10,7 +10,8 @@ COLLECTOR_HEAD = f"""# The collector
 {MADE}`microscope-collect` stores every report of every agent once, and acknowledges what it has stored: the reference
 for consumers of your own. `microscope-collect status` tells how far each agent is, what is missing (it may still come)
 and what is gone (no agent holds it any more); `microscope-collect export reports|cells|slides --form csv|jsonl` writes
-what is stored.
+what is stored. Times are ISO 8601 with `Z` and milliseconds, text is UTF-8. In CSV, a name that begins as a formula
+does (`=`, `+`, `-`, `@`) stands behind a quote, `'`, so that a spreadsheet shows it and computes nothing.
 
 `export cells` tells cells as later reports leave them: those that were taken back (`withdraws`, after a wrong scale)
 are left out, and one that was known by two names (`joined`) bears the one that stayed. So a slide's `object_id`s that

@@ -17,7 +17,7 @@ from agent.settings import ENV_PREFIX, Settings
 from collector import tables
 from collector.settings import CollectorSettings
 from contract.manifest import Manifest
-from contract.messages import FrameReport
+from contract.messages import DIALECT, SCHEMA_VERSION, FrameReport
 from contract.requests import COMMANDS, Answer
 
 DOCS = Path(__file__).resolve().parent
@@ -92,7 +92,8 @@ def bundle_page() -> str:
 
 def frame_schema() -> str:
     """JSON Schema of the frame report."""
-    return json.dumps(FrameReport.model_json_schema(mode="serialization"), indent=2) + "\n"
+    about = {"$schema": DIALECT, "$id": f"urn:microscope-agent:frame-report:{SCHEMA_VERSION}"}
+    return json.dumps(about | FrameReport.model_json_schema(mode="serialization"), indent=2) + "\n"
 
 
 PAGES = {

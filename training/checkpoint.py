@@ -2,13 +2,16 @@
 
 import io
 import pickle
-from collections.abc import Mapping
+import struct
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from contract.durable import write_whole
@@ -19,6 +22,48 @@ from training.network import Architecture, BlastNet
 FORMAT = "microscope-agent classifier 1"
 LAST = "last.pt"
 CLASSIFIER = "classifier.pt"
+_DAMAGE = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError,
+    TypeError, ValueError, pickle.UnpicklingError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
+"""What torch raises for files that are no whole checkpoint; a ValidationError is a ValueError."""
+Channels = Annotated[int, Field(ge=1, le=1024)]
+Blocks = Annotated[int, Field(ge=1, le=16)]
+
+
+class _Shape(BaseModel):
+    """The architecture in a checkpoint, bounded before anything of its size is made."""
+
+    stem: Channels
+    stages: tuple[Channels, ...] = Field(min_length=1, max_length=8)
+    blocks: tuple[Blocks, ...] = Field(min_length=1, max_length=8)
+    dropout: float = Field(ge=0, lt=1)
+
+
+class _Trained(BaseModel):
+    """What the export needs of the recipe; the rest is kept as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    layout: Literal["deepapl", "cnmc", "folders"]
+    um_per_pixel: float = Field(gt=0, allow_inf_nan=False)
+    split: Literal["patient", "random"]
+    seed: int
+
+
+class _Record(BaseModel):
+    """A checkpoint's content."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    format: Literal["microscope-agent classifier 1"]
+    architecture: dict[str, Any]
+    weights: dict[str, Tensor]
+    input: InputSpec
+    decision: Decision
+    recipe: Annotated[dict[str, Any], AfterValidator(lambda recipe: _Trained.model_validate(recipe).model_dump())]
+    epoch: int = Field(ge=0)
+    validation: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +103,18 @@ def write_classifier(path: Path, classifier: Classifier) -> None:
 
 
 def read_classifier(path: Path) -> Classifier:
-    """Read a classifier; UsageError if the file is none."""
-    record = load(path)
-    try:
-        if record["format"] != FORMAT:
-            raise _no_classifier(path)
-        network = network_of(record["architecture"], record["weights"])
-        spec = InputSpec.model_validate(record["input"])
-        decision = Decision.model_validate(record["decision"])
-        return Classifier(network.eval(), spec, decision, record["recipe"], record["epoch"], record["validation"])
-    except (KeyError, TypeError, RuntimeError, ValidationError) as cause:
-        raise _no_classifier(path) from cause
+    """Read a classifier; UsageError if the file is none, or any part of it is not what ``write_classifier`` writes."""
+    with refused_if_damaged(path):
+        record = _Record.model_validate(load(path))
+        network = network_of(record.architecture, record.weights)
+        kept = record.input, record.decision, record.recipe, record.epoch, record.validation
+        return Classifier(network.eval(), *kept)
 
 
 def network_of(architecture: Mapping[str, Any], weights: Mapping[str, Tensor]) -> BlastNet:
-    """Build the network of a record; RuntimeError if the weights do not fit."""
-    shape = Architecture(
-        stem=int(architecture["stem"]),
-        stages=tuple(architecture["stages"]),
-        blocks=tuple(architecture["blocks"]),
-        dropout=float(architecture["dropout"]),
-    )
-    network = BlastNet(shape)
+    """Build the network of a record; ValueError or RuntimeError if that can not be, or the weights do not fit."""
+    shape = _Shape.model_validate(dict(architecture))
+    network = BlastNet(Architecture(**shape.model_dump()))
     network.load_state_dict(dict(weights))
     return network
 
@@ -93,16 +128,23 @@ def save(path: Path, record: Mapping[str, Any]) -> None:
 
 def load(path: Path) -> dict[str, Any]:
     """Read a record. Nothing in the file is executed (``weights_only``); UsageError if it can not be read."""
-    try:
-        record = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as cause:
-        raise UsageError(f"there is no checkpoint {path}; train-classifier writes one") from cause
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as cause:
-        raise _no_classifier(path) from cause
-    if not isinstance(record, dict):
-        raise _no_classifier(path)
+    with refused_if_damaged(path):
+        try:
+            record = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError as cause:
+            raise UsageError(f"there is no checkpoint {path}; train-classifier writes one") from cause
+        if not isinstance(record, dict):
+            raise TypeError
     return record
 
 
-def _no_classifier(path: Path) -> UsageError:
-    return UsageError(f"{path} is no checkpoint of train-classifier; name the {CLASSIFIER} that it wrote")
+@contextmanager
+def refused_if_damaged(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged or foreign checkpoint makes torch raise into a UsageError that names the file."""
+    try:
+        yield
+    except _DAMAGE as cause:
+        raise UsageError(
+            f"{path} is no checkpoint of train-classifier, or is damaged; name the {CLASSIFIER} that it wrote, or "
+            f"delete a damaged {LAST} to begin that training again"
+        ) from cause

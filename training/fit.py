@@ -17,7 +17,7 @@ from contract.manifest import InputSpec
 from contract.terminal import say
 from contract.types import Crops
 from training.augment import MARGIN, Jitter
-from training.checkpoint import CLASSIFIER, LAST, Classifier, load, save, write_classifier
+from training.checkpoint import CLASSIFIER, LAST, Classifier, load, refused_if_damaged, save, write_classifier
 from training.data import LAYOUTS, Sample, labelled, labels_of, read_crops, shuffled
 from training.decision import choose_decision
 from training.loop import Cells, Run, learn, restore, start, state_of, weigh
@@ -107,9 +107,10 @@ def _begin(out: Path, recipe: Recipe, identity: Mapping[str, Any]) -> Run:
     if not (out / LAST).exists():
         return start(recipe)
     found = load(out / LAST)
-    before = found.get("recipe", {})
-    if before == identity:
-        return restore(recipe, found)
+    with refused_if_damaged(out / LAST):
+        before = dict(found["recipe"])
+        if before == identity:
+            return restore(recipe, found)
     changed = [f"{k} {before.get(k)} there, {v} now" for k, v in identity.items() if before.get(k) != v]
     raise UsageError(f"{out} holds another training ({'; '.join(changed)}); name another --out or repeat its options")
 

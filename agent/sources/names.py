@@ -4,6 +4,7 @@ import os
 import stat
 from pathlib import Path
 
+from contract.durable import fitting
 from contract.errors import UsageError
 from contract.secrets import masked
 
@@ -24,3 +25,15 @@ def is_folder(place: Path, *, wanted: str) -> bool:
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise UsageError(f"there is no {wanted} at {masked(str(place))}, but something else; correct the path")
     return stat.S_ISDIR(mode)
+
+
+def picture_file(folder: Path, source: str, end: str) -> Path:
+    """The file for a picture of a frame: the frame's whole name and an ending, in UTF-8 whatever the locale.
+
+    Args:
+        folder: for all pictures of a source.
+        source: the frame's name in its report, folders included.
+        end: what tells its pictures from each other, with the suffix.
+    """
+    *above, name = os.fsdecode(source.encode("utf-8", "backslashreplace")).split("/")
+    return folder.joinpath(*(fitting(part, "") for part in above), fitting(name, end))

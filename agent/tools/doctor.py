@@ -1,5 +1,6 @@
 """Is everything here that the service needs? One line for each thing that a deployment may lack."""
 
+import os
 import shutil
 import threading
 import time
@@ -26,6 +27,7 @@ from agent.vision.quality import assess
 from agent.vision.scale import estimate, look
 from agent.wire.visit import probe
 from contract.errors import CheckError, MicroscopeError, SourceError
+from contract.owned import others_may_write
 
 PROBE_S = 5.0
 SCALE_FRAMES = 8
@@ -178,6 +180,19 @@ def _nearest(folder: Path) -> Path:
         raise CheckError(f"{folder} can not be looked at ({cause.strerror}); set `state_dir`") from cause
 
 
+def check_rights(settings: Settings) -> str:
+    """Who else may write what the agent trusts: keys, the bundle, its own folder?"""
+    keys = [Path(os.path.expanduser(name)) for name in settings.trust.keys]  # noqa: PTH111 - a name of no home stays
+    bundle = settings.bundle.iterdir() if settings.bundle.is_dir() else ()
+    trusted = [*keys, settings.bundle, *bundle, settings.state_dir, *filter(None, [settings.site_file])]
+    if loose := [str(path) for path in trusted if others_may_write(path)]:
+        return Doubt(
+            f"others may write {', '.join(loose[:5])}{' and more' if len(loose) > 5 else ''}: "  # noqa: PLR2004
+            "chmod go-w, and give the files to root or to the agent's user"
+        )
+    return "only root and this user may write the keys, the bundle and the state folder"
+
+
 def check_clock(settings: Settings) -> str:
     """A clock that is behind the model's own birth is wrong, and so would be every time in the reports.
 
@@ -224,6 +239,7 @@ CHECKS: dict[str, Callable[[Settings], str]] = {
     "broker": check_broker,
     "access": check_access,
     "disk": check_disk,
+    "rights": check_rights,
     "clock": check_clock,
     "clashes": check_clashes,
 }

@@ -1,7 +1,9 @@
 """The gallery of a slide's cells, the most suspicious first: one picture, or one page with every cell's figures."""
 
 import base64
+import codecs
 import html
+import logging
 import threading
 from bisect import bisect
 from collections import Counter
@@ -17,14 +19,18 @@ from pydantic import ValidationError
 
 from agent.drawn import marked
 from agent.slides.figures import logit, probability_of
+from agent.sources.names import picture_file
 from agent.sources.place import recording_at
 from agent.tools.annotate import words_of
 from agent.tools.legend import COLOURS, bar_um
+from contract.durable import PRIVATE, write_whole
 from contract.errors import UsageError
 from contract.messages import CellReport, FrameReport
 from contract.sightings import Sightings
+from contract.terminal import printable
 from contract.types import Frame, Image, Label
 
+log = logging.getLogger(__name__)
 FIELD_UM = 22.0
 """Side of what is shown of each cell: the largest white cells, with a rim; all at one scale, so that sizes compare."""
 TILE = 144
@@ -65,14 +71,28 @@ class Entry:
 
 
 def read_reports(path: Path) -> list[FrameReport]:
-    """The reports that ``replay`` wrote; UsageError if the file is none of these."""
+    """The reports that ``replay`` wrote, up to the first line that is none: the end of an interrupted run is often cut.
+
+    Raises:
+        UsageError: the file can not be read, or already its first line is no report.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [FrameReport.model_validate_json(line) for line in lines if line]
+        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
     except OSError as cause:
         raise UsageError(f"the reports {path} can not be read ({cause.strerror}); name what replay wrote") from cause
-    except (ValidationError, UnicodeDecodeError) as cause:
-        raise UsageError(f"{path} holds no reports; name the file that replay wrote with --out") from cause
+    reports: list[FrameReport] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            reports += [FrameReport.model_validate_json(line)] if line.strip() else []
+        except ValidationError as cause:
+            if not reports:
+                raise UsageError(f"{path} holds no reports; name the file that replay wrote with --out") from cause
+            left = f"; it and the {len(lines) - number} after it are left out" if any(lines[number:]) else ""
+            log.warning(
+                "%s: line %d is cut or no report, and %d reports before it are read%s", path, number, len(reports), left
+            )
+            break
+    return reports
 
 
 def entries_of(reports: Iterable[FrameReport]) -> list[Entry]:
@@ -278,7 +298,7 @@ def montage(job: Job, stop: threading.Event) -> str:
     _written(job.out, Gallery(shown, pictures, title, note, warning, to_scale=job.frames is not None))
     missing = len(shown) - len(pictures)
     lost = f"; {missing} of them without a picture, which was not found" if missing else ""
-    return "\n".join(filter(None, (f"{note} {job.out}{lost}", warning)))
+    return "\n".join(filter(None, (f"{note} {printable(str(job.out))}{lost}", warning)))
 
 
 def _pictures(
@@ -297,7 +317,7 @@ def _written(out: Path, gallery: Gallery) -> None:
     data = page(gallery).encode() if kind == ".html" else _encoded(kind, sheet(gallery))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(data)
+        write_whole(out, data, mode=PRIVATE)
     except OSError as cause:
         raise UsageError(f"{out} can not be written ({cause.strerror}); choose another --out") from cause
 
@@ -337,7 +357,16 @@ def _warning(reports: Sequence[FrameReport]) -> str:
 def crops_of(entries: Sequence[Entry], folder: Path) -> Iterator[tuple[str, Image]]:
     """What the network saw of each entry, from the folder that ``replay --crops`` wrote."""
     for entry in entries:
-        name = f"{entry.report.frame.source}-{entry.cell.cell_id.rpartition('-')[2]}.png"
-        picture = cv2.imread(str(folder / entry.cell.label / name))
+        number = entry.cell.cell_id.rpartition("-")[2]
+        picture = _picture(picture_file(folder / entry.cell.label, entry.report.frame.source, f"-{number}.png"))
         if picture is not None:
             yield entry.cell.cell_id, np.asarray(cv2.resize(picture, (TILE, TILE)), np.uint8)
+
+
+def _picture(path: Path) -> Image | None:
+    """A picture that was written beside the reports; None if there is none. OpenCV does not open every name itself."""
+    try:
+        found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):
+        return None
+    return None if found is None else np.asarray(found, np.uint8)

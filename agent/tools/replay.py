@@ -19,13 +19,15 @@ from agent.engines import open_engine
 from agent.pipeline import Finding, Station, crops_of, examine, report_of
 from agent.site import open_site
 from agent.sources.directory import DirectorySource, listed
-from agent.sources.names import printable
+from agent.sources.names import picture_file, printable
 from agent.sources.opencv import VideoSource
 from agent.sources.place import VIDEOS, recording_at
 from agent.tools.annotate import annotate
 from agent.vision.watch import ScaleWatch
-from contract.arguments import default_state_dir
+from contract import terminal
+from contract.arguments import state_dir_if_any
 from contract.bundle import open_bundle
+from contract.durable import PRIVATE, growing, write_whole
 from contract.errors import UsageError
 from contract.listing import Listing
 from contract.messages import FrameReport, SlideSummary
@@ -130,13 +132,14 @@ class Summary:
             f"{stopped}{self.frames} frames in {self.seconds:.1f} s ({rate:.1f} a second), refused: {refused}\n"
             f"{seen.total()} white cells in all frames: {kinds}{back}"
             f"{''.join(_told(slide, self.refused_at_once[slide.slide_id]) for slide in self.slides.values())}"
-            f"{''.join(f'{chr(10)}{doubt}' for doubt in self._doubts())}\nwritten: {', '.join(map(str, self.written))}"
+            f"{''.join(f'{chr(10)}{doubt}' for doubt in self._doubts())}\n"
+            f"written: {', '.join(terminal.printable(str(path)) for path in self.written)}"
         )
 
     def _doubts(self) -> Iterator[str]:
         """What a person should think about before believing the numbers."""
         if self.left_out:
-            yield self.left_out
+            yield terminal.printable(self.left_out)
         if self.folders > 1:
             yield (
                 f"the frames of {self.folders} folders were counted as one slide; if each holds a slide or a patient "
@@ -163,7 +166,7 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
     bundle, site = open_bundle(job.bundle, job.trust), open_site(job.site_file)
     summary, started = _begun(job, listing), time.perf_counter()
     with ExitStack() as house:
-        engine = house.enter_context(closing(open_engine(bundle, job.engine, state_dir=default_state_dir())))
+        engine = house.enter_context(closing(open_engine(bundle, job.engine, state_dir=state_dir_if_any())))
         frames = site.level(house.enter_context(source.open(run, stop)))
         out = house.enter_context(_reports(job))
         station = Station(
@@ -213,8 +216,9 @@ def _told(slide: SlideSummary, refused_at_once: int) -> str:
         else ""
     )
     return (
-        f"\nslide {slide.slide_id}, each cell counted once: {slide.cells} cells: {slide.normal} normal, "
-        f"{slide.blasts} blast, {slide.uncertain} uncertain, {slide.edge_only} seen only in part{of}; {jumps}{back}"
+        f"\nslide {terminal.printable(slide.slide_id)}, each cell counted once: {slide.cells} cells: "
+        f"{slide.normal} normal, {slide.blasts} blast, {slide.uncertain} uncertain, {slide.edge_only} seen only in "
+        f"part{of}; {jumps}{back}"
     )
 
 
@@ -239,7 +243,7 @@ def _summarise(job: Job, summary: Summary) -> None:
     with _written(job.summary, option="--summary"):
         job.summary.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(slides if job.slide_per_folder else slides[0], indent=2)
-        job.summary.write_text(text + "\n", encoding="utf-8")
+        write_whole(job.summary, f"{text}\n".encode())
 
 
 def _source(job: Job) -> tuple[DirectorySource | VideoSource, Listing | None]:
@@ -264,13 +268,13 @@ def _folder(job: Job, frame: Frame) -> str:
 
 @contextmanager
 def _reports(job: Job) -> Iterator[IO[str]]:
-    """The file of reports, each line written out at once; never one that the source reads."""
+    """The file of reports, each line written out at once, under its own name when all are; never the source's."""
     path = job.out
     with _written(path, option="--out"):
         if path.suffix.lower() in SUFFIXES | VIDEOS or (path.exists() and path.samefile(job.source)):
             raise UsageError(f"--out {path} is a picture or a video; name a file for the reports, such as r.jsonl")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", buffering=1) as out:
+        with growing(path) as out:
             yield out
 
 
@@ -293,10 +297,11 @@ def _pictures(
     if job.crops:
         cells = [p.cell for p in finding.predictions]
         for cell, crop in zip(report.cells, crops_of(frame, cells, station), strict=True):
-            yield job.crops / cell.label / f"{name}-{cell.cell_id.rpartition('-')[2]}.png", crop
+            number = cell.cell_id.rpartition("-")[2]
+            yield picture_file(job.crops / cell.label, name, f"-{number}.png"), crop
     if job.annotated and frame.image.size:
         yield (
-            job.annotated / f"{name}.png",
+            picture_file(job.annotated, name, ".png"),
             annotate(frame.image, report, [p.cell.outline for p in finding.predictions]),
         )
 
@@ -304,4 +309,5 @@ def _pictures(
 def _save(path: Path, image: Image) -> None:
     with _written(path, option="--crops or --annotate"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(marked(cv2.imencode(".png", image)[1].tobytes()))
+        content = marked(cv2.imencode(".png", image)[1].tobytes())
+        write_whole(path, content, mode=PRIVATE, synced=False)

@@ -20,9 +20,10 @@ from agent.tools.calibrate import changed, opened
 from agent.vision.flatfield import Leveller, measure, read_flat, write_flat
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
 from agent.vision.scale import ScaleEstimate, estimate, look
-from contract.arguments import default_state_dir
+from contract.arguments import state_dir_if_any
 from contract.bundle import SHIPPED, Bundle, open_bundle
 from contract.colour import advised
+from contract.durable import write_whole
 from contract.errors import CheckError, UsageError
 from contract.look import look_of, sight_of
 from contract.manifest import Precision
@@ -156,7 +157,7 @@ def _begun(job: SiteJob) -> Site:
         content = job.flat.read_bytes()
         light = read_flat(content, job.flat)
         job.out.parent.mkdir(parents=True, exist_ok=True)
-        (job.out.parent / job.flat.name).write_bytes(content)
+        write_whole(job.out.parent / job.flat.name, content)
     except OSError as cause:
         raise UsageError(f"the flat field {job.flat} can not be laid beside {job.out} ({cause.strerror})") from cause
     laid = FlatFile(file=job.flat.name, sha256=hashlib.sha256(content).hexdigest())
@@ -196,7 +197,7 @@ def _told_of_focus(file: SiteFile) -> Iterator[str]:
 def _examined(job: SiteJob, site: Site, bundle: Bundle, frames: Sequence[Frame]) -> tuple[list[Finding], Precision]:
     """The frames as `run` would examine them, and in which numbers."""
     colour = site.normaliser(bundle.manifest.reference)
-    with closing(open_engine(bundle, job.engine, state_dir=default_state_dir())) as engine:
+    with closing(open_engine(bundle, job.engine, state_dir=state_dir_if_any())) as engine:
         station = Station("site", "site", bundle, engine, colour=colour, limits=site.file.limits)
         return [examine(frame, station) for frame in frames], engine.precision
 

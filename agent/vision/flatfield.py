@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.drawn import marked
+from contract.durable import write_whole
 from contract.errors import CheckError, IntegrityError, UsageError
 from contract.types import Image
 
@@ -234,7 +235,7 @@ def write_flat(flat: FlatField, path: Path) -> None:
     encoded = cv2.imencode(".png", np.rint(flat.light * FULL_SCALE).astype(np.uint16))[1]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(marked(encoded.tobytes()))
+        write_whole(path, marked(encoded.tobytes()))
     except OSError as cause:
         raise UsageError(f"{path} can not be written ({cause.strerror}); choose another place with --out") from cause
 

@@ -33,6 +33,7 @@ from agent.wire.salvage import (
 )
 from contract.arguments import make_state_dir
 from contract.carve import PAGE_BYTES
+from contract.durable import make_private
 from contract.errors import OutboxError, OutboxFull
 from contract.messages import FrameReport
 
@@ -222,6 +223,8 @@ class Outbox:
             self._open()
 
     def _open(self) -> None:
+        with suppress(OSError):  # sqlite says better what is wrong with the place
+            make_private(self._path)
         self._db = sqlite3.connect(self._path, isolation_level=None, timeout=5, check_same_thread=False)
         try:
             self._prepare()
@@ -370,6 +373,7 @@ class _Ballast:
     def load(self, spare_bytes: int) -> None:
         """Take the room again, or as much of it as can be spared; written, for promised room may count as free."""
         with suppress(OSError):
+            make_private(self._path)
             self.whole = self._path.write_bytes(bytes(min(_BALLAST_BYTES, spare_bytes))) == _BALLAST_BYTES
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from contract.carve import Row, open_pages
+from contract.durable import make_private
 from contract.messages import FrameReport
 
 APPLICATION_ID = 0x4D494352
@@ -77,6 +78,7 @@ def salvage(path: Path, create: Callable[[sqlite3.Connection], None]) -> int:
     fresh = _beside(path, ".salvaging")
     for leftover in (fresh, _beside(fresh, "-journal")):
         leftover.unlink(missing_ok=True)
+    make_private(fresh)
     with closing(sqlite3.connect(fresh, isolation_level=None)) as store:
         store.execute("pragma synchronous = extra")
         create(store)

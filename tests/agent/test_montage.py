@@ -15,6 +15,7 @@ from agent.sources.synthetic import SyntheticSource
 from agent.tools.annotate import words_of
 from agent.tools.legend import COLOURS
 from agent.tools.montage import HEAD, TILE, entries_of, read_reports
+from contract.errors import UsageError
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, Join, ModelInfo, Quality, SlideSummary
 from contract.types import Label
 
@@ -222,3 +223,25 @@ def test_a_picture_too_tall_for_its_format_is_refused(make_report: MakeReport, t
 def test_pictures_of_other_cells_are_refused(replayed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert montage(replayed, "m.png", "--crops", f"{replayed}/frames") == 2
     assert "holds no picture of these cells" in capsys.readouterr().err
+
+
+def test_reports_with_a_cut_last_line_or_a_mark_before_them_are_read_as_far_as_they_go(
+    make_report: MakeReport, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = [make_report(k, slide_id="a\u2028\x85b").model_dump_json().encode() for k in (1, 2, 3)]
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(whole) + b"\n")
+    assert [report.seq for report in read_reports(path)] == [1, 2, 3]
+    assert not caplog.messages
+    path.write_bytes(whole[0] + b"\n" + whole[1] + b"\n" + whole[2][:-20] + b"\xc5")
+    assert [report.seq for report in read_reports(path)] == [1, 2]
+    assert "line 3 is cut or no report, and 2 reports before it are read" in caplog.text
+    path.write_bytes(whole[0] + b"\n\0\0\0\n" + whole[2] + b"\n")
+    assert [report.seq for report in read_reports(path)] == [1]
+    assert "the 2 after it are left out" in caplog.text
+
+
+def test_what_holds_no_report_at_its_beginning_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text("{}\n")
+    with pytest.raises(UsageError, match="holds no reports"):
+        read_reports(tmp_path / "r.jsonl")

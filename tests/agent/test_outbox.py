@@ -366,3 +366,16 @@ def test_an_outbox_whose_disk_others_filled_opens_and_gives_its_reports_away(
             put_for_ever(outbox, make_report)
         outbox.acknowledge(outbox.epoch, last)
         assert numbers(outbox) == list(range(last + 1, outbox.next_seq()))
+
+
+def test_its_files_are_for_this_user_alone_whatever_the_umask_and_the_folder(tmp_path: Path, make_report: Make) -> None:
+    before = os.umask(0)
+    try:
+        tmp_path.chmod(0o755)
+        with Outbox(tmp_path / "outbox.sqlite", max_mb=8) as outbox:
+            put_one(outbox, make_report)
+            modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert {"outbox.sqlite", "outbox.sqlite-wal", "outbox.sqlite.lock"} <= set(modes)
+    assert set(modes.values()) == {0o600}

@@ -21,7 +21,10 @@ import pytest
 from agent.__main__ import main
 from agent.sources.directory import listed
 from agent.sources.synthetic import SyntheticSource
+from contract.arguments import default_state_dir
 from contract.bundle import INT8_CPU, SHIPPED
+from contract.durable import growing
+from contract.errors import UsageError
 from contract.messages import FrameReport
 from contract.pictures import read_picture
 
@@ -351,3 +354,50 @@ def _matches(cells: list[Report], boxes: list[dict[str, str]]) -> int:
                 hits += 1
                 break
     return hits
+
+
+@pytest.mark.parametrize("name", ["ż" * 125 + ".png", "a\nb\x1b[2J.png", "x" * 251 + ".png"])
+def test_a_name_that_is_long_or_odd_ends_no_batch_and_montage_finds_its_pictures(
+    smear: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(smear / "1.png", tmp_path / "in" / name)
+    shutil.copy(smear / "2.png", tmp_path / "in" / "z.png")
+    crops, out = tmp_path / "crops", tmp_path / "r.jsonl"
+    assert replay(tmp_path / "in", out, "--crops", str(crops), "--annotate", str(tmp_path / "drawn")) == 0
+    assert len(reports(out)) == len(list((tmp_path / "drawn").iterdir())) == 2
+    assert main(["montage", str(out), "--crops", str(crops), "--out", str(tmp_path / "m.html")]) == 0
+    said = capsys.readouterr().err
+    assert "without a picture" not in said
+    assert "\x1b" not in said
+
+
+def test_pictures_are_for_this_user_alone_whatever_the_umask(smear: Path, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        folders = tmp_path / "crops", tmp_path / "drawn"
+        replay(smear, tmp_path / "r.jsonl", "--crops", str(folders[0]), "--annotate", str(folders[1]))
+    finally:
+        os.umask(before)
+    pictures = [path for folder in folders for path in folder.rglob("*.png")]
+    assert len(pictures) > 6
+    assert {path.stat().st_mode & 0o777 for path in pictures} == {0o600}
+
+
+def test_a_second_replay_into_the_same_file_is_refused(
+    smear: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "r.jsonl"
+    with growing(out) as file:
+        file.write("first\n")
+        assert replay(smear, out) == 2
+    assert "another program is writing" in capsys.readouterr().err
+    assert out.read_text() == "first\n"
+
+
+def test_a_user_without_a_home_folder_can_replay(smear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable names a place, and `~` of this home means nothing: so it is in many a container."""
+    monkeypatch.setenv("XDG_STATE_HOME", "~nobody-of-that-name/state")
+    with pytest.raises(UsageError, match="no home folder"):
+        default_state_dir()
+    assert replay(smear, tmp_path / "r.jsonl") == 0

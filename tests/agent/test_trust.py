@@ -12,7 +12,7 @@ from agent.config import load
 from agent.memory import recall
 from agent.service import serve
 from agent.settings import Settings
-from agent.tools.doctor import check_bundle
+from agent.tools.doctor import Doubt, check_bundle, check_rights
 from contract.bundle import SHIPPED
 from contract.errors import BrokerError, IntegrityError, UsageError
 from contract.signature import SIGNATURE, key_id, public_half
@@ -129,3 +129,23 @@ def test_replay_takes_another_key_on_the_command_line_and_any_version(
     assert main([*given, "--bundle", str(bundles / "lab-2"), "--trust", PUBLIC]) == 0
     assert main([*given, "--bundle", str(bundles / "unsigned")]) == 5
     assert main([*given, "--bundle", str(bundles / "unsigned"), "--allow-unsigned"]) == 0
+
+
+@pytest.mark.parametrize("loose", ["key", "bundle", "state", "graph"])
+def test_the_doctor_warns_of_what_others_may_write(bundles: Path, tmp_path: Path, loose: str) -> None:
+    shutil.copytree(bundles / "lab-2", tmp_path / "lab-2")
+    places = {
+        "key": tmp_path / "lab.pub", "bundle": tmp_path / "lab-2", "state": tmp_path / "state",
+        "graph": tmp_path / "lab-2" / "model.onnx",
+    }  # fmt: skip
+    places["key"].write_text(PUBLIC)
+    places["state"].mkdir()
+    for path in [tmp_path, *tmp_path.rglob("*")]:
+        path.chmod(0o755)
+    given = {"bundle": str(places["bundle"]), "state_dir": str(places["state"]), "trust.keys": str(places["key"])}
+    settings = load(None, given).settings
+    assert not isinstance(check_rights(settings), Doubt)
+    places[loose].chmod(0o775)
+    said = check_rights(settings)
+    assert isinstance(said, Doubt)
+    assert f"others may write {places[loose]}: chmod go-w" in said

@@ -50,6 +50,7 @@ def test_the_command_stores_ends_in_order_and_shows_what_it_has(
             if "connected" in line:
                 break
         assert folder.stat().st_mode & 0o777 == 0o700
+        assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
         time.sleep(0.2)  # the subscription follows the welcome
         bodies = [make_report(seq, device="shown").model_dump_json().encode() for seq in (1, 2, 4)]
         program = str(find_program("mosquitto_pub"))

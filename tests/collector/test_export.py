@@ -1,0 +1,58 @@
+"""What is exported, as programs of other people read it."""
+
+import io
+import json
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from collector.arrivals import Arrival
+from collector.export import Form, What, export
+from collector.store import Store
+from contract.messages import FrameReport
+
+Make = Callable[..., FrameReport]
+NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+TIMES = [NOON, NOON.replace(microsecond=536_000)]
+"""One report in a thousand has no fraction of a second."""
+
+
+@pytest.fixture
+def address(make_report: Make, tmp_path: Path) -> str:
+    """A database of two reports, of a slide whose name is a formula."""
+    found = f"sqlite:///{tmp_path / 'c.sqlite'}"
+    with Store(found) as store:
+        for seq, moment in enumerate(TIMES, start=1):
+            report = make_report(seq, slide_id="=A1*2")
+            report = report.model_copy(update={"frame": report.frame.model_copy(update={"captured_at": moment})})
+            body = report.model_dump_json().encode()
+            store.store([Arrival(f"microscopy/v1/{report.site}/{report.device}/frame", body, moment)])
+    return found
+
+
+def exported(address: str, what: What, form: Form) -> str:
+    out = io.StringIO()
+    export(address, what, form=form, slide_id=None, out=out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("what", ["reports", "cells"])
+def test_pandas_reads_the_times_of_a_table_as_utc(address: str, what: What) -> None:
+    table = pd.read_csv(io.StringIO(exported(address, what, "csv")))
+    assert set(table["captured_at"]) == {"2026-01-31T12:00:00.000Z", "2026-01-31T12:00:00.536Z"}
+    assert sorted(set(pd.to_datetime(table["captured_at"]))) == [pd.Timestamp(moment) for moment in TIMES]
+
+
+def test_json_lines_have_the_times_of_the_messages(address: str) -> None:
+    rows = [json.loads(line) for line in exported(address, "cells", "jsonl").splitlines()]
+    assert {row["captured_at"] for row in rows} == {"2026-01-31T12:00:00.000Z", "2026-01-31T12:00:00.536Z"}
+    assert {row["slide_id"] for row in rows} == {"=A1*2"}
+
+
+def test_a_name_that_is_a_formula_stands_behind_a_quote_and_numbers_stay_numbers(address: str) -> None:
+    table = pd.read_csv(io.StringIO(exported(address, "reports", "csv")))
+    assert set(table["slide_id"]) == {"'=A1*2"}
+    assert table["seq"].tolist() == [1, 2]
