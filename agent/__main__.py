@@ -101,6 +101,14 @@ def _demo_source(args: argparse.Namespace) -> dict[str, str]:
     return {"kind": "synthetic", "frames": str(args.count), "fps": "20", **scan}
 
 
+def _render(args: argparse.Namespace, signals: Signals) -> int:
+    from agent.tools.render import render  # noqa: PLC0415
+
+    stop, progress = signals.begin(), sys.stderr.isatty()
+    say(*render(args.folder, frames=args.count, um_per_pixel=args.um_per_pixel, stop=stop, progress=progress))
+    return int(stop.is_set())
+
+
 def _doctor(args: argparse.Namespace, _: Signals) -> int:
     from agent.tools.doctor import examine_machine  # noqa: PLC0415
 
@@ -185,6 +193,7 @@ COMMANDS = {
     "replay": _replay,
     "montage": _montage,
     "demo": _demo,
+    "render": _render,
     "doctor": _doctor,
     "calibrate scale": _calibrate_scale,
     "calibrate flatfield": _calibrate_flatfield,

@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         help="least level of the log; default INFO",
     )
     commands = made.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_run, _replay, _montage, _demo, _doctor, _calibrate, _config, _audit):
+    for add in (_run, _replay, _montage, _demo, _render, _doctor, _calibrate, _config, _audit):
         add(commands)
     return made
 
@@ -81,6 +81,14 @@ def _demo(commands: Commands) -> None:
     demo.add_argument("--frames", type=place, metavar="DIR", help="real images instead of the rendered smear")
     demo.add_argument("--um-per-pixel", type=micrometres, metavar="X", help="their scale, needed with --frames")
     demo.add_argument("--count", type=whole(), default=200, metavar="N", help="rendered frames; default 200")
+
+
+def _render(commands: Commands) -> None:
+    words = "write rendered frames into a folder, to try replay, montage and calibrate with"
+    command = _command(commands, "render", words)
+    command.add_argument("folder", type=place, metavar="DIR", help="a new folder")
+    command.add_argument("--count", type=whole(), default=40, metavar="N", help="frames; default 40")
+    command.add_argument("--um-per-pixel", type=micrometres, default=0.1, metavar="X", help="their scale; default 0.1")
 
 
 def _doctor(commands: Commands) -> None:

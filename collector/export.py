@@ -38,10 +38,11 @@ def status(url: str) -> Iterator[str]:
         stored = {(device, epoch): (count, top) for device, epoch, count, top in connection.execute(counts)}
         for row in connection.execute(sa.select(tables.stream).order_by("site", "device", "received_at")):
             count, top = stored.get((row.device, row.epoch), (0, 0))
-            missing, gone = _holes(connection, row)
+            missing, gone, before = _holes(connection, row)
             yield (
                 f"{row.site}/{row.device} epoch {row.epoch}: {count} reports up to {top}, "
-                f"acknowledged up to {row.upto}, missing: {missing or 'none'}{gone and f', gone: {gone}'}; "
+                f"acknowledged up to {row.upto}, missing: {missing or 'none'}{gone and f', gone: {gone}'}"
+                f"{before and f', earlier, not here: {before}'}; "
                 f"last {row.received_at:%Y-%m-%d %H:%M:%S} UTC"
             )
         causes = sa.select(tables.quarantine.c.cause, sa.func.sum(tables.quarantine.c.times)).group_by("cause")
@@ -147,11 +148,19 @@ def _jsonl(names: list[str], rows: Iterable[tuple[Any, ...]], out: IO[str]) -> i
     return count
 
 
-def _holes(connection: sa.Connection, stream: sa.Row[Any]) -> tuple[str, str]:
-    """What is waited for, and what no agent holds any more, so that it can not come."""
+def _holes(connection: sa.Connection, stream: sa.Row[Any]) -> tuple[str, str, str]:
+    """What is waited for; what no agent holds any more, so that it can not come; and of that, what was never heard of.
+
+    Numbers before the first that is stored here went to somebody else, or this collector is new.
+    """
     settled = max(stream.upto, stream.floor)
-    here = Numbers(spans_of(connection, stream.device, stream.epoch))
+    spans = list(spans_of(connection, stream.device, stream.epoch))
+    first = min((low for low, _ in spans), default=settled + 1)
+    here = Numbers(spans)
     awaited = here.copy()
     awaited.cover(1, settled)
+    here.cover(1, first - 1)
     here.cover(settled + 1, settled + 1)
-    return shown(awaited.holes()), shown(hole for hole in here.holes() if hole[0] <= settled)
+    gone = shown(hole for hole in here.holes() if hole[0] <= settled)
+    earlier = min(first - 1, settled)
+    return shown(awaited.holes()), gone, shown([(1, earlier)] if earlier else [])

@@ -38,6 +38,11 @@ properties() {
 
 properties=$(properties | tac)
 [ -n "$properties" ] || { echo "$name: there is no service; install it first: sudo make install" >&2; exit 1; }
+# systemd would say no more than 243/CREDENTIALS.
+echo "$properties" | sed -n 's/^LoadCredential=\([^:]*\):\(\/.*\)$/\1 \2/p' | while read -r credential file; do
+    [ -r "$file" ] || { echo "$name: $file is missing, which $unit.service reads as the credential $credential: put it" \
+        "there (INSTALL.md, Secrets), or take the line LoadCredential= away (systemctl edit $unit)" >&2; exit 4; }
+done || exit $?
 while IFS= read -r property; do  # the last first, so that they stand in their order
     set -- --property "$property" "$@"
 done <<PROPERTIES

@@ -34,6 +34,7 @@ for name in microscope-doctor microscope-stored; do
     install -m 755 systemd/as_service.sh "$release/bin/$name"
 done
 cp -r README.md docs "$release/"
+commands="microscope-agent microscope-collect microscope-dashboard microscope-doctor microscope-stored"
 
 install -d -m 755 "$settings" "$units/microscope-agent.service.d"
 for file in agent.toml collector.toml environment; do
@@ -50,6 +51,9 @@ before=$(readlink "$home/current" || true)
 ln -sfn "$release" "$home/next"  # also over what an upgrade that was cut off has left
 mv -T "$home/next" "$home/current"
 trap - EXIT
+for name in $commands; do  # on the PATH; what others put there stays
+    [ -e "/usr/local/bin/$name" ] && [ ! -L "/usr/local/bin/$name" ] || ln -sfn "$home/current/bin/$name" /usr/local/bin/
+done
 for old in "$home"/releases/*; do
     [ "$old" = "$release" ] || [ "$old" = "$before" ] || rm -rf "$old"
 done
@@ -62,7 +66,7 @@ done
 [ -n "$before" ] || cat <<TEXT
 installed. Next:
   1. edit $settings/agent.toml
-  2. $home/current/bin/microscope-doctor
+  2. microscope-doctor
   3. systemctl enable --now microscope-agent
 Where the reports are to be stored: systemctl enable --now microscope-collect, and outbox.forget_on = "consumer" in the
 settings of each agent, so that nothing is lost even if the broker is.

@@ -8,6 +8,9 @@ if [ -d /run/systemd/system ]; then
         [ ! -e "$units/$unit.service" ] || systemctl --quiet disable --now "$unit"
     done
 fi
+for link in /usr/local/bin/microscope-*; do
+    case $(readlink "$link" || true) in /opt/microscope-agent/*) rm -f "$link" ;; esac
+done
 rm -rf /opt/microscope-agent
 rm -f "$units/microscope-agent.service" "$units/microscope-collect.service" "$units/microscope-agent.service.d/jetson.conf"
 [ ! -d "$units/microscope-agent.service.d" ] || rmdir --ignore-fail-on-non-empty "$units/microscope-agent.service.d"

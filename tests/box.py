@@ -12,6 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 BOOT_S, HALT_S = 60.0, 30.0
+CHECKOUT = Path("/srv/checkout")
+"""Where this project lies in the box, wherever it lies here: a box has a /tmp of its own."""
+BIND = f"--bind-ro={Path(__file__).parents[1]}:{CHECKOUT}"
 ROOM = "3G"
 """Of memory at most for what the box writes: the service's environment is its largest part."""
 
@@ -97,7 +100,8 @@ def booted(root: Path) -> Iterator[Box]:
     name = f"microscope-{os.getpid()}"
     command = [
         "systemd-nspawn", "-q", "-D", str(root), "--register=no", "--keep-unit", "-M", name, "--link-journal=no",
-        "--console=pipe", "--private-network", "--system-call-filter=adjtimex clock_adjtime",  # who keeps the clock?
+        "--console=pipe", "--private-network", BIND,
+        "--system-call-filter=adjtimex clock_adjtime",  # who keeps the clock?
         "-b", "systemd.unit=multi-user.target",
     ]  # fmt: skip
     with (root.parent / "console").open("wb") as console:

@@ -49,7 +49,7 @@ class MeasuredScale:
     given: float | None
 
     def lines(self) -> Iterator[str]:
-        """For people; the last line is the setting."""
+        """For people; the last lines are the setting, as they can be pasted into the settings' file."""
         found = self.found
         yield f"{_short(found.um_per_pixel)} um per pixel, 95 % interval {_short(found.low)} to {_short(found.high)}"
         yield f"{found.sure:.0%} sure to be within {TOLERANCE:.0%}"
@@ -57,7 +57,8 @@ class MeasuredScale:
             f"from {found.cells} red cells in {found.frames} of {found.looked} frames, "
             f"if they are {RED_CELL_UM} um across, as in a healthy person's dried smear"
         )
-        yield f"source.um_per_pixel = {_short(found.um_per_pixel)}"
+        yield "[source]"
+        yield f"um_per_pixel = {_short(found.um_per_pixel)}"
 
     def to_json(self) -> str:
         """For programs."""

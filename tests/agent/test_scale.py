@@ -270,11 +270,12 @@ class TestCommand:
     def test_it_says_the_scale_how_sure_and_the_setting(self, folder: Path) -> None:
         done = calibrate(str(folder), "--um-per-pixel", "0.1")
         assert done.returncode == 0
-        first, sure, cells, setting = done.stdout.splitlines()
+        first, sure, cells, section, setting = done.stdout.splitlines()
         assert "95 % interval" in first
         assert re.fullmatch(r"8\d% sure to be within 10%", sure)
         assert "of 8 frames" in cells
-        assert setting.startswith("source.um_per_pixel = 0.1")
+        assert section == "[source]"
+        assert setting.startswith("um_per_pixel = 0.1")
         assert done.stderr == ""
 
     def test_a_given_scale_that_disagrees_is_warned_of_and_json_is_json(self, folder: Path) -> None:

@@ -116,7 +116,7 @@ def test_what_the_agent_holds_no_more_is_not_waited_for(database: str, make_repo
         assert upto(store.store([frame(make_report(9)), frame(make_report(11))])) == 9
         assert upto(store.store([health(oldest=3)])) == 9
     line, _ = status(database)
-    assert "4 reports up to 11, acknowledged up to 9, missing: 10, gone: 1-6; last" in line
+    assert "4 reports up to 11, acknowledged up to 9, missing: 10, earlier, not here: 1-6; last" in line
 
 
 def test_of_an_outbox_that_was_lost_the_end_is_known_to_be_missing(database: str, make_report: Make) -> None:
@@ -136,7 +136,7 @@ def test_old_reports_may_be_deleted(database: str, make_report: Make) -> None:
     engine.dispose()
     assert len(rows(database, tables.cell)) == 2
     line, _ = status(database)
-    assert "2 reports up to 5, acknowledged up to 3, missing: 4, gone: 1-2; last" in line
+    assert "2 reports up to 5, acknowledged up to 3, missing: 4, earlier, not here: 1-2; last" in line
     with Store(database) as store:
         assert upto(store.store([frame(make_report(4))])) == 5
 

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.box import Box, NoBoxError, booted, unbooted
-
-PROJECT = Path(__file__).parents[2]
+from tests.box import BIND, CHECKOUT, Box, NoBoxError, booted, unbooted
 
 
 @pytest.fixture
@@ -26,10 +24,9 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
         pytest.skip("the box needs the system's broker: apt install mosquitto mosquitto-clients")
     try:
         with unbooted(tmp_path_factory.mktemp("box")) as root:
-            install = ["systemd-nspawn", "-q", "-D", str(root), "--register=no", "--keep-unit", "--console=pipe"]
-            done = subprocess.run(
-                [*install, "make", "-C", str(PROJECT), "install"], capture_output=True, text=True, check=False
-            )
+            inside = ["systemd-nspawn", "-q", "-D", str(root), "--register=no", "--keep-unit", "--console=pipe", BIND]
+            install = [*inside, "make", "-C", str(CHECKOUT), "install"]
+            done = subprocess.run(install, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout + done.stderr
             with booted(root) as machine:
                 machine.run("systemctl", "start", "mosquitto")

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.box import Box
+from tests.box import CHECKOUT, Box
 from tests.faults.test_power import disk_with_power
 from tests.waiting import SLACK
 
@@ -23,7 +23,6 @@ NOTICED_S = {"STOP": WATCHDOG_S, "KILL": 0}
 """By what the agent is hit, and when systemd must know of it."""
 BACK_S = 2.0
 """Promised: how soon after that it runs again."""
-UNITS = Path(__file__).parents[2] / "systemd"
 SMEAR = 'site = "lab"\ndevice = "scope-1"\n[source]\nkind = "synthetic"\nfps = 20\n'
 CAMERA = """
 site = "lab"
@@ -191,11 +190,33 @@ def test_the_password_comes_from_a_credential_that_only_root_can_read(agent: Box
     assert numbers(agent, 1)
 
 
+def test_a_credential_that_is_missing_is_named_with_its_file(agent: Box) -> None:
+    missing = "/etc/microscope-agent/mqtt.tls.key"
+    agent.change(AGENT, f"LoadCredential=mqtt.tls.key:{missing}")
+    said = agent.run("sh", "-c", "microscope-doctor 2>&1; echo $?", check=False)
+    assert f"{missing} is missing, which microscope-agent.service reads as the credential mqtt.tls.key" in said
+    assert said.endswith("4")
+
+
+def test_a_reload_makes_another_connection_and_the_service_goes_on(agent: Box) -> None:
+    agent.run("systemctl", "start", AGENT)
+    before, last = agent.shows(AGENT, "MainPID"), numbers(agent, 2)[-1]
+    agent.run("systemctl", "reload", AGENT)
+    assert numbers(agent, 1)[0] > last
+    assert (agent.shows(AGENT, "MainPID"), agent.shows(AGENT, "ActiveState")) == (before, "active")
+    assert agent.journal(AGENT).count("connected to the broker") == 2
+
+
+def test_the_commands_are_on_the_path(box: Box) -> None:
+    for name in ("microscope-agent", "microscope-collect", "microscope-dashboard"):
+        assert box.run(name, "--help")
+
+
 def test_an_upgrade_after_one_that_was_cut_off_keeps_the_settings_and_counts_on(agent: Box) -> None:
     agent.run("systemctl", "start", AGENT)
     before, first = agent.run("readlink", "/opt/microscope-agent/current").strip(), numbers(agent, 1)[0]
     agent.run("ln", "-s", before, "/opt/microscope-agent/next")
-    agent.run("make", "-C", str(UNITS.parent), "install", outside_network=True, timeout_s=300)
+    agent.run("make", "-C", str(CHECKOUT), "install", outside_network=True, timeout_s=300)
     assert agent.run("readlink", "/opt/microscope-agent/current").strip() != before
     assert (agent.root / "etc/microscope-agent/agent.toml").read_text() == SMEAR
     assert numbers(agent, 1)[0] > first
@@ -233,7 +254,7 @@ def test_uninstalling_keeps_what_is_not_ours_to_delete(box: Box) -> None:
     drop_ins = box.root / f"etc/systemd/system/{AGENT}.service.d"
     for name in ("override.conf", "jetson.conf"):
         (drop_ins / name).write_text("[Service]\nMemoryMax=2G\n")
-    box.run("make", "-C", str(UNITS.parent), "uninstall")
+    box.run("make", "-C", str(CHECKOUT), "uninstall")
     try:
         assert box.run("ls", "/etc/microscope-agent/agent.toml")
         assert (drop_ins / "override.conf").exists()
@@ -242,4 +263,4 @@ def test_uninstalling_keeps_what_is_not_ours_to_delete(box: Box) -> None:
         assert box.run("systemctl", "list-unit-files", f"{AGENT}*", "--no-legend", check=False) == ""
     finally:
         (drop_ins / "override.conf").unlink(missing_ok=True)
-        box.run("make", "-C", str(UNITS.parent), "install", outside_network=True, timeout_s=300)
+        box.run("make", "-C", str(CHECKOUT), "install", outside_network=True, timeout_s=300)
