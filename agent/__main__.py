@@ -42,10 +42,17 @@ def _run(args: argparse.Namespace, signals: Signals) -> int:
     from agent.sources.synthetic import NO_SLIDE  # noqa: PLC0415
 
     slide = [] if args.slide is None else [f"slide.id={args.slide}"]
-    loaded = load(args.config, overrides([*args.set, *slide]))
+    given = overrides([*args.set, *slide])
+    loaded = load(args.config, given)
     if loaded.settings.source.kind == "synthetic":
         log.warning("reports will tell of a rendered smear: %s", NO_SLIDE)
-    serve(loaded.settings, signals.begin(), shown=loaded.shown(), signals=signals)
+    serve(
+        loaded.settings,
+        signals.begin(),
+        shown=loaded.shown(),
+        signals=signals,
+        renewed=lambda: load(args.config, given).settings.mqtt,
+    )
     return 0
 
 

@@ -22,7 +22,7 @@ from agent.settings import Settings
 from agent.site import open_site
 from agent.trust import said_of
 from agent.turns import Turns
-from agent.wire.courier import Courier
+from agent.wire.courier import Courier, Renewed
 from agent.wire.discovery import birth_topic, discovery, discovery_topic
 from agent.wire.outbox import Outbox
 from agent.wire.posts import Posts, Shown, attend
@@ -38,7 +38,14 @@ VERSION = version("microscope-agent")
 OUTBOX_FILE = "outbox.sqlite"
 
 
-def serve(settings: Settings, stop: threading.Event, *, shown: Shown = (), signals: Signals | None = None) -> Health:
+def serve(
+    settings: Settings,
+    stop: threading.Event,
+    *,
+    shown: Shown = (),
+    signals: Signals | None = None,
+    renewed: Renewed | None = None,
+) -> Health:
     """Run the agent until its source ends or ``stop`` is set.
 
     What waits in the outbox leaves, and health is told, before the source is opened and whether it can be or not.
@@ -49,6 +56,7 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = (), signa
         shown: the settings as `config show` shows them, for who asks for them over MQTT.
         signals: of the process. SIGHUP makes another connection to the broker; where something hangs, the agent still
             says its last words.
+        renewed: reads the broker's settings again, as before each connection.
 
     Returns:
         What was done, as the last health message says it.
@@ -68,7 +76,7 @@ def serve(settings: Settings, stop: threading.Event, *, shown: Shown = (), signa
         outbox = house.enter_context(_outbox(settings, audit))
         model.remember()
         topics = Topics(prefix=settings.mqtt.prefix, site=settings.site, device=settings.device)
-        courier = _courier(settings, topics, outbox)
+        courier = _courier(settings, topics, outbox, renewed)
         turns = Turns(settings.source, name, stop)
         vitals = _Vitals(settings, audit, model, outbox, courier, turns)
         heartbeat = Heartbeat(partial(vitals.beat, stop))
@@ -170,8 +178,9 @@ class _Vitals:
         return done
 
 
-def _courier(settings: Settings, topics: Topics, outbox: Outbox) -> Courier:
-    courier = Courier(settings.mqtt, topics, outbox, forget_on=settings.outbox.forget_on, version=VERSION)
+def _courier(settings: Settings, topics: Topics, outbox: Outbox, renewed: Renewed | None) -> Courier:
+    forget_on = settings.outbox.forget_on
+    courier = Courier(settings.mqtt, topics, outbox, forget_on=forget_on, version=VERSION, renewed=renewed)
     if settings.mqtt.discovery:
         _tell_home_assistant(courier, topics, settings.mqtt.discovery)
     return courier

@@ -44,11 +44,11 @@ def _run(options: argparse.Namespace, signals: Signals) -> int:
     return COMMANDS[options.command](load(options.config, settings_given(options)), options, signals)
 
 
-def _collect(settings: CollectorSettings, _options: argparse.Namespace, signals: Signals) -> int:
+def _collect(settings: CollectorSettings, options: argparse.Namespace, signals: Signals) -> int:
     stop = signals.begin().is_set
     with Store(settings.database, quarantine_rows=settings.quarantine_rows) as store:
         _see_to_place(store.file)
-        collector = Collector(settings, store)
+        collector = Collector(settings, store, renewed=lambda: load(options.config, settings_given(options)).mqtt)
         signals.on_hangup = collector.reconnect
         collector.run(stop)
         done = collector.totals

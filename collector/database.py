@@ -1,6 +1,7 @@
 """The database: how it is reached, and what is asked of it so that it keeps its word. SQLite, or PostgreSQL."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ _HARMLESS = {"application_name", "connect_timeout", "dbname", "host", "hostaddr"
 _SILENCE_MS = 10_000
 """A server whose machine is gone says nothing; TCP by itself would wait for a quarter of an hour, or for ever. The
 server gives up as soon on us, for what we had begun there would stand in the way of the next attempt."""
+_ALIKE: dict[str, str | int] = {"timezone": "UTC", "datestyle": "ISO", "client_encoding": "UTF8"}
+"""How a PostgreSQL session speaks with us, however its server, database or user is set."""
+_LIMITS: dict[str, str | int] = {
+    "lock_timeout": 5 * BUSY_MS,
+    "statement_timeout": 30 * BUSY_MS,
+    "idle_in_transaction_session_timeout": _SILENCE_MS,
+}
 
 
 def open_engine(url: str, *, writes: bool = True) -> sa.Engine:
@@ -46,9 +54,7 @@ def open_engine(url: str, *, writes: bool = True) -> sa.Engine:
             raise UsageError("database: what is stored in memory is lost; write sqlite:////folder/file.sqlite")
         if address.drivername == "sqlite":
             address = address.set(database=str(home_path(str(address.database))))
-        engine = sa.create_engine(
-            address.set(drivername=_DRIVERS[address.drivername]), **_options(address, writes=writes)
-        )
+        engine = sa.create_engine(address.set(drivername=_DRIVERS[address.drivername]), **_options(address))
     except (ArgumentError, NoSuchModuleError, ValueError) as cause:
         raise UsageError(
             "database: the address can not be read; write sqlite:////folder/file.sqlite, or "
@@ -59,8 +65,8 @@ def open_engine(url: str, *, writes: bool = True) -> sa.Engine:
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _at_connect_sqlite if writes else _at_connect_sqlite_to_read)
         sa.event.listen(engine, "begin", _at_begin_sqlite)
-    elif writes:
-        sa.event.listen(engine, "connect", _at_connect_pg)
+    else:
+        sa.event.listen(engine, "connect", _at_connect_pg if writes else _at_connect_pg_to_read, insert=True)
     return engine
 
 
@@ -95,7 +101,7 @@ def is_damage(cause: Exception) -> bool:
     return not isinstance(cause, SQLAlchemyError) or any(word in said for word in _DAMAGE)
 
 
-def _options(address: sa.URL, *, writes: bool) -> dict[str, Any]:
+def _options(address: sa.URL) -> dict[str, Any]:
     if address.get_backend_name() == "sqlite":
         return {"poolclass": NullPool, "connect_args": {"timeout": BUSY_MS / 1000}}
     silence = {
@@ -104,14 +110,7 @@ def _options(address: sa.URL, *, writes: bool) -> dict[str, Any]:
         "keepalives_interval": 1,
         "keepalives_count": _SILENCE_MS // 2000,
     }
-    limits = {
-        "lock_timeout": 5 * BUSY_MS,
-        "statement_timeout": 30 * BUSY_MS,
-        "idle_in_transaction_session_timeout": _SILENCE_MS,
-    }
-    asked = limits if writes else {"default_transaction_read_only": "on"}
-    options = " ".join(f"-c {name}={value}" for name, value in asked.items())
-    arguments = {"connect_timeout": math.ceil(5 * BUSY_MS / 1000), "options": options, **silence}
+    arguments = {"connect_timeout": math.ceil(5 * BUSY_MS / 1000), **silence}
     return {"pool_size": 1, "max_overflow": 0, "connect_args": arguments}
 
 
@@ -139,8 +138,31 @@ def _at_begin_sqlite(connection: sa.Connection) -> None:
 
 def _at_connect_pg(connection: Any, _record: Any) -> None:
     """What was committed must survive, also on a server that was told to take it easy."""
+    _speak_pg(connection, _ALIKE | _LIMITS)
     with connection.cursor() as cursor:
         cursor.execute("show synchronous_commit")
         if cursor.fetchone()[0] == "off":
             cursor.execute("set synchronous_commit = on")
+    connection.commit()
+
+
+def _at_connect_pg_to_read(connection: Any, _record: Any) -> None:
+    _speak_pg(connection, _ALIKE | {"default_transaction_read_only": "on"})
+
+
+def _speak_pg(connection: Any, how: Mapping[str, str | int]) -> None:
+    """Settle how the session speaks.
+
+    It is said here and not in the address, whose own `options` stay so; and who stands between, as PgBouncer does,
+    passes it on.
+    """
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise UsageError(
+            f"the database's encoding is {encoding}, which can not hold every name; make one with encoding UTF8 "
+            "(create database ... encoding 'UTF8' template template0)"
+        )
+    with connection.cursor() as cursor:
+        for name, value in how.items():
+            cursor.execute(f"set {name} = '{value}'")
     connection.commit()

@@ -6,7 +6,6 @@ only after the commit that holds it: to the broker (PUBACK, which ends its own k
 """
 
 import logging
-import random
 import select
 import ssl
 import time
@@ -19,12 +18,12 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import LogLevel
 
 from collector.arrivals import Arrival, StreamName
-from collector.client import new_client, properties_of_a_message
 from collector.numbers import shown
 from collector.settings import CollectorSettings
 from collector.store import Outcome, Reply, Store
+from contract.connection import BrokerSettings
 from contract.errors import StoreError
-from contract.messages import Ack, Topics
+from contract.messages import LARGEST_MESSAGE, Ack, Topics
 from contract.refusals import (
     where,
     why_broken,
@@ -32,8 +31,12 @@ from contract.refusals import (
     why_not_taken,
     why_refused,
     why_taken_over,
+    why_unanswered,
     why_unreachable,
 )
+from mqttlink.client import Client, Door, marks
+from mqttlink.contact import Contact
+from mqttlink.inflight import InFlight
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +44,6 @@ TOPICS = "frame", "health", "slide", "status"
 _BACK_OFF_S = 0.5, 8.0
 _STABLE_S = 10.0
 """A connection that ends sooner did not end the trouble."""
-_SOON_S, _OFTEN = 60.0, 2
-"""Not every broker says that another client took over; it closes so many connections in a row, each so soon."""
 _SILENCE_S = 5.0
 """What the agents have had retained comes at once; after so long, whoever hears nothing must be told."""
 _NEVER = float("inf")
@@ -51,30 +52,38 @@ _GAP_SAID_EVERY_S = 10.0
 _TURN_MS = 250
 _FAREWELL_S = 2.0
 _HANGUP = "another connection is made, with what then stands on disk, as SIGHUP asks"
+_BESIDE_BYTES = 128 * 1024
+"""What stands beside a message's payload in its packet, at most: a topic has up to 64 KiB, as have properties."""
+_STORED_AT_ONCE, _MOST_HELD = 8 * 2**20, 64 * 2**20
+"""Bytes of messages in one transaction, and in all that wait for the database: the broker keeps the rest."""
 
 
 class Collector:
     """The consumer: ``run`` it until it is told to stop; a broker or a database that is away is waited for.
 
+    Args:
+        settings: of this collector.
+        store: where reports are stored.
+        renewed: reads the broker's settings again before each connection, for what we log in with is renewed on disk.
+
     Raises:
         UsageError: a setting can not be used, such as a certificate that is not there.
     """
 
-    def __init__(self, settings: CollectorSettings, store: Store) -> None:
+    def __init__(
+        self, settings: CollectorSettings, store: Store, *, renewed: Callable[[], BrokerSettings] | None = None
+    ) -> None:
         self._settings, self._store = settings, store
-        self._client = new_client(settings)
-        self._client.on_connect = self._on_connect
-        self._client.on_subscribe = self._on_subscribe
-        self._client.on_disconnect = self._on_disconnect
-        self._client.on_message = self._on_message
-        self._client.on_publish = self._on_publish
-        self._client.on_log = self._on_log
+        name, largest = f"microscope-collect.{settings.name}", LARGEST_MESSAGE + _BESIDE_BYTES
+        self._door = Door(settings.mqtt, name, renewed=renewed, largest=largest)
+        self._client = self._new_client()
+        self._in_flight, self._held_bytes = InFlight(), 0
         self._held: list[tuple[Arrival, int | None]] = []
         """What came and is not stored yet, with the ticket under which the broker waits for our word."""
         self._replies: dict[tuple[str, str], Reply] = {}
         self._reply_at = self._try_at = self._gap_said_at = 0.0
-        self._ready_at, self._hear_by = 0.0, _NEVER
-        self._attempts = self._failures = self._closed_soon = 0
+        self._contact, self._hear_by = Contact(), _NEVER
+        self._failures = 0
         self._welcome = self._ready = self._leaves = False
         self._gaps: dict[StreamName, str] = {}
         self._fault = self._detail = ""
@@ -82,6 +91,19 @@ class Collector:
         """The last complaint of each matter."""
         self.totals = Outcome()
         """What became of everything so far; ``replies`` stays empty."""
+
+    def _new_client(self) -> Client:
+        client = self._door.client(
+            session_s=int(self._settings.session_days * 86400), at_once=self._settings.window, manual_ack=True
+        )
+        client.suppress_exceptions = False
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        client.on_log = self._on_log
+        return client
 
     def reconnect(self) -> None:
         """End the connection and make another, with what we log in with as it then stands on disk; any thread may."""
@@ -111,16 +133,21 @@ class Collector:
         self._fault = self._detail = ""
         self._welcome = False
         self._hear_by = _NEVER
+        self._in_flight.begin(0)
         try:
+            self._client = self._new_client()
             self._client.reconnect()
             while self._connected() and not stop():
                 self._turn()
+                if self._in_flight.overdue:
+                    self._fault = why_unanswered(self._settings.mqtt)
+                    self._client.disconnect()
         except (OSError, ValueError) as cause:
             self._fault = why_unreachable(cause, self._settings.mqtt)
+            self._contact.failed()
         if stop():
             return
-        if self._ready and time.monotonic() >= self._ready_at + _STABLE_S:
-            self._attempts = 0
+        if self._contact.age_s >= _STABLE_S:
             self._said.clear()
         self._ready = False
         self._held = [(arrival, None) for arrival, _ in self._held]  # the tickets ended with the connection
@@ -134,7 +161,7 @@ class Collector:
             self._leaves, self._fault = False, _HANGUP
             self._client.disconnect()
             return
-        if not self._listen() or len(self._held) >= self._settings.batch:
+        if not self._listen() or len(self._held) >= self._settings.batch or self._held_bytes >= _STORED_AT_ONCE:
             self._store_held()
             self._reply()
         if time.monotonic() >= self._hear_by:
@@ -154,19 +181,20 @@ class Collector:
         if self._client.want_write():
             self._client.loop_write()
         self._client.loop_misc()
-        if len(self._held) > 2 * self._settings.window:  # the broker does not heed our window: let it hold the rest
-            self._client.disconnect()
+        if len(self._held) > 2 * self._settings.window or self._held_bytes > _MOST_HELD:
+            self._client.disconnect()  # it does not heed our window, or sends long messages: let it hold the rest
         return ready
 
     def _has_work(self) -> bool:
         now = time.monotonic()
         stores = bool(self._held) or not self._store.is_open
-        return (stores and now >= self._try_at) or bool(self._replies and now >= self._reply_at)
+        replies = bool(self._replies and self._in_flight.room)
+        return (stores and now >= self._try_at) or (replies and now >= self._reply_at)
 
     def _store_held(self) -> None:
         """Store what is held, and tell the broker; if the database is away, hold it and try later."""
         while (self._held or not self._store.is_open) and time.monotonic() >= self._try_at:
-            batch = self._held[: self._settings.batch]
+            batch = self._next_batch()
             try:
                 self._open_store()
                 outcome = self._store.store([arrival for arrival, _ in batch]) if batch else Outcome()
@@ -176,12 +204,23 @@ class Collector:
                 self._complain("database", str(cause))
                 return
             del self._held[: len(batch)]
+            self._held_bytes -= sum(len(arrival.payload) for arrival, _ in batch)
             self._failures = 0
             self._said.pop("database", None)
             self._account_for(outcome)
             for _, ticket in batch:
                 if ticket is not None:
                     self._client.ack(ticket, 1)
+
+    def _next_batch(self) -> list[tuple[Arrival, int | None]]:
+        """The messages of the next transaction: so many, and so long together."""
+        size = count = 0
+        for arrival, _ in self._held[: self._settings.batch]:
+            size += len(arrival.payload)
+            if count and size > _STORED_AT_ONCE:
+                break
+            count += 1
+        return self._held[:count]
 
     def _open_store(self) -> None:
         """Once the database is here, or here again, agents may have waited for a word."""
@@ -215,7 +254,7 @@ class Collector:
 
     def _greet(self) -> None:
         """Tell every agent that we know how far it is stored; what was sent while nobody listened is missing."""
-        if not self._settings.acknowledge:
+        if not self._settings.acknowledge or not self._store.is_open:
             return
         for (device, epoch), stream in self._store.streams.items():
             topic = Topics(prefix=self._settings.mqtt.prefix, site=stream.site, device=device).ack
@@ -226,20 +265,16 @@ class Collector:
         if not self._replies or time.monotonic() < self._reply_at:
             return
         self._reply_at = time.monotonic() + _ACK_EVERY_S
-        beside = properties_of_a_message(self._settings)
-        for reply in self._replies.values():
-            self._client.publish(reply.topic, reply.ack.model_dump_json(), 1, properties=beside)
-        self._replies.clear()
+        beside = marks(self._settings.mqtt)
+        for key in list(self._replies)[: self._in_flight.room]:
+            reply = self._replies.pop(key)
+            said = self._client.publish(reply.topic, reply.ack.model_dump_json(), 1, properties=beside)
+            self._in_flight.sent(said.mid)
 
     def _rest(self, stop: Callable[[], bool]) -> None:
-        until = time.monotonic() + self._back_off_s()
+        until = time.monotonic() + self._contact.wait_s()
         while not stop() and time.monotonic() < until:
             time.sleep(0.05)
-
-    def _back_off_s(self) -> float:
-        longest = min(_BACK_OFF_S[1], _BACK_OFF_S[0] * 2.0 ** min(self._attempts, 8))
-        self._attempts += 1
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - keeps clients apart, guards nothing
 
     def _farewell(self) -> None:
         """Say the last acknowledgements, and leave; the broker keeps the session."""
@@ -247,8 +282,10 @@ class Collector:
         if self._connected():
             self._reply()
         deadline = time.monotonic() + _FAREWELL_S
-        while self._connected() and self._client.want_write() and time.monotonic() < deadline:
-            self._client.loop_write()
+        while self._connected() and (self._client.want_write() or self._replies) and time.monotonic() < deadline:
+            self._listen()
+            self._reply_at = 0.0
+            self._reply()
         self._client.disconnect()
         with suppress(OSError):
             self._client.loop_write()
@@ -263,8 +300,7 @@ class Collector:
 
     def _why_closed(self) -> str:
         """A network that broke has more to say than a broker that lets another client take over."""
-        self._closed_soon = self._closed_soon + 1 if time.monotonic() < self._ready_at + _SOON_S else 0
-        if self._closed_soon >= _OFTEN and not self._detail:
+        if self._contact.closed() and not self._detail:
             return f"{why_taken_over(self._settings.mqtt)} (a collector: the setting name)"
         return why_broken(self._detail, self._settings.mqtt)
 
@@ -282,11 +318,12 @@ class Collector:
 
     # What paho tells us; it calls from within ``_listen``.
 
-    def _on_connect(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
+    def _on_connect(self, _client: Any, _data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
             self._fault = why_refused(reason, self._settings.mqtt)
             return
         self._welcome = True
+        self._in_flight.begin(getattr(properties, "ReceiveMaximum", 65535))
         self._client.subscribe([(f"{self._root}/{name}", 1) for name in TOPICS])
         kept = "with its messages" if flags.session_present else "anew"
         log.info("connected to the broker at %s, the session %s", where(self._settings.mqtt), kept)
@@ -297,8 +334,9 @@ class Collector:
             self._fault = why_not_taken(refused[0], self._settings.mqtt, f"{self._settings.mqtt.prefix}/v1/#")
             self._client.disconnect()
             return
-        self._ready, self._ready_at = True, time.monotonic()
-        self._hear_by = self._ready_at + _SILENCE_S
+        self._ready = True
+        self._contact.made()
+        self._hear_by = time.monotonic() + _SILENCE_S
         self._greet()
 
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
@@ -306,7 +344,8 @@ class Collector:
             trouble = why_refused(reason, self._settings.mqtt)
             self._fault = f"{trouble} (a collector: the setting name)" if trouble.state == "taken_over" else trouble
 
-    def _on_publish(self, _client: Any, _data: Any, _ticket: int, reason: Any, _properties: Any) -> None:
+    def _on_publish(self, _client: Any, _data: Any, ticket: int, reason: Any, _properties: Any) -> None:
+        self._in_flight.answered(ticket)
         if reason.is_failure:  # MQTT 3.1.1 has no such word
             then = "reports are stored, but the agents are not told, and send them again"
             self._complain("ack", why_not_taken(reason, self._settings.mqtt, f"{self._root}/ack", then=then))
@@ -319,6 +358,7 @@ class Collector:
         self._hear_by = _NEVER
         arrival = Arrival(topic, bytes(message.payload), datetime.now(timezone.utc))
         self._held.append((arrival, message.mid if message.qos else None))
+        self._held_bytes += len(arrival.payload)
 
     def _on_log(self, _client: Any, _data: Any, level: int, text: str) -> None:
         if level == LogLevel.MQTT_LOG_ERR:

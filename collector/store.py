@@ -1,8 +1,10 @@
 """Stores what arrives, each report once; what it returns from is safe. Knows nothing of MQTT's library."""
 
 import logging
+import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -86,6 +88,7 @@ class Store:
         self._engine = database.open_engine(url)
         self._quarantine_rows, self._most_epochs = quarantine_rows, most_epochs
         self._connection: sa.Connection | None = None
+        self._identity: tuple[int, int] | None = None
         self.streams: dict[StreamName, Stream] = {}
         self._doubted: set[StreamName] = set()
         """Streams of which more was said to be gone than has come; said once."""
@@ -122,14 +125,15 @@ class Store:
                 rows.upsert_streams(connection, work.streams, at=max(arrival.at for arrival in arrivals))
         except (SQLAlchemyError, *database.FAULTS) as cause:
             raise self._explained(cause) from cause
+        self._see_to_file()
         self.streams.update(work.streams)
         work.outcome.replies = self._replies(work)
         return work.outcome
 
     @property
     def is_open(self) -> bool:
-        """Whether the database answered when it was last asked."""
-        return self._connection is not None
+        """Whether the database answered when it was last asked, and is where it was."""
+        return self._connection is not None and self._identity == self._found()
 
     def open(self) -> sa.Connection:
         """Connect and read how far every stream is, if that is not done; ``store`` does so by itself.
@@ -139,19 +143,50 @@ class Store:
             UsageError: its tables are of another layout, or another program's.
             IntegrityError: its file is damaged.
         """
-        if self._connection is not None:
+        if self.is_open and self._connection is not None:
             return self._connection
+        if self._connection is not None:
+            log.error("%s", self._moved())
+            self._let_go()
         try:
             self._connection = self._engine.connect()
             with self._connection.begin():
                 tables.make_tables(self._connection)
                 self.streams = rows.read_streams(self._connection)
+            self._identity = self._found()
         except (SQLAlchemyError, *database.FAULTS) as cause:
             raise self._explained(cause) from cause
         except UsageError:
             self.close()
             raise
         return self._connection
+
+    def _found(self) -> tuple[int, int] | None:
+        """What tells the database's file from any other of its name; None for a server's, or if there is none."""
+        with suppress(OSError):
+            if self.file is not None:
+                found = self.file.stat()
+                return found.st_dev, found.st_ino
+        return None
+
+    def _see_to_file(self) -> None:
+        """SQLite goes on writing to a file that was removed or replaced: nothing there may be acknowledged."""
+        if self._identity != self._found():
+            self._let_go()
+            raise StoreError(self._moved())
+
+    def _let_go(self) -> None:
+        """Leave a file that was moved whole: a log that stayed here would be taken for that of the file here now."""
+        if self._connection is not None and self._connection.connection.driver_connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.connection.driver_connection.execute("pragma wal_checkpoint(truncate)")
+        self.close()
+
+    def _moved(self) -> str:
+        return (
+            f"the file of the database {self.where} was removed or replaced while it was in use: what is not stored "
+            "where it stands now is not acknowledged; what was stored before is where that file has gone"
+        )
 
     def close(self) -> None:
         """Let go of the database; the next call connects anew."""

@@ -20,14 +20,17 @@ def _no_content(path: Path) -> Path:
     return path
 
 
-def _no_url(host: str) -> str:
-    """Refuse an address such as mqtt://user:password@host, which would be shown wherever the broker is named."""
+def _host(host: str) -> str:
+    """A name or an address alone; an IPv6 address may stand in brackets, as somebody writes it in a browser.
+
+    An address such as mqtt://user:password@host would be shown wherever the broker is named.
+    """
     if any(mark in host for mark in "/@?#") or not host.isprintable():
         raise ValueError("a name or an address alone; what else an mqtt:// address holds are settings of their own")
-    return host
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
-HostName = Annotated[str, AfterValidator(_no_url)]
+HostName = Annotated[str, AfterValidator(_host)]
 PemFile = Annotated[Path, AfterValidator(_no_content), AfterValidator(home_path)]
 
 
@@ -50,7 +53,9 @@ class TlsSettings(Section):
 class BrokerSettings(Section):
     """The broker and how to speak with it."""
 
-    host: HostName = Field("127.0.0.1", description="Name or address of the broker.")
+    host: HostName = Field(
+        "127.0.0.1", description="Name or address of the broker; an IPv6 address with brackets or without."
+    )
     port: int = Field(1883, ge=1, le=65535, description="Port of the broker; 8883 is usual for TLS.")
     username: str | None = Field(None, description="Name to log in with.")
     password: SecretStr | None = Field(None, description="Password to log in with; better as a systemd credential.")

@@ -18,7 +18,7 @@ class Reason(Protocol):
 
 State = Literal[
     "online", "connecting", "unreachable", "tls", "untrusted", "expired", "login", "taken_over", "refused", "denied",
-    "broken", "outbox",
+    "broken", "unanswered", "outbox",
 ]  # fmt: skip
 """How a client stands with its broker, for programs."""
 _EXPIRED = frozenset({9, 10})
@@ -46,8 +46,8 @@ class Trouble(str):
 
 
 NO_TROUBLE = Trouble.of("online", "")
-SESSION_TAKEN_OVER = 142
-"""Only a DISCONNECT says this."""
+SESSION_TAKEN_OVER, RECEIVE_MAXIMUM = 142, 147
+"""Only a DISCONNECT says these."""
 REMEDIES: dict[int, tuple[State, str]] = {
     132: ("refused", "set mqtt.version to 3.1.1"),
     133: ("refused", "choose plainer names for site and device"),
@@ -58,7 +58,13 @@ REMEDIES: dict[int, tuple[State, str]] = {
         "taken_over",
         "another client has the same name (an agent: site and device); give each a name of its own",
     ),
-    149: ("refused", "a report is larger than the broker allows; raise its max_packet_size"),
+    RECEIVE_MAXIMUM: ("refused", "it has more unanswered messages of ours than it takes; raise its receive_maximum"),
+    149: ("refused", "a message is larger than the broker allows; raise its max_packet_size"),
+    154: (
+        "refused",
+        "it keeps no retained messages, as status and health are; allow them (mosquitto: retain_available true)",
+    ),
+    155: ("refused", "it does not take QoS 1, without which reports would be lost; allow it (mosquitto: max_qos 1)"),
 }
 """What to do if a broker refuses a connection, by the reason codes of MQTT 5."""
 _NO_REMEDY: tuple[State, str] = "refused", "see the broker's log"
@@ -66,7 +72,8 @@ _NO_REMEDY: tuple[State, str] = "refused", "see the broker's log"
 
 def where(settings: BrokerSettings) -> str:
     """Host and port of the broker."""
-    return f"{settings.host}:{settings.port}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{host}:{settings.port}"
 
 
 def why_unreachable(cause: Exception, settings: BrokerSettings) -> Trouble:
@@ -160,6 +167,15 @@ def why_broken(detail: str, settings: BrokerSettings) -> Trouble:
         "broken",
         f"the connection to {where(settings)} broke ({detail or 'the broker closed it'}); if this goes on, "
         "see the broker's log: perhaps another client has the same name (an agent: site and device)",
+    )
+
+
+def why_unanswered(settings: BrokerSettings) -> Trouble:
+    """The broker takes messages, and answers none of them."""
+    return Trouble.of(
+        "unanswered",
+        f"the broker at {where(settings)} takes messages and answers none of them (no PUBACK); it is connected to "
+        "again; see its log and its disk, or start it again",
     )
 
 

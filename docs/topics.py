@@ -9,8 +9,9 @@ from agent.ops.heartbeat import EVERY_S
 from agent.slides.slide import PUBLISH_EVERY_S
 from agent.wire.courier import CLIENT_ID, HEALTH_EXPIRY_S
 from contract.messages import Ack, FrameReport, Health, Message, SlideSummary, Status
-from contract.refusals import REMEDIES, SESSION_TAKEN_OVER
+from contract.refusals import RECEIVE_MAXIMUM, REMEDIES, SESSION_TAKEN_OVER
 from contract.requests import ANSWER_EXPIRY_S
+from mqttlink.inflight import ANSWER_WITHIN_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ TOPICS = {
     ),
     "ack": Topic(
         Ack,
-        'after it has stored reports; heard only with `outbox.forget_on = "consumer"`',
+        'after it has stored reports; frees them with `outbox.forget_on = "consumer"`',
         heard=True,
     ),
 }
@@ -78,6 +79,10 @@ _ANSWERS = {
     "SUBACK of 128 or more for `ack`": "is `denied` until it connects anew: reports leave, and none is let go",
     "the same for `command/#`": "warns in the journal; nobody can command it",
     "none, not even to a ping (`mqtt.keepalive_s`)": "is `broken`, and connects again",
+    f"to a ping, but for {ANSWER_WITHIN_S:.0f} s to no message": "is `unanswered`, an alarm, until one is answered; "
+    "connects again",
+    "CONNACK with a Maximum Packet Size": "sets aside what is larger, a report or a retained message, with an alarm "
+    "that names it, and sends the rest; what was set aside is sent once a broker takes it",
 }
 """What the broker says, and what the agent does."""
 _CLIENT = f"""
@@ -91,8 +96,10 @@ none behind: what it has to say is in its outbox. The will has no delay. The col
 |---|---|
 """
 _REFUSED = """
-It heeds the broker's Receive Maximum. With MQTT 3.1.1 a PUBACK has no reason code: a report that the access list keeps
-out looks as if it had been taken. Set `forget_on = "consumer"` there.
+It heeds the broker's Receive Maximum, be it 1: reports, retained messages and answers count together. It takes
+messages of up to 128 KiB itself, and the collector of up to 4 MiB; the agent sends none that are longer. With MQTT
+3.1.1 a PUBACK has no reason code: a report that the access list keeps out looks as if it had been taken. Set
+`forget_on = "consumer"` there.
 
 If a connection is refused, or ended by the broker, the state is one of these; monitoring has
 [them all](monitoring.md#how-the-agent-stands-with-its-broker). The codes of MQTT 3.1.1 are read as those of MQTT 5.
@@ -120,6 +127,6 @@ def _row(name: str, topic: Topic) -> str:
 
 
 def _named(code: int) -> str:
-    """A reason code with the standard's words for it; 142 is the one that is said only at the end."""
-    packet = PacketTypes.DISCONNECT if code == SESSION_TAKEN_OVER else PacketTypes.CONNACK
+    """A reason code with the standard's words for it; some are said only at the end."""
+    packet = PacketTypes.DISCONNECT if code in {SESSION_TAKEN_OVER, RECEIVE_MAXIMUM} else PacketTypes.CONNACK
     return f"{code} {ReasonCode(packet, identifier=code)}"

@@ -61,7 +61,19 @@ def new_cluster() -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="microscope-pg-"))
     cluster = Cluster(folder, Path(initdb).parent, _somebody(folder))
     try:
-        make = [*cluster.as_user, initdb, "-D", str(folder / "data"), "-U", "test", "-A", "trust"]
+        make = [
+            *cluster.as_user,
+            initdb,
+            "-D",
+            str(folder / "data"),
+            "-U",
+            "test",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        ]
         subprocess.run(make, check=True, capture_output=True)
         yield cluster
     finally:

@@ -1,14 +1,14 @@
 """What a courier carries beside reports: retained messages, answers to commands, and what comes in."""
 
+import logging
 from collections.abc import Callable
 
 from agent.wire.mail import Answers, Incoming, Reply
-from agent.wire.mqtt import Connection
+from agent.wire.mqtt import Connection, TooLarge
 from agent.wire.retained import Retained
 from contract.requests import ANSWER_EXPIRY_S, too_large
 
-_HEADERS = 256
-"""Bytes of an answer beside its topic, body and correlation data, at most."""
+log = logging.getLogger(__name__)
 
 Route = Callable[[Incoming], None]
 """Takes up a message."""
@@ -29,7 +29,9 @@ class Beside:
         """Who takes up a message, by its topic, or by the beginning of it: `<beginning>/#`."""
         self._asked: dict[str, int | None] = {}
         """The question's ticket, by topic: what has been subscribed to on this connection."""
-        self._answers, self._largest = Answers(), 0
+        self._answers = Answers()
+        self._left_out: dict[str, str] = {}
+        """By topic: why what should stand there does not."""
 
     def retain(self, topic: str, *, expiry_s: int = 0) -> Retained:
         """A retained topic to say something on."""
@@ -45,9 +47,14 @@ class Beside:
         """Publish an answer when that is possible."""
         self._answers.say(reply)
 
-    def renew(self, largest: int) -> None:
-        """There is another connection, on which the broker takes messages of so many bytes: say all again."""
-        self._largest, self._asked = largest, {}
+    def alarms(self) -> list[str]:
+        """What is not said, for the broker does not take it, in words; any thread may ask."""
+        return list(self._left_out.values())
+
+    def renew(self) -> None:
+        """There is another connection: say all again."""
+        self._asked, self._left_out = {}, {}
+        self._answers.again()
         for standing, _ in self._standing.values():
             standing.again()
         self._subscribe()
@@ -64,14 +71,35 @@ class Beside:
         self.publish_retained()
         self._answers.publish(self._send_answer)
 
-    def publish_retained(self, *, all_at_once: bool = False) -> None:
-        """Send of what is retained what is due, or, if nobody will ask again, all."""
+    def publish_retained(self, *, all_at_once: bool = False) -> bool:
+        """Send of what is retained what is due, or, if nobody will ask again, all; whether nothing waits any more."""
+        done = True
         for standing, expiry_s in self._standing.values():
 
             def send(topic: str, body: bytes, expiry_s: int = expiry_s) -> int | None:
-                return self._connection.publish(topic, body, retain=True, expiry_s=expiry_s)
+                return self._send_retained(topic, body, expiry_s)
 
-            standing.publish(send, all_at_once=all_at_once)
+            done &= standing.publish(send, all_at_once=all_at_once)
+        return done
+
+    def _send_retained(self, topic: str, body: bytes, expiry_s: int) -> int | None:
+        try:
+            ticket = self._connection.publish(topic, body, retain=True, expiry_s=expiry_s)
+        except TooLarge as cause:
+            self._leave_out(
+                topic,
+                f"the message for {topic} has {cause.size} bytes, and the broker takes "
+                f"{cause.largest}: it is left out; raise the broker's max_packet_size",
+            )
+            return 0
+        if ticket is not None and topic in self._left_out:
+            self._left_out = {other: words for other, words in self._left_out.items() if other != topic}
+        return ticket
+
+    def _leave_out(self, topic: str, words: str) -> None:
+        if topic not in self._left_out:
+            log.warning("%s", words)
+        self._left_out = {**self._left_out, topic: words}
 
     def published(self, ticket: int) -> str:
         """Note that the broker has answered a message; its topic, "" if it is none of ours."""
@@ -91,7 +119,15 @@ class Beside:
                 take_up(message)
 
     def _send_answer(self, reply: Reply) -> int | None:
-        body = reply.body
-        if len(body) + len(reply.topic) + len(reply.correlation) + _HEADERS > self._largest:
-            body = too_large(body, self._largest)
+        try:
+            return self._answer(reply, reply.body)
+        except TooLarge as cause:
+            spare = cause.largest - (cause.size - len(reply.body))
+        try:
+            return self._answer(reply, too_large(reply.body, spare))
+        except TooLarge as cause:
+            log.warning("an answer on %s is left out: %s", reply.topic, cause)
+            return 0
+
+    def _answer(self, reply: Reply, body: bytes) -> int | None:
         return self._connection.publish(reply.topic, body, expiry_s=ANSWER_EXPIRY_S, correlation=reply.correlation)

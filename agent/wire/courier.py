@@ -9,19 +9,21 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import ValidationError
 from typing_extensions import Self
 
 from agent.settings import MqttSettings
+from agent.wire.aside import Large
 from agent.wire.beside import Beside, Route
-from agent.wire.contact import Contact
 from agent.wire.delivery import Delivery
+from agent.wire.doubts import Doubts
 from agent.wire.mail import Incoming, Reply
-from agent.wire.mqtt import Answer, Connection
+from agent.wire.mqtt import Answer, Connection, TooLarge
 from agent.wire.outbox import Outbox
-from agent.wire.sender import Sender
+from agent.wire.sender import Sender, named
+from contract.connection import BrokerSettings
 from contract.errors import OutboxError
 from contract.messages import Ack, Health, SlideSummary, Status, Topics
 from contract.refusals import (
@@ -34,8 +36,10 @@ from contract.refusals import (
     why_not_taken,
     why_refused,
     why_taken_over,
+    why_unanswered,
     why_unreachable,
 )
+from mqttlink.contact import Contact
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +52,10 @@ _NO_ANSWER = 141
 """paho's word for a ping that was not answered."""
 CLIENT_ID = "microscope-agent.{site}.{device}"
 """Two clients of one id throw each other out, so two agents of one name show."""
+Renewed: TypeAlias = Callable[[], BrokerSettings]
+"""Reads the broker's settings again; raises UsageError where they can not be used."""
 HEALTH_EXPIRY_S = 300
 """Seconds after which the broker forgets a health message: it speaks of now."""
-_RESERVED = 6
-"""Of what the broker takes at once, so many are for what is retained, and for answers."""
 
 
 class Courier:
@@ -60,6 +64,14 @@ class Courier:
     ``status`` says ``online`` after every connect, ``offline`` by will, ``stopped`` after an orderly end.
     A report leaves the outbox when the broker (``forget_on="broker"``) or a consumer has acknowledged it;
     after a lost connection everything unacknowledged is sent again.
+
+    Args:
+        settings: the broker.
+        topics: of this agent.
+        outbox: where the reports are.
+        forget_on: whose acknowledgement frees a report.
+        version: of the agent.
+        renewed: reads name, password and TLS again before each connection, for they are renewed on disk.
 
     Raises:
         UsageError: a setting can not be used, such as a certificate that is not there.
@@ -73,13 +85,15 @@ class Courier:
         *,
         forget_on: Literal["consumer", "broker"],
         version: str,
+        renewed: Renewed | None = None,
     ) -> None:
         self._settings, self._topics, self._outbox, self._version = settings, topics, outbox, version
         self._delivery = Delivery(outbox, forget_on=forget_on, window=settings.window)
         site, device = topics.root.split("/")[-2:]
         self._sender = Sender(site=site, device=device)
         will = topics.status, self._status("offline")
-        self._connection = Connection(settings, CLIENT_ID.format(site=site, device=device), will=will, listener=self)
+        name = CLIENT_ID.format(site=site, device=device)
+        self._connection = Connection(settings, name, will=will, listener=self, renewed=renewed)
         self._connected, self._closing = threading.Event(), threading.Event()
         self._leaves = threading.Event()
         """Set while a connection is to be ended for another."""
@@ -90,10 +104,11 @@ class Courier:
         self._detail = self._logged = ""
         self._contact, self._outbox_again_at = Contact(), 0.0
         self._beside = Beside(self._connection)
+        self._standing = self._beside.retain(topics.status)
         self._health = self._beside.retain(topics.health, expiry_s=HEALTH_EXPIRY_S)
         self._slide = self._beside.retain(topics.slide)
-        if forget_on == "consumer":
-            self._beside.route(topics.ack, self._on_ack)
+        self._forgets, self._doubts = forget_on == "consumer", Doubts(topics.ack)
+        self._beside.route(topics.ack, self._on_ack)  # it may tell, too, that the outbox is an older copy of itself
         self._farewell: int | None = None
         self.ignored_acks, self._silence_told = 0, False
 
@@ -148,7 +163,8 @@ class Courier:
         if silent and not self._silence_told:
             log.warning("%s", words)
         self._silence_told = silent
-        return [words] if silent else []
+        unanswered = [str(self._trouble)] if self._trouble.state == "unanswered" else []
+        return [*unanswered, *self._beside.alarms(), *self._doubts.alarms(), *([words] if silent else [])]
 
     def wait_connected(self, timeout_s: float) -> bool:
         """Wait for the broker's welcome; False if it did not come in time."""
@@ -203,7 +219,8 @@ class Courier:
             stop: once it is set, no longer than a moment, and not at all without a connection.
 
         Returns:
-            How many it has not taken; they stay in the outbox.
+            How many it has not taken; they stay in the outbox, and so do those that it does not take for their size,
+            which are not waited for.
         """
         deadline, hurries = time.monotonic() + (self._settings.drain_s if timeout_s is None else timeout_s), False
         while (unsent := self._delivery.unsent()) and self.alive and time.monotonic() < deadline:
@@ -211,13 +228,13 @@ class Courier:
                 hurries, moment_s = True, _HURRY_S if self._connected.is_set() else 0
                 deadline = min(deadline, time.monotonic() + moment_s)
             time.sleep(0.02)
-        return unsent
+        return unsent + len(self._outbox.aside.places)
 
     # The thread.
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            self._fault, self._detail = NO_TROUBLE, ""
+            self._fault, self._detail, self._farewell = NO_TROUBLE, "", None
             self._leaves.clear()
             try:
                 self._connection.open()
@@ -236,11 +253,14 @@ class Courier:
     def _converse(self) -> None:
         deadline = float("inf")
         while self._connection.is_open and time.monotonic() < deadline and not self._leaves.is_set():
-            if self._closing.is_set() and deadline == float("inf"):
-                deadline = time.monotonic() + _FAREWELL_S
+            if self._closing.is_set():
+                deadline = min(deadline, time.monotonic() + _FAREWELL_S)
                 self._say_farewell()
             self._connection.listen()
             self._take_notes()
+            if self._connection.overdue:
+                self._fault = why_unanswered(self._settings)
+                break
             if self._connected.is_set() and not self._closing.is_set():
                 self._publish_what_is_due()
         self._connection.hang_up()
@@ -257,23 +277,30 @@ class Courier:
         if time.monotonic() < self._outbox_again_at:
             return
         try:
-            for seq, body in self._delivery.next_batch():
-                ticket = self._connection.publish(self._topics.frame, self._sender.sign(body))
-                if ticket is None:
-                    break
-                self._delivery.sent(ticket, seq)
-                if not self._connection.is_open:  # paho keeps this one and sends it after the next connect
+            for place, body in self._delivery.next_batch(self._connection.room):
+                self._publish_report(place, self._sender.sign(body))
+                if not self._connection.is_open:
                     break
         except OutboxError as cause:
             self._outbox_again_at = time.monotonic() + 1.0
             self._complain(Trouble.of("outbox", str(cause)))
 
-    def _say_farewell(self) -> None:
-        if self._connected.is_set():
-            self._beside.publish_retained(all_at_once=True)
-            self._farewell = self._connection.publish(self._topics.status, self._status("stopped"), retain=True)
+    def _publish_report(self, place: int, body: bytes) -> None:
+        try:
+            ticket = self._connection.publish(self._topics.frame, body)
+        except TooLarge as cause:
+            self._delivery.set_aside(place, Large(cause.size, named(body)))
+            log.warning("%s", self._outbox.aside.alarms()[0])
         else:
+            if ticket is not None:
+                self._delivery.sent(ticket, place)
+
+    def _say_farewell(self) -> None:
+        """Say what is still to be said, and at last that we have stopped; called until that is on its way."""
+        if not self._connected.is_set():
             self._connection.hang_up()
+        elif self._farewell is None and self._beside.publish_retained(all_at_once=True):
+            self._farewell = self._connection.publish(self._topics.status, self._status("stopped"), retain=True)
 
     def _status(self, state: Literal["online", "offline", "stopped"]) -> bytes:
         return Status(state=state, version=self._version).model_dump_json().encode()
@@ -288,19 +315,28 @@ class Courier:
 
     # What the connection tells us, on this thread: see agent.wire.mqtt.Listener.
 
-    def on_connect(self, answer: Answer, at_once: int, largest: int) -> None:
+    def on_connect(self, answer: Answer, _at_once: int, largest: int) -> None:
         """Take up work, unless we were refused."""
         if answer.is_failure:
             self._fault = why_refused(answer, self._settings)
             return
-        self._delivery.window = max(1, min(self._settings.window, at_once - _RESERVED))
-        self._delivery.rewind()
-        self._beside.renew(largest)  # first: who hears `online` may send a command at once
-        self._connection.publish(self._topics.status, self._status("online"), retain=True)
-        self._trouble, self._logged, self._deaf = NO_TROUBLE, "", NO_TROUBLE
+        self._delivery.reconnected()
+        self._bring_back(largest)
+        self._standing.say(self._status("online"))
+        self._beside.renew()  # asks for the topics at once: who hears `online` may send a command
+        self._deaf = NO_TROUBLE
+        if self._trouble.state != "unanswered":  # that ends with an answer
+            self._trouble, self._logged = NO_TROUBLE, ""
         self._contact.made()
         self._connected.set()
         log.info("connected to the broker at %s", where(self._settings))
+
+    def _bring_back(self, largest: int) -> None:
+        try:
+            if count := self._outbox.bring_back(largest):
+                log.info("the broker takes %d bytes: %d reports that stood aside are sent", largest, count)
+        except OutboxError as cause:
+            self._complain(Trouble.of("outbox", str(cause)))
 
     def on_disconnect(self, answer: Answer, *, by_broker: bool) -> None:
         """Remember why, as far as it is known."""
@@ -318,6 +354,8 @@ class Courier:
         if ticket == self._farewell:
             self._connection.hang_up()
         elif topic := self._beside.published(ticket):
+            if self._trouble.state == "unanswered":
+                self._trouble, self._logged = NO_TROUBLE, ""
             if answer.is_failure:
                 log.warning("%s", why_not_taken(answer, self._settings, topic, then="it is not said again"))
         elif not answer.is_failure:
@@ -330,7 +368,7 @@ class Courier:
     def on_subscribed(self, ticket: int, answer: Answer) -> None:
         """Complain if we may not listen."""
         topic = self._beside.subscribed(ticket)
-        if answer.is_failure and topic == self._topics.ack:
+        if answer.is_failure and topic == self._topics.ack and self._forgets:
             self._deaf = why_not_taken(answer, self._settings, topic)
             self._complain(self._deaf)
         elif answer.is_failure:
@@ -345,17 +383,21 @@ class Courier:
         self._detail = text.removeprefix("failed to receive on socket: ")
 
     def _on_ack(self, message: Incoming) -> None:
-        level = logging.WARNING
+        known, level = False, logging.WARNING
         try:
             ack = Ack.model_validate_json(message.payload)
             if ack.epoch != self._outbox.epoch:
                 level = logging.DEBUG  # of an outbox that was here before: consumers remember longer
-            known = self._delivery.acknowledged(ack.epoch, ack.upto, ack.seen)
+            if ack.epoch == self._outbox.epoch and self._doubts.heard(ack, self._outbox.next_seq()):
+                self._outbox.begin_epoch()
+                self._delivery.reconnected()  # what is on its way bears numbers that are no good
+            else:
+                known = not self._forgets or self._delivery.acknowledged(ack.epoch, ack.upto, ack.seen)
         except OutboxError as cause:
             self._complain(Trouble.of("outbox", str(cause)))
             return
         except ValidationError:
-            known = False
+            pass
         if not known:
             self.ignored_acks += 1
             log.log(level, "ignored a message on %s: it is no acknowledgement of ours", self._topics.ack)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from agent.wire.aside import Large
 from agent.wire.outbox import Outbox
 
 _HOLD_S = 1.0, 60.0
@@ -18,12 +19,12 @@ _NEVER = float("inf")
 class Delivery:
     """The books of one courier; only its thread writes them.
 
-    A report that was handed to the client stays on the books under the client's ticket until the broker
-    answers. Refused reports go back into line, and the line stops for a while. If consumers acknowledge,
-    a report is done when they say so; what they leave open is sent again on a new connection, and after
-    a time that doubles while they stay silent. One that says again what it said before has missed something,
-    unless it tells that it has seen nothing further, as when it answers what came twice: it need not wait so
-    long, but the wait doubles likewise until there is progress.
+    A report that was sent stays on the books under its ticket until the broker answers; what it had not answered when
+    a connection ended is sent again on the next. Refused reports go back into line, and the line stops for a while. If
+    consumers acknowledge, a report is done when they say so; what they leave open is sent again on a new connection,
+    and after a time that doubles while they stay silent. One that says again what it said before has missed something,
+    unless it tells that it has seen nothing further, as when it answers what came twice: it need not wait so long, but
+    the wait doubles likewise until there is progress.
 
     Args:
         outbox: where the reports are.
@@ -55,17 +56,21 @@ class Delivery:
         self._owed_since = _NEVER
         """When a consumer last acknowledged anything new, or the first report since then reached the broker."""
 
-    def next_batch(self) -> list[tuple[int, bytes]]:
-        """Reports that may be sent now: (place, JSON), those refused before first, then in order."""
-        room = self.window - len(self._in_flight)
+    def next_batch(self, room: int) -> list[tuple[int, bytes]]:
+        """Reports that may be sent now: (place, JSON), those refused before first, then in order.
+
+        Args:
+            room: how many the broker takes now, at most.
+        """
+        room = min(room, self.window - len(self._in_flight))
         if room <= 0 or self._clock() < self._hold_until:
             return []
         if self._consumer_is_late():
             self._patience_s = min(2 * self._patience_s, _PATIENCE_S[1])
             self._hint_s = min(2 * self._hint_s, _PATIENCE_S[1])
-            self.rewind()
+            self._rewind()
         batch = self._again(room) if self._refused else []
-        listed = {place for place in (*self._refused, *self._in_flight.values()) if place > self._cursor}
+        listed = {place for place in (*self._refused, *self._in_flight.values(), *self._done) if place > self._cursor}
         fresh = self._outbox.pending(self._cursor, room - len(batch) + len(listed))
         return (batch + [row for row in fresh if row[0] not in listed])[:room]
 
@@ -122,12 +127,20 @@ class Delivery:
             self._resend_at = min(self._resend_at, self._clock() + self._hint_s)
         return count is not None
 
-    def rewind(self) -> None:
-        """Go back to the first report that consumers left open; no step back where the broker's word counts."""
-        if not self._by_broker:
-            self._cursor = 0  # what consumers have is no longer in the outbox
-            self._refused.clear()
-            self._resend_at = self._clock() + self._patience_s
+    def reconnected(self) -> None:
+        """There is a new connection: the first report that is not done is the next."""
+        self._in_flight.clear()
+        self._rewind()
+
+    def set_aside(self, place: int, large: Large) -> None:
+        """Pass over a report that the broker does not take for its size."""
+        self._outbox.set_aside(place, large)
+        self._refused.discard(place)
+
+    def _rewind(self) -> None:
+        self._cursor = 0  # what consumers have is no longer in the outbox
+        self._refused.clear()
+        self._resend_at = self._clock() + self._patience_s
 
     def settle(self, *, now: bool = False) -> None:
         """Delete from the outbox what is done with; while there is much to do, many at once, unless it must be now."""
@@ -138,7 +151,7 @@ class Delivery:
     def unsent(self) -> int:
         """How many reports the broker has not taken, or `settle` not settled, yet; any thread may ask."""
         on_the_books = len(self._in_flight) + len(self._refused) + len(self._done)
-        return self._outbox.count(after=self._cursor) + on_the_books
+        return self._outbox.count_in_line(after=self._cursor) + on_the_books
 
     def silence_s(self) -> float | None:
         """For how long consumers have acknowledged nothing new of what the broker took; any thread may ask.

@@ -46,10 +46,17 @@ class Answers:
         self._waiting.append(reply)
 
     def publish(self, send: Callable[[Reply], int | None]) -> None:
-        """Send the next one, if it may be sent."""
+        """Send the next one, if it may be sent; ``send`` gives 0 if it never can, None if it can not now."""
         if self._waiting and self._ticket is None:
-            self._sent = self._waiting.popleft()
-            self._ticket = send(self._sent)
+            ticket = send(self._waiting[0])
+            if ticket is not None:
+                self._sent, self._ticket = self._waiting.popleft(), ticket or None
+
+    def again(self) -> None:
+        """There is a new connection: send again what was not answered."""
+        if self._ticket is not None and self._sent and len(self._waiting) < MOST_WAITING:
+            self._waiting.appendleft(self._sent)
+        self._ticket = None
 
     def answered(self, ticket: int) -> str:
         """Note that the broker answered; the answer's topic, "" if the ticket is none of ours."""

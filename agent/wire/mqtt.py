@@ -1,4 +1,4 @@
-"""One connection to the MQTT broker, through paho; the only file of the agent that imports it.
+"""One connection to the MQTT broker, through paho.
 
 Its owner's thread does everything, network included: paho's callbacks only leave a note, and ``take_notes`` reads the
 notes out to the ``Listener``. So nothing is shared with a network thread.
@@ -14,27 +14,38 @@ from functools import partial
 from typing import Any, Protocol
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import LogLevel, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.settings import MqttSettings
 from agent.wire.mail import Incoming
-from contract.connection import tls_context
-from contract.errors import UsageError
-from contract.messages import CONTENT_TYPE, SCHEMA_VERSION
+from contract.connection import BrokerSettings
+from contract.messages import LARGEST_MESSAGE
 from contract.refusals import Reason
+from mqttlink.client import CONNECT_S, NO_BOUND, Client, Door, marks, packet_bytes
+from mqttlink.inflight import InFlight
 
-CONNECT_S = 5.0
-"""Longest wait for the broker's host to answer."""
 LARGEST_IN = 128 * 1024
-"""Longest message that a broker of MQTT 5 may send us, in bytes: nobody fills our memory."""
-_NO_BOUND = 2**28
-"""Bytes of the longest message that MQTT knows."""
+"""Longest message that a broker may send us, in bytes: nobody fills our memory."""
+_AT_ONCE = 65535
+"""What a broker takes at once that does not tell (MQTT 5, section 3.2.2.3.3)."""
 _TURN_MS = 250
 _READ_AT_ONCE = 64
-_PROTOCOLS = {"3.1.1": MQTTProtocolVersion.MQTTv311, "5": MQTTProtocolVersion.MQTTv5}
+
+
+class TooLarge(ValueError):  # noqa: N818 - reads as what happened
+    """A message is larger than the broker takes, or than any subscriber of ours does.
+
+    Attributes:
+        size: bytes of its packet.
+        largest: bytes that are taken.
+    """
+
+    def __init__(self, size: int, largest: int) -> None:
+        super().__init__(f"{size} bytes, and {largest} are taken")
+        self.size, self.largest = size, largest
 
 
 class Answer(Reason, Protocol):
@@ -75,7 +86,7 @@ class Listener(Protocol):
 
 
 class Connection:
-    """One client of the broker; it never reconnects by itself. All but ``ring`` are for its owner's thread.
+    """The way to the broker: a new client for each connection. All but ``ring`` are for its owner's thread.
 
     Args:
         settings: the broker.
@@ -83,6 +94,7 @@ class Connection:
         listener: hears what happens.
         will: topic and body that the broker publishes, retained, if we vanish.
         connect_s: longest wait for the broker's host.
+        renewed: reads the settings again before each connection.
 
     Raises:
         UsageError: a setting can not be used, such as a certificate that is not there.
@@ -96,35 +108,54 @@ class Connection:
         listener: Listener,
         will: tuple[str, bytes] | None = None,
         connect_s: float = CONNECT_S,
+        renewed: Callable[[], BrokerSettings] | None = None,
     ) -> None:
-        self._settings = settings
+        self._settings, self._listener, self._will = settings, listener, will
         self._notes: deque[Callable[[], None]] = deque()
-        self._of_publish = self._properties(PacketTypes.PUBLISH)
-        self._client = _client(settings, client_id, connect_s=connect_s)
-        if will:
-            self._client.will_set(*will, qos=1, retain=True, properties=self._properties(PacketTypes.WILLMESSAGE))
-        self._tell(listener)
+        self._of_publish = marks(settings)
+        self._door = Door(settings, client_id, renewed=renewed, largest=LARGEST_IN, connect_s=connect_s)
+        self._client: Client | None = None
+        self._in_flight, self._largest = InFlight(), NO_BOUND
         self._rung = False
         self._bell, self._button = socket.socketpair()
         self._bell.settimeout(0)
         self._button.settimeout(0)
 
     def open(self) -> None:
-        """Connect, or connect again; raises OSError or ValueError where nobody answers."""
-        self._client.reconnect()
+        """Connect, or connect again; raises OSError or ValueError where nobody answers.
+
+        What an earlier connection left unanswered is forgotten here: who sent it sends it again.
+        """
+        self._in_flight.begin(0)
+        self._client = client = self._door.client()
+        if self._will:
+            client.will_set(*self._will, qos=1, retain=True, properties=marks(self._settings, PacketTypes.WILLMESSAGE))
+        self._tell(client)
+        client.reconnect()
 
     @property
     def is_open(self) -> bool:
         """Whether there is a socket; the broker's welcome may be yet to come."""
-        return self._client.socket() is not None
+        return self._client is not None and self._client.socket() is not None
+
+    @property
+    def room(self) -> int:
+        """How many messages the broker takes before it has answered one of those on their way."""
+        return self._in_flight.room
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the broker takes messages and answers none."""
+        return self._in_flight.overdue
 
     def listen(self) -> None:
         """Wait a little for the network or the bell, and let paho read and write."""
-        sock: Any = self._client.socket()
-        if sock is None:  # closed since somebody asked ``is_open``, by a ``hang_up``
+        client = self._client
+        sock: Any = client.socket() if client else None
+        if client is None or sock is None:  # closed since somebody asked ``is_open``, by a ``hang_up``
             return
         poller = select.poll()
-        poller.register(sock, select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
+        poller.register(sock, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
         poller.register(self._bell, select.POLLIN)
         buffered = isinstance(sock, ssl.SSLSocket) and sock.pending()
         ready = {descriptor for descriptor, _ in poller.poll(0 if buffered else _TURN_MS)}
@@ -132,19 +163,10 @@ class Connection:
             self._rung = False  # before the bell is emptied: who rings from here on rings anew
             self._bell.recv(4096)
         if sock.fileno() in ready or buffered:
-            self._read_all(sock)
-        if self._client.want_write():
-            self._client.loop_write()
-        self._client.loop_misc()
-
-    def _read_all(self, sock: Any) -> None:
-        """Read what has come, up to a bound; paho takes one message at a time."""
-        readable = select.poll()
-        readable.register(sock, select.POLLIN)
-        for _ in range(_READ_AT_ONCE):
-            self._client.loop_read()
-            if self._client.socket() is not sock or not readable.poll(0):
-                return
+            _read_all(client, sock)
+        if client.want_write():
+            client.loop_write()
+        client.loop_misc()
 
     def take_notes(self) -> None:
         """Tell the listener what has happened since."""
@@ -161,7 +183,7 @@ class Connection:
     def publish(
         self, topic: str, body: bytes, *, retain: bool = False, expiry_s: int = 0, correlation: bytes = b""
     ) -> int | None:
-        """Hand paho a message; its ticket, or None if paho did not take it.
+        """Send a message with QoS 1; its ticket, or None if the broker takes no more before it has answered.
 
         Args:
             topic: without wildcards.
@@ -169,57 +191,81 @@ class Connection:
             retain: the broker keeps it for who comes later.
             expiry_s: seconds after which the broker throws it away; 0: never. Only with MQTT 5.
             correlation: the correlation data of the request that it answers. Only with MQTT 5.
+
+        Raises:
+            TooLarge: it will not be taken on this connection, however often it is tried.
         """
+        if self._client is None or not self._in_flight.room:
+            return None
         properties = self._of_publish
         if properties and (expiry_s or correlation):
-            properties = _marked(self._properties(PacketTypes.PUBLISH), expiry_s, correlation)
+            properties = _marked(marks(self._settings), expiry_s, correlation)
+        if (size := packet_bytes(topic, body, properties)) > self._largest:
+            raise TooLarge(size, self._largest)
         info = self._client.publish(topic, body, 1, retain, properties)
-        return None if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE else info.mid
+        if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+            return None
+        self._in_flight.sent(info.mid)
+        return info.mid
 
     def subscribe(self, topic: str) -> int | None:
         """Ask for the messages of a topic, each with the word whether it is a retained one; the question's ticket."""
+        if self._client is None:
+            return None
         if self._settings.version != "5":
             return self._client.subscribe(topic, qos=1)[1]
         return self._client.subscribe(topic, options=SubscribeOptions(qos=1, retainAsPublished=True))[1]
 
     def hang_up(self) -> None:
         """Leave in good order: the broker forgets the will."""
-        self._client.disconnect()
+        if self._client is not None:
+            self._client.disconnect()
 
     def free(self) -> None:
         """Close the bell; the connection is not to be used any more."""
         self._bell.close()
         self._button.close()
 
-    def _tell(self, listener: Listener) -> None:
-        client, note = self._client, self._note
+    def _tell(self, client: Client) -> None:
+        listener, note = self._listener, self._note
 
         def on_connect(_c: Any, _u: Any, _f: Any, reason: Any, properties: Any) -> None:
-            at_once = getattr(properties, "ReceiveMaximum", 65535)
-            note(listener.on_connect, reason, at_once, getattr(properties, "MaximumPacketSize", _NO_BOUND))
+            at_once = getattr(properties, "ReceiveMaximum", _AT_ONCE)
+            note(self._welcomed, reason, at_once, getattr(properties, "MaximumPacketSize", NO_BOUND))
 
         def on_disconnect(_c: Any, _u: Any, flags: Any, reason: Any, _p: Any) -> None:
             note(listener.on_disconnect, reason, by_broker=flags.is_disconnect_packet_from_server)
 
+        client.suppress_exceptions = True
         client.on_connect, client.on_disconnect = on_connect, on_disconnect
-        client.on_publish = lambda _c, _u, ticket, reason, _p: note(listener.on_published, ticket, reason)
+        client.on_publish = lambda _c, _u, ticket, reason, _p: note(self._answered, ticket, reason)
         client.on_subscribe = lambda _c, _u, ticket, reasons, _p: note(listener.on_subscribed, ticket, reasons[0])
         client.on_message = lambda _c, _u, message: note(listener.on_message, _incoming(message))
         client.on_log = lambda _c, _u, level, text: (
             note(listener.on_error, text) if level == LogLevel.MQTT_LOG_ERR else None
         )
 
+    def _welcomed(self, answer: Answer, at_once: int, largest: int) -> None:
+        self._in_flight.begin(at_once)
+        self._largest = min(largest, LARGEST_MESSAGE)
+        self._listener.on_connect(answer, at_once, self._largest)
+
+    def _answered(self, ticket: int, answer: Answer) -> None:
+        self._in_flight.answered(ticket)
+        self._listener.on_published(ticket, answer)
+
     def _note(self, handler: Callable[..., None], *arguments: Any, **named: Any) -> None:
         self._notes.append(partial(handler, *arguments, **named))
 
-    def _properties(self, kind: int) -> Properties | None:
-        if self._settings.version != "5":
-            return None
-        properties = Properties(kind)  # type: ignore[no-untyped-call]
-        properties.PayloadFormatIndicator = 1
-        properties.ContentType = CONTENT_TYPE
-        properties.UserProperty = ("schema_version", str(SCHEMA_VERSION))
-        return properties
+
+def _read_all(client: Client, sock: Any) -> None:
+    """Read what has come, up to a bound; paho takes one message at a time."""
+    readable = select.poll()
+    readable.register(sock, select.POLLIN)
+    for _ in range(_READ_AT_ONCE):
+        client.loop_read()
+        if client.socket() is not sock or not readable.poll(0):
+            return
 
 
 def _marked(properties: Properties | None, expiry_s: int, correlation: bytes) -> Properties | None:
@@ -234,39 +280,3 @@ def _incoming(message: paho.MQTTMessage) -> Incoming:
     asked = message.properties
     reply_to, correlation = getattr(asked, "ResponseTopic", ""), getattr(asked, "CorrelationData", b"")
     return Incoming(message.topic, bytes(message.payload), message.retain, reply_to, correlation)
-
-
-def _client(settings: MqttSettings, client_id: str, *, connect_s: float) -> paho.Client:
-    """A client that knows its broker and is not connected yet; it never reconnects by itself."""
-    version5 = settings.version == "5"
-    client = paho.Client(
-        CallbackAPIVersion.VERSION2,
-        client_id,
-        clean_session=None if version5 else True,
-        protocol=_PROTOCOLS[settings.version],
-        reconnect_on_failure=False,
-    )
-    client.suppress_exceptions = True
-    client.max_inflight_messages_set(0)  # the courier's own window is the bound
-    client.connect_timeout = connect_s
-    if settings.username is not None:
-        secret = settings.password.get_secret_value() if settings.password else None
-        client.username_pw_set(settings.username, secret)
-    if settings.tls is not None:
-        client.tls_set_context(tls_context(settings.tls))
-    if not settings.host:
-        raise UsageError("mqtt.host is empty; name the broker's host")
-    clean_start = True if version5 else paho.MQTT_CLEAN_START_FIRST_ONLY
-    client.connect_async(
-        settings.host, settings.port, settings.keepalive_s, clean_start=clean_start, properties=_bounds(settings)
-    )
-    return client
-
-
-def _bounds(settings: MqttSettings) -> Properties | None:
-    """What we say of ourselves when we connect."""
-    if settings.version != "5":
-        return None
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.MaximumPacketSize = LARGEST_IN
-    return properties

@@ -5,7 +5,6 @@ A report is put, and thereby due to be sent, in one statement: there is no other
 reports that were rescued from a damaged outbox keep their epoch and seq, and stand first in line.
 """
 
-import fcntl
 import logging
 import os
 import secrets
@@ -20,6 +19,9 @@ from types import TracebackType
 
 from typing_extensions import Self
 
+from agent.wire.aside import ASIDE, Aside, Large
+from agent.wire.epochs import begin_epoch, identity, put_back
+from agent.wire.nearby import BALLAST_BYTES, Ballast, claim
 from agent.wire.salvage import (
     APPLICATION_ID,
     FAULTS,
@@ -31,17 +33,15 @@ from agent.wire.salvage import (
     may_be_written,
     salvage,
 )
-from contract.arguments import make_state_dir
 from contract.carve import PAGE_BYTES
 from contract.durable import make_private
 from contract.errors import OutboxError, OutboxFull
-from contract.messages import FrameReport
+from contract.messages import LARGEST_NUMBER, MOST_RESCUED, FrameReport
 
 log = logging.getLogger(__name__)
 _LAYOUTS = 1, 2
-"""2 has the table `rescued`: only an outbox that was damaged, so that any other can go back to an older release. A
+"""2 has the table `rescued`: only an outbox that was damaged, or set back; any other can go back to an older release. A
 later layout must have another table, by which it is known."""
-_BALLAST_BYTES = 512 * 1024
 _LOG_BYTES = 256 * 1024
 """Room that the write-ahead log needs between two checkpoints."""
 _ASK_EVERY_S = 0.25
@@ -49,14 +49,13 @@ _TABLES = """
 create table meta (key text primary key, value text not null) without rowid;
 create table report (seq integer primary key autoincrement, body blob not null);
 """
-_OURS = {"meta", "report", "rescued", "sqlite_sequence"}
+_OURS = {"meta", "report", "rescued", "aside", "sqlite_sequence"}
 _ODD = """
 select 1 from report left join rescued_here on place = seq where case when typeof(body) = 'blob' and
 json_valid(cast(body as text)) then json_extract(cast(body as text), '$.epoch') is not coalesce(its_epoch, :epoch)
 or json_extract(cast(body as text), '$.seq') is not coalesce(its_seq, seq - :base) else 1 end limit 1
 """
 """A row that is no report, or none of this place."""
-_LARGEST = 2**63 - 1
 
 
 class Outbox:
@@ -80,20 +79,26 @@ class Outbox:
         OutboxError: it can not be opened, is not an outbox, is damaged beyond repair, or another agent holds it.
     """
 
+    _epoch: str
+    _base: int
+    _next: int
+    _rescued: set[str]
+
     def __init__(self, path: Path, *, max_mb: int) -> None:
         self._path, self._max_mb = path, max_mb
         self._lock = threading.RLock()
         self._listener: Callable[[], None] = _nobody
         self._acknowledged: dict[str, int] = {}
-        self._fullness = ""
+        self._fullness = self._moved = ""
         self._unasked_bytes, self._ask_again_at = 0, 0.0
-        self._guard = _claim(path)
-        self._ballast = _Ballast(path.with_name(path.name + ".ballast"))
+        self._guard = claim(path)
+        self._ballast = Ballast(path.with_name(path.name + ".ballast"))
         try:
             self._ballast.drop()
             with self._explained("opened"):
                 finish(path)
                 self._open_or_salvage()
+                self._file = identity(path)
                 self._ballast.load(self._spare_bytes())
         except OutboxError:
             self.close()
@@ -128,21 +133,23 @@ class Outbox:
             OutboxFull: the bound, or the disk, is reached; what is held is kept.
             OutboxError: the database can not be written.
         """
-        body = report.model_dump_json().encode()
-        with self._lock:
+        with self._lock, self._explained("written"):
+            self._see_to_file()
+            if report.epoch in self._rescued:  # it was made while a new epoch began
+                report = report.model_copy(update={"epoch": self._epoch, "seq": self._next})
             if (report.epoch, report.seq) != (self._epoch, self._next):
                 raise ValueError(f"report {report.epoch}/{report.seq} is not the next one, {self._epoch}/{self._next}")
-            with self._explained("written"):
-                self._bound(len(body))
-                self._db.execute("insert into report (seq, body) values (?, ?)", (self._base + report.seq, body))
+            body = report.model_dump_json().encode()
+            self._bound(len(body))
+            self._db.execute("insert into report (seq, body) values (?, ?)", (self._base + report.seq, body))
             self._next += 1
             self._fullness = ""
         self._listener()
 
     def pending(self, after: int, limit: int) -> list[tuple[int, bytes]]:
-        """Up to ``limit`` stored reports placed behind ``after``: (place, JSON), in order."""
+        """Up to ``limit`` stored reports in line behind ``after``: (place, JSON), in order."""
         with self._lock, self._explained("read"):
-            query = "select seq, body from report where seq > ? order by seq limit ?"
+            query = "select seq, body from line where seq > ? order by seq limit ?"
             return self._db.execute(query, (after, limit)).fetchall()
 
     def has(self, place: int) -> bool:
@@ -164,10 +171,13 @@ class Outbox:
                 if upto >= self._next:
                     return None
                 rows: Sequence[tuple[int | str, ...]] = [(self._base, self._base + upto)]
-                statement = "delete from report where seq > ? and seq <= ?"
+                statement = "delete from report where seq in (select seq from line where seq > ? and seq <= ?)"
             elif epoch in self._rescued:
-                rows = [(epoch, min(upto, _LARGEST))]
-                statement = "delete from report where seq in (select place from rescued where epoch = ? and seq <= ?)"
+                rows = [(epoch, min(upto, LARGEST_NUMBER))]
+                statement = (
+                    "delete from report where seq in (select place from rescued join line on line.seq = place "
+                    "where epoch = ? and rescued.seq <= ?)"
+                )
             else:
                 return None
             if upto <= self._acknowledged.get(epoch, 0):
@@ -176,17 +186,62 @@ class Outbox:
             self._acknowledged[epoch] = upto
             return count
 
+    def begin_epoch(self) -> None:
+        """Begin a new epoch: this file is an older copy of itself, so the numbers of this life were given before.
+
+        What waits from lives before keeps its number, which consumers may know; the rest is numbered anew.
+        """
+        with self._lock, self._explained("written"):
+            self._renumber(self._began_at)
+
+    def _renumber(self, since: int) -> None:
+        with _transaction(self._db):
+            fresh, base = begin_epoch(self._db, epoch=self._epoch, base=self._base, since=since)
+        last = self._base + self._next - 1
+        self._rescued.add(self._epoch)
+        self._epoch, self._base, self._next = fresh, base, last - base + 1
+        self._began_at = last
+
+    def _see_to_file(self) -> None:
+        """What is written must be found again: see that the file is where it was when it was opened."""
+        if identity(self._path) == self._file:
+            return
+        self._moved = put_back(self._db, self._path)
+        log.error("%s", self._moved)
+        os.close(self._guard)
+        self._guard = claim(self._path)
+        self._open()
+        self._renumber(self._base + self._next - 1)
+        self._file = identity(self._path)
+
+    def set_aside(self, place: int, large: Large) -> None:
+        """Pass a report over from here on: what the broker does not take must not stop what stands behind it."""
+        with self._lock, self._explained("written"):
+            self.aside.add(place, large)
+
+    def bring_back(self, largest: int) -> int:
+        """Put the reports back into line whose packets are no larger than this; how many."""
+        with self._lock, self._explained("written"):
+            back = self.aside.bring_back(largest)
+            if back:
+                self._acknowledged.clear()  # what was acknowledged spoke of the others
+            return back
+
     def oldest(self) -> int:
-        """Lowest number of the epoch that is still here; if there is none, the number that comes next."""
+        """Lowest number of the epoch that is still in line; if there is none, the number that comes next."""
         with self._lock, self._explained("read"):
-            found = self._db.execute("select min(seq) from report where seq > ?", (self._base,)).fetchone()[0]
+            query = "select min(seq) from line where seq > ?"
+            found = self._db.execute(query, (self._base,)).fetchone()[0]
             return self._next if found is None else int(found) - self._base
 
     def oldest_rescued(self) -> dict[str, int]:
         """The same of the reports that were rescued, by their epochs; those of which nothing is here are left out."""
-        query = "select epoch, min(rescued.seq) from rescued join report on report.seq = place group by epoch"
+        query = (
+            "select epoch, min(rescued.seq) from rescued join line on line.seq = place "
+            "group by epoch order by min(place) limit ?"
+        )
         with self._lock, self._explained("read"):
-            return dict(self._db.execute(query)) if self._rescued else {}
+            return dict(self._db.execute(query, (MOST_RESCUED,))) if self._rescued else {}
 
     def alarms(self) -> list[str]:
         """What a person should see to: no room, or a damaged file that was kept aside; in words."""
@@ -194,12 +249,18 @@ class Outbox:
             f"an outbox was damaged and what could be read of it rescued; look at {file}, then move it away"
             for file in damaged(self._path)
         ]
-        return [self._fullness, *kept] if self._fullness else kept
+        return [*filter(None, [self._fullness, self._moved]), *self.aside.alarms(), *kept]
 
-    def count(self, *, after: int = 0) -> int:
-        """How many reports are stored, or of these how many are placed behind ``after``."""
+    def count(self) -> int:
+        """How many reports are stored."""
         with self._lock, self._explained("read"):
-            query = "select count(*) from report where seq > ?"
+            self._see_to_file()
+            return self._number("select count(*) from report")
+
+    def count_in_line(self, *, after: int) -> int:
+        """How many are to be sent, and are placed behind ``after``."""
+        with self._lock, self._explained("read"):
+            query = "select count(*) from line where seq > ?"
             return int(self._db.execute(query, (after,)).fetchone()[0])
 
     def close(self) -> None:
@@ -262,7 +323,8 @@ class Outbox:
     def _check(self, layout: int) -> None:
         """Read what it says of itself, and hold every row against that; SQLite sees only what breaks its own rules."""
         found = self._db.execute("pragma quick_check(1)").fetchone()
-        if found != ("ok",) or not may_be_written(self._path) or _schema(self._db) != _sound_schema(layout):
+        schema = _schema(self._db)
+        if found != ("ok",) or not may_be_written(self._path) or schema not in _sound_schemas(layout):
             raise Damaged(found)
         known = dict(self._db.execute("select key, value from meta"))
         last = self._number("select coalesce(max(seq), 0) from sqlite_sequence where name = 'report'")
@@ -285,10 +347,13 @@ class Outbox:
         if any(wrong):
             raise Damaged("what it says of itself and what it holds do not agree")
         self._rescued = {str(epoch) for (epoch,) in self._db.execute("select distinct its_epoch from rescued_here")}
+        self._began_at = last
+        self.aside = Aside(self._db)
 
     def _delete(self, statement: str, rows: Sequence[tuple[int | str, ...]]) -> int:
         """Delete in one transaction, on a full disk in the room of the ballast; returns how many rows it was."""
         with self._lock, self._explained("written"):
+            self._see_to_file()
             try:
                 count = self._execute(statement, rows)
             except sqlite3.Error as cause:
@@ -352,29 +417,9 @@ class Outbox:
         return max(0, shutil.disk_usage(self._path.parent).free - _LOG_BYTES)
 
     def _full(self) -> str:
-        if self._spare_bytes() < _BALLAST_BYTES:
+        if self._spare_bytes() < BALLAST_BYTES:
             return f"the disk of the outbox {self._path} is full; free some of it"
         return f"the outbox {self._path} is full: it holds the {self._max_mb} MiB of outbox.max_mb"
-
-
-class _Ballast:
-    """A file of no use but the room that it takes on the disk."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.whole = False
-
-    def drop(self) -> None:
-        """Give the room away; if the file can not be deleted, there is none to give."""
-        self.whole = False
-        with suppress(OSError):
-            self._path.unlink(missing_ok=True)
-
-    def load(self, spare_bytes: int) -> None:
-        """Take the room again, or as much of it as can be spared; written, for promised room may count as free."""
-        with suppress(OSError):
-            make_private(self._path)
-            self.whole = self._path.write_bytes(bytes(min(_BALLAST_BYTES, spare_bytes))) == _BALLAST_BYTES
 
 
 def _create(database: sqlite3.Connection) -> None:
@@ -391,12 +436,15 @@ def _schema(database: sqlite3.Connection) -> list[tuple[str, ...]]:
     return database.execute("select type, name, tbl_name, sql from sqlite_master order by type, name").fetchall()
 
 
-def _sound_schema(layout: int) -> list[tuple[str, ...]]:
+def _sound_schemas(layout: int) -> list[list[tuple[str, ...]]]:
+    """Without, and with, the table of what stands aside, which comes with the first opening by this release."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as sound:
         _create(sound)
         if layout > 1:
             sound.execute(RESCUED)
-        return _schema(sound)
+        plain = _schema(sound)
+        sound.execute(ASIDE)
+        return [plain, _schema(sound)]
 
 
 @contextmanager
@@ -412,26 +460,6 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 def _is_full(cause: BaseException) -> bool:
     return "is full" in str(cause)
-
-
-def _claim(path: Path) -> int:
-    """Lock the outbox for this process; the kernel lets go of the lock however the process ends."""
-    lock = path.with_name(path.name + ".lock")
-    try:
-        make_state_dir(path.parent)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as cause:
-        raise OutboxError(
-            f"the outbox {path} can not be opened ({cause.strerror}); name a state_dir that this user may write"
-        ) from cause
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as cause:
-        os.close(descriptor)
-        raise OutboxError(
-            f"another agent holds the outbox {path}; stop it, or give this one its own state_dir"
-        ) from cause
-    return descriptor
 
 
 def _nobody() -> None:

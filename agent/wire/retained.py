@@ -16,7 +16,7 @@ class Retained:
     def __init__(self, topic: str) -> None:
         self._topic = topic
         self._waiting: deque[tuple[bytes, bool]] = deque(maxlen=MOST_WAITING)
-        self._latest = b""
+        self._latest: tuple[bytes, bool] = b"", False
         self._ticket: int | None = None
 
     def say(self, body: bytes, *, final: bool = False) -> None:
@@ -26,11 +26,22 @@ class Retained:
         else:
             self._waiting.append((body, final))
 
-    def publish(self, send: Callable[[str, bytes], int | None], *, all_at_once: bool = False) -> None:
-        """Send what may be sent now: the next message, or, if nobody will ask again, all."""
+    def publish(self, send: Callable[[str, bytes], int | None], *, all_at_once: bool = False) -> bool:
+        """Send what may be sent now: the next message, or, if nobody will ask again, all.
+
+        Args:
+            send: gives a message's ticket, 0 if it can never be sent, None if it can not be sent now.
+            all_at_once: do not wait for answers.
+
+        Returns:
+            Whether nothing waits any more.
+        """
         while self._waiting and (self._ticket is None or all_at_once):
-            self._latest = self._waiting.popleft()[0]
-            self._ticket = send(self._topic, self._latest)
+            ticket = send(self._topic, self._waiting[0][0])
+            if ticket is None:
+                break
+            self._latest, self._ticket = self._waiting.popleft(), ticket or None
+        return not self._waiting
 
     def answered(self, ticket: int) -> bool:
         """Note that the broker answered; False if the ticket is none of ours."""
@@ -40,6 +51,9 @@ class Retained:
         return True
 
     def again(self) -> None:
-        """Say the latest again: the broker may be another, or have forgotten."""
-        if self._latest and not self._waiting:
-            self.say(self._latest)
+        """There is a new connection: say again what was not answered, or the latest, which the broker may not have."""
+        lost, self._ticket = self._ticket is not None, None
+        if not self._latest[0] or len(self._waiting) == MOST_WAITING:
+            return
+        if not self._waiting or (lost and self._latest[1]):
+            self._waiting.appendleft(self._latest)

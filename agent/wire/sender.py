@@ -22,3 +22,12 @@ class Sender:
         except ValidationError:  # damaged within; a consumer keeps it in quarantine
             return body
         return report.model_copy(update=self._name).model_dump_json().encode()
+
+
+def named(body: bytes) -> str:
+    """What people know a report by: its number, and the picture that it speaks of."""
+    try:
+        report = FrameReport.model_validate_json(body)
+    except ValidationError:
+        return "a damaged report"
+    return f"report {report.seq} ({report.frame.source})"

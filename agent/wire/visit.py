@@ -68,6 +68,7 @@ class Visit:
 
     def may_publish(self, topic: str) -> bool:
         """Publish an empty message, and see whether the broker takes it; MQTT 3.1.1 does not tell."""
+        self._wait(lambda: self._connection.room)
         ticket = self._connection.publish(topic, b"")
         self._wait(lambda: ticket in self._answers)
         answer = self._answers.get(ticket)  # some brokers refuse by hanging up

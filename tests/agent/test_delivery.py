@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.wire.aside import Large
 from agent.wire.delivery import Delivery
 from agent.wire.outbox import Outbox
 from contract.messages import FrameReport
@@ -35,7 +37,7 @@ def filled(tmp_path: Path, make_report: Make) -> Iterator[Outbox]:
 
 def send(delivery: Delivery) -> list[int]:
     """Hand over what is due, under tickets 1000 + seq; the numbers handed over."""
-    seqs = [seq for seq, _ in delivery.next_batch()]
+    seqs = [seq for seq, _ in delivery.next_batch(1000)]
     for seq in seqs:
         delivery.sent(1000 + seq, seq)
     return seqs
@@ -92,7 +94,7 @@ def test_the_line_stops_for_longer_while_refusals_go_on(filled: Outbox) -> None:
         assert send(delivery) == [1]
         delivery.refused(1001)
         since = clock.now
-        while not delivery.next_batch():
+        while not delivery.next_batch(1000):
             clock.now += 0.5
         waits.append(clock.now - since)
     assert waits == sorted(waits)
@@ -148,22 +150,62 @@ def test_an_old_acknowledgement_changes_nothing(filled: Outbox) -> None:
     assert send(delivery) == [6, 7, 8, 9, 10]
 
 
-def test_a_new_connection_brings_again_what_consumers_left_open_but_not_what_is_on_its_way(filled: Outbox) -> None:
+def test_a_new_connection_brings_again_what_consumers_left_open_and_what_was_on_its_way(filled: Outbox) -> None:
     delivery = Delivery(filled, forget_on="consumer", window=5)
     send(delivery)
     for seq in (1, 2, 3, 4):
         delivery.accepted(1000 + seq)
     delivery.acknowledged(filled.epoch, 2)
-    delivery.rewind()
-    assert send(delivery) == [3, 4, 6, 7]
+    delivery.reconnected()
+    assert send(delivery) == [3, 4, 5, 6, 7]
 
 
-def test_a_new_connection_brings_nothing_again_where_the_brokers_word_counts(filled: Outbox) -> None:
+def test_a_new_connection_brings_again_only_what_was_on_its_way_where_the_brokers_word_counts(filled: Outbox) -> None:
     delivery = Delivery(filled, forget_on="broker", window=5)
     send(delivery)
     delivery.accepted(1001)
-    delivery.rewind()
-    assert send(delivery) == [6]
+    delivery.accepted(1004)
+    delivery.reconnected()
+    assert send(delivery) == [2, 3, 5, 6, 7]
+
+
+def test_never_sends_more_than_the_broker_has_room_for(filled: Outbox) -> None:
+    delivery = Delivery(filled, forget_on="broker", window=4)
+    assert [place for place, _ in delivery.next_batch(1)] == [1]
+    assert delivery.next_batch(0) == []
+
+
+@pytest.mark.parametrize("forget_on", ["broker", "consumer"])
+def test_what_stands_aside_is_passed_over_told_and_not_forgotten(filled: Outbox, forget_on: Any) -> None:
+    delivery = Delivery(filled, forget_on=forget_on, window=20)
+    delivery.set_aside(2, Large(5000, "report 2 (a.png)"))
+    delivery.set_aside(7, Large(9000, "report 7 (b.png)"))
+    assert send(delivery) == [1, 3, 4, 5, 6, 8, 9, 10]
+    for place in (1, 3, 4, 5, 6, 8, 9, 10):
+        delivery.accepted(1000 + place)
+    delivery.settle(now=True)
+    delivery.acknowledged(filled.epoch, 10)
+    assert (held(filled), delivery.unsent(), filled.count(), filled.oldest()) == ([], 0, 2, 11)
+    [alarm] = filled.alarms()
+    assert "report 2 (a.png) has 5000 bytes, more than the broker takes, and so have 1 others" in alarm
+    assert filled.bring_back(4999) == 0
+    assert filled.bring_back(5000) == 1
+    delivery.reconnected()
+    assert (send(delivery), filled.oldest()) == ([2], 2)
+    delivery.accepted(1002)
+    delivery.settle(now=True)
+    delivery.acknowledged(filled.epoch, 10)
+    assert filled.count() == 1
+
+
+def test_what_stands_aside_does_so_in_the_next_life(tmp_path: Path, make_report: Make) -> None:
+    with Outbox(tmp_path / "outbox", max_mb=8) as outbox:
+        for seq in (1, 2, 3):
+            outbox.put(make_report(seq, outbox.epoch))
+        outbox.set_aside(2, Large(5000, "report 2 (a.png)"))
+    with Outbox(tmp_path / "outbox", max_mb=8) as outbox:
+        assert held(outbox) == [1, 3]
+        assert len(outbox.alarms()) == 1
 
 
 def test_a_silent_consumer_is_sent_everything_again_ever_more_rarely(filled: Outbox) -> None:
@@ -223,7 +265,8 @@ def test_a_consumer_s_silence_counts_from_its_last_word_or_from_the_first_report
     clock.now += 5
     delivery.acknowledged(filled.epoch, 2)
     assert delivery.silence_s() == 5, "to repeat itself is no progress"
-    delivery.rewind()
+    delivery.reconnected()
+    send(delivery)
     assert delivery.silence_s() == 5, "and a new connection is none"
     delivery.acknowledged(filled.epoch, 3)
     assert delivery.silence_s() is None, "what the broker did not take is not the consumer's"
@@ -296,7 +339,8 @@ def test_whatever_the_broker_answers_every_report_is_delivered_in_the_end(
                 delivery.refused(1000 + seq)
                 flying.remove(seq)
             elif answer == "rewind":
-                delivery.rewind()
+                delivery.reconnected()
+                flying.clear()
             elif answer == "ack" and consumer:
                 delivery.acknowledged(outbox.epoch, upto_of(stored))
             else:

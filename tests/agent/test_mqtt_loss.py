@@ -130,7 +130,10 @@ def test_acknowledgements_of_others_and_nonsense_change_nothing(
         assert courier.drain(10) == 0
         acknowledge(mosquitto, topics, json.dumps({"epoch": "another", "upto": 5}))
         acknowledge(mosquitto, topics, "not json")
-        acknowledge(mosquitto, topics, json.dumps({"epoch": outbox.epoch, "upto": 10**9}))
+        before = outbox.epoch
+        acknowledge(mosquitto, topics, json.dumps({"epoch": before, "upto": 10**9}))
+        assert until(lambda: outbox.epoch != before), "as where the outbox was set back"
+        assert outbox.count() == 5
         acknowledge(mosquitto, topics, json.dumps({"epoch": outbox.epoch, "upto": 2}))
         assert until(lambda: outbox.count() == 3)
         assert courier.ignored_acks == 3

@@ -63,7 +63,7 @@ def test_gives_back_what_was_put_in_order(outbox_path: Path, make_report: Make) 
         stored = outbox.pending(1, 10)
         assert [seq for seq, _ in stored] == [2, 3]
         assert FrameReport.model_validate_json(stored[0][1]).frame.id == reports[1].frame.id
-        assert (outbox.count(), outbox.count(after=2), outbox.pending(0, 1)[0][0]) == (3, 1, 1)
+        assert (outbox.count(), outbox.count_in_line(after=2), outbox.pending(0, 1)[0][0]) == (3, 1, 1)
 
 
 def test_epoch_and_numbering_survive_restart_and_deletes(outbox_path: Path, make_report: Make) -> None:

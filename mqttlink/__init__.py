@@ -1,0 +1,1 @@
+"""The way to the MQTT broker that agent, collector and dashboard share."""
