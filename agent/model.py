@@ -68,7 +68,10 @@ class ModelInUse:
         colour = self._site.normaliser(manifest.reference)
         engine = open_engine(bundle, ours.engine, state_dir=ours.state_dir, rebuild=rebuild)
         limits = self._site.file.limits
-        station = Station(ours.site, ours.device, bundle, engine, colour=colour, limits=limits, watch=watch)
+        colours = self._site.colours(manifest.input)
+        station = Station(
+            ours.site, ours.device, bundle, engine, colour=colour, limits=limits, watch=watch, colours=colours
+        )
         newest = recall(ours.state_dir).newest.get(manifest.model, 0)
         model_opened(self._note, station, wanted=ours.engine, newest=newest)
         return station

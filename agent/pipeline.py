@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from agent.colours import SiteColours
 from agent.engines import Engine
 from agent.ops.health import Counters
 from agent.slides.slide import Sighting, SlideControl
@@ -71,6 +72,8 @@ class Station:
     """What a frame must keep to be judged."""
     watch: ScaleWatch | None = None
     """What the latest frames say of the scale; without one it is believed."""
+    colours: SiteColours | None = None
+    """The running colours of the site's cells, where the model moves them to the training's."""
 
     def slides(self, run: str, publish: Callable[[SlideSummary], None] = lambda _: None) -> SlideControl:
         """The slides of a run of this name, judged by this model."""
@@ -90,7 +93,7 @@ class Station:
             sha256=self.bundle.sha256,
             engine=self.engine.name,
             gate=manifest.gate.state,
-            colour=self.colour.method if self.colour else "off",
+            colour=self.colour.method if self.colour else "cells" if self.colours else "off",
         )
 
 
@@ -144,15 +147,26 @@ def examine(frame: Frame, station: Station) -> Finding:
         return Finding(quality, timing_ms=_timing(frame, started, assessed))
     cells = find_cells(frame.image, frame.um_per_pixel)
     segmented = time.perf_counter()
-    scores = station.engine.scores(to_batch(crops_of(frame, cells, station), station.bundle.manifest.input))
-    predictions = tuple(decide(cells, scores, station.bundle.manifest, station.engine.precision))
+    manifest, colours = station.bundle.manifest, station.colours
+    if colours:
+        colours.learn(frame.image, cells)
+    scores = station.engine.scores(to_batch(crops_of(frame, cells, station), manifest.input))
+    doubts = colours.doubts if colours else ()
+    predictions = tuple(decide(cells, scores, manifest, station.engine.precision, doubts=doubts))
     return Finding(quality, predictions, _timing(frame, started, assessed, segmented, time.perf_counter()))
 
 
 def crops_of(frame: Frame, cells: Cells, station: Station) -> Crops:
     """What the network sees of each cell, (N, size, size, 3) uint8."""
     spec = station.bundle.manifest.input
-    crops = stack((cut(frame.image, cell.centre, frame.um_per_pixel, spec) for cell in cells), spec)
+    colours = station.colours.now if station.colours else None
+    crops = stack(
+        (
+            cut(frame.image, cell.centre, frame.um_per_pixel, spec, outline=cell.outline, colours=colours)
+            for cell in cells
+        ),
+        spec,
+    )
     return station.colour.apply(crops) if station.colour else crops
 
 
@@ -210,7 +224,8 @@ def _cell_report(cell_id: str, prediction: Prediction, object_id: str) -> CellRe
         area_um2=round(prediction.cell.area_um2, 2),
         label=prediction.label,
         probability=round(prediction.probability, 6),
-        flags=list(prediction.cell.flags),
+        classes={name: round(share, 6) for name, share in prediction.classes.items()} or None,
+        flags=[*prediction.cell.flags, *prediction.doubts],
         object_id=object_id,
     )
 

@@ -14,12 +14,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from agent.colours import SiteColours
 from agent.sources.scale import Scale
 from agent.vision.flatfield import Leveller, read_flat
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
 from contract.colour import Normaliser, normaliser
 from contract.durable import write_whole
 from contract.errors import IntegrityError, UsageError
+from contract.manifest import CellColours, InputSpec
 from contract.reference import Look
 from contract.types import Frame
 
@@ -78,6 +80,9 @@ class SiteFile(_Part):
         "off", description="How crops are made to look like the training's; needs `look`."
     )
     look: Look | None = Field(None, description="What the frames look like.")
+    cells: CellColours | None = Field(
+        None, description="Colours of the site's white cells; absent: the agent learns them from those that it finds."
+    )
     comparison: tuple[Comparison, ...] = Field((), description="How that differs from the training.")
 
     @model_validator(mode="after")
@@ -108,6 +113,10 @@ class Site:
                 "looked like; set colour to off, or export the model anew"
             )
         return normaliser(self.file.colour, self.file.look, reference)
+
+    def colours(self, spec: InputSpec) -> SiteColours | None:
+        """The colours of the site's cells, for a model that moves them to those of its training."""
+        return None if spec.cell is None else SiteColours(spec.cell.colours, self.file.cells)
 
     def level(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """The same frames in even light; one that the flat field does not fit becomes a fault."""

@@ -23,6 +23,7 @@ from bench.int8 import ratios
 from bench.ort_quantiser import write_theirs
 from calibration.methods import METHODS
 from calibration.ranges import calibrate_by
+from contract.decide import margins_of
 from contract.manifest import Decision, InputSpec
 from contract.types import Crops
 from export.cells import Wanted, choose
@@ -33,7 +34,7 @@ from export.to_onnx import write_onnx
 from training.checkpoint import Classifier, read_classifier
 from training.data import LAYOUTS, Sample, labels_of, read_crops
 from training.evaluate import agreement, called_blast, scores_of
-from training.metrics import Labels, Numbers, accuracy, auroc, bootstrap, margins_from
+from training.metrics import Labels, Numbers, accuracy, auroc, bootstrap
 
 OURS, THEIRS = "twin", "ort_default"
 PLAIN = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -102,7 +103,7 @@ def _ours(
 
 def _margins(graphs: Mapping[str, Path], crops: Crops, spec: InputSpec) -> dict[str, Numbers]:
     return {
-        name: margins_from(scores_of(path, crops, spec, **({"level": PLAIN} if name.startswith(S8) else {})))
+        name: margins_of(scores_of(path, crops, spec, **({"level": PLAIN} if name.startswith(S8) else {})))
         for name, path in graphs.items()
     }
 

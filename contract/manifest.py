@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -14,6 +15,26 @@ Precision = Literal["fp32", "fp16", "int8"]
 """In which numbers a graph is computed."""
 
 
+class CellColours(Record):
+    """Colours of the cells of one laboratory: red, green, blue of the pixels within their outlines, 0 to 1."""
+
+    mean: tuple[Share, Share, Share] = Field(description="Mean over the pixels of all cells.")
+    std: tuple[Share, Share, Share] = Field(description="Standard deviation over the pixels of all cells.")
+
+
+class CellView(Record):
+    """A crop is brought to the training's colours, and may show its cell alone.
+
+    The colours of a laboratory's cells, all taken together, are brought to those of the training: mean and standard
+    deviation of each colour. Never those of a single cell: its own colour is evidence.
+    """
+
+    colours: CellColours = Field(description="Of the training's cells.")
+    surroundings: tuple[Share, Share, Share] | None = Field(
+        None, description="Red, green, blue of every pixel outside the outline, 0 to 1; absent: they stay as they are."
+    )
+
+
 class InputSpec(Record):
     """What the network sees."""
 
@@ -24,6 +45,7 @@ class InputSpec(Record):
     mean: tuple[Share, Share, Share] = Field(description="Subtracted per plane, in units of 0 to 1.")
     std: tuple[Divisor, Divisor, Divisor] = Field(description="Divided by per plane, in units of 0 to 1.")
     name: str = Field("image", description="Name of the graph's input.")
+    cell: CellView | None = Field(None, description="Absent: a crop is used as it is cut, its surroundings included.")
 
     @property
     def field_um(self) -> float:
@@ -31,17 +53,73 @@ class InputSpec(Record):
         return self.size * self.um_per_pixel
 
 
+ClassName = Literal["normal", "blast", "lymphoblast", "myeloblast", "other"]
+BLASTS: tuple[ClassName, ...] = ("blast", "lymphoblast", "myeloblast")
+"""Names of the columns whose probabilities add up to that of a blast."""
+OTHER: ClassName = "other"
+"""Name of the column for what is neither: smudges, artefacts, platelets, clumps, nucleated red cells."""
+
+
 class ClassSpec(Record):
     """One column of the scores."""
 
-    name: Literal["normal", "blast"] = Field(description="Label in the reports.")
+    name: ClassName = Field(description="What the column stands for; the reports give its probability by this name.")
     description: str = Field(description="What was trained under this label.")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What stands where in a row of scores.
+
+    Attributes:
+        names: of the classes, in order; a column for the distance follows them where there is one.
+        distance: whether the last column is the cell's distance to the training's cells.
+    """
+
+    names: tuple[ClassName, ...] = ("normal", "blast")
+    distance: bool = False
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return len(self.names) + self.distance
+
+    @property
+    def normal(self) -> int:
+        """Index of the normal score."""
+        return self.names.index("normal")
+
+    @property
+    def blasts(self) -> tuple[int, ...]:
+        """Indices of the scores of blasts of any kind."""
+        return tuple(k for k, name in enumerate(self.names) if name in BLASTS)
+
+    @property
+    def other(self) -> int | None:
+        """Index of the score for what is no cell to be judged, or None.
+
+        It is a logit of its own, against everything else.
+        """
+        return self.names.index(OTHER) if OTHER in self.names else None
+
+
+TWO = Columns()
+"""Normal, then blast: what a network has where nothing else is said."""
+
+
+class Unknown(Record):
+    """From where on a cell is too unlike the training's cells to be called normal or blast: it is `uncertain` then."""
+
+    other: Share = Field(description="Largest probability of `other` with which a cell is judged.")
+    distance: float = Field(gt=0, description="Largest distance to the training's cells with which a cell is judged.")
 
 
 class Decision(Record):
     """How scores become a label.
 
-    The probability of a blast is softmax(scores / temperature)[blast] (temperature scaling, Guo et al. 2017).
+    The probability of a blast is the logistic function of margin / temperature (temperature scaling, Guo et al. 2017);
+    the margin is the score of the blasts, several of them by the logarithm of their summed exponentials, less that of
+    normal.
     """
 
     temperature: float = Field(gt=0, description="Divides the scores before softmax.")
@@ -99,12 +177,15 @@ class Manifest(Record):
     task: str = Field(description="What the model tells apart, in words.")
     terms: str = Field(description="What the model may be used for.")
     input: InputSpec
-    classes: tuple[ClassSpec, ...] = Field(min_length=2, max_length=2, description="Columns of the scores, in order.")
+    classes: tuple[ClassSpec, ...] = Field(min_length=2, max_length=5, description="Columns of the scores, in order.")
     decisions: Decisions
     calibration: Calibration
     gate: Gate
     reference: Reference | None = Field(
         None, description="What the training images looked like; bundles made before it was measured have none."
+    )
+    unknown: Unknown | None = Field(
+        None, description="Absent: every cell is judged, however unlike the training's; the scores have no distance."
     )
     files: dict[str, Sha256] = Field(description="SHA-256 of every other file of the bundle.")
     digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = Field(
@@ -112,9 +193,9 @@ class Manifest(Record):
     )
 
     @property
-    def blast_column(self) -> int:
-        """Index of the blast score in a row of scores."""
-        return [c.name for c in self.classes].index("blast")
+    def columns(self) -> Columns:
+        """What stands where in a row of scores."""
+        return Columns(tuple(c.name for c in self.classes), distance=self.unknown is not None)
 
     @model_validator(mode="after")
     def _named(self) -> "Manifest":
@@ -123,9 +204,14 @@ class Manifest(Record):
         return self
 
     @model_validator(mode="after")
-    def _two_classes(self) -> "Manifest":
-        if {c.name for c in self.classes} != {"normal", "blast"}:
-            raise ValueError("classes must be one `normal` and one `blast`")
+    def _classes(self) -> "Manifest":
+        names = [c.name for c in self.classes]
+        if len(set(names)) < len(names) or "normal" not in names or not set(names) & set(BLASTS):
+            raise ValueError("classes must be one `normal`, one or more kinds of blast, and `other` at most once")
+        if ("blast" in names) and len(set(names) & set(BLASTS)) > 1:
+            raise ValueError("classes name `blast` or its kinds, not both")
+        if (self.unknown is not None) != (OTHER in names):
+            raise ValueError("`unknown` and a class `other` go together")
         return self
 
     def sealed(self) -> "Manifest":
@@ -136,7 +222,10 @@ class Manifest(Record):
     def to_bytes(self) -> bytes:
         """The one way in which a manifest is written, so that any changed byte can be seen.
 
-        Without a reference it is written as it was before there were any: older bundles keep their digest.
+        What is absent is not written, as before there was such a thing: older bundles keep their digest.
         """
-        without = {"reference"} if self.reference is None else set[str]()
-        return (json.dumps(self.model_dump(mode="json", exclude=without), indent=2, sort_keys=True) + "\n").encode()
+        written = self.model_dump(mode="json")
+        for record, name in ((written, "reference"), (written, "unknown"), (written["input"], "cell")):
+            if record[name] is None:
+                del record[name]
+        return (json.dumps(written, indent=2, sort_keys=True) + "\n").encode()

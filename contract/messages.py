@@ -111,9 +111,17 @@ class CellReport(Message):
     probability: float = Field(
         ge=0, le=1, description="Calibrated probability of a blast; with the flag `edge` it is no judgement."
     )
+    classes: dict[str, float] | None = Field(
+        None,
+        description="Probability of each class that the model tells apart; they sum to 1, and those of the kinds of "
+        "blasts to `probability`. Null from models that say no more than `probability`.",
+    )
     flags: list[str] = Field(
         default_factory=list,
-        description="`edge`: the frame's border cuts the cell, whose label and probability say nothing: leave it out.",
+        description="`edge`: the frame's border cuts the cell, whose label and probability say nothing: leave it out. "
+        "Why a cell is `uncertain` whatever its probability: `other`: it looks like a smudge, an artefact, a platelet, "
+        "a clump or a nucleated red cell; `unlike_training`: like nothing that the model has learned; "
+        "`colours_unknown`: the site's colours are foreign, and too few of its cells are known yet.",
     )
     object_id: Name = Field(
         "",
@@ -135,7 +143,9 @@ class ModelInfo(Message):
     engine: Name = Field(description="Inference engine and precision; a fallback shows here.")
     gate: str = Field("", description="`passed`, or `skipped`: nobody has shown that INT8 answers as FP32 does.")
     colour: str = Field(
-        "off", description="How cells were made to look like the training's: `reinhard`, `macenko`, `off`."
+        "off",
+        description="How cells were made to look like the training's: `cells` (by the colours of the site's cells), "
+        "`reinhard`, `macenko`, `off`.",
     )
 
 

@@ -4,21 +4,38 @@ from collections.abc import Iterable
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from contract.manifest import InputSpec
+from contract.manifest import CellColours, InputSpec
 from contract.types import Crops, Image, Tensor
 
+LEAST_STD = 0.01
+"""Of a laboratory's colours: cells that are all of one colour say nothing of its spread."""
+SUBPIXEL_BITS = 4
+"""Binary digits after the point with which an outline is drawn into a crop."""
 
-def cut(image: Image, centre: tuple[float, float], um_per_pixel: float, spec: InputSpec) -> Image:
+
+def cut(
+    image: Image,
+    centre: tuple[float, float],
+    um_per_pixel: float,
+    spec: InputSpec,
+    *,
+    outline: NDArray[np.int32] | None = None,
+    colours: CellColours | None = None,
+) -> Image:
     """Cut the square field around a cell and resample it to the manifest's scale.
 
-    A field that reaches over the frame's border is continued with the border's own pixels.
+    A field that reaches over the frame's border is continued with the border's own pixels. Where the manifest says
+    that the network sees the cell alone, its surroundings are replaced and its laboratory's colours are moved.
 
     Args:
         image: (height, width, 3) uint8.
         centre: (x, y) in pixels of ``image``.
         um_per_pixel: scale of ``image``.
         spec: what the network expects.
+        outline: (K, 2) points around the cell in pixels of ``image``; without one the surroundings stay.
+        colours: of the laboratory's cells; without them colours stay.
 
     Returns:
         (size, size, 3) uint8, a new array.
@@ -35,7 +52,49 @@ def cut(image: Image, centre: tuple[float, float], um_per_pixel: float, spec: In
         region = np.asarray(cv2.copyMakeBorder(region, *pads, cv2.BORDER_REPLICATE), np.uint8)
     shrinking = side >= spec.size
     how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-    return np.ascontiguousarray(cv2.resize(region, (spec.size, spec.size), interpolation=how), np.uint8)
+    crop = np.ascontiguousarray(cv2.resize(region, (spec.size, spec.size), interpolation=how), np.uint8)
+    if spec.cell is None:
+        return crop
+    if colours is not None:
+        crop = moved(crop, colours, spec.cell.colours)
+    if spec.cell.surroundings is not None and outline is not None and len(outline) > 2:  # noqa: PLR2004 - no line
+        crop[drawn(outline, (left, top), side, spec.size) == 0] = _blue_green_red(spec.cell.surroundings)
+    return crop
+
+
+def moved(crops: NDArray[np.uint8], colours: CellColours, goal: CellColours) -> NDArray[np.uint8]:
+    """Move mean and standard deviation of each colour from those of a laboratory to a goal (Reinhard et al. 2001).
+
+    Args:
+        crops: (..., 3) uint8, blue-green-red.
+        colours: of the laboratory's cells.
+        goal: of the training's cells.
+    """
+    levels = np.arange(256, dtype=np.float64)[:, None] / 255
+    gain = np.array(goal.std) / np.maximum(colours.std, LEAST_STD)
+    table = (levels - np.array(colours.mean)) * gain + np.array(goal.mean)
+    table = np.clip(np.rint(table * 255), 0, 255).astype(np.uint8)[:, ::-1]
+    return np.stack([table[crops[..., plane], plane] for plane in range(3)], axis=-1)
+
+
+def drawn(outline: NDArray[np.int32], corner: tuple[int, int], side: int, size: int) -> NDArray[np.uint8]:
+    """An outline filled with 1 in a square of a frame, (size, size).
+
+    Args:
+        outline: (K, 2) points in pixels of the frame.
+        corner: (x, y) of the square's upper left pixel.
+        side: of the square in pixels of the frame.
+        size: of what is drawn.
+    """
+    mask = np.zeros((size, size), np.uint8)
+    points = (np.asarray(outline, np.float64) + 0.5 - corner) * (size / side) - 0.5
+    fixed = np.rint(points * (1 << SUBPIXEL_BITS)).astype(np.int32)
+    cv2.fillPoly(mask, [fixed], 1, shift=SUBPIXEL_BITS)
+    return mask
+
+
+def _blue_green_red(rgb: tuple[float, float, float]) -> NDArray[np.uint8]:
+    return np.asarray(np.rint(np.array(rgb[::-1]) * 255), np.uint8)
 
 
 def stack(crops: Iterable[Image], spec: InputSpec) -> Crops:

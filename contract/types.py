@@ -4,7 +4,7 @@
 shared, so no step writes into an image that it was given.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
@@ -22,6 +22,8 @@ Tensor: TypeAlias = NDArray[np.float32]
 Label: TypeAlias = Literal["normal", "blast", "uncertain"]
 TimedBy: TypeAlias = Literal["exif", "file", "arrival"]
 """How the time of a frame's capture is known."""
+Doubt: TypeAlias = Literal["other", "unlike_training", "colours_unknown"]
+"""Why a cell that is seen whole is not judged."""
 NO_IMAGE: Image = np.zeros((0, 0, 3), np.uint8)
 
 
@@ -105,11 +107,21 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A cell with the network's word on it; ``probability`` is the calibrated probability of a blast."""
+    """A cell with the network's word on it.
+
+    Attributes:
+        cell: which.
+        label: what it is called.
+        probability: the calibrated probability of a blast.
+        classes: the probability of each class by its name; they sum to 1, or there are none.
+        doubts: why it is ``uncertain`` whatever its probability.
+    """
 
     cell: Cell
     label: Label
     probability: float
+    classes: Mapping[str, float] = field(default_factory=dict)
+    doubts: tuple[Doubt, ...] = ()
 
 
 Cells: TypeAlias = Sequence[Cell]

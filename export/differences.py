@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from contract.bundle import Bundle
-from contract.decide import blast_probability, label_of
+from contract.decide import blast_probability, label_of, margins_of
 from contract.manifest import Decision, Manifest, Precision
 from contract.scoring import Scored
 from contract.types import Crops
-from training.metrics import Labels, Numbers, auroc, margins_from
+from training.metrics import Labels, Numbers, auroc
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 DISTANCES = (0.5, 0.9, 0.99, 1.0)
@@ -101,11 +101,14 @@ def precision_of(engine: str) -> Precision:
 
 def _verdicts(name: str, scored: Scored, manifest: Manifest) -> Verdicts:
     decision = decision_of(manifest, name)
-    ordered = scored.scores if manifest.blast_column == 1 else scored.scores[:, ::-1]
     probabilities = np.asarray(blast_probability(scored.scores, manifest, precision_of(name)), np.float64)
     labels = [label_of(float(p), decision) for p in probabilities]
     return Verdicts(
-        scored, margins_from(ordered), probabilities, (probabilities >= decision.threshold).astype(np.int64), labels
+        scored,
+        margins_of(scored.scores, manifest.columns),
+        probabilities,
+        (probabilities >= decision.threshold).astype(np.int64),
+        labels,
     )
 
 

@@ -10,13 +10,14 @@ from tqdm import tqdm
 
 from calibration.ranges import Table
 from calibration.sample import stratified
+from contract.decide import margins_of
 from contract.manifest import Decision, InputSpec
 from contract.pixels import to_batch
 from contract.types import Crops
 from export.quantize import Target, quantize
 from training.data import Sample
 from training.evaluate import agreement
-from training.metrics import Numbers, margins_from
+from training.metrics import Numbers
 
 CELLS = 512
 """At most so many are scored: the order of the methods shows on fewer."""
@@ -97,4 +98,4 @@ def _margins(model: onnx.ModelProto, crops: Crops, spec: InputSpec, level: ort.G
     options.graph_optimization_level = level
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     batches = (to_batch(crops[k : k + BATCH], spec) for k in range(0, len(crops), BATCH))
-    return margins_from(np.concatenate([session.run(None, {spec.name: batch})[0] for batch in batches]))
+    return margins_of(np.concatenate([session.run(None, {spec.name: batch})[0] for batch in batches]))

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from calibration.sample import stratified
 from contract import bundle
+from contract.decide import margins_of
 from contract.manifest import InputSpec
 from contract.types import Crops, Tensor
 from export.gate import Held
 from training.data import Sample, labels_of, read_crops
 from training.evaluate import PREFERRED, scores_of
-from training.metrics import margins_from
 
 REFERENCE = "int8-reference"
 """The S8 graph run as written, which is how TensorRT computes it: slow here, so on some cells only."""
@@ -43,7 +43,7 @@ class Scored:
         use = self.judged()
         chosen = [self.samples[k] for k in use]
         labels = labels_of(chosen) if any(s.labelled for s in chosen) else None
-        return Held({name: margins_from(rows[use]) for name, rows in self.scores.items()}, labels)
+        return Held({name: margins_of(rows[use]) for name, rows in self.scores.items()}, labels)
 
 
 def score(

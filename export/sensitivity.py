@@ -9,12 +9,13 @@ import onnxruntime as ort
 from tqdm import tqdm
 
 from calibration.ranges import Table
+from contract.decide import margins_of
 from contract.errors import UsageError
 from contract.manifest import InputSpec
 from contract.pixels import to_batch
 from contract.types import Crops, Tensor
 from export.quantize import QUANTISING, convolutions, quantize
-from training.metrics import Numbers, margins_from
+from training.metrics import Numbers
 
 BATCH = 32
 
@@ -75,4 +76,4 @@ def sensitivity(
 def _margins(model: onnx.ModelProto, batches: list[Tensor]) -> Numbers:
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return margins_from(np.concatenate([session.run(None, {name: batch})[0] for batch in batches]))
+    return margins_of(np.concatenate([session.run(None, {name: batch})[0] for batch in batches]))

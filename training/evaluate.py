@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from contract import bundle
 from contract.arguments import made_folder
 from contract.commands import outcome, process
+from contract.decide import margins_of
 from contract.durable import write_whole
 from contract.errors import UsageError
-from contract.manifest import Decision, InputSpec
+from contract.manifest import TWO, Columns, Decision, InputSpec
 from contract.pixels import to_batch
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.terminal import say
@@ -24,7 +25,7 @@ from contract.trust_options import trust_from
 from contract.types import Crops, Tensor
 from training.checkpoint import read_classifier
 from training.data import LAYOUTS, Sample, Split, labels_of, read_crops, shuffled
-from training.metrics import WITHOUT_INTERVAL, Labels, Numbers, bootstrap, margins_from, sigmoid, summary
+from training.metrics import WITHOUT_INTERVAL, Labels, Numbers, bootstrap, sigmoid, summary
 from training.network import BlastNet, scores_by
 from training.options import evaluate_parser
 
@@ -44,6 +45,7 @@ class Judge:
         decisions: by the engine's name.
         origin: which model it is, in words and hashes.
         recipe: how it was trained; empty for a bundle.
+        columns: what stands where in its scores.
     """
 
     engines: Mapping[str, Path | BlastNet]
@@ -51,6 +53,7 @@ class Judge:
     decisions: Mapping[str, Decision]
     origin: Mapping[str, Any]
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    columns: Columns = TWO
 
 
 def evaluate(
@@ -95,7 +98,7 @@ def evaluate(
         "schema_version": 1,
         "model": dict(judge.origin),
         "data": {"layout": layout, "split": split, **counts(chosen), "terms": LAYOUTS[layout].terms},
-        **judgement(chosen, scores, judge.decisions),
+        **judgement(chosen, scores, judge.decisions, columns=judge.columns),
         "leaky": _leaky(model, layout, split),
     }
 
@@ -117,18 +120,23 @@ def scale_of(layout: str, recipe: Mapping[str, Any]) -> float:
 
 
 def judgement(
-    samples: Sequence[Sample], scores: Mapping[str, Tensor], decisions: Mapping[str, Decision]
+    samples: Sequence[Sample],
+    scores: Mapping[str, Tensor],
+    decisions: Mapping[str, Decision],
+    *,
+    columns: Columns = TWO,
 ) -> dict[str, Any]:
     """Figures of each engine, agreement with the first of them, and what becomes of cells of neither class.
 
     Args:
         samples: (N,) cells of any kind.
-        scores: by engine, (N, 2) logits.
+        scores: by engine, (N, columns.width).
         decisions: by engine, temperature and thresholds.
+        columns: what stands where in the scores.
     """
     known = np.array([s.labelled for s in samples])
     cells = [s for s in samples if s.labelled]
-    margins = {name: margins_from(rows) for name, rows in scores.items()}
+    margins = {name: margins_of(rows, columns) for name, rows in scores.items()}
     reference = next(iter(margins))
     preferred = PREFERRED if PREFERRED in margins else reference
     decision = decisions[preferred]
@@ -184,7 +192,7 @@ def scores_of(
     session = ort.InferenceSession(str(engine), options, providers=["CPUExecutionProvider"])
     batches = (to_batch(crops[k : k + BATCH], spec) for k in range(0, len(crops), BATCH))
     rows = [session.run(None, {spec.name: batch})[0] for batch in batches]
-    return np.concatenate([np.zeros((0, 2), np.float32), *rows])
+    return np.concatenate(rows) if rows else np.zeros((0, session.get_outputs()[0].shape[1]), np.float32)
 
 
 def open_judge(model: Path, trust: Trust = SHIPPED_ONLY) -> Judge:
@@ -195,13 +203,11 @@ def open_judge(model: Path, trust: Trust = SHIPPED_ONLY) -> Judge:
         return Judge({"torch": kept.network}, kept.input, {"torch": kept.decision}, origin, kept.recipe)
     opened = bundle.open_bundle(model, trust)
     manifest = opened.manifest
-    if manifest.blast_column != 1:
-        raise UsageError(f"{model} has its classes in another order than normal, blast; export it anew")
     graphs = {"fp32": model / bundle.FP32, PREFERRED: model / bundle.INT8_CPU}
     hashes = {name: manifest.files[path.name] for name, path in graphs.items()}
     origin = {"kind": "bundle", "id": manifest.id, "graphs": hashes, "trained_on_split": "patient"}
     decisions = {"fp32": manifest.decisions.fp32, PREFERRED: manifest.decisions.int8}
-    return Judge(graphs, manifest.input, decisions, origin)
+    return Judge(graphs, manifest.input, decisions, origin, columns=manifest.columns)
 
 
 def shown(figure: Mapping[str, float | None]) -> str:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from contract.arguments import made_folder
 from contract.commands import outcome, process
+from contract.decide import margins_of
 from contract.errors import UsageError
 from contract.manifest import InputSpec
 from contract.terminal import say
@@ -21,7 +22,7 @@ from training.checkpoint import CLASSIFIER, LAST, Classifier, load, refused_if_d
 from training.data import LAYOUTS, Sample, labelled, labels_of, read_crops, shuffled
 from training.decision import choose_decision
 from training.loop import Cells, Run, learn, restore, start, state_of, weigh
-from training.metrics import Labels, auroc, log_loss, margins_from
+from training.metrics import Labels, auroc, log_loss
 from training.network import scores_by
 from training.options import train_parser
 from training.recipe import Recipe
@@ -119,7 +120,7 @@ def _look(
     run: Run, held: Crops, labels: Labels, *, spec: InputSpec, identity: Mapping[str, Any], out: Path
 ) -> dict[str, float]:
     """Judge the mean of the weights on the validation split, and keep it if it is the best so far."""
-    margins = margins_from(scores_by(run.mean, held, spec))
+    margins = margins_of(scores_by(run.mean, held, spec))
     decision = choose_decision(labels, margins)
     loss = log_loss(labels, margins / decision.temperature)
     figures = {"validation_loss": loss, "validation_auroc": auroc(labels, margins)}

@@ -9,15 +9,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.types import Tensor
-
 Numbers = NDArray[np.float64]
 Labels = NDArray[np.int64]
-
-
-def margins_from(scores: Tensor) -> Numbers:
-    """Logit of blast minus logit of normal, (N,) from (N, 2)."""
-    return np.asarray(scores[:, 1].astype(np.float64) - scores[:, 0])
 
 
 def auroc(labels: Labels, scores: Numbers) -> float:

@@ -25,13 +25,17 @@ Rectangle = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
-    """One view of a cell; lengths in micrometres. ``whole`` is false if the frame's border cuts the cell."""
+    """One view of a cell; lengths in micrometres.
+
+    ``whole`` is false if the frame's border cuts the cell, ``judged`` if nobody can say what it is.
+    """
 
     x: float
     y: float
     box: Rectangle
     whole: bool
     probability: float
+    judged: bool = True
 
     @classmethod
     def of(cls, prediction: Prediction, um_per_pixel: float, place: Place) -> "Glimpse":
@@ -44,18 +48,22 @@ class Glimpse:
             (left, top, left + cell.box.width * um, top + cell.box.height * um),
             "edge" not in cell.flags,
             prediction.probability,
+            not prediction.doubts,
         )
 
     def moved(self, dx: float, dy: float) -> "Glimpse":
         """The same, seen from elsewhere."""
         left, top, right, bottom = self.box
         box = left + dx, top + dy, right + dx, bottom + dy
-        return Glimpse(self.x + dx, self.y + dy, box, self.whole, self.probability)
+        return Glimpse(self.x + dx, self.y + dy, box, self.whole, self.probability, self.judged)
 
 
 @dataclass(slots=True, eq=False)
 class Known:
-    """A cell of the slide: numbers and no picture. Place and box are of its latest whole view, if there was one."""
+    """A cell of the slide: numbers and no picture. Place and box are of its latest whole view, if there was one.
+
+    ``views`` counts whole views, ``judged`` those of them that say what the cell is, with ``logits`` their sum.
+    """
 
     number: int
     part: int
@@ -63,6 +71,7 @@ class Known:
     y: float
     box: Rectangle
     views: int = 0
+    judged: int = 0
     logits: float = 0.0
     standing: Standing = "edge"
 
@@ -144,6 +153,7 @@ class CellMap:
             known.x, known.y, known.box = gone.x, gone.y, gone.box
             self._square(known).append(known)
         known.views += gone.views
+        known.judged += gone.judged
         known.logits += gone.logits
         self.forget(gone)
 

@@ -168,14 +168,18 @@ class Slide:
     def _judge(self, known: Known, glimpse: Glimpse) -> None:
         """Add a whole view."""
         known.views += 1
-        known.logits += logit(glimpse.probability)
+        if glimpse.judged:
+            known.judged += 1
+            known.logits += logit(glimpse.probability)
         self._cells.place(known, glimpse)
         self._call(known)
 
     def _call(self, known: Known) -> None:
-        """Call a cell normal or blast by the mean of the logits of its whole views."""
+        """Call a cell normal or blast by the mean of the logits of its whole views; uncertain if most were in doubt."""
         self._standings[known.standing] -= 1
-        known.standing = label_of(probability_of(known.logits / known.views), self._decision)
+        sure = 2 * known.judged > known.views
+        mean = probability_of(known.logits / known.judged) if sure else 0.0
+        known.standing = label_of(mean, self._decision) if sure else "uncertain"
         self._standings[known.standing] += 1
 
     def _drop_fragments(self, seen: Sequence[Known]) -> None:

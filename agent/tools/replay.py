@@ -177,6 +177,7 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
             colour=site.normaliser(bundle.manifest.reference),
             limits=site.file.limits,
             watch=ScaleWatch(),
+            colours=site.colours(bundle.manifest.input),
         )
         slides = station.slides(run, summary.count)
         if not job.slide_per_folder:

@@ -198,7 +198,8 @@ def _examined(job: SiteJob, site: Site, bundle: Bundle, frames: Sequence[Frame])
     """The frames as `run` would examine them, and in which numbers."""
     colour = site.normaliser(bundle.manifest.reference)
     with closing(open_engine(bundle, job.engine, state_dir=state_dir_if_any())) as engine:
-        station = Station("site", "site", bundle, engine, colour=colour, limits=site.file.limits)
+        colours = site.colours(bundle.manifest.input)
+        station = Station("site", "site", bundle, engine, colour=colour, limits=site.file.limits, colours=colours)
         return [examine(frame, station) for frame in frames], engine.precision
 
 

@@ -26,7 +26,7 @@ def test_the_documented_example_of_version_1_parses() -> None:
     report = FrameReport.model_validate(EXAMPLE)
     written = json.loads(report.model_dump_json())
     assert written["frame"]["captured_at"] == "2026-01-31T12:00:00.000Z"
-    assert [{**cell, "object_id": ""} for cell in EXAMPLE["cells"]] == written["cells"]  # type: ignore[attr-defined]
+    assert [{**cell, "object_id": "", "classes": None} for cell in EXAMPLE["cells"]] == written["cells"]  # type: ignore[attr-defined]
     assert written["position_um"] is None
 
 

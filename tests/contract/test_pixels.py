@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.manifest import InputSpec
-from contract.pixels import cut, stack, to_batch
+from contract.manifest import CellColours, CellView, InputSpec
+from contract.pixels import cut, moved, stack, to_batch
 
 SPEC = InputSpec(um_per_pixel=0.25, size=32, mean=(0.5, 0.6, 0.7), std=(0.1, 0.2, 0.3))
 
@@ -73,3 +73,43 @@ def test_cut_does_not_write_into_the_frame() -> None:
     before = image.copy()
     cut(image, (3, 3), 0.25, SPEC)[:] = 0
     np.testing.assert_array_equal(image, before)
+
+
+GOAL = CellColours(mean=(0.5, 0.3, 0.6), std=(0.1, 0.2, 0.05))
+ALONE = SPEC.model_copy(update={"cell": CellView(colours=GOAL, surroundings=(1, 0, 0.2))})
+SQUARE = np.array([[16, 16], [47, 16], [47, 47], [16, 47]], np.int32)
+
+
+@pytest.mark.parametrize("um_per_pixel", [0.25, 0.125, 0.0625])
+def test_a_cell_alone_keeps_its_pixels_and_loses_its_surroundings(um_per_pixel: float) -> None:
+    """Whatever the scale: a square of 8 um at 0.25 um per pixel has 32 pixels a side, and its field the same."""
+    grow = round(0.125 / um_per_pixel) if um_per_pixel < 0.125 else 1
+    shrink = round(um_per_pixel / 0.125) if um_per_pixel > 0.125 else 1
+    outline = (SQUARE * grow / shrink).astype(np.int32)
+    side = 64 * grow // shrink
+    image = np.full((side, side, 3), 90, np.uint8)
+    crop = cut(image, (side / 2, side / 2), um_per_pixel, ALONE, outline=outline)
+    within = (crop == 90).all(axis=2)
+    outside = (crop == (51, 0, 255)).all(axis=2)
+    assert (within | outside).all()
+    assert abs(within.sum() - 256) < 70
+    assert within[10:22, 10:22].all()
+
+
+def test_without_an_outline_the_surroundings_stay() -> None:
+    crop = cut(np.full((64, 64, 3), 90, np.uint8), (32, 32), 0.25, ALONE)
+    assert (crop == 90).all()
+
+
+def test_a_laboratorys_colours_are_moved_to_the_trainings() -> None:
+    rng = np.random.default_rng(0)
+    site = CellColours(mean=(0.3, 0.4, 0.5), std=(0.05, 0.1, 0.1))
+    pixels = np.clip(rng.normal(site.mean, site.std, (200, 200, 3))[..., ::-1] * 255, 0, 255).astype(np.uint8)
+    found = moved(pixels, site, GOAL)[..., ::-1].reshape(-1, 3) / 255
+    np.testing.assert_allclose(found.mean(axis=0), GOAL.mean, atol=0.01)
+    np.testing.assert_allclose(found.std(axis=0), GOAL.std, atol=0.015)
+
+
+def test_the_trainings_own_colours_stay_as_they_are() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
+    assert (moved(pixels, GOAL, GOAL) == pixels).all()

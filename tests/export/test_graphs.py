@@ -14,6 +14,7 @@ from torch import nn
 
 from calibration.ranges import Table, calibrate
 from contract.bundle import FP32, INT8, INT8_CPU
+from contract.decide import margins_of
 from contract.errors import CheckError, UsageError
 from contract.manifest import InputSpec
 from contract.pixels import stack
@@ -24,7 +25,6 @@ from export.quantize import convolutions, quantize
 from export.sensitivity import sensitivity
 from export.to_onnx import KNOWN, write_onnx
 from training.evaluate import scores_of
-from training.metrics import margins_from
 from training.network import Architecture, BlastNet, scores_by
 
 PLAIN = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -97,16 +97,16 @@ def test_fp32_holds_only_known_operators_and_no_path_of_this_machine(graphs: Gra
 @pytest.mark.parametrize(("name", "level"), [(INT8_CPU, ort.GraphOptimizationLevel.ORT_ENABLE_ALL), (INT8, PLAIN)])
 def test_int8_decides_as_fp32_does(graphs: Graphs, name: str, level: ort.GraphOptimizationLevel) -> None:
     """The margins of an untrained network are moved to the middle, so that a decision can flip."""
-    expected = margins_from(scores_of(graphs.folder / FP32, graphs.crops, graphs.spec))
-    found = margins_from(scores_of(graphs.folder / name, graphs.crops, graphs.spec, level=level))
+    expected = margins_of(scores_of(graphs.folder / FP32, graphs.crops, graphs.spec))
+    found = margins_of(scores_of(graphs.folder / name, graphs.crops, graphs.spec, level=level))
     middle = np.median(expected)
     assert np.sqrt(np.mean((found - expected) ** 2)) < 0.1 * expected.std()
     assert ((found > middle) != (expected > middle)).sum() <= 3
 
 
 def test_both_int8_graphs_compute_nearly_the_same(graphs: Graphs) -> None:
-    twin = margins_from(scores_of(graphs.folder / INT8_CPU, graphs.crops, graphs.spec))
-    reference = margins_from(scores_of(graphs.folder / INT8, graphs.crops, graphs.spec, level=PLAIN))
+    twin = margins_of(scores_of(graphs.folder / INT8_CPU, graphs.crops, graphs.spec))
+    reference = margins_of(scores_of(graphs.folder / INT8, graphs.crops, graphs.spec, level=PLAIN))
     assert np.sqrt(np.mean((twin - reference) ** 2)) < 0.1 * reference.std()
 
 
@@ -234,7 +234,7 @@ def test_kept_convolutions_stay_in_floating_point_in_both_graphs(graphs: Graphs,
     model = graphs.load(FP32)
     kept = kept_cases(model)[case]
     before = {node.name: node for node in model.graph.node}
-    expected = margins_from(scores_of(graphs.folder / FP32, graphs.crops, graphs.spec))
+    expected = margins_of(scores_of(graphs.folder / FP32, graphs.crops, graphs.spec))
     for target, level in (("cpu", ort.GraphOptimizationLevel.ORT_ENABLE_ALL), ("tensorrt", PLAIN)):
         made = quantize(model, graphs.table.ranges, "cpu" if target == "cpu" else "tensorrt", keep_float=kept)
         made_by = producers(made)
@@ -247,7 +247,7 @@ def test_kept_convolutions_stay_in_floating_point_in_both_graphs(graphs: Graphs,
                 assert plain <= set(node.input)
         path = tmp_path / f"{target}.onnx"
         onnx.save(made, path)
-        found = margins_from(scores_of(path, graphs.crops, graphs.spec, level=level))
+        found = margins_of(scores_of(path, graphs.crops, graphs.spec, level=level))
         assert np.sqrt(np.mean((found - expected) ** 2)) < 0.1 * expected.std()
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from contract.decide import margins_of
 from training.decision import choose_decision
 from training.metrics import (
     accuracy,
@@ -14,7 +15,6 @@ from training.metrics import (
     expected_calibration_error,
     fit_temperature,
     log_loss,
-    margins_from,
     per_patient_accuracy,
     sensitivity,
     sigmoid,
@@ -153,4 +153,4 @@ def test_the_threshold_separates_what_can_be_separated() -> None:
 
 
 def test_margins_are_blast_minus_normal() -> None:
-    assert margins_from(np.array([[1, 4], [2, 0]], np.float32)).tolist() == [3, -2]
+    assert margins_of(np.array([[1, 4], [2, 0]], np.float32)).tolist() == [3, -2]
