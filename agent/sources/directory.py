@@ -45,9 +45,10 @@ class DirectorySource(BaseModel):
         listing = listed(self.uri)
         if listing.words:
             log.warning("%s", listing.words)
-        yield self._frames(run, stop, listing)
+        yield self.frames(run, stop, listing)
 
-    def _frames(self, run: str, stop: threading.Event, listing: Listing) -> Iterator[Frame]:
+    def frames(self, run: str, stop: threading.Event, listing: Listing) -> Iterator[Frame]:
+        """The frames of what was listed before; see ``open``."""
         ids, medium = (f"{run}-{number:08d}" for number in count(1)), _Medium(listing)
         for below, why in listing.unread:
             name = f"{printable(below)}/"

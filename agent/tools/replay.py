@@ -167,7 +167,10 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
     summary, started = _begun(job, listing), time.perf_counter()
     with ExitStack() as house:
         engine = house.enter_context(closing(open_engine(bundle, job.engine, state_dir=state_dir_if_any())))
-        frames = site.level(house.enter_context(source.open(run, stop)))
+        if listing is None or isinstance(source, VideoSource):
+            frames = house.enter_context(source.open(run, stop))
+        else:
+            frames = source.frames(run, stop, listing)
         out = house.enter_context(_reports(job))
         station = Station(
             "offline",
@@ -182,7 +185,7 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
         slides = station.slides(run, summary.count)
         if not job.slide_per_folder:
             slides.start(job.slide or _slide(job.source))
-        shown = tqdm(frames, total=summary.planned, unit="frame", disable=not progress)
+        shown = tqdm(site.level(frames), total=summary.planned, unit="frame", disable=not progress)
         for seq, frame in enumerate(shown, start=1):
             finding = examine(frame, station)
             if job.slide_per_folder:

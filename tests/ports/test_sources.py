@@ -206,7 +206,7 @@ class TestDirectory:
     def test_a_folder_that_can_not_be_read_is_a_frame_that_says_so(self, tmp_path: Path) -> None:
         source = DirectorySource(uri=tmp_path, um_per_pixel=0.1)
         listing = Listing(tmp_path, unread=[("sub", "Permission denied")])
-        (frame,) = source._frames("r", threading.Event(), listing)
+        (frame,) = source.frames("r", threading.Event(), listing)
         assert (frame.source, frame.fault) == ("sub/", "unreadable")
         assert "Permission denied" in frame.detail
 
