@@ -23,7 +23,7 @@ from agent.sources.directory import listed
 from agent.sources.synthetic import SyntheticSource
 from contract.arguments import default_state_dir
 from contract.bundle import INT8_CPU, SHIPPED
-from contract.durable import growing
+from contract.durable import draft_of, growing
 from contract.errors import UsageError
 from contract.messages import FrameReport
 from contract.pictures import read_picture
@@ -192,7 +192,7 @@ def test_a_replay_that_is_interrupted_says_so_and_is_no_success(smear: Path, tmp
         (folder / f"{number}.png").symlink_to(smear / "1.png")
     command = [sys.executable, "-m", "agent", "replay", str(folder), "--um-per-pixel", "0.1", "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not (out.exists() and out.read_text()):
+    while not (draft_of(out).exists() and draft_of(out).read_text()):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     told = process.communicate(timeout=60)[1]

@@ -14,6 +14,7 @@ import pytest
 
 from agent.__main__ import main
 from agent.sources.synthetic import SyntheticSource
+from contract.durable import draft_of
 from tests.agent.test_replay import replay, reports
 
 
@@ -79,7 +80,7 @@ def test_the_summary_of_an_interrupted_run_says_so(patients: Path, tmp_path: Pat
         (folder / f"{number}.png").symlink_to(patients / "0.png")
     command = [sys.executable, "-m", "agent", "replay", str(folder), "--um-per-pixel", "0.1", "--out", str(out)]
     process = subprocess.Popen([*command, "--summary", str(summary)], stderr=subprocess.DEVNULL)
-    while not (out.exists() and out.read_text()):
+    while not (draft_of(out).exists() and draft_of(out).read_text()):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert process.wait(120) == 1
