@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contract.arguments import make_state_dir
-from contract.durable import write_whole
+from contract.durable import PRIVATE, write_whole
 from contract.errors import IntegrityError, UsageError
 
 FILE = "models.json"
@@ -70,7 +70,9 @@ def remember(model: str, version: int, state_dir: Path) -> None:
         return
     try:
         make_state_dir(state_dir)
-        write_whole(state_dir / FILE, Memory(newest={**known, model: version}).model_dump_json(indent=1).encode())
+        write_whole(
+            state_dir / FILE, Memory(newest={**known, model: version}).model_dump_json(indent=1).encode(), mode=PRIVATE
+        )
     except OSError as cause:
         raise UsageError(
             f"{state_dir / FILE} can not be written ({cause.strerror}); free some room, or set `state_dir`"

@@ -22,7 +22,8 @@ from agent.sources.scale import Scale
 from agent.sources.stream import Shot, Stream, openable
 from contract.arguments import UserPath, home_path
 from contract.errors import SourceError, UsageError
-from contract.secrets import PIPELINE, masked
+from contract.secrets import PIPELINE
+from contract.secrets import masked as shown
 from contract.types import Frame
 
 ESTIMATE = 0.02
@@ -129,9 +130,9 @@ class CameraSource(BaseModel):
     )
 
     @property
-    def shown(self) -> str:
+    def label(self) -> str:
         """What reports and logs call it: no secret is in it."""
-        return self.name or masked(self.uri)
+        return self.name or shown(self.uri)
 
     @property
     def address(self) -> str:
@@ -151,7 +152,7 @@ class CameraSource(BaseModel):
     @contextmanager
     def open(self, run: str, stop: threading.Event) -> Iterator[Iterator[Frame]]:
         """Open it; raises SourceError if it can not be opened. Afterwards it is opened again for ever."""
-        reader = _Reader(self.address, self.shown, self.max_age_ms)
+        reader = _Reader(self.address, self.label, self.max_age_ms)
         reader.start()
         try:
             yield self._frames(run, stop, reader)
@@ -170,12 +171,12 @@ class CameraSource(BaseModel):
                 deadline = time.monotonic() + silence_s
                 yield Frame(
                     f"{run}-{number:08d}",
-                    self.shown,
+                    self.label,
                     shot.captured_at,
                     self.um_per_pixel,
                     image=shot.picture.image,
                     fault=shot.picture.fault,
-                    detail=f"{self.shown}: {shot.picture.detail}" if shot.picture.fault else "",
+                    detail=f"{self.label}: {shot.picture.detail}" if shot.picture.fault else "",
                     read_ms=age_ms,
                     skipped=reader.skipped(),
                 )
@@ -186,10 +187,10 @@ class CameraSource(BaseModel):
                 yield self._stale(f"{run}-{number:08d}", reader.silent_s())
 
     def _stale(self, frame_id: str, silent_s: float) -> Frame:
-        detail = f"{self.shown} has delivered no fresh frame for {silent_s:.1f} s; check the camera and its cable"
+        detail = f"{self.label} has delivered no fresh frame for {silent_s:.1f} s; check the camera and its cable"
         return Frame(
             frame_id,
-            self.shown,
+            self.label,
             datetime.now(timezone.utc),
             self.um_per_pixel,
             fault="stale",
@@ -220,9 +221,9 @@ class _Taken:
 class _Reader:
     """A thread that empties the camera into a slot for one frame, so that what is taken is never old."""
 
-    def __init__(self, uri: str, shown: str, timeout_ms: int) -> None:
+    def __init__(self, uri: str, label: str, timeout_ms: int) -> None:
         self._skipped = 0
-        self._uri, self._shown, self._timeout_ms = uri, shown, timeout_ms
+        self._uri, self._label, self._timeout_ms = uri, label, timeout_ms
         self._slot: _Taken | None = None
         self._filled = threading.Condition()
         self._closing = threading.Event()
@@ -234,15 +235,15 @@ class _Reader:
         """Open the camera once, so that a wrong address is known at once, then read on in the thread."""
         if PIPELINE in self._uri and not _has_gstreamer():
             raise SourceError(
-                f"the camera {self._shown} is a GStreamer pipeline, and this OpenCV was built without GStreamer; "
+                f"the camera {self._label} is a GStreamer pipeline, and this OpenCV was built without GStreamer; "
                 "use the device's number or its RTSP address, or install an OpenCV that has it"
             )
         capture = self._connect()
         if not capture.isOpened():
             raise SourceError(
-                f"the camera {self._shown} can not be opened; check `source.uri`, its cable and its rights"
+                f"the camera {self._label} can not be opened; check `source.uri`, its cable and its rights"
             )
-        self._stream = Stream(capture, f"the camera {self._shown}")
+        self._stream = Stream(capture, f"the camera {self._label}")
         self._thread.start()
 
     def take(self, *, timeout_s: float) -> _Taken | None:
@@ -299,7 +300,7 @@ class _Reader:
             self._stream.release()
         self._stream, capture = None, self._connect()
         try:
-            self._stream = Stream(capture, f"the camera {self._shown}") if capture.isOpened() else None
+            self._stream = Stream(capture, f"the camera {self._label}") if capture.isOpened() else None
         except SourceError as cause:
             self._put(Shot(fault="too_large", detail=str(cause)))
 

@@ -324,8 +324,8 @@ class TestCamera:
 
     def test_reports_call_it_by_its_name_or_its_host(self) -> None:
         address = "rtsp://user:secret@10.0.0.5/a"
-        assert CameraSource(uri=address, um_per_pixel=0.1).shown == "rtsp://10.0.0.5/********"
-        assert CameraSource(uri=address, um_per_pixel=0.1, name="left scope").shown == "left scope"
+        assert CameraSource(uri=address, um_per_pixel=0.1).label == "rtsp://10.0.0.5/********"
+        assert CameraSource(uri=address, um_per_pixel=0.1, name="left scope").label == "left scope"
 
     @pytest.mark.parametrize(
         ("uri", "opened"),
