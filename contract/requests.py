@@ -55,7 +55,9 @@ class Restarted(Message):
 class Setting(Message):
     """One setting in force."""
 
-    value: str = Field(description="As `microscope-agent config show` prints it; secrets masked.")
+    value: bool | int | float | str | list[str] | None = Field(
+        description="What `microscope-agent config show` prints, as JSON; null where it is unset; secrets masked."
+    )
     origin: str = Field(description="Where it comes from.")
 
 

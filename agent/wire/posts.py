@@ -1,5 +1,6 @@
 """Who carries out which command; see ``contract.requests`` for what they are."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -36,7 +37,7 @@ class Posts:
         window: Window,
     ) -> None:
         self._kind = settings.source.kind
-        self._shown = {name: Setting(value=value, origin=origin) for name, value, origin in shown}
+        self._shown = {name: Setting(value=_typed(value), origin=origin) for name, value, origin in shown}
         self._model, self._turns, self._slides, self._window = model, turns, slides, window
         every: Mapping[CommandName, Post] = {
             "slide/start": self._start,
@@ -64,6 +65,19 @@ class Posts:
         station = self._model.reload()
         self._slides.judge_by(station.model, station.decision)
         return station.model
+
+
+def _typed(shown: str) -> bool | int | float | str | list[str] | None:
+    """A setting's value out of what `config show` prints of it."""
+    if shown.startswith('"'):
+        return shown[1:-1]
+    if shown == "unset":
+        return None
+    try:
+        found: bool | int | float | list[str] = json.loads(shown)
+    except ValueError:
+        return shown
+    return found
 
 
 @contextmanager

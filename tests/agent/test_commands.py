@@ -28,6 +28,14 @@ from tests.waiting import until
 from tests.wire import check_payload
 
 Open = Callable[..., Any]
+SHOWN = [
+    (name, value, "test")
+    for name, value in {
+        "mqtt.password": '"********"', "mqtt.port": "1883", "source.fps": "0.5", "engine_rebuild": "false",
+        "site_file": "unset", "mqtt.commands": '["config/get", "snapshot"]', "bundle": '"C:\\new "one""',
+    }.items()
+]  # fmt: skip
+"""Settings as `config show` prints them."""
 SITE = "command-lab"
 REPLY_TO = "answers/technician"
 
@@ -87,7 +95,7 @@ def running(broker: Broker, device: str, folder: Path, **more: str) -> Iterator[
         "engine": "onnxruntime",
     }
     ours, stop = load_alone({**wanted, **more}), threading.Event()
-    thread = threading.Thread(target=lambda: serve(ours, stop, shown=[("mqtt.password", '"********"', "test")]))
+    thread = threading.Thread(target=lambda: serve(ours, stop, shown=SHOWN))
     thread.start()
     rig = Rig(broker, device, bundle)
     try:
@@ -131,7 +139,12 @@ def test_a_slide_is_started_and_stopped(rig: Rig, subscribe: Open) -> None:
 
 
 def test_the_settings_are_told_without_secrets(rig: Rig) -> None:
-    assert rig.result("config/get")["settings"]["mqtt.password"] == {"value": '"********"', "origin": "test"}
+    told = rig.result("config/get")["settings"]
+    assert told["mqtt.password"] == {"value": "********", "origin": "test"}
+    assert {name: setting["value"] for name, setting in told.items()} == {
+        "mqtt.password": "********", "mqtt.port": 1883, "source.fps": 0.5, "engine_rebuild": False, "site_file": None,
+        "mqtt.commands": ["config/get", "snapshot"], "bundle": 'C:\\new "one"',
+    }  # fmt: skip
 
 
 def test_a_restarted_source_begins_anew(rig: Rig, subscribe: Open) -> None:
