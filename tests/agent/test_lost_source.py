@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.wire.broker import Broker
+from agent.wire.broker import Broker, find_program
 from agent.wire.outbox import Outbox
 from contract.messages import FrameReport, Health
 from tests.waiting import until
@@ -238,3 +238,33 @@ def test_sighup_makes_another_connection_and_the_service_goes_on(
     seqs = [json.loads(message["payload"])["seq"] for message in frames.take(1)]
     assert seqs[0] > 1
     assert "WARNING agent.wire" not in log, log
+
+
+def test_sighup_takes_a_renewed_password(
+    open_mosquitto: Open, subscribe: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The broker has the new one already, and has not ended the connection that was made with the old."""
+    passwords, credentials = tmp_path / "passwords", tmp_path / "credentials"
+    credentials.mkdir()
+
+    def set_password(word: str) -> None:
+        program = str(find_program("mosquitto_passwd"))
+        subprocess.run([program, "-c", "-b", str(passwords), "scope", word], check=True)
+        (credentials / "mqtt.password").write_text(word)
+
+    set_password("old")
+    passwords.chmod(0o644)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    lines = ["allow_anonymous false", f"password_file {passwords}"]
+    with (
+        open_mosquitto(config_lines=lines) as broker,
+        agent(tmp_path, broker.port, {"kind": "synthetic", "fps": 10}, **{"mqtt.username": "scope"}) as running,
+    ):
+        assert running.says("connected to the broker")
+        set_password("new")
+        os.kill(broker.pid, signal.SIGHUP)
+        running.process.send_signal(signal.SIGHUP)
+        assert until(lambda: "".join(running.log).count("connected to the broker") >= 2, 60), running.log
+        status = subscribe(broker, f"{tmp_path.name}/v1/lab/scope-1/status", "-u", "scope", "-P", "new")
+        assert json.loads(status.next(30)["payload"])["state"] == "online"
+        running.stop()
