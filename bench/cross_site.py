@@ -34,13 +34,18 @@ from contract.pixels import cut, stack
 from contract.reference import Look
 from contract.types import Crops, Image
 from export.reference import look_of_samples
-from training.data import LAYOUTS, Sample, Split, images_below, labelled, labels_of, read_image
+from training.datasets import LAYOUTS
+from training.datasets.crops import read_crops, read_image
+from training.datasets.deepapl import UM_PER_PIXEL
+from training.datasets.files import images_below
+from training.datasets.sample import Sample, Split, labelled, labels_of
 from training.evaluate import scores_of
 from training.metrics import Labels, Numbers, auroc, summary
 
 METHODS: tuple[Method, ...] = ("off", "reinhard", "macenko")
 FRAMES = {"bccd": ("bccd/JPEGImages", 0.075), "pbc": ("txl-pbc-tiles/images", 0.10)}
-CNMC = ("cnmc2019-subset/images", "cnmc2019-extra/images")
+CNMC_CELLS = 400
+"""So many of C-NMC's test cells, spread over classes and people."""
 TRAINING_CELLS = 512
 EVERY = 4
 """`make bench` shifts one DeepAPL cell in so many; a site's look is measured on as few, too."""
@@ -100,7 +105,7 @@ def open_model(deepapl: str | None) -> Model | None:
     if look is None and deepapl:
         cells = labelled(LAYOUTS["deepapl"].find(Path(deepapl)), "training")
         places = stratified([f"{s.kind} {s.patient}" for s in cells], TRAINING_CELLS, 0)
-        look = look_of_samples([cells[k] for k in places], LAYOUTS["deepapl"].um_per_pixel)
+        look = look_of_samples([cells[k] for k in places])
     return Model(manifest, look) if look else None
 
 
@@ -142,26 +147,25 @@ def cells_of(model: Model, folder: Path, um_per_pixel: float) -> Cells:
 
 def cut_out(model: Model, data: Path) -> Figures:
     """C-NMC's cells on black: no background and no red cells, so that there is nothing to normalise by."""
-    layout = LAYOUTS["cnmc"]
-    samples = [s for folder in CNMC for s in layout.find(data / folder) if s.labelled]
+    cells = labelled(LAYOUTS["cnmc"].find(data / "cnmc2019"), "test")
+    samples = [cells[k] for k in stratified([f"{s.kind} {s.patient}" for s in cells], CNMC_CELLS, 0)]
     images = [read_image(s.path) for s in samples]
-    crops = stack((middle_of(image, layout.um_per_pixel, model) for image in images), model.manifest.input)
+    crops = read_crops(samples, model.manifest.input, quiet=True)
     return {
         "cnmc_cells": len(samples),
         "cnmc_off_auroc": round(auroc(labels_of(samples), model.probabilities(crops)), 4),
-        "cnmc_with_a_look": sum(sight_of(image, layout.um_per_pixel) is not None for image in images),
+        "cnmc_with_a_look": sum(sight_of(i, s.um_per_pixel) is not None for i, s in zip(images, samples, strict=True)),
     }
 
 
 def home(model: Model, samples: Sequence[Sample]) -> Iterator[Row]:
     """Labelled cells of DeepAPL as they are and shifted; a site's look is measured on some of the shifted images."""
-    um = LAYOUTS["deepapl"].um_per_pixel
     images = [read_image(sample.path) for sample in samples]
-    plain = model.probabilities(stack((middle_of(i, um, model) for i in images), model.manifest.input))
+    plain = model.probabilities(stack((middle_of(i, UM_PER_PIXEL, model) for i in images), model.manifest.input))
     for name, shift in shifts(model.reference).items():
         shifted = [shift(image) for image in images]
-        crops = stack((middle_of(image, um, model) for image in shifted), model.manifest.input)
-        look = look_at(shifted[::EVERY], um, name)
+        crops = stack((middle_of(image, UM_PER_PIXEL, model) for image in shifted), model.manifest.input)
+        look = look_at(shifted[::EVERY], UM_PER_PIXEL, name)
         for method in METHODS:
             probabilities = model.probabilities(model.normalised(method, crops, look))
             yield Row(name, method, judged(model, samples, probabilities, plain))
@@ -182,16 +186,17 @@ def over_shifts(rows: Iterable[Row]) -> Figures:
 
 def by_patient(model: Model, samples: Sequence[Sample]) -> Iterator[Row]:
     """The unshifted cells once more, with a look for each patient, as if each slide were a site."""
-    um = LAYOUTS["deepapl"].um_per_pixel
     images = [read_image(sample.path) for sample in samples]
-    crops = stack((middle_of(i, um, model) for i in images), model.manifest.input)
+    crops = stack((middle_of(i, UM_PER_PIXEL, model) for i in images), model.manifest.input)
     plain = model.probabilities(crops)
     patients = np.array([s.patient for s in samples])
     for method in METHODS:
         done = crops.copy()
         for patient in np.unique(patients):
             mine = np.flatnonzero(patients == patient)
-            done[mine] = model.normalised(method, crops[mine], look_at((images[k] for k in mine), um, str(patient)))
+            done[mine] = model.normalised(
+                method, crops[mine], look_at((images[k] for k in mine), UM_PER_PIXEL, str(patient))
+            )
         yield Row("a look per patient", method, judged(model, samples, model.probabilities(done), plain))
 
 

@@ -32,7 +32,9 @@ from export.pick import Row, cells_to_pick_on, ranked
 from export.quantize import quantize
 from export.to_onnx import write_onnx
 from training.checkpoint import Classifier, read_classifier
-from training.data import LAYOUTS, Sample, labels_of, read_crops
+from training.datasets import LAYOUTS
+from training.datasets.crops import read_crops
+from training.datasets.sample import Sample, labels_of
 from training.evaluate import agreement, called_blast, scores_of
 from training.metrics import Labels, Numbers, accuracy, auroc, bootstrap
 
@@ -64,12 +66,12 @@ def compare(checkpoint: Path, data: Path, layout: str, *, split: str, timed: boo
         folder = Path(name)
         fp32 = folder / "model.onnx"
         write_onnx(classifier.network, spec, fp32)
-        calibration = read_crops(chosen.calibration, scale, spec)
-        unseen = read_crops(cells_to_pick_on(chosen.fit), scale, spec)
+        calibration = read_crops(chosen.calibration, spec, um_per_pixel=scale)
+        unseen = read_crops(cells_to_pick_on(chosen.fit), spec, um_per_pixel=scale)
         rows, ours = _ours(fp32, calibration, unseen, classifier, every=split == "validation")
         graphs = {"fp32": fp32, **ours, **write_theirs(fp32, calibration, spec, folder)}
-        fitting = _margins(graphs, read_crops(fit, scale, spec), spec)
-        margins = _margins(graphs, read_crops(judged, scale, spec), spec)
+        fitting = _margins(graphs, read_crops(fit, spec, um_per_pixel=scale), spec)
+        margins = _margins(graphs, read_crops(judged, spec, um_per_pixel=scale), spec)
         decisions = _decisions(classifier.decision, Held(fitting, labels_of(fit)))
         return {
             "split": {"name": split, "cells": len(judged), "patients": len({s.patient for s in judged})},

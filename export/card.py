@@ -1,10 +1,10 @@
 """The model card, written from the report's figures so that text and figures can not disagree."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from contract.manifest import Manifest
+from training.datasets import about_of
 from training.evaluate import shown
 
 HEAD = """# Model card: {id}
@@ -41,53 +41,6 @@ No image of these data is in this bundle; the golden batch is drawn by the expor
 """
 
 
-@dataclass(frozen=True, slots=True)
-class About:
-    """What one must say of a model trained on a layout's data.
-
-    Attributes:
-        normal: what was trained as normal.
-        blast: what was trained as blast.
-        limits: what it can not know, as Markdown items.
-        weights: under which terms the weights may be used.
-    """
-
-    normal: str
-    blast: str
-    limits: str
-    weights: str
-
-
-ABOUT = {
-    "deepapl": About(
-        normal="lymphocytes, segmented and band neutrophils, monocytes, eosinophils, basophils of leukaemia patients",
-        blast="blasts without lineage (acute myeloid and promyelocytic leukaemia)",
-        limits="""- It knows the cells of one laboratory and one camera. Other stains, cameras and magnifications are
-  another domain until measured; cells cut out on black (C-NMC) are one for certain: no figure holds for them, and
-  there INT8 and FP32 part ways too (on 51 such cells 5 labels differed), for their activations leave the ranges.
-- The leukaemias behind its blasts are acute myeloid and promyelocytic ones. Lymphoblasts were not trained.
-- Promyelocytes, erythroblasts, variant lymphocytes, smudges and the other cells set apart above were not trained as
-  either class: what it says of them is not knowledge.""",
-        weights="""The weights are for research use only: the
-data were published for replication, without an open licence.""",
-    ),
-    "cnmc": About(
-        normal="normal B-lymphoid precursors",
-        blast="B-lymphoblasts (acute lymphoblastic leukaemia)",
-        limits="""- It knows cells that were cut out, laid on black and normalised in stain by the authors of its data.
-  Cells on a smear are another domain until measured.
-- The leukaemia behind its blasts is B-lineage acute lymphoblastic leukaemia; no other cell type was trained.""",
-        weights="The weights are for research use only.",
-    ),
-    "folders": About(
-        normal="images in folders named normal",
-        blast="images in folders named blast",
-        limits="- It knows the cells of its training folders. Whatever differs is another domain until measured.",
-        weights="The weights are for research use only.",
-    ),
-}
-
-
 def model_card(manifest: Manifest, report: Mapping[str, Any]) -> str:
     """Markdown for people, from the manifest and `report.json`."""
     found = report["evaluations"]
@@ -110,7 +63,7 @@ def model_card(manifest: Manifest, report: Mapping[str, Any]) -> str:
     parts = [head, _gate(report), *(_evaluation(e) for e in found)]
     if report["leaky"]:
         parts.append(_leaky(report))
-    about = ABOUT[report["training"]["layout"]]
+    about = about_of(report["training"]["datasets"])
     parts.append(LIMITS.format(limits=about.limits, data=report["training"]["terms"], weights=about.weights))
     return "\n".join(parts)
 

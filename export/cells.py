@@ -11,8 +11,11 @@ from calibration.stain import stains
 from contract.errors import UsageError
 from contract.manifest import InputSpec
 from training.checkpoint import Classifier
-from training.data import LAYOUTS, Sample, Split, images_below, read_crops
-from training.evaluate import scale_of
+from training.datasets import LAYOUTS
+from training.datasets.crops import read_crops
+from training.datasets.files import images_below
+from training.datasets.sample import Sample, Split
+from training.recipe import scale_of, scale_of_training
 
 GATE_SHARE = 1 / 3
 """Share of the calibration cells that is kept for the gate where no folder is named for it."""
@@ -32,7 +35,7 @@ class Wanted:
         calibration: folder of cell images.
         gate: folder of held-out cell images, or None.
         layout: key of ``LAYOUTS`` if both are labelled.
-        um_per_pixel: their scale, if not the layout's or the training's.
+        um_per_pixel: scale of all, if not the training's or each one's own.
         count: how many calibration cells.
         seed: of every choice.
     """
@@ -53,7 +56,7 @@ class Chosen:
         calibration: their activations give the ranges.
         held: for the gate; cells of neither class may be among them.
         fit: for the calibration method and INT8's decision; the calibration cells for want of others.
-        um_per_pixel: scale of all.
+        um_per_pixel: scale of all; None takes each image's own.
         on: the held cells in words.
         fit_on: the fitting cells in words.
         sampling: what the calibration cells cover.
@@ -62,7 +65,7 @@ class Chosen:
     calibration: list[Sample]
     held: list[Sample]
     fit: list[Sample]
-    um_per_pixel: float
+    um_per_pixel: float | None
     on: str
     fit_on: str
     sampling: Sampling
@@ -97,14 +100,14 @@ def choose(wanted: Wanted, classifier: Classifier, *, quiet: bool = False) -> Ch
 
 
 def _sampled(
-    pool: Sequence[Sample], wanted: Wanted, spec: InputSpec, um_per_pixel: float, *, quiet: bool
+    pool: Sequence[Sample], wanted: Wanted, spec: InputSpec, um_per_pixel: float | None, *, quiet: bool
 ) -> tuple[list[Sample], Sampling]:
     """Choose the calibration cells by patient, class and stain."""
     if not pool or wanted.count < 1:
         raise UsageError("there is no cell to calibrate with; name a folder with more images, or more --cells")
     short = stratified(_strata(pool), SHORTLIST * wanted.count, wanted.seed)
     candidates = [pool[k] for k in short]
-    strata, stain = _strata(candidates), stains(read_crops(candidates, um_per_pixel, spec, quiet=quiet))
+    strata, stain = _strata(candidates), stains(read_crops(candidates, spec, um_per_pixel=um_per_pixel, quiet=quiet))
     places = stratified(strata, wanted.count, wanted.seed, stain=stain)
     return [candidates[k] for k in places], sampling(strata, stain, places)
 
@@ -128,11 +131,12 @@ def _pool(wanted: Wanted) -> list[Sample]:
     return sorted((s for s in found if s.split == "training" and s.labelled), key=lambda s: s.path)
 
 
-def _scale(wanted: Wanted, classifier: Classifier) -> float:
+def _scale(wanted: Wanted, classifier: Classifier) -> float | None:
     if wanted.um_per_pixel is not None:
         return wanted.um_per_pixel
-    own = float(classifier.recipe["um_per_pixel"])
-    return own if wanted.layout is None else scale_of(wanted.layout, classifier.recipe)
+    if wanted.layout is None:
+        return scale_of_training(classifier.recipe)
+    return scale_of(wanted.layout, classifier.recipe)
 
 
 def _kept_apart(pool: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:

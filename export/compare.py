@@ -24,7 +24,11 @@ from contract.trust_options import add_trust, trust_from
 from contract.types import Crops
 from export.compare_page import compare_page
 from export.differences import Cells, compare, flipped, furthest, words
-from training.data import LAYOUTS, SPLITS, Sample, images_below, labelled, labels_of, read_crops
+from training.datasets import LAYOUTS
+from training.datasets.crops import read_crops
+from training.datasets.files import images_below, short_name
+from training.datasets.sample import SPLITS, Sample, labelled, labels_of
+from training.recipe import scale_of, scale_of_training
 
 USAGE = "compare-engines BUNDLE --data DIR [--engines NAME [NAME ...]] [options]"
 DESCRIPTION = """The same cells through every engine that this machine can run, and where they disagree. fp32 is what
@@ -53,8 +57,8 @@ def read_cells(data: Path, layout: str | None, split: str, bundle: Bundle, *, um
     samples = _labelled(data, layout, split) if layout else _any(data)
     if not samples:
         raise UsageError(f"{data} holds no cell to compare on (layout {layout}, split {split}); name another folder")
-    crops = read_crops(samples, um_per_pixel or _scale(bundle, layout), bundle.manifest.input)
-    names = [s.path.relative_to(data).as_posix() for s in samples]
+    crops = read_crops(samples, bundle.manifest.input, um_per_pixel=um_per_pixel or _scale(bundle, layout))
+    names = [short_name(s.path, data) for s in samples]
     return Cells(names, crops, labels_of(samples) if layout else None)
 
 
@@ -154,12 +158,10 @@ def _any(data: Path) -> list[Sample]:
     return [Sample(p, p.as_posix(), "", "rare", "test") for p in images_below(data)]
 
 
-def _scale(bundle: Bundle, layout: str | None) -> float:
-    """Of the images: what the training took, if it was on that layout or none is named; else the layout's own."""
+def _scale(bundle: Bundle, layout: str | None) -> float | None:
+    """Of the images: what the training took, if it was on that layout or none is named; else each image's own."""
     recipe = json.loads(bundle.read(REPORT))["training"]["recipe"]
-    if layout is None or recipe["layout"] == layout:
-        return float(recipe["um_per_pixel"])
-    return LAYOUTS[layout].um_per_pixel
+    return scale_of_training(recipe) if layout is None else scale_of(layout, recipe)
 
 
 def _command(name: str, given: argparse.Namespace, out: Path) -> list[str]:
@@ -200,14 +202,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("compare-engines", usage=USAGE, description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("bundle", type=place, help="folder of the model")
     cells = parser.add_argument_group("cells")
-    cells.add_argument("--data", type=place, required=True, metavar="DIR", help="folder of cell images, of any depth")
+    cells.add_argument(
+        "--data",
+        type=place,
+        required=True,
+        metavar="DIR",
+        help="folder of cell images, of any depth; or the file of a mixture",
+    )
     cells.add_argument("--layout", choices=sorted(LAYOUTS), help="the folder is labelled: accuracy is reported too")
     cells.add_argument("--split", choices=SPLITS, default="test", help="of a labelled folder; default: test")
     cells.add_argument(
         "--um-per-pixel",
         type=micrometres,
         metavar="X",
-        help="scale of the images; default: the layout's or the training's",
+        help="scale of all images; default: the training's or each one's own",
     )
     engines = parser.add_argument_group("engines")
     engines.add_argument(

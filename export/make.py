@@ -17,7 +17,7 @@ from calibration.ranges import Table, calibrate, calibrate_by, key_of, read_tabl
 from contract import bundle
 from contract.errors import CheckError, UsageError
 from contract.manifest import Calibration, ClassSpec, Decisions, Gate, Manifest
-from export.card import ABOUT, model_card
+from export.card import model_card
 from export.cells import Chosen, Wanted, choose
 from export.gate import Limits, caveat, enforce, faults, figures, fit_decisions, range_faults
 from export.golden import golden_batch
@@ -31,9 +31,12 @@ from export.scoring import ENGINES, Scored, score, with_reference
 from export.sensitivity import sensitivity
 from export.to_onnx import write_onnx
 from training.checkpoint import Classifier, read_classifier
-from training.data import LAYOUTS, read_crops
+from training.datasets import about_of
+from training.datasets.crops import read_crops
+from training.datasets.sample import data_sets_of
 from training.evaluate import PREFERRED, counts, judgement
 from training.evaluate import table as readable
+from training.recipe import data_sets_in
 
 TASK = "Tells blasts from other white blood cells."
 TERMS = "Research use only: not a medical device, never a diagnosis."
@@ -102,7 +105,7 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
         ranges = _calibration(order, table, chosen, methods)
         report = _report(order, trial, leaky) | {"calibration": ranges, "sensitivity": layers}
         files[bundle.REPORT].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        pictures = order.cells.layout is None or LAYOUTS[order.cells.layout].storable
+        pictures = about_of(data_sets_of(trial.gate.samples)).storable
         page = report_page(manifest, report, trial.gate, pictures=pictures)
         files[bundle.REPORT_PAGE].write_text(page, encoding="utf-8")
         files[bundle.MODEL_CARD].write_text(model_card(manifest, report), encoding="utf-8")
@@ -114,7 +117,7 @@ def _table(
 ) -> tuple[Table, list[Row]]:
     """The ranges, and how the methods did that they were picked from; none where nothing was to pick."""
     spec, scale = classifier.input, chosen.um_per_pixel
-    crops = read_crops(chosen.calibration, scale, spec, quiet=quiet)
+    crops = read_crops(chosen.calibration, spec, um_per_pixel=scale, quiet=quiet)
     if order.table is not None:
         free = order.method == AUTO
         key = key_of(graph, crops, spec, method="minmax" if free else order.method)
@@ -122,7 +125,7 @@ def _table(
     if order.method != AUTO:
         return calibrate(graph, crops, spec, method=order.method, quiet=quiet), []
     tables = calibrate_by(sorted(METHODS), graph, crops, spec, quiet=quiet)
-    unseen = read_crops(cells_to_pick_on(chosen.fit), scale, spec, quiet=quiet)
+    unseen = read_crops(cells_to_pick_on(chosen.fit), spec, um_per_pixel=scale, quiet=quiet)
     model, decision = onnx.load(graph), classifier.decision
     rows = ranked(model, tables, unseen, spec, decision=decision, keep_float=order.keep_float, quiet=quiet)
     return tables[rows[0].method], rows
@@ -203,7 +206,7 @@ def _name(out: Path) -> tuple[str, int]:
 
 
 def _manifest(name: tuple[str, int], order: Order, classifier: Classifier, table: Table, trial: Trial) -> Manifest:
-    about = ABOUT[classifier.recipe["layout"]]
+    about = about_of(data_sets_in(classifier.recipe))
     return Manifest(
         id=f"{name[0]}-{name[1]}",
         model=name[0],
@@ -242,7 +245,8 @@ def _report(order: Order, trial: Trial, leaky: Sequence[Mapping[str, Any]]) -> d
         "schema_version": 1,
         "training": {
             "layout": classifier.recipe["layout"],
-            "terms": LAYOUTS[classifier.recipe["layout"]].terms,
+            "datasets": data_sets_in(classifier.recipe),
+            "terms": about_of(data_sets_in(classifier.recipe)).terms,
             "parameters": sum(p.numel() for p in classifier.network.parameters()),
             "epoch": classifier.epoch,
             "recipe": dict(classifier.recipe),
@@ -265,7 +269,12 @@ def _evaluation(layout: str, split: str, part: Scored, trial: Trial) -> dict[str
     """What evaluate-classifier would say of the bundle on the same cells."""
     decisions = dict(zip(ENGINES, (trial.decisions.fp32, trial.decisions.int8), strict=True))
     return {
-        "data": {"layout": layout, "split": split, **counts(part.samples), "terms": LAYOUTS[layout].terms},
+        "data": {
+            "layout": layout,
+            "split": split,
+            **counts(part.samples),
+            "terms": about_of(data_sets_of(part.samples)).terms,
+        },
         **judgement(part.samples, part.scores, decisions),
     }
 

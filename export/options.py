@@ -7,7 +7,7 @@ from contract.arguments import micrometres, place, whole
 from contract.manifest import Precision
 from contract.trust_options import add_trust
 from export.engine import add_engine
-from training.data import LAYOUTS
+from training.datasets import LAYOUTS
 
 USAGE = """export-engine classifier.pt (--int8 | --fp16 | --fp32) --calibration DIR --out MODEL-VERSION [options]
        export-engine BUNDLE         (--int8 | --fp16 | --fp32) [options of the engine]
@@ -51,7 +51,12 @@ def _engine(group: argparse._ArgumentGroup) -> None:
 
 def _cells(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--calibration", type=place, metavar="DIR", help="folder of cell images, of any depth")
+    add(
+        "--calibration",
+        type=place,
+        metavar="DIR",
+        help="folder of cell images, of any depth; or the file of a mixture",
+    )
     add(
         "--gate",
         type=place,
@@ -69,7 +74,7 @@ def _cells(group: argparse._ArgumentGroup) -> None:
         "--um-per-pixel",
         type=micrometres,
         metavar="X",
-        help="scale of the images; default: the layout's or the training's",
+        help="scale of all images; default: the training's or each one's own",
     )
     add("--cells", type=whole(), default=512, metavar="N", help="calibrate on so many at most; default: 512")
     add("--seed", type=whole(least=0), default=0, metavar="N", help="of their choice; default: 0")

@@ -15,7 +15,7 @@ from contract.manifest import Decision, InputSpec
 from contract.pixels import to_batch
 from contract.types import Crops
 from export.quantize import Target, quantize
-from training.data import Sample
+from training.datasets.sample import Sample
 from training.evaluate import agreement
 from training.metrics import Numbers
 

@@ -1,5 +1,6 @@
 """What the training images looked like, for the manifest: a site's own frames are held against it."""
 
+import statistics
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,8 @@ from contract.manifest import Decisions
 from contract.reference import Look, Margins, Reference, Scores
 from export.gate import Held
 from export.scoring import ENGINES, Scored
-from training.data import Sample, read_image
+from training.datasets.crops import read_image
+from training.datasets.sample import Sample
 from training.metrics import Numbers
 
 LEVELS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -19,7 +21,7 @@ MIN_SEEN = 0.5
 
 
 def reference_of(
-    training: Sequence[Sample], gate: Scored, decisions: Decisions, *, um_per_pixel: float, on: str
+    training: Sequence[Sample], gate: Scored, decisions: Decisions, *, um_per_pixel: float | None, on: str
 ) -> Reference | None:
     """Measure training images, and how held-out cells score.
 
@@ -29,7 +31,7 @@ def reference_of(
         training: cells that the model learned from, or others of that kind: the calibration cells.
         gate: the held-out cells with their scores by every engine of ``ENGINES``.
         decisions: whose temperatures calibrate the scores.
-        um_per_pixel: scale of the images.
+        um_per_pixel: scale of all images; None takes each one's own.
         on: the held-out cells in words.
     """
     look = look_of_samples(training, um_per_pixel)
@@ -43,17 +45,22 @@ def reference_of(
     return Reference(**dict(look), scores=Scores(levels=LEVELS, on=on, fp32=fp32, int8=int8))
 
 
-def look_of_samples(samples: Sequence[Sample], um_per_pixel: float) -> Look | None:
-    """What whole images look like, their surroundings included; None where most show no cell amid red ones."""
+def look_of_samples(samples: Sequence[Sample], um_per_pixel: float | None = None) -> Look | None:
+    """What whole images look like, their surroundings included; None where most show no cell amid red ones.
+
+    Cells that are cut out are left out: they have no surroundings. Of images of several scales the middle one is told.
+    """
+    whole = [s for s in samples if not s.cut_out]
 
     def one(sample: Sample) -> Sight | None:
-        return sight_of(read_image(sample.path), um_per_pixel)
+        return sight_of(read_image(sample.path), um_per_pixel or sample.um_per_pixel)
 
     with ThreadPoolExecutor() as pool:
-        sights = [sight for sight in pool.map(one, samples) if sight]
-    if len(sights) < MIN_SEEN * len(samples):
+        sights = [sight for sight in pool.map(one, whole) if sight]
+    if not sights or len(sights) < MIN_SEEN * len(whole):
         return None
-    return look_of(sights, um_per_pixel, "calibration cells, of the training split where there is one")
+    scale = um_per_pixel or statistics.median(s.um_per_pixel for s in whole)
+    return look_of(sights, scale, "calibration cells, of the training split where there is one")
 
 
 def _margins(held: Held, engine: str, temperature: float) -> Margins:

@@ -15,7 +15,8 @@ from contract.decide import margins_of
 from contract.manifest import InputSpec
 from contract.types import Crops, Tensor
 from export.gate import Held
-from training.data import Sample, labels_of, read_crops
+from training.datasets.crops import read_crops
+from training.datasets.sample import Sample, labels_of
 from training.evaluate import PREFERRED, scores_of
 
 REFERENCE = "int8-reference"
@@ -47,10 +48,10 @@ class Scored:
 
 
 def score(
-    samples: Sequence[Sample], um_per_pixel: float, spec: InputSpec, files: Mapping[str, Path], *, quiet: bool
+    samples: Sequence[Sample], um_per_pixel: float | None, spec: InputSpec, files: Mapping[str, Path], *, quiet: bool
 ) -> Scored:
     """Read cells and run them through FP32 and the INT8 twin."""
-    crops = read_crops(samples, um_per_pixel, spec, quiet=quiet)
+    crops = read_crops(samples, spec, um_per_pixel=um_per_pixel, quiet=quiet)
     scores, ms_per_cell = {}, {}
     for name, file in ENGINES.items():
         started = time.perf_counter()

@@ -24,10 +24,13 @@ from contract.terminal import say
 from contract.trust_options import trust_from
 from contract.types import Crops, Tensor
 from training.checkpoint import read_classifier
-from training.data import LAYOUTS, Sample, Split, labels_of, read_crops, shuffled
+from training.datasets import LAYOUTS, about_of
+from training.datasets.crops import read_crops
+from training.datasets.sample import Sample, Split, data_sets_of, labels_of, shuffled
 from training.metrics import WITHOUT_INTERVAL, Labels, Numbers, bootstrap, sigmoid, summary
 from training.network import BlastNet, scores_by
 from training.options import evaluate_parser
+from training.recipe import scale_of
 
 BATCH = 32
 PREFERRED = "int8-cpu"
@@ -74,7 +77,7 @@ def evaluate(
         layout: key of ``LAYOUTS``.
         split: which cells. A checkpoint that was trained on a random split gets the images that were left out of its
             training by chance: its figures are the leaky ones.
-        um_per_pixel: scale of the images, if not the one of the training or the layout.
+        um_per_pixel: scale of all images, if not the one that the training was told or each image's own.
         trust: whose signature is good enough for a bundle.
         quiet: draw no progress bar.
 
@@ -92,12 +95,12 @@ def evaluate(
     if not {"normal", "blast"} <= {s.kind for s in chosen}:
         raise UsageError(f"the {split} split of {data} does not hold both classes; choose another split")
     scale = um_per_pixel or scale_of(layout, judge.recipe)
-    crops = read_crops(chosen, scale, judge.spec, quiet=quiet)
+    crops = read_crops(chosen, judge.spec, um_per_pixel=scale, quiet=quiet)
     scores = {name: scores_of(engine, crops, judge.spec) for name, engine in judge.engines.items()}
     return {
         "schema_version": 1,
         "model": dict(judge.origin),
-        "data": {"layout": layout, "split": split, **counts(chosen), "terms": LAYOUTS[layout].terms},
+        "data": {"layout": layout, "split": split, **counts(chosen), "terms": about_of(data_sets_of(chosen)).terms},
         **judgement(chosen, scores, judge.decisions, columns=judge.columns),
         "leaky": _leaky(model, layout, split),
     }
@@ -110,13 +113,6 @@ def _leaky(model: Path, layout: str, split: Split) -> dict[str, Any]:
     kept = json.loads((model / bundle.REPORT).read_text()).get("leaky", [])
     same = (r for r in kept if r["data"]["layout"] == layout and r["data"]["split"] == split)
     return next((next(iter(report["engines"].values())) for report in same), {})
-
-
-def scale_of(layout: str, recipe: Mapping[str, Any]) -> float:
-    """Micrometres per pixel of images in a layout: what a training on that layout took, or else the layout's own."""
-    if recipe.get("layout") == layout:
-        return float(recipe["um_per_pixel"])
-    return LAYOUTS[layout].um_per_pixel
 
 
 def judgement(

@@ -19,7 +19,10 @@ from contract.terminal import say
 from contract.types import Crops
 from training.augment import MARGIN, Jitter
 from training.checkpoint import CLASSIFIER, LAST, Classifier, load, refused_if_damaged, save, write_classifier
-from training.data import LAYOUTS, Sample, labelled, labels_of, read_crops, shuffled
+from training.datasets import LAYOUTS
+from training.datasets.crops import read_crops
+from training.datasets.files import short_name
+from training.datasets.sample import Sample, data_sets_of, labelled, labels_of, scales_of, shuffled
 from training.decision import choose_decision
 from training.loop import Cells, Run, learn, restore, start, state_of, weigh
 from training.metrics import Labels, auroc, log_loss
@@ -44,15 +47,14 @@ def train(root: Path, out: Path, recipe: Recipe, *, quiet: bool = False) -> Path
         UsageError: the folder is not in that layout, a split lacks a class, or ``out`` holds another training.
     """
     training, validation = _samples(root, recipe)
-    images = _fingerprint([*training, *validation], root)
-    identity = {**asdict(recipe), "jitter": asdict(Jitter()), "images": images}
+    identity = {**asdict(recipe), "jitter": asdict(Jitter()), **_origin([*training, *validation], root)}
     made_folder(out)
     run = _begin(out, recipe, identity)
     bare = InputSpec(um_per_pixel=recipe.field_um / recipe.size, size=recipe.size, mean=(0, 0, 0), std=(1, 1, 1))
     wide = bare.model_copy(update={"size": round(recipe.size * MARGIN)})
-    crops = read_crops(training, recipe.um_per_pixel, wide, quiet=quiet)
+    crops = read_crops(training, wide, um_per_pixel=recipe.um_per_pixel, quiet=quiet)
     cells = Cells(crops, labels_of(training), weigh(training))
-    held = read_crops(validation, recipe.um_per_pixel, bare, quiet=quiet)
+    held = read_crops(validation, bare, um_per_pixel=recipe.um_per_pixel, quiet=quiet)
     spec = normalised(bare, crops)
     while run.epoch < recipe.epochs:
         loss = learn(run, cells, spec=spec, recipe=recipe, quiet=quiet)
@@ -76,8 +78,14 @@ def normalised(spec: InputSpec, crops: Crops) -> InputSpec:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     given = train_parser().parse_args(arguments)
-    scale = given.um_per_pixel or LAYOUTS[given.layout].um_per_pixel
-    recipe = Recipe(given.layout, scale, split=given.split, seed=given.seed, epochs=given.epochs, bf16=given.bf16)
+    recipe = Recipe(
+        given.layout,
+        given.um_per_pixel,
+        split=given.split,
+        seed=given.seed,
+        epochs=given.epochs,
+        bf16=given.bf16,
+    )
 
     def work() -> int:
         say(f"the best epoch by validation is in {train(given.data, given.out, recipe)}", to=sys.stderr)
@@ -99,9 +107,11 @@ def _samples(root: Path, recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
     return training, validation
 
 
-def _fingerprint(samples: Sequence[Sample], root: Path) -> str:
-    names = "\n".join(f"{s.path.relative_to(root).as_posix()} {s.kind} {s.split}" for s in samples)
-    return hashlib.sha256(names.encode()).hexdigest()
+def _origin(samples: Sequence[Sample], root: Path) -> dict[str, Any]:
+    """Which images of which data sets these are."""
+    names = "\n".join(f"{short_name(s.path, root)} {s.kind} {s.split}" for s in samples)
+    images = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
+    return {"images": images, "datasets": data_sets_of(samples), "scales": scales_of(samples)}
 
 
 def _begin(out: Path, recipe: Recipe, identity: Mapping[str, Any]) -> Run:

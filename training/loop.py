@@ -16,7 +16,7 @@ from contract.manifest import InputSpec
 from contract.pixels import to_batch
 from contract.types import Crops
 from training.augment import Jitter, augment
-from training.data import Sample, labels_of
+from training.datasets.sample import Sample, labels_of
 from training.metrics import Labels, Numbers
 from training.network import Architecture, BlastNet
 from training.recipe import Recipe

@@ -4,7 +4,8 @@ import argparse
 
 from contract.arguments import micrometres, place, whole
 from contract.trust_options import add_trust
-from training.data import LAYOUTS, SPLITS
+from training.datasets import LAYOUTS
+from training.datasets.sample import SPLITS
 
 
 def train_parser() -> argparse.ArgumentParser:
@@ -13,12 +14,12 @@ def train_parser() -> argparse.ArgumentParser:
         "train-classifier",
         description="Train the network on a labelled layout; an interrupted run goes on with the same command.",
     )
-    parser.add_argument("--data", type=place, required=True, help="folder of images")
+    parser.add_argument("--data", type=place, required=True, help="folder of images, or the file of a mixture")
     parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True, help="how they lie there")
     parser.add_argument("--out", type=place, required=True, help="folder for checkpoints")
     parser.add_argument("--epochs", type=whole(), default=40, help="passes over the training cells")
     parser.add_argument("--seed", type=int, default=0, help="of every draw")
-    parser.add_argument("--um-per-pixel", type=micrometres, help="scale of the images, if not the layout's own")
+    parser.add_argument("--um-per-pixel", type=micrometres, help="scale of all images, if not each one's own")
     parser.add_argument(
         "--split",
         choices=("patient", "random"),
@@ -36,11 +37,11 @@ def evaluate_parser() -> argparse.ArgumentParser:
         description="How good a checkpoint or a bundle is on one split, with intervals over patients.",
     )
     parser.add_argument("model", type=place, help="a checkpoint of train-classifier, or a bundle")
-    parser.add_argument("--data", type=place, required=True, help="folder of images")
+    parser.add_argument("--data", type=place, required=True, help="folder of images, or the file of a mixture")
     parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True, help="how they lie there")
     parser.add_argument("--split", choices=SPLITS, required=True, help="which cells")
     parser.add_argument(
-        "--um-per-pixel", type=micrometres, help="scale of the images, if not the training's or the layout's"
+        "--um-per-pixel", type=micrometres, help="scale of all images, if not the training's or each one's own"
     )
     parser.add_argument("--out", type=place, required=True, help="JSON file to write")
     add_trust(parser)

@@ -1,7 +1,10 @@
 """Everything that decides what weights come out of a training, but for the images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+from contract.errors import UsageError
 
 Rule: TypeAlias = Literal["patient", "random"]
 
@@ -11,8 +14,8 @@ class Recipe:
     """How to train.
 
     Attributes:
-        layout: key of ``training.data.LAYOUTS``.
-        um_per_pixel: scale of the images.
+        layout: key of ``training.datasets.LAYOUTS``.
+        um_per_pixel: scale of all images; None takes each image's own.
         split: ``patient``, or ``random`` to show what leaks in a split by image.
         seed: of every draw.
         epochs: passes over the training cells.
@@ -27,7 +30,7 @@ class Recipe:
     """
 
     layout: str
-    um_per_pixel: float
+    um_per_pixel: float | None = None
     split: Rule = "patient"
     seed: int = 0
     epochs: int = 40
@@ -39,3 +42,27 @@ class Recipe:
     field_um: float = 24.0
     size: int = 112
     bf16: bool = False
+
+
+def scale_of(layout: str, recipe: Mapping[str, Any]) -> float | None:
+    """Micrometres per pixel that a training on a layout was told; None: each image of it has its own."""
+    told = recipe.get("um_per_pixel") if recipe.get("layout") == layout else None
+    return None if told is None else float(told)
+
+
+def scale_of_training(recipe: Mapping[str, Any]) -> float:
+    """Micrometres per pixel of all images of a training, for images of which nothing is known.
+
+    Raises:
+        UsageError: they had more than one scale.
+    """
+    told = recipe.get("um_per_pixel")
+    scales = recipe.get("scales", []) if told is None else [told]
+    if len(scales) == 1:
+        return float(scales[0])
+    raise UsageError("the model was trained on images of several scales; name the scale of these with --um-per-pixel")
+
+
+def data_sets_in(recipe: Mapping[str, Any]) -> list[str]:
+    """The data sets that a training took cells from, by name."""
+    return list(recipe.get("datasets") or [recipe["layout"]])

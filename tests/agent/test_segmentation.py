@@ -18,7 +18,8 @@ from agent.sources.synthetic import SyntheticSource
 from agent.vision.scale import estimate, look
 from agent.vision.segmentation import find_cells
 from contract.types import Box, Cell, Frame, Image
-from training.data import LAYOUTS, labelled
+from training.datasets import deepapl
+from training.datasets.sample import labelled
 
 Boxes = Sequence[Box]
 
@@ -235,9 +236,8 @@ def test_nuclei_and_cells_are_drawn_alike_on_images_that_nothing_was_tuned_on() 
 @pytest.mark.skipif("MICROSCOPE_DEEPAPL" not in os.environ, reason="MICROSCOPE_DEEPAPL does not name DeepAPL")
 def test_of_the_cells_of_patients_that_nothing_was_tuned_on_99_of_100_are_found() -> None:
     """Each picture was cut around one cell, seldom in its very middle: that lies in the outline of a found one."""
-    layout = LAYOUTS["deepapl"]
-    cells = labelled(layout.find(Path(os.environ["MICROSCOPE_DEEPAPL"])), "test")
-    found = [has_middle_cell(read(cell.path), layout.um_per_pixel) for cell in cells]
+    cells = labelled(deepapl.find(Path(os.environ["MICROSCOPE_DEEPAPL"])), "test")
+    found = [has_middle_cell(read(cell.path), cell.um_per_pixel) for cell in cells]
     assert len(found) == 2407
     assert np.mean(found) >= 0.99
 

@@ -29,7 +29,9 @@ from export.__main__ import main
 from export.golden import draw_cell
 from tests.exporting import run
 from training.checkpoint import read_classifier
-from training.data import LAYOUTS, labelled, read_crops
+from training.datasets import LAYOUTS
+from training.datasets.crops import read_crops
+from training.datasets.sample import labelled
 from training.evaluate import main as evaluate
 from training.evaluate import scores_of
 
@@ -98,7 +100,7 @@ def test_a_labelled_folder_gives_each_split_its_task(checkpoint: Path, drawn_cel
     samples = labelled(LAYOUTS["folders"].find(drawn_cells), "training")
     spec = read_classifier(checkpoint).input
     chosen = stratified([f"{s.kind} {s.patient}" for s in samples], 512, 0)
-    expected = fingerprint(read_crops([samples[k] for k in chosen], 0.2, spec, quiet=True))
+    expected = fingerprint(read_crops([samples[k] for k in chosen], spec, um_per_pixel=0.2, quiet=True))
     manifest = open_bundle(tmp_path / "b-1", UNSIGNED).manifest
     assert (manifest.calibration.cells, manifest.calibration.sample_sha256) == (16, expected)
     assert manifest.gate.cells == 4

@@ -12,7 +12,9 @@ from contract.reference import Reference
 from export.golden import draw_cell
 from export.reference import LEVELS, look_of_samples, reference_of
 from export.scoring import ENGINES, Scored
-from training.data import LAYOUTS, Sample, images_below
+from training.datasets import LAYOUTS
+from training.datasets.files import images_below
+from training.datasets.sample import Sample
 
 WIDE = InputSpec(um_per_pixel=0.2, size=180, mean=(0, 0, 0), std=(1, 1, 1))
 DECISIONS = Decisions(

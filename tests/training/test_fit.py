@@ -11,7 +11,8 @@ import torch
 
 from contract.errors import UsageError
 from training.checkpoint import CLASSIFIER, LAST, load, read_classifier, save
-from training.data import LAYOUTS, labelled
+from training.datasets import LAYOUTS
+from training.datasets.sample import labelled
 from training.fit import main, train
 from training.loop import pace, weigh
 from training.network import Architecture, BlastNet
