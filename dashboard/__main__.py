@@ -4,46 +4,32 @@ import argparse
 import json
 import os
 import queue
-import re
 import signal
-import ssl
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from pydantic import SecretStr, ValidationError
 
 from contract.arguments import place
 from contract.commands import how_to_install, outcome, process
+from contract.connection import BrokerSettings, TlsSettings
 from contract.durable import write_whole
-from contract.errors import BrokerError, MissingError, UsageError
+from contract.errors import MissingError, UsageError
 from contract.messages import FrameReport, SlideSummary
 from contract.terminal import say
+from contract.topics import is_topic_word
+from dashboard.link import Arrival, Link
 from dashboard.tally import Kind, Summary, Tally
 from dashboard.words import line_of, lines_of, slide_line
 
-_PROTOCOLS = {"3.1.1": MQTTProtocolVersion.MQTTv311, "5": MQTTProtocolVersion.MQTTv5}
-_TOPIC_WORD = re.compile(r"[^/+#\s$][^/+#\s]{0,63}")
 _CONNECT_S = 10.0
 _LAST_WORDS_S = 2.0
 _QUIET_S = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A message, and when it came."""
-
-    topic: str
-    payload: bytes
-    retained: bool
-    at: datetime
 
 
 class Screen(Protocol):
@@ -97,7 +83,7 @@ def _touch(path: Path) -> None:
 
 
 def _word(text: str) -> str:
-    if not _TOPIC_WORD.fullmatch(text):
+    if not is_topic_word(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no word of a topic: no /, +, #, space, nor $ at its beginning")
     return text
 
@@ -116,8 +102,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=1883, help="its port (%(default)s)")
     add("--username", help="name to log in with")
     add("--ca", type=place, metavar="FILE", help="use TLS; the authority that signed the broker's certificate")
+    add("--cert", type=place, metavar="FILE", help="certificate of this client, for mutual TLS")
+    add("--key", type=place, metavar="FILE", help="its private key, without a passphrase")
     add("--prefix", type=_word, default="microscopy", help="first word of the topics (%(default)s)")
-    add("--mqtt-version", choices=sorted(_PROTOCOLS), default="5", help="(%(default)s)")
+    add("--mqtt-version", choices=["3.1.1", "5"], default="5", help="(%(default)s)")
     add("--site", type=_word_or_any, default="+", help="only this laboratory")
     add("--device", type=_word_or_any, default="+", help="only this agent")
     add("--seconds", type=float, metavar="N", help="end after so many seconds")
@@ -130,16 +118,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _watch(options: argparse.Namespace, stop: Callable[[], bool]) -> Tally:
-    arrivals: queue.Queue[Arrival] = queue.Queue()
-    tally = Tally()
-    with _subscription(options, arrivals) as topics, _screen(options) as screen:
+    tally, topics = Tally(), f"{options.prefix}/v1/{options.site}/{options.device}/#"
+    with Link(_broker(options), topics) as link, _screen(options) as screen:
+        link.wait_subscribed(_CONNECT_S)
         if options.ready_file:
             _touch(options.ready_file)
         screen.note(f"subscribed to {topics}")
-        end = _End(options)
+        end, trouble = _End(options), ""
         while not (stop() or end.reached(tally)):
             with suppress(queue.Empty):
-                _take(arrivals.get(timeout=0.05), tally, end=end, screen=screen)
+                _take(link.arrivals.get(timeout=0.05), tally, end=end, screen=screen)
+            if link.trouble != trouble:
+                trouble = link.trouble
+                screen.note(trouble or f"subscribed to {topics} again")
+            tally.link = link.words()
             screen.draw(tally)
     return tally
 
@@ -153,6 +145,9 @@ def _take(arrival: Arrival, tally: Tally, *, end: "_End", screen: Screen) -> Non
     elif kind == "slide":
         agent = "/".join(arrival.topic.split("/")[-3:-1])
         screen.note(f"{agent} {slide_line(SlideSummary.model_validate_json(arrival.payload))}")
+    elif kind == "health":
+        for line in tally.fresh_alarms(arrival.topic):
+            screen.note(line)
     elif kind in {"status", "stopped"}:
         screen.note(f"{arrival.topic}: {arrival.payload.decode(errors='replace')}")
 
@@ -181,69 +176,23 @@ class _End:
         return complete or now >= self._deadline or (self._frames is not None and tally.received >= self._frames)
 
 
-@contextmanager
-def _subscription(options: argparse.Namespace, arrivals: queue.Queue[Arrival]) -> Iterator[str]:
-    """Be subscribed, and stay so over lost connections; yields the topics.
-
-    Raises:
-        BrokerError: there is no broker, or it refuses us.
-    """
-    topics = f"{options.prefix}/v1/{options.site}/{options.device}/#"
-    answers: queue.Queue[str] = queue.Queue()
-    client = _client(options, topics, arrivals, answers)
-    where = f"{options.host}:{options.port}"
+def _broker(options: argparse.Namespace) -> BrokerSettings:
+    tls = None
+    if options.ca or options.cert or options.key:
+        tls = TlsSettings(ca=options.ca, cert=options.cert, key=options.key)
+    password = os.environ.get("MICROSCOPE_MQTT__PASSWORD")
     try:
-        client.connect(options.host, options.port, keepalive=30)
-    except (OSError, ValueError) as cause:
-        raise BrokerError(
-            f"the broker at {where} can not be reached ({cause}); correct --host and --port, or start it"
-        ) from cause
-    client.loop_start()
-    try:
-        refusal = answers.get(timeout=_CONNECT_S)
-        if refusal:
-            raise BrokerError(f"the broker at {where} refused us: {refusal}; see --username and --mqtt-version")
-        yield topics
-    except queue.Empty as cause:
-        raise BrokerError(f"{where} does not answer; is it an MQTT broker, and is --ca right for it?") from cause
-    finally:
-        client.disconnect()
-        client.loop_stop()
-
-
-def _client(
-    options: argparse.Namespace, topics: str, arrivals: queue.Queue[Arrival], answers: queue.Queue[str]
-) -> paho.Client:
-    """A client that subscribes whenever it is connected; the callbacks only put things into queues."""
-    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=_PROTOCOLS[options.mqtt_version])
-    client.suppress_exceptions = True
-    client.reconnect_delay_set(1, 10)
-    if options.username:
-        client.username_pw_set(options.username, os.environ.get("MICROSCOPE_MQTT__PASSWORD"))
-    if options.ca:
-        client.tls_set_context(_tls(options.ca))
-
-    def on_connect(_client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        if reason.is_failure:
-            answers.put(f"{reason} ({reason.value})")
-        elif client.subscribe(topics, qos=1)[0] != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            answers.put("the connection broke")
-
-    def on_subscribe(_client: paho.Client, _data: Any, _ticket: int, reasons: Any, _properties: Any) -> None:
-        answers.put("".join(f"{reason} ({reason.value}) for {topics}" for reason in reasons if reason.is_failure))
-
-    def on_message(_client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        arrivals.put(Arrival(message.topic, bytes(message.payload), message.retain, datetime.now(timezone.utc)))
-
-    client.on_connect, client.on_subscribe, client.on_message = on_connect, on_subscribe, on_message
-    return client
-
-
-def _tls(authority: Path) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=authority)
-    except OSError as cause:
-        raise MissingError(f"--ca: {authority} can not be read ({cause}); it must be PEM") from cause
+        return BrokerSettings(
+            host=options.host,
+            port=options.port,
+            username=options.username,
+            password=SecretStr(password) if password else None,
+            tls=tls,
+            version=options.mqtt_version,
+        )
+    except ValidationError as cause:
+        faults = cause.errors(include_input=False, include_url=False)
+        raise UsageError("; ".join(f"--{fault['loc'][0]}: {fault['msg']}" for fault in faults)) from cause
 
 
 def _screen(options: argparse.Namespace) -> AbstractContextManager[Screen]:

@@ -50,7 +50,10 @@ class LiveTable:
 
 def picture(tally: Tally) -> Group:
     """Everything on one screen: the devices, their slides, their last frames, what is wrong, its intended use."""
-    return Group(_devices(tally), _slides(tally), _frames(tally), *_warnings(tally), Text(RESEARCH_USE, style="dim"))
+    link = [Text(tally.link, style="dim")] if tally.link else []
+    return Group(
+        *link, _devices(tally), _slides(tally), _frames(tally), *_warnings(tally), Text(RESEARCH_USE, style="dim")
+    )
 
 
 def _table(title: str) -> Table:
@@ -117,6 +120,11 @@ def _frames(tally: Tally) -> Table:
 def _warnings(tally: Tally) -> Iterator[Text]:
     """What is wrong with an agent's last frame and what to do about it, in full; no column is as wide."""
     for name, device in sorted(tally.devices.items()):
+        if device.health:
+            for alarm in device.health.alarms:
+                yield Text(f"{name} alarm: {alarm}", style="bold red")
+            if device.health.queued:
+                yield Text(f"{name} {device.health.queued} reports wait in its outbox", style="dim")
         if device.latest and not device.latest[-1].slide_id:
             yield Text(printable(f"{name} {NO_SLIDE}"), style="yellow")
         if device.latest and (why := device.latest[-1].quality.detail):

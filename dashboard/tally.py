@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypedDict
 
-from contract.messages import FrameReport, SlideSummary, Status
+from contract.messages import FrameReport, Health, SlideSummary, Status
 from contract.sightings import Sightings
 from contract.topics import is_topic_word
 
@@ -79,6 +79,8 @@ class Device:
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES))
     latest: deque[FrameReport] = field(default_factory=lambda: deque(maxlen=_LATEST))
     slide: SlideSummary | None = None
+    health: Health | None = None
+    alarms_before: frozenset[str] = frozenset()
 
     def add(self, report: FrameReport, received_at: datetime) -> bool:
         """Count a report; False if (device, epoch, seq) was here before."""
@@ -99,7 +101,7 @@ class Device:
         return sum(numbers.gaps for numbers in self.epochs.values())
 
 
-Kind = Literal["new", "again", "slide", "status", "stopped", "malformed", "other"]
+Kind = Literal["new", "again", "slide", "status", "stopped", "health", "malformed", "other"]
 
 
 @dataclass
@@ -108,6 +110,8 @@ class Tally:
 
     devices: dict[str, Device] = field(default_factory=dict)
     malformed: int = 0
+    link: str = ""
+    """How we stand with the broker, in a line."""
 
     def take(self, topic: str, payload: bytes, *, received_at: datetime, retained: bool) -> Kind:
         """Count a message; says what it was. Only a live `stopped` is ``stopped``: a retained one is history.
@@ -125,7 +129,7 @@ class Tally:
     def _take(
         self, name: str, payload: bytes, sender: tuple[str, str], *, received_at: datetime, retained: bool
     ) -> Kind:
-        if name not in {"frame", "slide", "status"}:
+        if name not in {"frame", "slide", "status", "health"}:
             return "other"
         if not all(map(is_topic_word, sender)):
             raise ValueError("no site and device")
@@ -137,9 +141,21 @@ class Tally:
         if name == "slide":
             self._device(sender).slide = SlideSummary.model_validate_json(payload)
             return "slide"
+        if name == "health":
+            device, health = self._device(sender), Health.model_validate_json(payload)
+            device.alarms_before = frozenset(device.health.alarms if device.health else ())
+            device.health = health
+            return "health"
         state = Status.model_validate_json(payload).state
         self._device(sender).state = state
         return "stopped" if state == "stopped" and not retained else "status"
+
+    def fresh_alarms(self, topic: str) -> list[str]:
+        """Alarms of an agent's latest health message that the one before did not have."""
+        agent = "/".join(topic.split("/")[-3:-1])
+        device = self.devices[agent]
+        alarms = device.health.alarms if device.health else []
+        return [f"{agent} alarm: {alarm}" for alarm in alarms if alarm not in device.alarms_before]
 
     def before(self, latest: FrameReport) -> FrameReport | None:
         """What its agent reported before this, the latest report of that agent."""

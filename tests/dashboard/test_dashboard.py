@@ -22,12 +22,15 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from agent.wire.broker import Broker, find_program
-from contract.messages import FrameReport, Interval, ModelInfo, Quality, SlideSummary, Status, Topics
+from contract.connection import BrokerSettings
+from contract.messages import FrameReport, Health, Interval, ModelInfo, Quality, SlideSummary, Status, Topics
+from dashboard.link import Link
 from dashboard.table import picture
 from dashboard.tally import Numbers, Tally, percentile
 from dashboard.words import NO_SLIDE, line_of, lines_of, slide_line
 
 Make = Callable[..., FrameReport]
+Open = Callable[..., Any]
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 
@@ -353,3 +356,39 @@ def test_the_slide_is_shown_with_its_interval() -> None:
     assert "\u2026" not in shown, "80 characters show every heading in full"
     assert "9 blast, 0 uncertain, 2 seen only in part; blasts 18.8 % (10.2 % to 31.9 %)" in slide_line(slide_of())
     assert slide_line(slide_of(blast_interval=None)).endswith("blasts -")
+
+
+def test_an_alarm_is_shown_while_it_lasts_and_said_once(make_report: Make) -> None:
+    tally, said = Tally(), []
+    take(tally, make_report(1))
+    for alarms in (["the disk is full"], ["the disk is full", "no consumer"], []):
+        health = Health(at=NOW, frames=1, refused=0, cells=0, queued=3, engine="x", alarms=alarms)
+        body = health.model_dump_json().encode()
+        assert tally.take("p/v1/lab/scope-1/health", body, received_at=NOW, retained=False) == "health"
+        said += tally.fresh_alarms("p/v1/lab/scope-1/health")
+        drawn = Console(width=120, file=io.StringIO(), record=True)
+        drawn.print(picture(tally))
+        text = drawn.export_text()
+        assert ("lab/scope-1 alarm: the disk is full" in text) == bool(alarms)
+        assert "3 reports wait in its outbox" in text
+    assert said == ["lab/scope-1 alarm: the disk is full", "lab/scope-1 alarm: no consumer"]
+
+
+def test_how_it_stands_with_the_broker_is_always_shown(open_mosquitto: Open) -> None:
+    with open_mosquitto() as broker:
+        settings = BrokerSettings(port=broker.port)
+        with Link(settings, "p/v1/+/+/#") as link:
+            link.wait_subscribed(10)
+            assert link.words() == f"broker 127.0.0.1:{broker.port}: connected; nothing heard yet"
+            Publisher(broker).say("p/v1/lab/scope-1/status", "{}")
+            assert link.arrivals.get(timeout=10).topic == "p/v1/lab/scope-1/status"
+            assert "connected; last heard 0 s ago" in link.words()
+            os.kill(broker.pid, signal.SIGKILL)
+            deadline = time.monotonic() + 20
+            while not link.trouble and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert f"127.0.0.1:{broker.port}" in link.trouble
+            with open_mosquitto(port=broker.port):
+                while link.trouble and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                assert not link.trouble
