@@ -141,7 +141,8 @@ def examine(frame: Frame, station: Station) -> Finding:
     started = time.perf_counter()
     if frame.fault:
         return Finding(Quality(accepted=False, reasons=[frame.fault], detail=frame.detail))
-    quality = assess(frame.image, frame.um_per_pixel, station.limits, station.watch)
+    training = station.bundle.manifest.reference
+    quality = assess(frame.image, frame.um_per_pixel, station.limits, station.watch, training=training)
     assessed = time.perf_counter()
     if not quality.accepted:
         return Finding(quality, timing_ms=_timing(frame, started, assessed))

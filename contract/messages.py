@@ -94,6 +94,13 @@ class Quality(Message):
     motion: float = Field(0.0, description="Difference of sharpness between directions, 0 to 1.")
     red_hue: float = Field(0.0, description="Hue of what is commonly stained (red cells), degrees from green to red.")
     dark_hue: float = Field(0.0, description="Hue of the darkest part (nuclei where there are any), degrees.")
+    far_from_training: float | None = Field(
+        None,
+        ge=0,
+        description="How far the optical density of the frame's red cells, or of its nuclei if that is farther, lies "
+        "from that of the training's images: root mean square over the three colours, in standard deviations between "
+        "those images. 19 of 20 of these have less than 3; from 3 on the stain is foreign. Absent: unknown.",
+    )
     scale: float = Field(
         0.0, description="Red cells' apparent size over their true one, by the latest frames; 0: unknown."
     )

@@ -72,15 +72,17 @@ class QualityLimits(BaseModel):
         "while the shutter is open, 0.45 and more.",
     )
     red_hue: Hues = Field(
-        (-70.0, 48.0),
-        description="Hues of what is commonly stained, red cells above all. Fit frames have -68 to 43.",
+        (-112.0, 85.0),
+        description="Hues of what is commonly stained, red cells above all, where it has a colour: yellow to bluish "
+        "grey. Fit frames have -68 to 43, the looks of `bench.restain` -106 to 82.",
     )
     dark_hue: Hues = Field(
-        (-80.0, 65.0), description="Hues of what is darkest, be it nuclei or red cells. Fit frames have -71 to 57."
+        (-112.0, 85.0), description="Hues of what is darkest where a frame shows no nuclei, which is red cells."
     )
     nuclear_hue: Hues = Field(
         (5.0, 65.0),
-        description="Hues of what is far darker than red cells, which only nuclei are. Fit frames have 14 to 57.",
+        description="Hues of nuclei: what has azure beside the red cells, or is far darker than they are. Fit frames "
+        "have 8 to 60, as do the looks of `bench.restain`.",
     )
 
     scale: tuple[float, float] = Field(

@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.vision import light, sharpness, stain
+from agent.vision.familiar import far_from
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
 from agent.vision.remedies import REMEDIES
 from agent.vision.watch import Apparent, ScaleWatch
 from contract.messages import Quality, Reason
+from contract.reference import Look
 from contract.types import Image
 
 WORKING_UM = 0.4
@@ -31,7 +33,12 @@ SHADE_STEPS = 24
 
 
 def assess(
-    image: Image, um_per_pixel: float, limits: QualityLimits = DEFAULT_LIMITS, watch: ScaleWatch | None = None
+    image: Image,
+    um_per_pixel: float,
+    limits: QualityLimits = DEFAULT_LIMITS,
+    watch: ScaleWatch | None = None,
+    *,
+    training: Look | None = None,
 ) -> Quality:
     """Measure a frame and say whether it can be judged.
 
@@ -40,6 +47,7 @@ def assess(
         um_per_pixel: micrometres per pixel, positive.
         limits: what it must keep.
         watch: what earlier frames said of the scale; without one the scale is believed.
+        training: what the model's training images looked like; without it nothing is said of how far they are.
 
     Returns:
         Figures that can not be had (a frame too dark has no focus) are 0.
@@ -60,7 +68,7 @@ def assess(
     if faults:
         return _verdict(measured, faults)
     density = lit.density()
-    stained = stain.measure(density)
+    stained = stain.measure(density, lit.um_per_pixel)
     if stained.share < limits.min_stained:
         text = f"the frame is empty: {stained.share:.2%} of it is stained, and {limits.min_stained:.1%} is the least"
         return _verdict(measured, [("empty", text)])
@@ -71,6 +79,7 @@ def assess(
             "motion": round(sharp.motion, 4),
             "red_hue": round(stained.red_hue, 1),
             "dark_hue": round(stained.dark_hue, 1),
+            "far_from_training": far_from(stained.kinds, training) if training and stained.kinds else None,
         }
     )
     faults = [*_faults_of_stain(stained, limits), *_faults_of_optics(measured, limits)]

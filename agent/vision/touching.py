@@ -30,6 +30,8 @@ NUCLEUS_GAP_UM = 0.8
 """Radius of the opening that takes pieces of nucleus apart."""
 MIN_PART_UM2 = 38.0
 """Body below which a part is a lobe, and belongs to its neighbour."""
+MIN_PART_NUCLEUS_UM2 = 22.0
+"""Nucleus below which it is a lobe too: a small lymphocyte has 25 (5.6 um across), a neutrophil's lobe 10 to 20."""
 AT_ONCE = 8
 """Of so many parts that are too small the smallest is given up at a time, for its pixels may make another large."""
 CORE_SHARE = 0.75
@@ -108,7 +110,7 @@ def _is_convex(body: Mask) -> bool:
 
 def _core(whole: Patch, nuclear: Plane) -> Mask:
     """The nucleus without dark cytoplasm, by Otsu's threshold within the body (IEEE Trans. SMC 9, 1979)."""
-    values = np.asarray(cv2.convertScaleAbs(np.maximum(nuclear, 0), alpha=150), np.uint8)
+    values = np.asarray(cv2.convertScaleAbs(np.maximum(nuclear, 0), alpha=100), np.uint8)
     inside = values[whole.nucleus > 0]
     if not inside.size:
         return whole.nucleus
@@ -133,9 +135,12 @@ def _at_waists(whole: Patch, core: Mask, um: float) -> list[Patch]:
     _seed(deep, core, seeds, level=0.0)
     while True:
         labels = nearest(seeds)
-        areas = np.bincount(labels[whole.body > 0], minlength=int(labels.max()) + 1)[1:] * um * um
-        order = np.argsort(areas, kind="stable")
-        small = np.count_nonzero(areas < MIN_PART_UM2)
+        areas, cores = (
+            np.bincount(labels[m > 0], minlength=int(labels.max()) + 1)[1:] * um * um for m in (whole.body, core)
+        )
+        short = np.minimum(areas / MIN_PART_UM2, cores / MIN_PART_NUCLEUS_UM2)
+        order = np.argsort(short, kind="stable")
+        small = np.count_nonzero(short < 1)
         if len(areas) <= 1 or not small:
             break
         given_up = np.zeros(len(areas) + 1, bool)

@@ -1,0 +1,153 @@
+"""What red cells and nuclei are like in one frame: everything else is held against these two.
+
+The stain's azure, which binds to a nucleus far more than to anything else, takes red and green out of the light in
+every laboratory. Red cells are of any colour: haemoglobin, eosin, azure and light have a say in it. So a nucleus is
+known by what it has beside *this* frame's red cells, and by how much the red cells themselves differ (R. A. Fisher,
+Annals of Eugenics 7, 1936: the direction in which two kinds lie the farthest apart, measured by their own spread).
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.vision.masks import Mask, Plane, above, opened, squarely_grown
+
+AZURE = np.array([[-2, 1, 1]], np.float32)
+"""Blue, green, red: they sum to zero, so that shade does not count. Nuclei have more of it than red cells, always."""
+EXPECTED_NUCLEI = np.array([0.2, 0.84, 0.5])
+"""Direction of the density of nuclei where a frame shows none; of eight laboratories' none is 15 degrees off."""
+EXPECTED_RED = np.array([0.11, 0.19, 0.10])
+"""Density of red cells where a frame shows none: the mean of three laboratories."""
+TIMES_RED, LEAST_NUCLEI = 2.2, 0.35
+"""Length of the density of nuclei in that of red cells, and at least, where a frame shows none."""
+STAINED_DENSITY = 0.12
+"""Sum of three densities above which a pixel is not bare; red cells have 0.2 and more."""
+FAR, LEAST_APART = 4.5, 0.12
+"""Standard deviations of red cells from which a pixel is none, and azure that a nucleus has beside theirs, at least."""
+THICKNESS = 0.5
+"""Standard deviation of the thickness of red cells, in theirs: over one another they have two of it, folded three."""
+SPECK_UM = 0.4
+"""Radius of what is no nucleus."""
+REACH_UM = 5.0
+"""Distance from a nucleus up to which pixels may be its cell's, and are not asked for the colour of red cells."""
+RED_CELLS_UM2, NUCLEI_UM2 = 30.0, 5.0
+"""Area below which a frame says nothing of its red cells (one has 44 um2) or of its nuclei."""
+LONE_CELL_UM2 = 250.0
+"""Stained area below which all of it may be one white cell, if nothing in it differs from the rest as nuclei do."""
+ENOUGH = 5000
+"""Pixels from which a kind is measured."""
+ODD_SHARE = 0.1
+"""Of the red cells' pixels, those that are least like the others are left out of their spread."""
+NOISE, SHADE = 0.015, 0.02
+"""Standard deviation of a camera's noise and of what is left of uneven light, which every kind has at least."""
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """Red cells and nuclei of a frame, in optical density (blue, green, red).
+
+    Attributes:
+        red: the usual density of red cells.
+        nuclei: that of nuclei.
+        axis: scores a density: 0 for the usual red cell, 1 for the usual nucleus, once ``offset`` is subtracted.
+        offset: the score of the usual red cell along ``axis``.
+        red_pixels: (N, 3) densities of red cells, some of them; N is 0 where the frame shows none.
+        own_nuclei: whether the nuclei are the frame's own, not what is expected.
+    """
+
+    red: Numbers
+    nuclei: Numbers
+    axis: Numbers
+    offset: float
+    red_pixels: Plane
+    own_nuclei: bool
+
+    def are_far(self, density: Plane) -> NDArray[np.bool_]:
+        """Which of (N, 3) densities lie far from red cells of any thickness."""
+        return np.asarray(_far(density[None], self.red, self.red_pixels)[0], np.bool_)
+
+
+def kinds_of(density: NDArray[np.float32], um: float) -> Kinds:
+    """Measure what a frame shows.
+
+    Args:
+        density: (height, width, 3) of the frame, or of every so many of its rows and columns.
+        um: micrometres per pixel of these.
+    """
+    total = np.asarray(cv2.transform(density, np.ones((1, 3), np.float32)), np.float32)
+    azure = np.asarray(cv2.transform(density, AZURE), np.float32)
+    stained = above(total, STAINED_DENSITY)
+    lower = _red(density[stained > 0], azure[stained > 0])
+    sure = _nuclei(density, azure, lower, um) & stained
+    red_pixels = _red_pixels(density, stained, sure, um)
+    red = _middle(red_pixels) if len(red_pixels) else EXPECTED_RED
+    own = cv2.countNonZero(sure) * um * um > NUCLEI_UM2
+    if not own and len(lower) * um * um < LONE_CELL_UM2:
+        red, red_pixels = EXPECTED_RED, np.zeros((0, 3), np.float32)
+        sure = _nuclei(density, azure, EXPECTED_RED[None].astype(np.float32), um) & stained
+        own = cv2.countNonZero(sure) * um * um > NUCLEI_UM2
+    nuclei = _middle(density[sure > 0]) if own else _expected(red)
+    axis: Numbers = np.linalg.solve(_spread(red_pixels, red), nuclei - red).astype(np.float64)
+    axis = axis / (axis @ (nuclei - red))
+    return Kinds(red, nuclei, axis, float(axis @ red), red_pixels, own)
+
+
+def _red(stained: Plane, azure: Plane) -> Plane:
+    """What is stained and has the colour, at any thickness, of the kind that has less azure, of two (Otsu)."""
+    if not len(stained):
+        return stained
+    levels = np.asarray(cv2.convertScaleAbs(np.clip(azure + 0.5, 0, 2), alpha=127), np.uint8).reshape(-1, 1)
+    level, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_OTSU)
+    lower = levels[:, 0] <= level
+    along = _middle(stained[lower]).astype(np.float32)
+    along /= np.float32(max(float(np.linalg.norm(along)), 1e-6))
+    off = np.linalg.norm(stained - (stained @ along)[:, None] * along, axis=1)
+    return np.asarray(stained[off <= max(float(np.quantile(off[lower], 1 - ODD_SHARE)), 2 * NOISE)], np.float32)
+
+
+def _nuclei(density: NDArray[np.float32], azure: Plane, red: Plane, um: float) -> Mask:
+    """What has more azure than red cells, and lies far from them by their own spread."""
+    if not len(red):
+        return np.zeros(azure.shape, np.uint8)
+    usual = np.median(red, axis=0).astype(np.float64)
+    far = _far(density, usual, red[:: 1 + len(red) // ENOUGH]).view(np.uint8)
+    return opened(far & above(azure, float(AZURE[0] @ usual) + LEAST_APART), SPECK_UM / um)
+
+
+def _far(density: NDArray[np.float32], usual: Numbers, red: Plane) -> NDArray[np.bool_]:
+    """By Mahalanobis's distance from red cells."""
+    whiten = np.linalg.cholesky(np.linalg.inv(_spread(red, usual))).T
+    away = cv2.transform(density, np.column_stack([whiten, -whiten @ usual]).astype(np.float32))
+    return np.asarray(np.square(away).sum(axis=2) > FAR**2)
+
+
+def _red_pixels(density: NDArray[np.float32], stained: Mask, sure: Mask, um: float) -> Plane:
+    near = squarely_grown(sure, REACH_UM / um)
+    red = np.flatnonzero(stained & (1 - near))
+    if len(red) * um * um <= RED_CELLS_UM2:
+        return np.zeros((0, 3), np.float32)
+    return np.asarray(density.reshape(-1, 3)[red[:: 1 + len(red) // ENOUGH]], np.float32)
+
+
+def _middle(pixels: Plane) -> Numbers:
+    return np.asarray(np.median(pixels, axis=0), np.float64)
+
+
+def _expected(red: Numbers) -> Numbers:
+    length = max(TIMES_RED * float(np.linalg.norm(red)), LEAST_NUCLEI)
+    return np.asarray(EXPECTED_NUCLEI * length)
+
+
+def _spread(pixels: Plane, red: Numbers) -> Numbers:
+    """(3, 3): covariance of the red cells' pixels, their thickness and the camera's noise in it."""
+    least = NOISE**2 * np.eye(3) + SHADE**2 * np.ones((3, 3)) + THICKNESS**2 * np.outer(red, red)
+    if not len(pixels):
+        return np.asarray(least)
+    along = red / np.linalg.norm(red)
+    off = np.linalg.norm(pixels - (pixels @ along)[:, None] * along, axis=1)
+    usual = pixels[off <= np.quantile(off, 1 - ODD_SHARE)] - red
+    return np.asarray(usual.T.astype(np.float64) @ usual / max(1, len(usual)) + least)
