@@ -26,7 +26,7 @@ from export.lint import readable as findings_in_words
 from export.page import report_page
 from export.pick import Row, cells_to_pick_on, ranked
 from export.quantize import quantize
-from export.reference import reference_of
+from export.reference import aligned, reference_of
 from export.scoring import ENGINES, Scored, score, with_reference
 from export.sensitivity import sensitivity
 from export.to_onnx import write_onnx
@@ -214,7 +214,12 @@ def _manifest(name: tuple[str, int], order: Order, classifier: Classifier, table
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         task=TASK,
         terms=TERMS,
-        input=classifier.input,
+        input=aligned(
+            classifier.input,
+            trial.chosen.calibration,
+            data_sets_in(classifier.recipe),
+            um_per_pixel=trial.chosen.um_per_pixel,
+        ),
         classes=(
             ClassSpec(name="normal", description=about.normal),
             ClassSpec(name="blast", description=about.blast),

@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from contract.look import DIGITS, Sight, look_of, sight_of
-from contract.manifest import Decisions
+from contract.manifest import CellView, Decisions, InputSpec
 from contract.reference import Look, Margins, Reference, Scores
 from export.gate import Held
 from export.scoring import ENGINES, Scored
 from training.datasets.crops import read_image
+from training.datasets.outlines import colours_by_data_set
 from training.datasets.sample import Sample
 from training.metrics import Numbers
 
@@ -43,6 +44,27 @@ def reference_of(
         for name, decision in zip(ENGINES, (decisions.fp32, decisions.int8), strict=True)
     )
     return Reference(**dict(look), scores=Scores(levels=LEVELS, on=on, fp32=fp32, int8=int8))
+
+
+def aligned(
+    spec: InputSpec, training: Sequence[Sample], data_sets: Sequence[str], *, um_per_pixel: float | None
+) -> InputSpec:
+    """What the network sees, with the colours of its training's cells, to which other laboratories' are moved.
+
+    As it is where it says so already, where the training had cells of several data sets, and where its images do not
+    show cells.
+
+    Args:
+        spec: of the checkpoint.
+        training: cells of the training split: the calibration cells.
+        data_sets: that the network was trained on.
+        um_per_pixel: scale of the images, if not each one's own.
+    """
+    own = [s for s in training if [s.dataset] == list(data_sets)]
+    if spec.cell is not None or not own:
+        return spec
+    found = colours_by_data_set(own, um_per_pixel=um_per_pixel, quiet=True)
+    return spec.model_copy(update={"cell": CellView(colours=c) for c in found.values()})
 
 
 def look_of_samples(samples: Sequence[Sample], um_per_pixel: float | None = None) -> Look | None:

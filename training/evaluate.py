@@ -26,6 +26,7 @@ from contract.types import Crops, Tensor
 from training.checkpoint import read_classifier
 from training.datasets import LAYOUTS, about_of
 from training.datasets.crops import read_crops
+from training.datasets.outlines import colours_by_data_set
 from training.datasets.sample import Sample, Split, data_sets_of, labels_of, shuffled
 from training.metrics import WITHOUT_INTERVAL, Labels, Numbers, bootstrap, sigmoid, summary
 from training.network import BlastNet, scores_by
@@ -95,7 +96,9 @@ def evaluate(
     if not {"normal", "blast"} <= {s.kind for s in chosen}:
         raise UsageError(f"the {split} split of {data} does not hold both classes; choose another split")
     scale = um_per_pixel or scale_of(layout, judge.recipe)
-    crops = read_crops(chosen, judge.spec, um_per_pixel=scale, quiet=quiet)
+    aligned = judge.spec.cell is not None
+    colours = colours_by_data_set(chosen, um_per_pixel=scale, quiet=quiet) if aligned else {}
+    crops = read_crops(chosen, judge.spec, um_per_pixel=scale, colours=colours, quiet=quiet)
     scores = {name: scores_of(engine, crops, judge.spec) for name, engine in judge.engines.items()}
     return {
         "schema_version": 1,

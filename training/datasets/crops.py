@@ -1,6 +1,6 @@
 """From a labelled image to what the network may see of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from contract.errors import UsageError
-from contract.manifest import InputSpec
+from contract.manifest import CellColours, InputSpec
 from contract.pictures import UnfitPictureError, read_picture
 from contract.pixels import cut
 from contract.types import Crops, Image
@@ -16,7 +16,12 @@ from training.datasets.sample import Sample
 
 
 def read_crops(
-    samples: Sequence[Sample], spec: InputSpec, *, um_per_pixel: float | None = None, quiet: bool = False
+    samples: Sequence[Sample],
+    spec: InputSpec,
+    *,
+    um_per_pixel: float | None = None,
+    colours: Mapping[str, CellColours] | None = None,
+    quiet: bool = False,
 ) -> Crops:
     """Decode images and cut the field around the middle of each, several at a time.
 
@@ -24,6 +29,7 @@ def read_crops(
         samples: which images.
         spec: scale and size of the crops.
         um_per_pixel: scale of all images, if not each one's own.
+        colours: of the cells of each data set, for a network that sees them in its training's colours.
         quiet: draw no progress bar.
 
     Returns:
@@ -35,7 +41,9 @@ def read_crops(
 
     def one(sample: Sample) -> Image:
         image = read_image(sample.path)
-        return cut(image, (image.shape[1] / 2, image.shape[0] / 2), um_per_pixel or sample.um_per_pixel, spec)
+        middle = (image.shape[1] / 2, image.shape[0] / 2)
+        own = (colours or {}).get(sample.dataset)
+        return cut(image, middle, um_per_pixel or sample.um_per_pixel, spec, colours=own)
 
     crops = np.empty((len(samples), spec.size, spec.size, 3), np.uint8)
     with ThreadPoolExecutor() as pool:
