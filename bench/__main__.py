@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import cross_site, int8, outbox, replay, restain, segmentation, service
+from bench import cross_site, int8, looks, outbox, replay, restain, segmentation, service
 from bench.results import Figures
 from contract.bundle import SHIPPED
 
@@ -15,6 +15,7 @@ RESULTS = Path(__file__).with_name("results.json")
 BENCHMARKS: dict[str, Callable[[], Figures]] = {
     "cross_site": cross_site.measure,
     "int8_against_fp32": lambda: dict(int8.measure(SHIPPED)),
+    "looks": looks.measure,
     "outbox": outbox.measure,
     "replay_bccd": replay.measure,
     "restain": restain.measure,

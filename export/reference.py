@@ -63,8 +63,8 @@ def aligned(
     own = [s for s in training if [s.dataset] == list(data_sets)]
     if spec.cell is not None or not own:
         return spec
-    found = colours_by_data_set(own, um_per_pixel=um_per_pixel, quiet=True)
-    return spec.model_copy(update={"cell": CellView(colours=c) for c in found.values()})
+    colours = colours_by_data_set(own, um_per_pixel=um_per_pixel, quiet=True).get(data_sets[0])
+    return spec if colours is None else spec.model_copy(update={"cell": CellView(colours=colours)})
 
 
 def look_of_samples(samples: Sequence[Sample], um_per_pixel: float | None = None) -> Look | None:

@@ -67,7 +67,7 @@ def test_a_run_leaves_its_start_its_model_its_slide_and_its_end(mosquitto: Broke
         "start", "settings_changed", "model_opened", "engine_fallback", "slide_started", "slide_stopped", "stop",
     ]  # fmt: skip
     model = facts(tmp_path, "model_opened")
-    assert (model["id"], model["gate"], model["engine"]) == ("blast-1", "passed", "onnxruntime-int8")
+    assert (model["id"], model["gate"], model["engine"]) == ("blast-2", "passed", "onnxruntime-int8")
     assert len(model["sha256"]) == 64
     assert len(model["key"]) == 16
     assert facts(tmp_path, "slide_started")["slide_id"] == "slide-7"

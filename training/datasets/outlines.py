@@ -1,4 +1,4 @@
-"""Where the cell lies in a labelled image, found as the agent finds it, and what colours the cells of a data set have."""
+"""Where the cell lies in a labelled image, found as the agent finds it; what colours the cells of a data set have."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
