@@ -183,7 +183,10 @@ def _nearest(folder: Path) -> Path:
 def check_rights(settings: Settings) -> str:
     """Who else may write what the agent trusts: keys, the bundle, its own folder?"""
     keys = [Path(os.path.expanduser(name)) for name in settings.trust.keys]  # noqa: PTH111 - a name of no home stays
-    bundle = settings.bundle.iterdir() if settings.bundle.is_dir() else ()
+    try:
+        bundle = list(settings.bundle.iterdir())
+    except OSError:
+        bundle = []  # the line on the bundle says what is wrong with it
     trusted = [*keys, settings.bundle, *bundle, settings.state_dir, *filter(None, [settings.site_file])]
     if loose := [str(path) for path in trusted if others_may_write(path)]:
         return Doubt(
