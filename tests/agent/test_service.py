@@ -152,7 +152,10 @@ def test_the_doctor_finds_a_healthy_machine_healthy(mosquitto: Broker, tmp_path:
     done = call(command("doctor", tmp_path, mosquitto.port))
     assert done.returncode == 0, done.stdout
     names = [line.split()[1] for line in done.stdout.splitlines()]
-    before, after = ["settings", "source", "site", "scale", "bundle", "engine", "broker"], ["disk", "rights", "clock", "clashes"]
+    before, after = (
+        ["settings", "source", "site", "scale", "bundle", "engine", "broker"],
+        ["disk", "rights", "clock", "clashes"],
+    )
     assert names == [*before, "access", *after]
     assert "\nwarn access " in done.stdout, "this broker is open to all"
 
