@@ -47,6 +47,11 @@ class SiteColours:
         return self._measured or self._now
 
     @property
+    def known(self) -> CellColours | None:
+        """What was learned, for the site file; None while too few cells are known."""
+        return colours_of(list(self._cells)) if len(self._cells) >= ENOUGH else None
+
+    @property
     def doubts(self) -> tuple[Doubt, ...]:
         """Why no cell can be judged yet: the site looks foreign, and few of its cells are known."""
         if self._measured or len(self._cells) >= ENOUGH or not self._cells:

@@ -115,8 +115,13 @@ class Site:
         return normaliser(self.file.colour, self.file.look, reference)
 
     def colours(self, spec: InputSpec) -> SiteColours | None:
-        """The colours of the site's cells, for a model that moves them to those of its training."""
-        return None if spec.cell is None else SiteColours(spec.cell.colours, self.file.cells)
+        """The colours of the site's cells, for a model that moves them to those of its training.
+
+        None where the site asks for another way (``normaliser``): one of them is enough.
+        """
+        if spec.cell is None or self.file.colour != "off":
+            return None
+        return SiteColours(spec.cell.colours, self.file.cells)
 
     def level(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """The same frames in even light; one that the flat field does not fit becomes a fault."""

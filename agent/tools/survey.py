@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from agent.colours import ENOUGH
 from agent.engines import open_engine
 from agent.pipeline import Finding, Station, examine
 from agent.site import Comparison, FlatFile, MeasuredScale, Site, SiteFile, read_site, write_site
@@ -22,11 +23,12 @@ from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
 from agent.vision.scale import ScaleEstimate, estimate, look
 from contract.arguments import state_dir_if_any
 from contract.bundle import SHIPPED, Bundle, open_bundle
+from contract.cell_colours import distance
 from contract.colour import advised
 from contract.durable import write_whole
 from contract.errors import CheckError, UsageError
 from contract.look import look_of, sight_of
-from contract.manifest import Precision
+from contract.manifest import CellColours, CellView, Precision
 from contract.reference import Look, Reference, Spread
 from contract.secrets import masked
 from contract.signature import SHIPPED_ONLY, Trust
@@ -138,13 +140,16 @@ def measure_site(job: SiteJob, stop: threading.Event, *, progress: bool) -> Iter
         "colour": job.colour if seen else "off",
     }
     site = replace(site, file=site.file.model_copy(update=measured))
-    findings, precision = _examined(job, site, bundle, frames)
-    site = replace(site, file=with_focus_limit(site.file, findings))
+    findings, precision, cells = _examined(job, site, bundle, frames)
+    site = replace(site, file=with_focus_limit(site.file.model_copy(update={"cells": cells}), findings))
     rows = [*_scale_rows(um, found), *compare(seen, findings, bundle.manifest.reference, precision)]
     write_site(site.file.model_copy(update={"comparison": tuple(rows)}), job.out)
     yield from _told(frames, findings, rows, bundle.manifest.reference)
     yield from _told_of_focus(site.file)
-    yield from advice(job, seen, bundle.manifest.reference)
+    if bundle.manifest.input.cell is None:
+        yield from advice(job, seen, bundle.manifest.reference)
+    else:
+        yield from _told_of_colours(site.file, bundle.manifest.input.cell)
     yield f"{job.out} is written; set site_file to it, or give it to replay with --site-file"
 
 
@@ -194,13 +199,26 @@ def _told_of_focus(file: SiteFile) -> Iterator[str]:
         yield f"{kept}; by these frames it would be {file.focus_limit:g}"
 
 
-def _examined(job: SiteJob, site: Site, bundle: Bundle, frames: Sequence[Frame]) -> tuple[list[Finding], Precision]:
-    """The frames as `run` would examine them, and in which numbers."""
+def _told_of_colours(file: SiteFile, view: CellView) -> Iterator[str]:
+    if file.colour != "off":
+        return
+    if file.cells is None:
+        yield f"fewer than {ENOUGH} cells were found: the agent will learn the colours of the site's cells by itself"
+    else:
+        off = distance(file.cells, view.colours)
+        yield f"the colours of the site's cells are {off:.1f} of the training's deviations off; crops are moved by that"
+
+
+def _examined(
+    job: SiteJob, site: Site, bundle: Bundle, frames: Sequence[Frame]
+) -> tuple[list[Finding], Precision, CellColours | None]:
+    """The frames as `run` would examine them, in which numbers, and the colours of their cells."""
     colour = site.normaliser(bundle.manifest.reference)
     with closing(open_engine(bundle, job.engine, state_dir=state_dir_if_any())) as engine:
         colours = site.colours(bundle.manifest.input)
         station = Station("site", "site", bundle, engine, colour=colour, limits=site.file.limits, colours=colours)
-        return [examine(frame, station) for frame in frames], engine.precision
+        findings = [examine(frame, station) for frame in frames]
+        return findings, engine.precision, colours.known if colours else None
 
 
 def _look(job: SiteJob, frames: Sequence[Frame], um: float) -> Look | None:

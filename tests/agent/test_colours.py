@@ -71,6 +71,15 @@ def test_a_cell_that_the_border_cuts_does_not_count() -> None:
     assert site.now == TRAINING
 
 
+def test_what_was_learned_is_known_from_enough_cells_on() -> None:
+    few, enough = SiteColours(TRAINING), SiteColours(TRAINING)
+    seen(few, ENOUGH - 1, (0.3, 0.2, 0.45))
+    seen(enough, ENOUGH, (0.3, 0.2, 0.45))
+    assert few.known is None
+    assert enough.known is not None
+    np.testing.assert_allclose(enough.known.mean, (0.3, 0.2, 0.45), atol=0.03)
+
+
 def test_a_measured_site_learns_nothing_and_has_no_doubts() -> None:
     measured = CellColours(mean=(0.2, 0.2, 0.2), std=(0.1, 0.1, 0.1))
     site = SiteColours(TRAINING, measured)

@@ -14,6 +14,7 @@ from agent.site import SiteFile, open_site, read_site, write_site
 from agent.sources.synthetic import SyntheticSource
 from agent.tools.survey import compare, with_focus_limit
 from agent.vision.limits import QualityLimits
+from agent.vision.segmentation import find_cells
 from contract.bundle import SHIPPED, open_bundle
 from contract.messages import Quality
 from contract.reference import Colour, Look, Margins, Reference, Scores, Spread, Stains
@@ -117,6 +118,18 @@ def test_a_site_that_is_measured_again_keeps_its_bounds(folder: Path, tmp_path: 
 
 def of_sharpness(*focus: float) -> list[Finding]:
     return [Finding(Quality(accepted=True, focus=one)) for one in focus]
+
+
+def test_a_site_s_file_holds_the_colours_of_its_cells_and_then_nothing_is_learned(folder: Path) -> None:
+    site = folder.parent / "site.json"
+    assert main(["calibrate", "site", str(folder), "--out", str(site), "--um-per-pixel", str(UM)]) == 0
+    cells = read_site(site).cells
+    assert cells is not None
+    used = open_site(site).colours(open_bundle(SHIPPED).manifest.input)
+    assert used is not None
+    used.learn(smear()[0].image, find_cells(smear()[0].image, UM))
+    assert used.now == cells
+    assert not used.doubts
 
 
 def test_a_site_refuses_what_is_far_less_sharp_than_its_own_frames_are() -> None:
