@@ -102,10 +102,10 @@ def _red(stained: Plane, azure: Plane) -> Plane:
         return stained
     levels = np.asarray(cv2.convertScaleAbs(np.clip(azure + 0.5, 0, 2), alpha=127), np.uint8).reshape(-1, 1)
     level, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_OTSU)
-    lower = levels[:, 0] <= level
+    lower = levels[:, 0] <= max(level, int(levels.min()))  # Otsu parts nothing where all are of one level
     along = _middle(stained[lower]).astype(np.float32)
     along /= np.float32(max(float(np.linalg.norm(along)), 1e-6))
-    off = np.linalg.norm(stained - (stained @ along)[:, None] * along, axis=1)
+    off = _beside(stained, along)
     return np.asarray(stained[off <= max(float(np.quantile(off[lower], 1 - ODD_SHARE)), 2 * NOISE)], np.float32)
 
 
@@ -122,7 +122,7 @@ def _far(density: NDArray[np.float32], usual: Numbers, red: Plane) -> NDArray[np
     """By Mahalanobis's distance from red cells."""
     whiten = np.linalg.cholesky(np.linalg.inv(_spread(red, usual))).T
     away = cv2.transform(density, np.column_stack([whiten, -whiten @ usual]).astype(np.float32))
-    return np.asarray(np.square(away).sum(axis=2) > FAR**2)
+    return np.asarray(np.einsum("ijk,ijk->ij", away, away) > FAR**2)
 
 
 def _red_pixels(density: NDArray[np.float32], stained: Mask, sure: Mask, um: float) -> Plane:
@@ -142,12 +142,17 @@ def _expected(red: Numbers) -> Numbers:
     return np.asarray(EXPECTED_NUCLEI * length)
 
 
+def _beside(pixels: Plane, along: Plane) -> Plane:
+    """How far each density lies from the line through 0 in a direction of length 1."""
+    squares = np.einsum("ij,ij->i", pixels, pixels) - np.square(pixels @ along)
+    return np.asarray(np.sqrt(np.maximum(squares, 0)), np.float32)
+
+
 def _spread(pixels: Plane, red: Numbers) -> Numbers:
     """(3, 3): covariance of the red cells' pixels, their thickness and the camera's noise in it."""
     least = NOISE**2 * np.eye(3) + SHADE**2 * np.ones((3, 3)) + THICKNESS**2 * np.outer(red, red)
     if not len(pixels):
         return np.asarray(least)
-    along = red / np.linalg.norm(red)
-    off = np.linalg.norm(pixels - (pixels @ along)[:, None] * along, axis=1)
+    off = _beside(pixels, (red / np.linalg.norm(red)).astype(np.float32))
     usual = pixels[off <= np.quantile(off, 1 - ODD_SHARE)] - red
     return np.asarray(usual.T.astype(np.float64) @ usual / max(1, len(usual)) + least)
