@@ -278,7 +278,7 @@ def test_without_a_home_folder_state_dir_must_be_set() -> None:
     environment = {key: value for key, value in os.environ.items() if key != "XDG_STATE_HOME"}
     code = "from agent import config; " + code  # imported as a user who may read it
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
-    assert "set `state_dir`" in done.stdout, done.stderr
+    assert "the setting `state_dir`" in done.stdout, done.stderr
     assert "/here" in done.stdout
 
 
