@@ -275,7 +275,8 @@ def _reports(job: Job) -> Iterator[IO[str]]:
     """The file of reports, each line written out at once, under its own name when all are; never the source's."""
     path = job.out
     with _written(path, option="--out"):
-        if path.suffix.lower() in SUFFIXES | VIDEOS or (path.exists() and path.samefile(job.source)):
+        pictures = {name.suffix.lower() for name in (path, path.resolve())} & {*SUFFIXES, *VIDEOS}
+        if pictures or (path.exists() and path.samefile(job.source)):
             raise UsageError(f"--out {path} is a picture or a video; name a file for the reports, such as r.jsonl")
         path.parent.mkdir(parents=True, exist_ok=True)
         with growing(path) as out:

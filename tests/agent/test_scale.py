@@ -444,7 +444,7 @@ def images_of(folder: str) -> list[Path]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    yield from (path for path in folder.rglob("*") if path.suffix in {".jpg", ".png"})
+    yield from (path for path in folder.rglob("*") if path.suffix in {".jpg", ".png", ".webp"})
 
 
 def read(path: Path) -> Image:
