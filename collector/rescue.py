@@ -61,8 +61,9 @@ def _refuse(file: Path) -> None:
         suppress(*database.FAULTS, sqlite3.Error),
         closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as old,
     ):
-        for name in tables.metadata.tables:
-            old.execute(f'select count(*) from "{name}"').fetchone()  # noqa: S608 - our own names
+        for name, table in tables.metadata.tables.items():
+            columns = ", ".join(f"[{column.name}]" for column in table.c)  # a damaged schema may call one otherwise
+            old.execute(f"select {columns} from [{name}] limit 1").fetchone()  # noqa: S608 - our own names
         if old.execute("pragma quick_check(1)").fetchone() == ("ok",):
             raise UsageError(f"{file} is sound; nothing was done")
 

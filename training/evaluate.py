@@ -31,7 +31,7 @@ from training.datasets.sample import Sample, Split, data_sets_of, labels_of, shu
 from training.metrics import WITHOUT_INTERVAL, Labels, Numbers, bootstrap, sigmoid, summary
 from training.network import BlastNet, scores_by
 from training.options import evaluate_parser
-from training.recipe import scale_of
+from training.recipe import data_sets_in, scale_of
 
 BATCH = 32
 PREFERRED = "int8-cpu"
@@ -50,6 +50,7 @@ class Judge:
         origin: which model it is, in words and hashes.
         recipe: how it was trained; empty for a bundle.
         columns: what stands where in its scores.
+        home: the data sets of its training, whose cells have the training's colours as they are.
     """
 
     engines: Mapping[str, Path | BlastNet]
@@ -58,6 +59,7 @@ class Judge:
     origin: Mapping[str, Any]
     recipe: Mapping[str, Any] = field(default_factory=dict)
     columns: Columns = TWO
+    home: Sequence[str] = ()
 
 
 def evaluate(
@@ -96,8 +98,8 @@ def evaluate(
     if not {"normal", "blast"} <= {s.kind for s in chosen}:
         raise UsageError(f"the {split} split of {data} does not hold both classes; choose another split")
     scale = um_per_pixel or scale_of(layout, judge.recipe)
-    aligned = judge.spec.cell is not None
-    colours = colours_by_data_set(chosen, um_per_pixel=scale, quiet=quiet) if aligned else {}
+    foreign = [s for s in chosen if judge.spec.cell is not None and s.dataset not in judge.home]
+    colours = colours_by_data_set(foreign, um_per_pixel=scale, quiet=quiet)
     crops = read_crops(chosen, judge.spec, um_per_pixel=scale, colours=colours, quiet=quiet)
     scores = {name: scores_of(engine, crops, judge.spec) for name, engine in judge.engines.items()}
     return {
@@ -206,7 +208,8 @@ def open_judge(model: Path, trust: Trust = SHIPPED_ONLY) -> Judge:
     hashes = {name: manifest.files[path.name] for name, path in graphs.items()}
     origin = {"kind": "bundle", "id": manifest.id, "graphs": hashes, "trained_on_split": "patient"}
     decisions = {"fp32": manifest.decisions.fp32, PREFERRED: manifest.decisions.int8}
-    return Judge(graphs, manifest.input, decisions, origin, columns=manifest.columns)
+    home = data_sets_in(json.loads(opened.read(bundle.REPORT))["training"]["recipe"])
+    return Judge(graphs, manifest.input, decisions, origin, columns=manifest.columns, home=home)
 
 
 def shown(figure: Mapping[str, float | None]) -> str:

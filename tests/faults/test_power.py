@@ -30,8 +30,8 @@ report, chance = FrameReport.model_validate_json(pattern), random.Random(seed)
 with Outbox(Path(folder) / "outbox.sqlite", max_mb=64) as outbox:
     while True:
         seq = outbox.next_seq()
-        slide = "s" * chance.randrange(4000)
-        outbox.put(report.model_copy(update={"epoch": outbox.epoch, "seq": seq, "slide_id": slide}))
+        quality = report.quality.model_copy(update={"detail": "s" * chance.randrange(4000)})
+        outbox.put(report.model_copy(update={"epoch": outbox.epoch, "seq": seq, "quality": quality}))
         print("put", seq, flush=True)
         if chance.random() < 0.1:
             upto = chance.randrange(seq + 1)
