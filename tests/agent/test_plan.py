@@ -242,7 +242,7 @@ def test_the_release_of_jetson_linux_is_read_where_there_is_one(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("version", "signed", "options"),
-    [(1, True, []), (7, True, ["--trust", "KEY.pub"]), (7, False, ["--allow-unsigned"])],
+    [(2, True, []), (7, True, ["--trust", "KEY.pub"]), (7, False, ["--allow-unsigned"])],
 )
 def test_the_command_that_builds_a_plan_names_all_that_the_builder_needs(
     bundle: Bundle, tmp_path: Path, version: int, *, signed: bool, options: list[str]
