@@ -205,7 +205,7 @@ class FrameReport(Message):
     schema_version: Literal[1] = Field(1, description="Version of this message's form.")
     device: TopicWord = Field(description="Name of the agent's computer, as in the topic.")
     site: TopicWord = Field(description="Name of the laboratory, as in the topic.")
-    epoch: TopicWord = Field(description="Identity of the agent's store; changes when the store is made anew.")
+    epoch: TopicWord = Field(description="Identity of the agent's store; changes with each new store.")
     seq: Number = Field(ge=1, description="Number of the report within the epoch, without gaps.")
     slide_id: Name = Field(description="Pseudonym of the slide; empty where none was open.")
     frame: FrameInfo

@@ -78,7 +78,7 @@ class Door:
 
         Args:
             session_s: seconds for which the broker keeps our messages while we are away; with MQTT 3.1.1 any number
-                but 0 is for ever.
+                but 0 means that it never forgets them.
             at_once: how many messages it may send before we have answered one; 0: as many as it likes.
             manual_ack: a message is answered only when ``ack`` says so.
         """

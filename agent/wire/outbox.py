@@ -189,7 +189,7 @@ class Outbox:
     def begin_epoch(self) -> None:
         """Begin a new epoch: this file is an older copy of itself, so the numbers of this life were given before.
 
-        What waits from lives before keeps its number, which consumers may know; the rest is numbered anew.
+        What waits from lives before keeps its number, which consumers may know; the rest gets new numbers.
         """
         with self._lock, self._explained("written"):
             self._renumber(self._began_at)
