@@ -169,6 +169,15 @@ def _calibrate_site(args: argparse.Namespace, signals: Signals) -> int:
     return 0
 
 
+def _slide(args: argparse.Namespace, _: Signals) -> int:
+    from agent.config import load  # noqa: PLC0415
+    from agent.tools.slide import start_slide, stop_slide  # noqa: PLC0415
+
+    settings = load(args.config, overrides(args.set)).settings
+    say(start_slide(settings, args.id) if args.command == "slide start" else stop_slide(settings))
+    return 0
+
+
 def _config_show(args: argparse.Namespace, _: Signals) -> int:
     from agent.config import load  # noqa: PLC0415
 
@@ -205,6 +214,8 @@ COMMANDS = {
     "calibrate scale": _calibrate_scale,
     "calibrate flatfield": _calibrate_flatfield,
     "calibrate site": _calibrate_site,
+    "slide start": _slide,
+    "slide stop": _slide,
     "config show": _config_show,
     "config schema": _config_schema,
     "audit verify": _audit_verify,

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from contract.arguments import make_state_dir
 from contract.durable import PRIVATE, write_whole
 from contract.errors import IntegrityError, UsageError
+from contract.plain import read_plain
 
 FILE = "models.json"
 
@@ -28,7 +29,7 @@ def recall(state_dir: Path) -> Memory:
         IntegrityError: the file can not be read, so nobody knows what ran.
     """
     try:
-        return Memory.model_validate_json((state_dir / FILE).read_bytes())
+        return Memory.model_validate_json(read_plain(state_dir / FILE))
     except FileNotFoundError:
         return Memory()
     except (OSError, ValidationError) as cause:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import TypeAlias
 
 from contract.arguments import SHIPPED_BUNDLE, micrometres, place, whole
+from contract.topics import WORD, is_topic_word
 from contract.trust_options import add_trust
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
@@ -28,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         help="least level of the log; default INFO",
     )
     commands = made.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_run, _replay, _montage, _demo, _render, _doctor, _calibrate, _config, _audit):
+    for add in (_run, _replay, _montage, _demo, _render, _doctor, _calibrate, _slide, _config, _audit):
         add(commands)
     return made
 
@@ -134,6 +135,20 @@ def _calibrate_site(commands: Commands) -> None:
     add("--um-per-pixel", type=micrometres, metavar="X", help="scale; default: as red cells tell it")
     add("--flat", type=place, metavar="FILE.png", help="flat field; laid beside the site file")
     add("--colour", default="off", choices=["off", "reinhard", "macenko"], help="make cells look like the training's")
+
+
+def _slide(commands: Commands) -> None:
+    below = _several(commands, "slide", "tell a running agent, over its broker, which slide it counts for")
+    start = _command(below, "slide start", "count what follows for a slide; the one before ends")
+    start.add_argument("id", metavar="ID", type=_slide_id, help="pseudonym of the slide, never a patient's identity")
+    for command in (start, _command(below, "slide stop", "end the slide, and tell what was counted")):
+        _settings(command)
+
+
+def _slide_id(text: str) -> str:
+    if not is_topic_word(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a slide, which has {WORD}")
+    return text
 
 
 def _config(commands: Commands) -> None:

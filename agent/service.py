@@ -32,6 +32,7 @@ from contract.arguments import make_state_dir
 from contract.errors import BrokerError, OutboxError
 from contract.messages import Health, Topics
 from contract.signals import Signals
+from contract.words import counted
 
 log = logging.getLogger(__name__)
 VERSION = version("microscope-agent")
@@ -162,7 +163,9 @@ class _Vitals:
         now = self.health()
         self.courier.health(now)
         ills = "; ".join([self.courier.trouble or "online", *now.alarms])
-        self.systemd.status(f"{now.frames} frames, {now.cells} cells, {now.queued} reports wait; {ills}")
+        self.systemd.status(
+            f"{counted(now.frames, 'frame')}, {counted(now.cells, 'cell')}, {_waiting(now.queued)}; {ills}"
+        )
         if not self.courier.alive:
             stop.set()
 
@@ -172,7 +175,7 @@ class _Vitals:
         if not self.courier.alive:
             raise BrokerError(
                 "the courier's thread is gone by a fault in this program, which stands above; start the agent again: "
-                f"{done.queued} reports wait in {self.settings.state_dir / OUTBOX_FILE}"
+                f"{_waiting(done.queued)} in {self.settings.state_dir / OUTBOX_FILE}"
             )
         self.courier.health(done)
         return done
@@ -219,11 +222,15 @@ def _outbox(settings: Settings, audit: AuditLog) -> Outbox:
     return outbox
 
 
+def _waiting(reports: int) -> str:
+    return counted(reports, "report waits", "reports wait")
+
+
 def _account_for(left: int, settings: Settings, *, trouble: str, stopped: bool) -> None:
     if not left:
         return
     text = (
-        f"{left} reports wait in {settings.state_dir / OUTBOX_FILE} and will be sent at the next start: "
+        f"{_waiting(left)} in {settings.state_dir / OUTBOX_FILE} and will be sent at the next start: "
         f"{trouble or 'nobody has acknowledged them'}"
     )
     if not stopped:

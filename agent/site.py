@@ -4,6 +4,7 @@ JSON, written by ``microscope-agent calibrate site``; it may be edited by hand. 
 """
 
 import difflib
+import errno
 import hashlib
 import time
 from collections.abc import Iterable, Iterator
@@ -16,12 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from agent.colours import SiteColours
 from agent.sources.scale import Scale
-from agent.vision.flatfield import Leveller, read_flat
+from agent.vision.flatfield import MAX_BYTES, Leveller, read_flat
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
 from contract.colour import Normaliser, normaliser
 from contract.durable import write_whole
 from contract.errors import IntegrityError, UsageError
 from contract.manifest import CellColours, InputSpec
+from contract.plain import read_plain
 from contract.reference import Look
 from contract.types import Frame
 
@@ -154,7 +156,7 @@ def open_site(path: Path | None) -> Site:
     if file.flat_field is None:
         return Site(file)
     flat = path.with_name(file.flat_field.file)
-    content = _bytes(flat, "flat field")
+    content = _flat_bytes(flat)
     if hashlib.sha256(content).hexdigest() != file.flat_field.sha256:
         raise IntegrityError(
             f"the flat field {flat} is not the one that {path} was made with; run `microscope-agent calibrate site` "
@@ -166,7 +168,7 @@ def open_site(path: Path | None) -> Site:
 def read_site(path: Path) -> SiteFile:
     """Read a site file alone; raises as ``open_site``."""
     try:
-        return SiteFile.model_validate_json(_bytes(path, "site file"))
+        return SiteFile.model_validate_json(_bytes(path))
     except ValidationError as cause:
         faults = "; ".join(_told(fault["loc"], fault["type"], fault["msg"]) for fault in cause.errors())
         raise UsageError(f"the site file {path}: {faults}") from cause
@@ -219,8 +221,17 @@ def _names(model: type[BaseModel], above: str = "") -> Iterator[str]:
                 yield from _names(inner, f"{above}{name}.")
 
 
-def _bytes(path: Path, what: str) -> bytes:
+def _flat_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_plain(path, most=MAX_BYTES)
     except OSError as cause:
-        raise UsageError(f"the {what} {path} can not be read ({cause.strerror}); correct `site_file`") from cause
+        if cause.errno == errno.EFBIG:
+            raise IntegrityError(f"the flat field {path} is not the one that was measured: {cause.strerror}") from cause
+        raise UsageError(f"the flat field {path} can not be read ({cause.strerror}); correct `site_file`") from cause
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return read_plain(path)
+    except OSError as cause:
+        raise UsageError(f"the site file {path} can not be read ({cause.strerror}); correct `site_file`") from cause

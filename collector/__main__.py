@@ -27,6 +27,7 @@ from contract.arguments import make_state_dir
 from contract.commands import outcome, process
 from contract.durable import PRIVATE, growing, make_private
 from contract.errors import UsageError
+from contract.words import counted
 
 log = logging.getLogger("collector")
 
@@ -52,7 +53,7 @@ def _collect(settings: CollectorSettings, options: argparse.Namespace, signals: 
         signals.on_hangup = collector.reconnect
         collector.run(stop)
         done = collector.totals
-    log.info("stored %d reports; %d came again; %d in quarantine", done.new, done.again, done.quarantined)
+    log.info("stored %s; %d came again; %d in quarantine", counted(done.new, "report"), done.again, done.quarantined)
     return 0
 
 
@@ -69,7 +70,7 @@ def _rescue(settings: CollectorSettings, _options: argparse.Namespace, _signals:
 def _export(settings: CollectorSettings, options: argparse.Namespace, _signals: Signals) -> int:
     with _opened(options.out) as out:
         count = export.export(settings.database, options.what, form=options.form, slide_id=options.slide, out=out)
-    log.info("%d rows", count)
+    log.info("%s", counted(count, "row"))
     return 0
 
 

@@ -12,16 +12,19 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from collector import database, tables
 from collector.amend import parted, read_amendments
+from collector.columns import summary_columns, summary_values
 from collector.numbers import Numbers, shown
 from collector.rows import spans_of
 from contract.errors import StoreError
 from contract.messages import iso
+from contract.words import counted
 
 What: TypeAlias = Literal["reports", "cells", "slides"]
 Form: TypeAlias = Literal["csv", "jsonl"]
 
 _R, _C = tables.report.c, tables.cell.c
 _NAMES = _R.site, _R.device, _R.epoch, _R.seq, _R.slide_id, _R.frame_id
+_SLIDE = [tables.slide.c[name] for name in ("site", "device", "slide_id", "count_id", "received_at", "body")]
 _CHUNK = 1000
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """What a formula begins with, in full width too; a quote before it makes a spreadsheet show it as it is."""
@@ -40,7 +43,7 @@ def status(url: str) -> Iterator[str]:
             count, top = stored.get((row.device, row.epoch), (0, 0))
             missing, gone, before = _holes(connection, row)
             yield (
-                f"{row.site}/{row.device} epoch {row.epoch}: {count} reports up to {top}, "
+                f"{row.site}/{row.device} epoch {row.epoch}: {counted(count, 'report')} up to {top}, "
                 f"acknowledged up to {row.upto}, missing: {missing or 'none'}{gone and f', gone: {gone}'}"
                 f"{before and f', earlier, not here: {before}'}; "
                 f"last {row.received_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -67,6 +70,8 @@ def export(url: str, what: What, *, form: Form, slide_id: str | None, out: IO[st
         result = connection.execution_options(yield_per=_CHUNK).execute(query)
         names = list(result.keys())
         rows = (told for row in result if (told := amend(row)))
+        if what == "slides" and form == "csv":
+            names, rows = [*names[:-1], *summary_columns()], ((*row[:-1], *summary_values(row[-1])) for row in rows)
         return _csv(names, rows, out) if form == "csv" else _jsonl(names, rows, out)
 
 
@@ -94,8 +99,8 @@ def _reading(url: str) -> Iterator[sa.Connection]:
 
 def _query(what: What, form: Form) -> tuple[sa.Select[Any], sa.Table]:
     if what == "slides":
-        every = [column for column in tables.slide.c if form == "csv" or column.name == "body"]
-        return sa.select(*every).order_by(tables.slide.c.received_at), tables.slide
+        wanted = [tables.slide.c.body] if form == "jsonl" else _SLIDE
+        return sa.select(*wanted).order_by(tables.slide.c.received_at), tables.slide
     if what == "reports":
         wanted = [_R.body] if form == "jsonl" else [column for column in tables.report.c if column.name != "body"]
         return sa.select(*wanted).order_by(_R.id), tables.report

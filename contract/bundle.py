@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import shutil
-import stat
 import struct
 import tempfile
 import tokenize
@@ -22,6 +21,7 @@ from contract.arguments import SHIPPED_BUNDLE
 from contract.errors import BundleMissing, IntegrityError, UsageError
 from contract.manifest import Manifest
 from contract.pixels import to_batch
+from contract.plain import read_plain
 from contract.signature import LINE_BYTES, SHIPPED_ONLY, SIGNATURE, UNSIGNED, Trust, public_half, sign
 from contract.types import Crops, Tensor
 
@@ -34,7 +34,9 @@ CALIBRATION = "calibration.json"
 REPORT = "report.json"
 REPORT_PAGE = "report.html"
 MODEL_CARD = "MODEL_CARD.md"
-MANIFEST_MAX_BYTES, GOLDEN_MAX_BYTES = 1 << 20, 1 << 28
+MANIFEST_MAX_BYTES, FILE_MAX_BYTES, GOLDEN_MAX_BYTES = 1 << 20, 1 << 27, 1 << 26
+"""Most bytes of the manifest, of each other file, and of the golden batch once unpacked: more than twenty times what
+the shipped bundle has, and well within the memory that the service may take."""
 _UNREADABLE = (
     OSError, EOFError, ValueError, KeyError, AttributeError, SyntaxError, MemoryError, RuntimeError, struct.error,
     tokenize.TokenError, zlib.error, zipfile.BadZipFile,
@@ -108,8 +110,9 @@ def open_bundle(path: Path, trust: Trust = SHIPPED_ONLY) -> Bundle:
     written = _read(path / MANIFEST, MANIFEST_MAX_BYTES)
     signed_by = trust.verify(path, written, _signature(path))
     manifest = _manifest(path, written)
-    contents = {name: _verified(path / name, expected) for name, expected in manifest.files.items()}
-    golden = _golden(path / GOLDEN, contents[GOLDEN], manifest.input.size)
+    for name, expected in manifest.files.items():  # one after the other: together they need not fit into the memory
+        _verified(path / name, expected)
+    golden = _golden(path / GOLDEN, _verified(path / GOLDEN, manifest.files[GOLDEN]), manifest.input.size)
     if not np.array_equal(to_batch(golden.crops, manifest.input), golden.batch):
         raise _damaged(path / GOLDEN, "the golden batch is no longer what to_batch makes of its crops")
     return Bundle(path, manifest, golden, hashlib.sha256(written).hexdigest(), signed_by)
@@ -243,26 +246,16 @@ def _manifest(path: Path, written: bytes) -> Manifest:
 
 def _verified(path: Path, expected: str) -> bytes:
     """The content of a file whose hash is as expected."""
-    content = _read(path)
+    content = _read(path, FILE_MAX_BYTES)
     if hashlib.sha256(content).hexdigest() != expected:
         raise _damaged(path, "its SHA-256 is not the one in the manifest")
     return content
 
 
-def _read(path: Path, most: int | None = None) -> bytes:
-    """The content of a plain file: a link could point elsewhere tomorrow, and a pipe would keep us waiting."""
+def _read(path: Path, most: int) -> bytes:
+    """The content of a plain file of the bundle, no link."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            about = os.fstat(handle)
-            if not stat.S_ISREG(about.st_mode):
-                raise _damaged(path, "it is no plain file")
-            if most is not None and about.st_size > most:
-                raise _damaged(path, f"it is longer than {most} bytes")
-            with os.fdopen(handle, "rb", closefd=False) as file:
-                return file.read()
-        finally:
-            os.close(handle)
+        return read_plain(path, most=most, follow=False)
     except FileNotFoundError as cause:
         raise _damaged(path, "the file is missing") from cause
     except OSError as cause:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from contract.arguments import home_path
 from contract.errors import IntegrityError, UsageError
+from contract.plain import read_plain
 
 SIGNATURE = "manifest.sig"
 CONTEXT = b"microscope-agent bundle manifest, signature 1\n"
@@ -136,7 +137,7 @@ def public_key_from(name: str) -> bytes:
 
 def _read(name: str) -> str:
     try:
-        return home_path(name).read_text(encoding="ascii").strip()
+        return read_plain(home_path(name)).decode("ascii").strip()
     except (OSError, ValueError) as cause:
         raise _no_key(name) from cause
 

@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from contract.messages import SlideSummary
 from contract.terminal import printable
+from contract.words import counted
 from dashboard.tally import KINDS, Tally, percentile
 from dashboard.words import NO_SLIDE, RESEARCH_USE, findings, milliseconds
 
@@ -124,7 +125,9 @@ def _warnings(tally: Tally) -> Iterator[Text]:
             for alarm in device.health.alarms:
                 yield Text(f"{name} alarm: {alarm}", style="bold red")
             if device.health.queued:
-                yield Text(f"{name} {device.health.queued} reports wait in its outbox", style="dim")
+                yield Text(
+                    f"{name} {counted(device.health.queued, 'report waits', 'reports wait')} in its outbox", style="dim"
+                )
         if device.latest and not device.latest[-1].slide_id:
             yield Text(printable(f"{name} {NO_SLIDE}"), style="yellow")
         if device.latest and (why := device.latest[-1].quality.detail):

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from contract.messages import FrameReport, SlideSummary
+from contract.words import counted
 from dashboard.tally import KINDS, Summary
 
 RESEARCH_USE = "For research use only; not for diagnosis."
@@ -32,13 +33,14 @@ def findings(report: FrameReport) -> str:
     kinds: Counter[str] = Counter(cell.kind for cell in report.cells)
     listed = ", ".join(f"{kinds[name]} {name}" for name in KINDS if kinds[name])
     count = len(report.cells)
-    return f"{count} cell{'' if count == 1 else 's'}" + (f": {listed}" if listed else "")
+    return counted(count, "cell") + (f": {listed}" if listed else "")
 
 
 def slide_line(slide: SlideSummary) -> str:
     """A slide in one line, each cell counted once."""
     return (
-        f"slide {slide.slide_id} ({slide.state}): {slide.frames} frames, {slide.cells} cells: {slide.normal} normal, "
+        f"slide {slide.slide_id} ({slide.state}): {counted(slide.frames, 'frame')}, "
+        f"{counted(slide.cells, 'cell')}: {slide.normal} normal, "
         f"{slide.blasts} blast, {slide.uncertain} uncertain, {slide.edge_only} seen only in part; blasts {share(slide)}"
     )
 
@@ -55,9 +57,10 @@ def lines_of(summary: Summary) -> str:
     """The summary in lines, for people."""
     back = f"; {summary['taken_back']} taken back" if summary["taken_back"] else ""
     p50, p99 = milliseconds(summary["latency_p50_ms"]), milliseconds(summary["latency_p99_ms"])
+    faults = f"{counted(summary['duplicates'], 'duplicate')}, {counted(summary['gaps'], 'gap')} in the numbers"
     return f"""\
-received   {summary["received"]} reports
-faults     {summary["duplicates"]} duplicates, {summary["gaps"]} gaps in the numbers, {summary["malformed"]} malformed
+received   {counted(summary["received"], "report")}
+faults     {faults}, {summary["malformed"]} malformed
 frames     {summary["frames"]}, of these {summary["refused"]} not fit to be judged
 cells      {summary["cells"]}, each counted in every frame that shows it: {summary["normal"]} normal, \
 {summary["blast"]} blast, {summary["uncertain"]} uncertain, {summary["cut"]} cut and not judged{back}

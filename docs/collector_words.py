@@ -12,6 +12,7 @@ for consumers of your own. `microscope-collect status` tells how far each agent 
 and what is gone (no agent holds it any more); `microscope-collect export reports|cells|slides --form csv|jsonl` writes
 what is stored. Times are ISO 8601 with `Z` and milliseconds, text is UTF-8. In CSV, a name that begins as a formula
 does (`=`, `+`, `-`, `@`) stands behind a quote, `'`, so that a spreadsheet shows it and computes nothing.
+Each field of a slide's summary is a column (`blast_interval_low`, `model_id`; `refused_by` as `empty=2 moved=1`).
 
 `export cells` tells cells as later reports leave them: those that were taken back (`withdraws`, after a wrong scale)
 are left out, and one that was known by two names (`joined`) bears the one that stayed. So a slide's `object_id`s that

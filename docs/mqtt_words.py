@@ -31,6 +31,10 @@ mosquitto_rr -h broker.example -u technician -P 'its password' -V mqttv5 -q 1 -W
     -t microscopy/v1/lab/scope-1/command/slide/stop -n
 ```
 
+Without mosquitto's tools, `microscope-agent slide start B-17` and `microscope-agent slide stop` do the same, with the
+agent's settings (`--config`, `--set site=lab --set device=scope-1 --set mqtt.host=broker.example`) and the name and
+password of a user who may: `--set mqtt.username=technician`, `MICROSCOPE_MQTT__PASSWORD`. Answers come on `reply/...`.
+
 `-W 10` gives up after ten seconds, `-n` sends nothing, for a command that asks for nothing. A broker with TLS:
 `-p 8883 --cafile ca.crt` too. Where anybody may come in, leave out `-u` and `-P`.
 

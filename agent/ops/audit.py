@@ -9,18 +9,18 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
 from typing_extensions import Self
 
-from agent.ops.chain import GIVEN_UP, REPAIRED, Entry, Head, Verifier, last_entry, repair_facts
+from agent.ops.chain import CUT, FOREIGN, GIVEN_UP, REMOVED, Entry, Head, Verdict, Verifier, last_entry, note_of
+from agent.ops.logfile import MOST_BYTES, LogFile, first_bytes
 from contract.arguments import make_state_dir
-from contract.errors import AuditError, MissingError
+from contract.errors import AuditError, IntegrityError, MissingError
+from contract.words import counted
 
 log = logging.getLogger(__name__)
 FOLDER = "audit"
@@ -37,7 +37,8 @@ def _now() -> str:
 class AuditLog:
     """The log while it is written; any thread may call. Calling it notes an event and its facts.
 
-    A line that a power cut left torn is kept, and followed by a line that says so.
+    A line that a power cut left torn is kept, and followed by a line that says so; so is what others have written into
+    the files, cut or removed, which is an alarm too. The newest file is written again where it is gone.
 
     Args:
         state_dir: the agent's folder.
@@ -64,16 +65,16 @@ class AuditLog:
             clock,
         )
         self._lock = threading.Lock()
-        self._head, self._clean_bytes, self._unclean = Head(), 0, False
-        self._torn, self._ended = b"", True
+        self._head, self._guard = Head(), -1
+        self._file: LogFile | None = None
+        self._names: set[str] = set()
+        """Files that must be there."""
+        self._due: list[tuple[str, dict[str, object]]] = []
+        """What was found in the files, to be noted before the next line."""
         self._missed: Counter[str] = Counter()
-        self._trouble = ""
-        self._guard = self._file = -1
+        self._trouble = self._disturbed = ""
         try:
-            make_state_dir(state_dir)
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            self._guard = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._hold_folder()
             self._resume()
         except BlockingIOError as cause:
             self.close()
@@ -102,8 +103,8 @@ class AuditLog:
 
     @property
     def alarm(self) -> str:
-        """Why events were not noted, in words; "" while all were."""
-        return self._trouble
+        """What is wrong, in words: events could not be noted, or others have changed the files; "" if nothing is."""
+        return "; ".join(filter(None, [self._trouble, self._disturbed]))
 
     def __call__(self, event: str, facts: Mapping[str, object]) -> None:
         """Note an event; when this returns, the line is on the disk.
@@ -113,22 +114,24 @@ class AuditLog:
         """
         with self._lock:
             try:
-                self._tell_missed()
+                self._make_ready()
                 self._append(event, facts)
             except OSError as cause:
                 self._missed[event] += 1
-                self._trouble = (
-                    f"the audit log {self._folder} can not be written ({cause.strerror}); free the disk, or correct "
-                    "the folder's owner"
-                )
+                self._fail(cause)
                 raise AuditError(self._trouble) from cause
             self._trouble = ""
 
     def catch_up(self) -> None:
-        """Where events were missed, try to tell how many; nothing more may happen that would."""
-        if self._missed:
-            with self._lock, suppress(OSError):
-                self._tell_missed()
+        """See whether the files are as they were left, and tell it if not; tell what was missed."""
+        with self._lock:
+            try:
+                self._look()
+                if self._missed or self._due:
+                    self._make_ready()
+            except OSError as cause:
+                self._fail(cause)
+            else:
                 self._trouble = ""
 
     def note(self, event: str, facts: Mapping[str, object]) -> None:
@@ -142,7 +145,7 @@ class AuditLog:
         """The latest entry of an event, or None; AuditError if the log can not be read."""
         try:
             for path in reversed(files_of(self._folder)):
-                entries = (Entry.of(line) for line in reversed(path.read_bytes().splitlines()))
+                entries = (Entry.of(line) for line in reversed(first_bytes(path).splitlines()))
                 if found := next((entry for entry in entries if entry and entry.event == event), None):
                     return found
         except OSError as cause:
@@ -151,113 +154,136 @@ class AuditLog:
 
     def close(self) -> None:
         """Let another agent have it; a second call does nothing."""
-        for descriptor in (self._file, self._guard):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._file = self._guard = -1
+        if self._file:
+            self._file.close()
+        if self._guard >= 0:
+            os.close(self._guard)
+        self._file, self._guard = None, -1
+
+    def _fail(self, cause: OSError) -> None:
+        self._trouble = (
+            f"the audit log {self._folder} can not be written ({cause.strerror}); free the disk, or correct the "
+            "folder's owner"
+        )
+
+    def _hold_folder(self) -> None:
+        """Make the folder if it is not there, and keep other agents from it."""
+        make_state_dir(self._folder.parent)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        guard = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if self._guard >= 0 and os.path.samestat(os.fstat(guard), os.fstat(self._guard)):
+            os.close(guard)
+            return
+        if self._guard >= 0:
+            os.close(self._guard)
+        self._guard = guard
+        fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _resume(self) -> None:
-        """Find the end of the chain, what a power cut left behind it, and the file that goes on."""
+        """Find the end of the chain, what stands behind it, and the file that goes on."""
         files = files_of(self._folder)
+        rest = b""
         for path in reversed(files):
-            content = path.read_bytes()
-            entry, rest = last_entry(content)
-            if path == files[-1]:
-                self._torn, self._ended = rest, not content or content.endswith(b"\n")
+            entry, behind = last_entry(first_bytes(path)[:MOST_BYTES])
+            rest = behind if path == files[-1] else rest
             if entry:
                 self._head = entry.head
                 break
-        if files:
-            self._open(files[-1])
+        if not files:
+            return
+        self._file, self._names = LogFile(files[-1]), {path.name for path in files}
+        if self._file.size > MOST_BYTES:
+            self._find_foreign(self._file.size - MOST_BYTES + len(rest), None)
+        elif rest:
+            event, facts = note_of(rest.removesuffix(b"\n"), self._head)
+            self._due.append((event, facts))
+            if event == FOREIGN:
+                self._disturb(f"{self._file.path} ends with {counted(len(rest), 'byte')} that no agent has written")
 
-    def _tidy(self) -> None:
-        """Take back a line that was written in part, or, if a power cut left it, end it and say so."""
-        if self._unclean:
-            os.ftruncate(self._file, self._clean_bytes)
-            self._unclean = False
-        if not self._ended:
-            _write_whole(self._file, b"\n")
-            self._ended = True
-        if self._torn:
-            self._append(REPAIRED, repair_facts(self._torn))
-            self._torn = b""
+    def _look(self) -> None:
+        """Find out what others did to the files since the last line, and put back what can be."""
+        if not self._file:
+            return
+        gone = self._names - {path.name for path in files_of(self._folder)}
+        if not self._file.in_place:
+            self._hold_folder()
+            self._file = self._file.restore(self._folder / f"{self._file.path.name}.aside-{self._head.count}")
+            gone.add(self._file.path.name)
+            self._due.append((REMOVED, {"files": sorted(gone), "written_again": self._file.path.name}))
+        elif gone:
+            self._due.append((REMOVED, {"files": sorted(gone)}))
+        if gone:
+            self._disturb(f"{', '.join(sorted(gone))} in {self._folder}: removed or replaced while the agent ran")
+            self._names = {path.name for path in files_of(self._folder)}
+        if (change := self._file.changed_by()) > 0:
+            self._find_foreign(change, self._file.accept())
+        elif change < 0:
+            self._file.accept()
+            self._due.append((CUT, {"bytes": -change}))
+            self._disturb(f"{self._file.path} was cut by {counted(-change, 'byte')} while the agent ran")
+
+    def _find_foreign(self, count: int, added: bytes | None) -> None:
+        """Others have written into the newest file; more than can be read has no hash."""
+        facts: dict[str, object] = {"bytes": count}
+        if added is not None and len(added) == count:
+            _, facts = note_of(added.removesuffix(b"\n"), self._head)
+        self._due.append((FOREIGN, facts))
+        where = self._file.path if self._file else self._folder
+        self._disturb(f"{counted(count, 'byte was', 'bytes were')} added to {where} that no agent has written")
+
+    def _disturb(self, what: str) -> None:
+        self._disturbed = (
+            f"the audit log was changed by others: {what}; find out who may write there, and ask "
+            "`microscope-agent audit verify` what is whole"
+        )
+        log.error("%s", self._disturbed)
 
     def _open(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        fresh = os.open(path, flags, 0o600)
-        os.fsync(self._guard)
-        if self._file >= 0:
-            os.close(self._file)
+        fresh = LogFile(path)
+        if self._file:
+            self._file.close()
         self._file = fresh
+        self._names.add(path.name)
+        if fresh.size:
+            self._find_foreign(fresh.size, fresh.read())
 
     def _make_room(self) -> None:
-        if self._file >= 0 and os.fstat(self._file).st_size < self._file_bytes:
+        if self._file and self._file.size < self._file_bytes:
             return
         self._open(self._folder / f"{self._head.count + 1:012d}.jsonl")
         outdated = files_of(self._folder)[: -self._kept_files]
         if outdated:
-            last, _ = last_entry(outdated[-1].read_bytes())
+            last, _ = last_entry(first_bytes(outdated[-1]))
             self._append(GIVEN_UP, {"upto": last.seq, "sha256": last.hash} if last else {})
             for path in outdated:
                 path.unlink()
+                self._names.discard(path.name)
 
-    def _tell_missed(self) -> None:
-        """Make ready for a line, which says first what was missed before it."""
-        self._tidy()
+    def _make_ready(self) -> None:
+        """Make ready for a line: what was found in the files, and what was missed, stands before it."""
+        self._look()
+        self._tell_due()
         self._make_room()
+        self._tell_due()
         if self._missed:
             self._append(MISSED, {"events": dict(self._missed)})
             self._missed.clear()
 
+    def _tell_due(self) -> None:
+        while self._due:
+            self._append(*self._due[0])
+            del self._due[0]
+
     def _append(self, event: str, facts: Mapping[str, object]) -> None:
         entry = Entry.following(self._head, event, facts, at=self._clock())
-        self._clean_bytes, self._unclean = os.fstat(self._file).st_size, True
-        _write_whole(self._file, entry.line)
-        os.fsync(self._file)
-        self._head, self._unclean = entry.head, False
-
-
-def _write_whole(descriptor: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(descriptor, content) :]
+        assert self._file is not None  # noqa: S101 - _make_room has opened it
+        self._file.append(entry.line)
+        self._head = entry.head
 
 
 def files_of(folder: Path) -> list[Path]:
     """The files of a log, in order."""
     return sorted(folder.glob("[0-9]*.jsonl"))
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a whole log is.
-
-    Attributes:
-        head: its end.
-        first: number of the first line that is kept.
-        repaired: places where a power cut left a torn line, and a later line says so.
-        unfinished: the last line is torn, or just being written.
-        found_at: number of the line whose hash was sought; 0: none was.
-    """
-
-    head: Head
-    first: int
-    repaired: int
-    unfinished: bool
-    found_at: int
-
-    def lines(self) -> Iterator[str]:
-        """The verdict in words."""
-        yield f"whole: lines {self.first} to {self.head.count}; the last has the hash {self.head.sha256}"
-        if self.first > 1:
-            yield f"lines 1 to {self.first - 1} were given up for the bound, as a later line says"
-        if self.repaired:
-            yield f"in {self.repaired} places a line was torn by a power cut, as the line behind it says"
-        if self.unfinished:
-            yield "the last line is unfinished: it is just being written, or the next start will say that it was torn"
-        if self.found_at:
-            yield f"the hash that was asked for is that of line {self.found_at}: nothing up to there was changed or cut"
-        else:
-            yield "whether lines were cut off at the end, only a hash kept elsewhere can tell: see --head"
 
 
 def verify(state_dir: Path, *, sought: str = "") -> Verdict:
@@ -277,7 +303,10 @@ def verify(state_dir: Path, *, sought: str = "") -> Verdict:
     try:
         files = files_of(folder)
         for path in files:
-            lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
+            content = first_bytes(path)
+            if len(content) > MOST_BYTES:
+                raise IntegrityError(f"{path} is longer than an agent makes it: others have written into it")
+            lines = content.removesuffix(b"\n").split(b"\n")
             for number, line in enumerate(lines, start=1):
                 if line or len(lines) > 1:
                     verifier.take(line, f"{path}:{number}")
@@ -286,4 +315,11 @@ def verify(state_dir: Path, *, sought: str = "") -> Verdict:
     verifier.finish()
     if not verifier.first:
         raise MissingError(f"there is no audit log in {folder}; name the agent's folder with --state-dir")
-    return Verdict(verifier.head, verifier.first, verifier.repaired, verifier.unfinished, verifier.found_at)
+    return Verdict(
+        head=verifier.head,
+        first=verifier.first,
+        repaired=verifier.repaired,
+        unfinished=verifier.unfinished,
+        found_at=verifier.found_at,
+        disturbed=verifier.disturbed,
+    )

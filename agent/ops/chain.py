@@ -2,19 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from contract.errors import IntegrityError
+from contract.words import counted
 
 START = "0" * 64
 """What stands for the hash before the first line."""
-REPAIRED, GIVEN_UP = "repaired", "given_up"
-_MOST_TORN = 2
-"""Lines that power cuts can leave torn in a row: one, and the note of its repair."""
+REPAIRED, GIVEN_UP, FOREIGN, REMOVED, CUT = "repaired", "given_up", "foreign", "removed", "cut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,15 @@ class Entry(BaseModel):
         return Head(self.seq, self.hash)
 
 
+_KEYS = sorted(Entry.model_fields)
+_AMID = re.compile(
+    rb'"?[\]}]*"?[\]}]*,?'  # ends of what is known
+    rb'(?:"(?:[^"\\]|\\.)*"?:?)?'  # a name
+    rb"[-+.0-9A-Za-z]*(?:\\(?:u[0-9a-f]{0,4})?){0,2}"  # a number, a word, or what stands for one character
+)
+"""What may stand behind the last whole value of a line that was cut."""
+
+
 def last_entry(content: bytes) -> tuple[Entry | None, bytes]:
     """The last good line of a file's content, and what stands behind it."""
     end = len(content)
@@ -77,10 +87,84 @@ def last_entry(content: bytes) -> tuple[Entry | None, bytes]:
     return None, content
 
 
-def repair_facts(torn: bytes) -> dict[str, object]:
-    """What the note of a repair says of the bytes that a power cut left behind the last good line."""
-    torn = torn.removesuffix(b"\n")
-    return {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}
+def note_of(rest: bytes, head: Head) -> tuple[str, dict[str, object]]:
+    """The event and facts of the line that must follow what stands behind the last good line.
+
+    That is what a power cut left of a line, or bytes that the agent did not write; without the end of its last line.
+    """
+    event = REPAIRED if is_torn(rest, head) else FOREIGN
+    return event, {"bytes": len(rest), "sha256": hashlib.sha256(rest).hexdigest()}
+
+
+def is_torn(rest: bytes, head: Head) -> bool:
+    """Whether power cuts can have left this behind the line that ``head`` tells: the beginning of the next line.
+
+    Where the power fails again, the beginning of the note of its repair stands below it. What has not reached the disk
+    may be zeros.
+    """
+    return all(line and _begins_line(line.rstrip(b"\0"), head) for line in rest.split(b"\n"))
+
+
+def _begins_line(part: bytes, head: Head) -> bool:
+    """Whether a line that follows ``head`` can begin so, and is not finished."""
+    if not part:
+        return True
+    part = part.rstrip(b"-+.0123456789eE")  # a number that is cut in two is another
+    try:
+        tree = from_json(part, allow_partial="trailing-strings")
+    except ValueError:
+        return False
+    if not isinstance(tree, dict) or list(tree) != _KEYS[: len(tree)]:
+        return False
+    if len(tree) > _KEYS.index("facts") + 1:  # these are whole, so the rest of the line is given
+        return _following(tree, head).startswith(part)
+    written = _canonical(tree)
+    known = written.rstrip(b'"]}')
+    return part.startswith(known) and not part.startswith(written) and bool(_AMID.fullmatch(part, len(known)))
+
+
+def _following(tree: Mapping[str, Any], head: Head) -> bytes:
+    try:
+        return Entry.following(head, tree["event"], tree["facts"], at=tree["at"]).line
+    except (ValueError, TypeError):
+        return b""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a whole log is.
+
+    Attributes:
+        head: its end.
+        first: number of the first line that is kept.
+        repaired: places where a power cut left a torn line, and a later line says so.
+        unfinished: the last line is torn, or just being written.
+        found_at: number of the line whose hash was sought; 0: none was.
+        disturbed: number of the first line that says that others removed or cut files beneath the agent; 0: none does.
+    """
+
+    head: Head
+    first: int
+    repaired: int
+    unfinished: bool
+    found_at: int
+    disturbed: int
+
+    def lines(self) -> Iterator[str]:
+        """The verdict in words."""
+        yield f"whole: lines {self.first} to {self.head.count}; the last has the hash {self.head.sha256}"
+        if self.first > 1:
+            yield f"lines 1 to {self.first - 1} were given up for the bound, as a later line says"
+        if self.repaired:
+            yield f"in {counted(self.repaired, 'place')} a line was torn by a power cut, as the line behind it says"
+        if self.disturbed:
+            yield f"others removed, replaced or cut files of the log while the agent ran: see line {self.disturbed}"
+        if self.unfinished:
+            yield "the last line is unfinished: it is just being written, or the next start will say that it was torn"
+        if self.found_at:
+            yield f"the hash that was asked for is that of line {self.found_at}: nothing up to there was changed or cut"
+        else:
+            yield "whether lines were cut off at the end, only a hash kept elsewhere can tell: see --head"
 
 
 class Verifier:
@@ -94,9 +178,13 @@ class Verifier:
         self.head, self.first, self.repaired = Head(), 0, 0
         self.found_at = 0
         """Number of the line with the hash that is sought; 0: not seen."""
+        self.disturbed = 0
+        """Number of the first line that says that others removed or cut files; 0: none."""
         self._sought = sought
         self._torn: list[bytes] = []
         self._torn_at = ""
+        self._foreign_at = ""
+        """Where bytes begin that the agent did not write, as it noted itself; the first of such places."""
         self._given_up: Head | None = None
         """Where the lines before the first end, if they were given up; to be found in a later line."""
 
@@ -110,19 +198,23 @@ class Verifier:
         if entry is None:
             self._torn.append(line)
             self._torn_at = self._torn_at or where
-            if len(self._torn) > _MOST_TORN:
-                raise self._changed()
             return
         if self._torn:
-            self._accept_repair(entry)
+            self._accept_note(entry)
         self._follow(entry, where)
 
     def finish(self) -> None:
         """Say that this was the last line; a torn one at the end is the next start's to repair.
 
         Raises:
-            IntegrityError: lines at the beginning are missing, or the sought one is.
+            IntegrityError: the end is no torn line, or bytes amid were not written by the agent; lines at the
+                beginning are missing, or the sought one is.
         """
+        if self._torn and not is_torn(b"\n".join(self._torn), self.head):
+            raise IntegrityError(
+                f"{self._torn_at} was changed, or added behind line {self.head.count}: it is not what its hash says, "
+                "and no power cut leaves it so"
+            )
         if self._given_up:
             raise IntegrityError(
                 f"the audit log begins with line {self.first}, and no line says that those before it were given up for "
@@ -133,17 +225,26 @@ class Verifier:
                 f"no line of the audit log has the hash {self._sought}: lines were cut off at its end or replaced, or "
                 f"it is another log's, or one of the lines given up before line {self.first}"
             )
+        if self._foreign_at:
+            raise IntegrityError(
+                f"{self._foreign_at} was not written by the agent, as a line behind it says; the others, lines "
+                f"{self.first} to {self.head.count}, are whole"
+            )
 
     @property
     def unfinished(self) -> bool:
         """Whether the last line is torn, or just being written."""
         return bool(self._torn)
 
-    def _accept_repair(self, entry: Entry) -> None:
-        facts = repair_facts(b"\n".join(self._torn))
-        if entry.event != REPAIRED or entry.facts != facts:
+    def _accept_note(self, entry: Entry) -> None:
+        """A line behind what is no line must say what that is."""
+        event, facts = note_of(b"\n".join(self._torn), self.head)
+        if entry.facts != facts or entry.event not in {event, FOREIGN}:
             raise self._changed()
-        self.repaired += 1
+        if entry.event == FOREIGN:
+            self._foreign_at = self._foreign_at or self._torn_at
+        else:
+            self.repaired += 1
         self._torn, self._torn_at = [], ""
 
     def _follow(self, entry: Entry, where: str) -> None:
@@ -160,6 +261,8 @@ class Verifier:
         self.head = entry.head
         if entry.hash == self._sought:
             self.found_at = entry.seq
+        if entry.event in {REMOVED, CUT}:
+            self.disturbed = self.disturbed or entry.seq
         if self._given_up and entry.event == GIVEN_UP and self._excuses(entry, self._given_up):
             self._given_up = None
 

@@ -25,6 +25,7 @@ from contract.errors import SourceError, UsageError
 from contract.secrets import PIPELINE
 from contract.secrets import masked as shown
 from contract.types import Frame
+from contract.words import counted
 
 ESTIMATE = 0.02
 """Share by which the number of frames that a video announces may be wrong: in some kinds of file it is a guess."""
@@ -83,7 +84,8 @@ class VideoSource(BaseModel):
 
     def _cut_short(self, frame_id: str, number: int, announced: int) -> Frame:
         name = printable(self.uri.name)
-        detail = f"{name} announces {announced} frames, and only {number - 1} can be decoded; was it copied whole?"
+        all_of_it = counted(announced, "frame")
+        detail = f"{name} announces {all_of_it}, and only {number - 1} can be decoded; was it copied whole?"
         when, what = changed_at(self.uri), f"{name}#{number}"
         return Frame(frame_id, what, when, self.um_per_pixel, fault="incomplete", detail=detail, timed_by="file")
 

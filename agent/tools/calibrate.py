@@ -18,6 +18,7 @@ from agent.vision.scale import RED_CELL_UM, TOLERANCE, RedCells, ScaleEstimate, 
 from contract.errors import CheckError
 from contract.secrets import masked
 from contract.types import Frame, Image
+from contract.words import counted
 
 RUN = "calibrate"
 WATCHED_S = 60.0
@@ -54,7 +55,7 @@ class MeasuredScale:
         yield f"{_short(found.um_per_pixel)} um per pixel, 95 % interval {_short(found.low)} to {_short(found.high)}"
         yield f"{found.sure:.0%} sure to be within {TOLERANCE:.0%}"
         yield (
-            f"from {found.cells} red cells in {found.frames} of {found.looked} frames, "
+            f"from {counted(found.cells, 'red cell')} in {found.frames} of {counted(found.looked, 'frame')}, "
             f"if they are {RED_CELL_UM} um across, as in a healthy person's dried smear"
         )
         yield "[source]"
@@ -151,7 +152,7 @@ def _unsaid(source: str, looks: list[RedCells], tally: _Tally) -> str:
     said = f"the scale of {masked(source)} can not be said: "
     if not looks:
         why = f" ({tally.faults[0]})" if tally.faults else ""
-        return f"{said}none of {tally.taken} frames could be read{why}"
+        return f"{said}none of {counted(tally.taken, 'frame')} could be read{why}"
     cells = sum(len(one.diameters) for one in looks)
     return (
         f"{said}round red cells: {cells}, in frames: {len(looks)} ({tally.taken} taken, less those without a picture "

@@ -29,6 +29,7 @@ from contract.messages import CellReport, FrameReport
 from contract.sightings import Sightings
 from contract.terminal import printable
 from contract.types import Frame, Image, Label
+from contract.words import counted
 
 log = logging.getLogger(__name__)
 FIELD_UM = 22.0
@@ -89,7 +90,11 @@ def read_reports(path: Path) -> list[FrameReport]:
                 raise UsageError(f"{path} holds no reports; name the file that replay wrote with --out") from cause
             left = f"; it and the {len(lines) - number} after it are left out" if any(lines[number:]) else ""
             log.warning(
-                "%s: line %d is cut or no report, and %d reports before it are read%s", path, number, len(reports), left
+                "%s: line %d is cut or no report; before it stand %s%s",
+                path,
+                number,
+                counted(len(reports), "report"),
+                left,
             )
             break
     return reports
@@ -259,7 +264,7 @@ def _figure(entry: Entry, picture: Image | None) -> str:
     if picture is not None:
         jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
         shown = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
-    views = f"{entry.views} view{'' if entry.views == 1 else 's'}"
+    views = counted(entry.views, "view")
     return (
         f'<figure>{shown}<figcaption class="{entry.whole.kind}">{html.escape(words_of(entry.whole))}<br>'
         f"<small>{html.escape(entry.report.frame.source)}<br>{views}, "
@@ -293,12 +298,12 @@ def montage(job: Job, stop: threading.Event) -> str:
     pictures = _pictures(job, reports, shown, stop)
     if shown and not pictures and not stop.is_set():
         raise UsageError(f"{job.frames or job.crops} holds no picture of these cells; name what replay read or wrote")
-    note, warning = f"{len(shown)} of {len(entries)} cells, the highest probability first.", _warning(reports)
+    note = f"{len(shown)} of {counted(len(entries), 'cell')}, the highest probability first."
     title = _title(reports, entries)
-    _written(job.out, Gallery(shown, pictures, title, note, warning, to_scale=job.frames is not None))
+    _written(job.out, Gallery(shown, pictures, title, note, _warning(reports), to_scale=job.frames is not None))
     missing = len(shown) - len(pictures)
     lost = f"; {missing} of them without a picture, which was not found" if missing else ""
-    return "\n".join(filter(None, (f"{note} {printable(str(job.out))}{lost}", warning)))
+    return "\n".join(filter(None, (f"{note} {printable(str(job.out))}{lost}", _warning(reports))))
 
 
 def _pictures(
@@ -347,7 +352,7 @@ def _warning(reports: Sequence[FrameReport]) -> str:
     reasons = ", ".join(name for name, _ in Counter(chain.from_iterable(refused)).most_common())
     why = f" ({reasons})" if reasons else ""
     nothing = ": nothing was judged" if len(refused) == len(reports) else ""
-    told = f"{len(refused)} of {len(reports)} frames refused{why}{nothing}" if refused else ""
+    told = f"{len(refused)} of {counted(len(reports), 'frame')} refused{why}{nothing}" if refused else ""
     left = "" if seen.kinds.total() else ", and none is left"
     views = "1 view of a cell" if seen.taken_back == 1 else f"{seen.taken_back} views of cells"
     back = f"{views} taken back, judged at a wrong scale{left}" if seen.taken_back else ""

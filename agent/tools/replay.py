@@ -1,6 +1,7 @@
 """Offline: one FrameReport per line, in order, for every frame of a folder, a video or one image."""
 
 import json
+import logging
 import secrets
 import threading
 import time
@@ -35,7 +36,11 @@ from contract.pictures import SUFFIXES
 from contract.sightings import Sightings
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame, Image
+from contract.words import counted
 
+log = logging.getLogger(__name__)
+SAID_EVERY_S = 30.0
+"""Seconds between two lines that say how far it is, where no bar is drawn."""
 LIKELY_SCALE = 0.87, 1.15
 """Red cells' apparent size over their true one: what lies beyond may be a person's, and is rather a wrong scale."""
 
@@ -126,11 +131,12 @@ class Summary:
         kinds = ", ".join(f"{seen[name]} {name}" for name in ("normal", "blast", "uncertain", "cut"))
         back = f"; {self.sightings.taken_back} taken back" if self.sightings.taken_back else ""
         rate = self.frames / self.seconds if self.seconds else 0.0
-        of = f" of {self.planned}" if self.planned else ""
-        stopped = f"stopped after {self.frames}{of} frames; the rest was not examined\n" if self.stopped else ""
+        done = counted(self.frames, "frame")
+        of = f"{self.frames} of {counted(self.planned, 'frame')}" if self.planned else done
+        stopped = f"stopped after {of}; the rest was not examined\n" if self.stopped else ""
         return (
-            f"{stopped}{self.frames} frames in {self.seconds:.1f} s ({rate:.1f} a second), refused: {refused}\n"
-            f"{seen.total()} white cells in all frames: {kinds}{back}"
+            f"{stopped}{done} in {self.seconds:.1f} s ({rate:.1f} a second), refused: {refused}\n"
+            f"{counted(seen.total(), 'white cell')} in all frames: {kinds}{back}"
             f"{''.join(_told(slide, self.refused_at_once[slide.slide_id]) for slide in self.slides.values())}"
             f"{''.join(f'{chr(10)}{doubt}' for doubt in self._doubts())}\n"
             f"written: {', '.join(terminal.printable(str(path)) for path in self.written)}"
@@ -156,6 +162,11 @@ class Summary:
 
 def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
     """Examine every frame of a source and write the reports.
+
+    Args:
+        job: what is asked for.
+        stop: ends it; what was examined stands in the reports.
+        progress: draw a bar on standard error.
 
     Raises:
         UsageError: the source is none, or a file can not be written where it was asked for.
@@ -185,8 +196,7 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
         slides = station.slides(run, summary.count)
         if not job.slide_per_folder:
             slides.start(job.slide or _slide(job.source))
-        shown = tqdm(site.level(frames), total=summary.planned, unit="frame", disable=not progress)
-        for seq, frame in enumerate(shown, start=1):
+        for seq, frame in enumerate(watched(site.level(frames), summary.planned, bar=progress), start=1):
             finding = examine(frame, station)
             if job.slide_per_folder:
                 slides.start(_folder(job, frame))
@@ -204,6 +214,21 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
     return summary
 
 
+def watched(
+    frames: Iterator[Frame], planned: int | None, *, bar: bool, every_s: float = SAID_EVERY_S
+) -> Iterator[Frame]:
+    """Hand frames on and show how far it is: a bar on a terminal, elsewhere a line in the log now and then."""
+    if bar:
+        yield from tqdm(frames, total=planned, unit="frame")
+        return
+    said_at = time.monotonic()
+    for number, frame in enumerate(frames, start=1):
+        yield frame
+        if time.monotonic() - said_at >= every_s and number != planned:
+            said_at = time.monotonic()
+            log.info("%d of %s examined", number, counted(planned, "frame") if planned else "the frames")
+
+
 def _told(slide: SlideSummary, refused_at_once: int) -> str:
     """The slide in words, each cell counted once; and how many frames it refuses after all."""
     share, interval = slide.blast_fraction, slide.blast_interval
@@ -212,15 +237,11 @@ def _told(slide: SlideSummary, refused_at_once: int) -> str:
         judged = f"of the {slide.normal + slide.blasts} called normal or blast"
         low, high = _percent(interval.low), _percent(interval.high)
         of = f"; blasts {_percent(share)} {judged} ({100 * interval.level:.0f} % interval {low} to {high})"
-    jumps = f"{slide.jumps} jump{'' if slide.jumps == 1 else 's'}"
+    jumps = counted(slide.jumps, "jump")
     late = slide.refused - refused_at_once
-    back = (
-        f"; judged before the wrong scale showed, and not counted: {late} frame{'' if late == 1 else 's'}"
-        if late
-        else ""
-    )
+    back = f"; judged before the wrong scale showed, and not counted: {counted(late, 'frame')}" if late else ""
     return (
-        f"\nslide {terminal.printable(slide.slide_id)}, each cell counted once: {slide.cells} cells: "
+        f"\nslide {terminal.printable(slide.slide_id)}, each cell counted once: {counted(slide.cells, 'cell')}: "
         f"{slide.normal} normal, {slide.blasts} blast, {slide.uncertain} uncertain, {slide.edge_only} seen only in "
         f"part{of}; {jumps}{back}"
     )

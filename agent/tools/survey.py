@@ -18,7 +18,7 @@ from agent.engines import open_engine
 from agent.pipeline import Finding, Station, examine
 from agent.site import Comparison, FlatFile, MeasuredScale, Site, SiteFile, read_site, write_site
 from agent.tools.calibrate import changed, opened
-from agent.vision.flatfield import Leveller, measure, read_flat, write_flat
+from agent.vision.flatfield import MAX_BYTES, Leveller, measure, read_flat, write_flat
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
 from agent.vision.scale import ScaleEstimate, estimate, look
 from contract.arguments import state_dir_if_any
@@ -29,10 +29,12 @@ from contract.durable import write_whole
 from contract.errors import CheckError, UsageError
 from contract.look import look_of, sight_of
 from contract.manifest import CellColours, CellView, Precision
+from contract.plain import read_plain
 from contract.reference import Look, Reference, Spread
 from contract.secrets import masked
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame
+from contract.words import counted
 
 ALIKE, DIFFERENT = 2.0, 4.0
 """Units of the training's spread, up to which a figure is alike, and differs."""
@@ -102,7 +104,7 @@ def measure_light(job: FlatJob, stop: threading.Event, *, progress: bool) -> Ite
     with opened(job.source, stop, frames=job.frames, progress=progress) as frames:
         flat = measure(frame.image for frame in frames if not frame.fault)
     write_flat(flat, job.out)
-    yield f"{flat.frames} frames of {'an empty field' if flat.empty else 'a moving smear'}"
+    yield f"{counted(flat.frames, 'frame')} of {'an empty field' if flat.empty else 'a moving smear'}"
     yield f"the worst place gets {flat.darkest:.0%} of the best light"
     yield from (f"watch out: {note}" for note in flat.notes)
     yield f"{job.out} is written; name it in `microscope-agent calibrate site --flat {job.out}`"
@@ -127,14 +129,14 @@ def measure_site(job: SiteJob, stop: threading.Event, *, progress: bool) -> Iter
     um = job.um_per_pixel or (found.um_per_pixel if found else 0.0)
     if not um:
         raise CheckError(
-            f"the {len(frames)} frames of {masked(job.source)} show too few red cells to tell the scale; measure it "
-            "with a stage micrometre and give --um-per-pixel"
+            f"{masked(job.source)} shows too few red cells in {counted(len(frames), 'frame')} to tell the scale; "
+            "measure it with a stage micrometre and give --um-per-pixel"
         )
     frames = [replace(frame, um_per_pixel=um) for frame in frames]
     bundle, seen = open_bundle(job.bundle, job.trust), _look(job, frames, um)
     measured = {
         "made_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "made_from": f"{len(frames)} frames of {masked(job.source)}",
+        "made_from": f"{counted(len(frames), 'frame')} of {masked(job.source)}",
         "um_per_pixel": _scale_of(um, found),
         "look": seen,
         "colour": job.colour if seen else "off",
@@ -159,7 +161,7 @@ def _begun(job: SiteJob) -> Site:
     if job.flat is None:
         return Site(SiteFile(limits=limits))
     try:
-        content = job.flat.read_bytes()
+        content = read_plain(job.flat, most=MAX_BYTES)
         light = read_flat(content, job.flat)
         job.out.parent.mkdir(parents=True, exist_ok=True)
         write_whole(job.out.parent / job.flat.name, content)
@@ -223,7 +225,8 @@ def _examined(
 
 def _look(job: SiteJob, frames: Sequence[Frame], um: float) -> Look | None:
     sights = [sight for frame in frames if (sight := sight_of(frame.image, um))]
-    return look_of(sights, um, f"{len(sights)} of {len(frames)} frames of {masked(job.source)}") if sights else None
+    of = f"{len(sights)} of {counted(len(frames), 'frame')} of {masked(job.source)}"
+    return look_of(sights, um, of) if sights else None
 
 
 def _scale_of(um: float, found: ScaleEstimate | None) -> MeasuredScale:
@@ -323,7 +326,7 @@ def _told(
 ) -> Iterator[str]:
     flags = [prediction.cell.flags for finding in findings for prediction in finding.predictions]
     whole = sum("edge" not in of_one for of_one in flags)
-    yield f"{len(frames)} frames, {len(flags)} white cells, {whole} of them whole"
+    yield f"{counted(len(frames), 'frame')}, {counted(len(flags), 'white cell')}, {whole} of them whole"
     refused = Counter(reason for finding in findings for reason in finding.quality.reasons)
     if refused:
         yield f"refused: {', '.join(f'{count} {reason}' for reason, count in refused.most_common())}"

@@ -4,6 +4,7 @@ The flat field is a smooth surface for each colour, 1 where the light is best. I
 field, or from many frames of a moving smear: at each place the brightest of them show the bare background.
 """
 
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,10 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.drawn import marked
+from agent.drawn import PNG, marked
 from contract.durable import write_whole
 from contract.errors import CheckError, IntegrityError, UsageError
 from contract.types import Image
+from contract.words import counted
 
 Surface = NDArray[np.float32]
 """(height, width, 3) float32, blue-green-red."""
@@ -49,6 +51,14 @@ HOT_LEVELS = 12
 """Grey levels by which a pixel must differ from its neighbours, in every frame, to be called defect."""
 NAMED = 5
 FULL_SCALE = 65535
+MAX_BYTES = 1 << 28
+"""Longest file of a flat field that is read."""
+MAX_PIXELS = 1 << 25
+"""Largest flat field, 33 million pixels, as no microscope's camera has: in use it takes 12 bytes for each."""
+IHDR = struct.Struct(">8x4x4sIIBB")
+"""How a PNG begins: its mark, a length, the name of the first chunk, width, height, bits and kind of colour."""
+DEEP_COLOUR = 16, 2
+"""Bits of a sample, and the kind of colour: red, green and blue without alpha."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,7 @@ class Leveller:
     """Divides frames by a flat field."""
 
     def __init__(self, light: Surface) -> None:
-        self._gain = (1 / light).astype(np.float32)
+        self._gain = np.reciprocal(light)
 
     def fits(self, image: Image) -> bool:
         """Whether a frame has the size that the flat field was taken at."""
@@ -147,7 +157,8 @@ class _Stack:
     def picture(self) -> tuple[Surface, bool]:
         """The light at reduced size, and whether the field was empty."""
         if self.count < MIN_EMPTY_FRAMES:
-            raise CheckError(f"{self.count} frames are too few: {MIN_EMPTY_FRAMES} of an empty field are needed")
+            few = counted(self.count, "frame is", "frames are")
+            raise CheckError(f"{few} too few: {MIN_EMPTY_FRAMES} of an empty field are needed")
         if all(_is_empty(small) for small in self._coarse):
             return np.asarray(np.mean(self._coarse, axis=0), np.float32), True
         if self.count < MIN_MOVING_FRAMES:
@@ -241,14 +252,24 @@ def write_flat(flat: FlatField, path: Path) -> None:
 
 
 def read_flat(content: bytes, path: Path) -> Surface:
-    """The light from the bytes of a PNG; IntegrityError if they are no flat field."""
-    levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
-    if levels is None or levels.dtype != np.uint16 or levels.ndim != 3:  # noqa: PLR2004 - height, width, colour
+    """The light from the bytes of a PNG; IntegrityError if they are no flat field, which is told before decoding."""
+    if not _is_flat(content):
         raise IntegrityError(f"{path} is no flat field; make it with `microscope-agent calibrate flatfield`")
-    light = np.asarray(levels, np.float32) / np.float32(FULL_SCALE)
-    if light.shape[2] != 3 or light.min() < MIN_LIGHT / 2:  # noqa: PLR2004 - colours
+    levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if levels is None:
+        raise IntegrityError(f"{path} is no flat field: the PNG is damaged; make it anew")
+    light = np.multiply(levels, np.float32(1 / FULL_SCALE), dtype=np.float32)
+    if light.min() < MIN_LIGHT / 2:
         raise IntegrityError(f"{path} is no flat field: it holds no light in places; make it anew")
     return light
+
+
+def _is_flat(content: bytes) -> bool:
+    """Whether the head of a PNG says what a flat field's does: a picture of any other kind may fill the memory."""
+    if not content.startswith(PNG) or len(content) < IHDR.size:
+        return False
+    name, width, height, bits, colour = IHDR.unpack_from(content)
+    return name == b"IHDR" and (bits, colour) == DEEP_COLOUR and width * height <= MAX_PIXELS
 
 
 def _share(mask: NDArray[np.bool_]) -> float:

@@ -181,7 +181,14 @@ class Connection:
                 self._button.send(b"\0")
 
     def publish(
-        self, topic: str, body: bytes, *, retain: bool = False, expiry_s: int = 0, correlation: bytes = b""
+        self,
+        topic: str,
+        body: bytes,
+        *,
+        retain: bool = False,
+        expiry_s: int = 0,
+        correlation: bytes = b"",
+        reply_to: str = "",
     ) -> int | None:
         """Send a message with QoS 1; its ticket, or None if the broker takes no more before it has answered.
 
@@ -191,6 +198,7 @@ class Connection:
             retain: the broker keeps it for who comes later.
             expiry_s: seconds after which the broker throws it away; 0: never. Only with MQTT 5.
             correlation: the correlation data of the request that it answers. Only with MQTT 5.
+            reply_to: topic for an answer to this. Only with MQTT 5.
 
         Raises:
             TooLarge: it will not be taken on this connection, however often it is tried.
@@ -198,8 +206,8 @@ class Connection:
         if self._client is None or not self._in_flight.room:
             return None
         properties = self._of_publish
-        if properties and (expiry_s or correlation):
-            properties = _marked(marks(self._settings), expiry_s, correlation)
+        if properties and (expiry_s or correlation or reply_to):
+            properties = _marked(marks(self._settings), expiry_s, correlation, reply_to)
         if (size := packet_bytes(topic, body, properties)) > self._largest:
             raise TooLarge(size, self._largest)
         info = self._client.publish(topic, body, 1, retain, properties)
@@ -268,11 +276,13 @@ def _read_all(client: Client, sock: Any) -> None:
             return
 
 
-def _marked(properties: Properties | None, expiry_s: int, correlation: bytes) -> Properties | None:
+def _marked(properties: Properties | None, expiry_s: int, correlation: bytes, reply_to: str) -> Properties | None:
     if properties and expiry_s:
         properties.MessageExpiryInterval = expiry_s
     if properties and correlation:
         properties.CorrelationData = correlation
+    if properties and reply_to:
+        properties.ResponseTopic = reply_to
     return properties
 
 

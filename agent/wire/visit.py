@@ -1,4 +1,4 @@
-"""A short visit to the broker: does it let us in, and what may we do there? For `doctor`, beside an agent that runs."""
+"""A short visit to the broker, beside an agent that runs: what may we do there? And what does an agent answer?"""
 
 import secrets
 import time
@@ -26,6 +26,13 @@ def probe(settings: MqttSettings, timeout_s: float) -> str:
         return f"{where(settings)} speaks MQTT {settings.version}"
 
 
+REPLIES = "reply"
+"""First word of the topics on which a visitor hears answers."""
+_MAY_ASK = "log in as a user whom the broker's access list allows that (docs/mqtt.md, Commands)"
+_NOBODY = "No matching subscribers"
+"""What MQTT 5 calls a message that nobody gets (reason code 16)."""
+
+
 @contextmanager
 def visit(settings: MqttSettings, timeout_s: float) -> Iterator["Visit"]:
     """Be connected in the block, under a name of its own; raises as ``probe`` does."""
@@ -42,11 +49,12 @@ class Visit:
 
     def __init__(self, settings: MqttSettings, timeout_s: float) -> None:
         self._settings, self._timeout_s = settings, timeout_s
-        name = f"microscope-agent.probe.{secrets.token_hex(4)}"
-        self._connection = Connection(settings, name, listener=self, connect_s=timeout_s)
+        self._name = f"microscope-agent.probe.{secrets.token_hex(4)}"
+        self._connection = Connection(settings, self._name, listener=self, connect_s=timeout_s)
         self._welcome: Answer | None = None
         self._answers: dict[int | None, Answer] = {}
-        self._heard: set[str] = set()
+        self._heard: dict[str, Incoming] = {}
+        """The latest message of each topic."""
         self._detail = ""
 
     def arrive(self) -> None:
@@ -86,6 +94,30 @@ class Visit:
         self._wait(lambda: topic in self._heard, within_s)
         return topic in self._heard
 
+    def ask(self, topic: str, body: bytes, *, expiry_s: int) -> bytes | None:
+        """Send a request to who listens there, as MQTT 5 has it; its answer, or None if none comes in time.
+
+        Raises:
+            BrokerError: this user may not send it or hear the answer, or nobody listens there.
+        """
+        reply_to = f"{REPLIES}/{self._name}"
+        if not self.listen_to(reply_to):
+            raise BrokerError(f"the broker does not let this user subscribe to {reply_to}; {_MAY_ASK}")
+        ticket = self._connection.publish(topic, body, expiry_s=expiry_s, reply_to=reply_to)
+        self._wait(lambda: ticket in self._answers)
+        answer = self._answers.get(ticket)
+        if answer is None or answer.is_failure:
+            why = f" ({answer})" if answer else ""
+            raise BrokerError(f"the broker does not take what this user publishes on {topic}{why}; {_MAY_ASK}")
+        if str(answer) == _NOBODY:
+            raise BrokerError(
+                f"nobody listens on {topic}: the agent is away, has another name, or takes no commands; see "
+                "`site`, `device` and `mqtt.commands` in its settings"
+            )
+        self._wait(lambda: reply_to in self._heard)
+        heard = self._heard.get(reply_to)
+        return heard.payload if heard else None
+
     def _wait(self, what: Callable[[], object], within_s: float | None = None) -> None:
         """Read until it has come, the connection is gone or time is up."""
         deadline = time.monotonic() + (self._timeout_s if within_s is None else within_s)
@@ -112,8 +144,8 @@ class Visit:
     on_subscribed = on_published
 
     def on_message(self, message: Incoming) -> None:
-        """Keep where it came from."""
-        self._heard.add(message.topic)
+        """Keep it."""
+        self._heard[message.topic] = message
 
     def on_error(self, text: str) -> None:
         """Keep the client library's words."""

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.ops.audit import FOLDER, AuditLog, files_of, verify
-from agent.ops.chain import START, Entry, Head, last_entry
+from agent.ops.chain import START, Entry, Head, is_torn, last_entry
 from contract.errors import AuditError, IntegrityError, MissingError
+from contract.words import counted
 
 EVENTS = 6
 json_values = st.recursive(
@@ -73,12 +74,8 @@ def test_any_changed_byte_is_found(state: Path) -> None:
         changed = bytearray(whole)
         changed[place] ^= 1
         the_file(state).write_bytes(changed)
-        try:
-            verdict = verify(state)
-        except IntegrityError:
-            continue
-        assert verdict.unfinished, f"byte {place}"
-        assert place >= whole.rindex(b"\n", 0, -1)
+        with pytest.raises(IntegrityError):
+            verify(state)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +157,111 @@ def test_a_repair_excuses_no_line_that_was_changed(state: Path) -> None:
     edit(state, lambda lines: lines.__setitem__(EVENTS, b'{"at":"21\n'))
     with pytest.raises(IntegrityError, match=f":{EVENTS + 1} was changed"):
         verify(state)
+
+
+JUNK = [
+    b"\n", b"hello", b"hello\n", b"a\n\nb\n", b"\xff\xfe", b"{}\n", b'{"seq":7}\n', b'{"at": "20', b'{"event":"start',
+    b'{"at":"x"}y', b'{"at":"x","event":"y","facts":{},"hash":"x',
+    b"\n" + bytes(40), bytes(40) + b"hello", b"x" * 70_000, b"[", b"7",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_junk_at_the_end_is_no_torn_line_before_and_after_the_next_start(state: Path, junk: bytes) -> None:
+    with the_file(state).open("ab") as file:
+        file.write(junk)
+    with pytest.raises(IntegrityError, match=f":{EVENTS + 1} was changed, or added behind line {EVENTS}"):
+        verify(state)
+    with AuditLog(state) as audit:
+        assert f"ends with {counted(len(junk), 'byte')} that no agent has written" in audit.alarm
+        audit("event", {})
+        assert "no agent has written" in audit.alarm
+    with pytest.raises(
+        IntegrityError, match=f":{EVENTS + 1} was not written by the agent.* 1 to {EVENTS + 2}, are whole"
+    ):
+        verify(state)
+    edit(state, lambda lines: lines.__setitem__(1, lines[1].replace(b'"number":1', b'"number":4')))
+    with pytest.raises(IntegrityError, match=":2 was changed"):
+        verify(state)
+
+
+def test_junk_that_is_noted_as_a_torn_line_is_found(state: Path) -> None:
+    """As an agent would that takes everything for torn."""
+    head, junk = verify(state).head, b"hello"
+    facts = {"bytes": len(junk), "sha256": hashlib.sha256(junk).hexdigest()}
+    edit(state, lambda lines: lines.extend([junk, b"\n", Entry.following(head, "repaired", facts, at="now").line]))
+    with pytest.raises(IntegrityError, match=f":{EVENTS + 1} was changed"):
+        verify(state)
+
+
+@given(facts=st.dictionaries(st.text(), json_values), cut=st.floats(0, 1, exclude_max=True), zeros=st.integers(0, 50))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_line_cut_anywhere_is_torn(facts: dict[str, object], cut: float, zeros: int) -> None:
+    line = Entry.following(Head(7, "1" * 64), "event", facts, at="2026-01-31T12:00:00.000Z").line[:-2]
+    assert is_torn(line[: 1 + int(cut * len(line))] + bytes(zeros), Head(7, "1" * 64))
+
+
+def test_a_log_that_is_removed_beneath_the_agent_is_told_and_written_again(tmp_path: Path) -> None:
+    with AuditLog(tmp_path) as audit:
+        audit("first", {})
+        shutil.rmtree(tmp_path / FOLDER)
+        audit.catch_up()
+        assert "000000000001.jsonl" in audit.alarm
+        assert "removed or replaced while the agent ran" in audit.alarm
+        audit("second", {})
+        with pytest.raises(AuditError, match="another agent writes"):
+            AuditLog(tmp_path)
+    assert verify(tmp_path).head.count == 3
+    assert "while the agent ran: see line 2" in "\n".join(verify(tmp_path).lines())
+    assert b'"event":"removed"' in the_file(tmp_path).read_bytes()
+    assert oct(the_file(tmp_path).stat().st_mode)[-3:] == "600"
+
+
+def test_a_file_that_is_put_in_the_place_of_the_log_is_kept_aside(state: Path) -> None:
+    with AuditLog(state) as audit:
+        content = the_file(state).read_bytes()
+        the_file(state).unlink()
+        (state / FOLDER / "000000000001.jsonl").write_bytes(b"another")
+        audit("event", {})
+    [aside] = (state / FOLDER).glob("*.aside-*")
+    assert aside.read_bytes() == b"another"
+    assert the_file(state).read_bytes().startswith(content)
+    assert verify(state).head.count == EVENTS + 2
+
+
+def test_older_files_that_are_removed_beneath_the_agent_are_told(tmp_path: Path) -> None:
+    with AuditLog(tmp_path, file_bytes=1000) as audit:
+        for number in range(20):
+            audit("event", {"number": number})
+        gone = files_of(tmp_path / FOLDER)[1]
+        gone.unlink()
+        audit.catch_up()
+        assert gone.name in audit.alarm
+    with pytest.raises(IntegrityError, match="are missing"):
+        verify(tmp_path)
+
+
+def test_what_others_add_or_cut_while_the_agent_runs_is_told(state: Path) -> None:
+    with AuditLog(state) as audit:
+        with the_file(state).open("ab") as file:
+            file.write(b'{"at":"20')
+        audit("event", {})
+        assert "9 bytes were added" in audit.alarm
+        os.truncate(the_file(state), 100)
+        audit.catch_up()
+        assert "was cut by" in audit.alarm
+    with pytest.raises(IntegrityError, match=":1 was changed"):
+        verify(state)
+
+
+def test_a_log_that_was_blown_up_fills_no_memory_and_stops_no_agent(state: Path) -> None:
+    os.truncate(the_file(state), 1 << 34)
+    with pytest.raises(IntegrityError, match="is longer than an agent makes it"):
+        verify(state)
+    with AuditLog(state) as audit:
+        audit("event", {})
+        assert audit.head.count == EVENTS + 2
+        assert "no agent has written" in audit.alarm
 
 
 def test_it_is_bounded_and_says_what_it_gave_up(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 import base64
 import json
 import queue
+import re
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -136,6 +138,42 @@ def test_a_slide_is_started_and_stopped(rig: Rig, subscribe: Open) -> None:
     assert (ended["slide_id"], ended["state"], ended["count_id"]) == ("B-7", "closed", begun["count_id"])
     assert ended["frames"] >= 1
     assert rig.result("slide/stop") is None
+
+
+def typed(rig: Rig, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    """What a person types on another machine, who has the broker's address and the agent's name."""
+    device = rig.topics.root.rsplit("/", 1)[-1]
+    wanted = {"site": SITE, "device": device, "mqtt.prefix": "test", "mqtt.port": str(rig.broker.port)} | {
+        name.replace("__", "."): value for name, value in more.items()
+    }
+    pairs = [part for name, value in wanted.items() for part in ("--set", f"{name}={value}")]
+    command = [sys.executable, "-m", "agent", "slide", *words, *pairs]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_person_starts_and_stops_a_slide_by_a_command(rig: Rig, subscribe: Open) -> None:
+    begun = typed(rig, "start", "B-9")
+    assert begun.returncode == 0, begun.stderr
+    assert begun.stdout.startswith("slide B-9 is open: what follows is counted for it as ")
+    subscribe(rig.broker, rig.topics.frame).take(2)
+    ended = typed(rig, "stop")
+    assert re.fullmatch(
+        r"slide B-9 is closed: \d+ frames, \d+ of them not judged; \d+ cells?, each counted once: .*\n", ended.stdout
+    )
+    assert typed(rig, "stop").stdout == "no slide was open\n"
+
+
+def test_why_a_slide_is_not_started_is_said(rig: Rig, mosquitto: Broker, tmp_path: Path) -> None:
+    nobody = typed(rig, "start", "B-9", device="another")
+    assert (nobody.returncode, "nobody listens on test/v1/command-lab/another/command" in nobody.stderr) == (4, True)
+    old = typed(rig, "stop", mqtt__version="3.1.1")
+    assert (old.returncode, "no agent can answer" in old.stderr) == (2, True)
+    name = typed(rig, "start", "B/9")
+    assert (name.returncode, "'B/9' is no name of a slide" in name.stderr) == (2, True)
+    with running(mosquitto, "strict", tmp_path, **{"mqtt.commands": '["snapshot"]'}) as strict:
+        until(lambda: typed(strict, "stop").returncode != 4, timeout_s=60)
+        refused = typed(strict, "stop")
+    assert (refused.returncode, "is not in the setting mqtt.commands" in refused.stderr) == (1, True)
 
 
 def test_the_settings_are_told_without_secrets(rig: Rig) -> None:

@@ -1,5 +1,6 @@
 """The flat field: what shows it, what does not, and what dividing by it does."""
 
+import struct
 import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -132,3 +133,18 @@ def test_a_file_that_is_no_flat_field_is_refused(tmp_path: Path) -> None:
         read_flat(dark, tmp_path / "flat.png")
     with pytest.raises(UsageError, match="no PNG"):
         write_flat(FlatField(np.ones((4, 4, 3), np.float32), 3, empty=True, notes=()), tmp_path / "flat.npz")
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused_by_its_head(tmp_path: Path) -> None:
+    """Of these there is no more than a head: who decoded one would say that it is damaged."""
+    for width, height, bits, colour in (
+        (8000, 8000, 16, 6),
+        (8000, 8000, 8, 0),
+        (8000, 8000, 16, 2),
+        (1 << 31, 1, 16, 2),
+    ):
+        head = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBB", 13, b"IHDR", width, height, bits, colour)
+        with pytest.raises(IntegrityError, match="no flat field; make it with"):
+            read_flat(head + bytes(1000), tmp_path / "flat.png")
+    with pytest.raises(IntegrityError, match="the PNG is damaged"):
+        read_flat(b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBB", 13, b"IHDR", 8, 8, 16, 2), tmp_path / "flat.png")

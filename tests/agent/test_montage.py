@@ -235,7 +235,7 @@ def test_reports_with_a_cut_last_line_or_a_mark_before_them_are_read_as_far_as_t
     assert not caplog.messages
     path.write_bytes(whole[0] + b"\n" + whole[1] + b"\n" + whole[2][:-20] + b"\xc5")
     assert [report.seq for report in read_reports(path)] == [1, 2]
-    assert "line 3 is cut or no report, and 2 reports before it are read" in caplog.text
+    assert "line 3 is cut or no report; before it stand 2 reports" in caplog.text
     path.write_bytes(whole[0] + b"\n\0\0\0\n" + whole[2] + b"\n")
     assert [report.seq for report in read_reports(path)] == [1]
     assert "the 2 after it are left out" in caplog.text

@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +23,7 @@ import pytest
 from agent.__main__ import main
 from agent.sources.directory import listed
 from agent.sources.synthetic import SyntheticSource
+from agent.tools.replay import watched
 from contract.arguments import default_state_dir
 from contract.bundle import INT8_CPU, SHIPPED
 from contract.durable import draft_of, growing
@@ -59,6 +62,38 @@ def test_every_file_gets_one_valid_report_in_order(smear: Path, tmp_path: Path) 
         jsonschema.validate(report, schema)
     assert sum(len(r["cells"]) for r in read) > 0
     assert {r["model"]["engine"] for r in read} == {"onnxruntime-int8"}
+
+
+def test_on_a_terminal_a_bar_shows_how_far_it_is(smear: Path, tmp_path: Path) -> None:
+    ours, terminal = pty.openpty()
+    words = ["replay", str(smear), "--um-per-pixel", "0.1", "--out", str(tmp_path / "r.jsonl")]
+    with subprocess.Popen([sys.executable, "-m", "agent", *words], stderr=terminal):
+        os.close(terminal)
+        drawn = b"".join(iter(lambda: read_some(ours), b"")).decode()
+    os.close(ours)
+    assert "100%" in drawn
+    assert "6/6" in drawn
+
+
+def read_some(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # how Linux says that the other end of a terminal is closed
+        return b""
+
+
+def test_elsewhere_lines_in_the_log_show_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with SyntheticSource(frames=3).open("smear", threading.Event()) as frames:
+        assert len(list(watched(frames, 3, bar=False, every_s=0))) == 3
+    assert [record.message for record in caplog.records] == ["1 of 3 frames examined", "2 of 3 frames examined"]
+
+
+def test_one_frame_is_no_frames(smear: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert replay(smear / "1.png", tmp_path / "r.jsonl") == 0
+    told = capsys.readouterr().err
+    assert told.startswith("1 frame in ")
+    assert not re.search(r"\b1 (frames|cells|white cells|jumps)\b", told)
 
 
 def test_the_same_frames_give_the_same_reports(smear: Path, tmp_path: Path) -> None:

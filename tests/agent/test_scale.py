@@ -293,7 +293,7 @@ class TestCommand:
         [
             ("nowhere", (), 2, "no folder or image"),
             ("nowhere.mp4", (), 2, "no video file"),
-            ("text.png", (), 1, "none of 1 frames could be read"),
+            ("text.png", (), 1, "none of 1 frame could be read"),
             ("flat.png", (), 1, "can not be said"),
             ("flat.png", ("--frames", "0"), 2, "no whole number from 1 up"),
             ("flat.png", ("--um-per-pixel", "0"), 2, "is no scale"),

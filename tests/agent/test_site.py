@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -102,6 +103,16 @@ def test_another_flat_field_than_was_measured_is_refused(tmp_path: Path) -> None
     path = with_flat(tmp_path)
     (tmp_path / "flat.png").write_bytes(cv2.imencode(".png", np.ones((SIDE, SIDE, 3), np.uint16))[1].tobytes())
     with pytest.raises(IntegrityError, match="not the one"):
+        open_site(path)
+
+
+def test_files_of_any_length_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    path = with_flat(tmp_path)
+    os.truncate(tmp_path / "flat.png", 1 << 34)
+    with pytest.raises(IntegrityError, match="not the one that was measured: it is longer than"):
+        open_site(path)
+    os.truncate(path, 1 << 34)
+    with pytest.raises(UsageError, match=r"site file .* can not be read \(it is longer than"):
         open_site(path)
 
 

@@ -12,7 +12,7 @@ import pytest
 from collector.arrivals import Arrival
 from collector.export import Form, What, export
 from collector.store import Store
-from contract.messages import FrameReport
+from contract.messages import FrameReport, Interval, ModelInfo, SlideSummary
 
 Make = Callable[..., FrameReport]
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -56,3 +56,30 @@ def test_a_name_that_is_a_formula_stands_behind_a_quote_and_numbers_stay_numbers
     table = pd.read_csv(io.StringIO(exported(address, "reports", "csv")))
     assert set(table["slide_id"]) == {"'=A1*2"}
     assert table["seq"].tolist() == [1, 2]
+
+
+def test_a_summary_of_a_slide_is_a_row_of_numbers(address: str) -> None:
+    summary = SlideSummary(
+        slide_id="s7", count_id="r-s1", state="closed", started_at=NOON, ended_at=TIMES[1], at=NOON, frames=40,
+        refused=3, refused_by={"empty": 2, "moved": 1}, cells=50, normal=39, blasts=9, uncertain=0, edge_only=2,
+        blast_fraction=0.1875, blast_interval=Interval(low=0.102, high=0.319, level=0.95), jumps=1,
+        model=ModelInfo(id="blast-2", sha256="0" * 64, engine="onnxruntime-int8"),
+    )  # fmt: skip
+    empty = summary.model_copy(
+        update={"slide_id": "s8", "ended_at": None, "refused_by": {}, "blast_fraction": None, "blast_interval": None}
+    )
+    with Store(address) as store:
+        for one in (summary, empty):
+            store.store([Arrival("microscopy/v1/lab/scope-1/slide", one.model_dump_json().encode(), NOON)])
+    table = pd.read_csv(io.StringIO(exported(address, "slides", "csv"))).set_index("slide_id")
+    assert "body" not in table
+    row = table.loc["s7"]
+    assert (row["site"], row["device"], row["count_id"], row["state"]) == ("lab", "scope-1", "r-s1", "closed")
+    assert row[["frames", "refused", "cells", "normal", "blasts", "uncertain", "edge_only", "jumps"]].tolist() == [
+        40, 3, 50, 39, 9, 0, 2, 1,
+    ]  # fmt: skip
+    assert (row["blast_fraction"], row["blast_interval_low"], row["blast_interval_high"]) == (0.1875, 0.102, 0.319)
+    assert (row["refused_by"], row["model_id"]) == ("empty=2 moved=1", "blast-2")
+    assert pd.to_datetime(row["ended_at"]) == pd.Timestamp(TIMES[1])
+    assert pd.isna(table.loc["s8"][["ended_at", "refused_by", "blast_fraction", "blast_interval_low"]]).all()
+    assert json.loads(exported(address, "slides", "jsonl").splitlines()[0]) == summary.model_dump(mode="json")

@@ -82,7 +82,7 @@ def test_options_in_the_address_are_kept_beside_ours(server: Cluster, sql: Sql, 
         shown = {name: store.open().exec_driver_sql(f"show {name}").scalar() for name in ("lock_timeout", "timezone")}
         assert shown == {"lock_timeout": "5s", "timezone": "UTC"}
     assert sql("select table_schema from information_schema.tables where table_name = 'report'", "shared") == "lab"
-    assert "1 reports up to 1" in next(status(url))
+    assert "1 report up to 1" in next(status(url))
 
 
 def test_who_reads_can_not_write(server: Cluster, sql: Sql, make_report: Make) -> None:

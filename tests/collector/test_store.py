@@ -124,7 +124,7 @@ def test_of_an_outbox_that_was_lost_the_end_is_known_to_be_missing(database: str
     with Store(database) as store:
         store.store([frame(make_report(1)), health(oldest=4)])
     line, _ = status(database)
-    assert "1 reports up to 1, acknowledged up to 1, missing: none, gone: 2-3; last" in line
+    assert "1 report up to 1, acknowledged up to 1, missing: none, gone: 2-3; last" in line
 
 
 def test_old_reports_may_be_deleted(database: str, make_report: Make) -> None:

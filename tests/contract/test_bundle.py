@@ -1,5 +1,6 @@
 """A bundle is whole, or it is refused."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,14 @@ def test_a_threshold_that_was_edited_by_hand_is_refused(whole: Path) -> None:
 def test_a_missing_file_is_refused(whole: Path) -> None:
     (whole / INT8_CPU).unlink()
     with pytest.raises(IntegrityError, match="missing"):
+        open_bundle(whole)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, SIGNATURE, GOLDEN, INT8_CPU])
+def test_a_file_of_any_length_is_refused_before_it_is_read(whole: Path, name: str) -> None:
+    """One of 16 GiB that is all hole would not fit into the memory."""
+    os.truncate(whole / name, 1 << 34)
+    with pytest.raises(IntegrityError, match=f"{name} was changed.* is longer than"):
         open_bundle(whole)
 
 
