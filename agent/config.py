@@ -44,8 +44,8 @@ FORM = Form(
     Settings,
     ENV_PREFIX,
     _environment,
-    # what the tests read (real images, a seed), and the collector's settings, which may stand in the same environment
-    not_ours=re.compile(f"{ENV_PREFIX}(DATA|DEEPAPL|SEGWBC|SEED|COLLECT_.*)"),
+    # what the tests read (real images, a seed), and what collector and dashboard do, in the same environment
+    not_ours=re.compile(f"{ENV_PREFIX}(DATA|DEEPAPL|SEGWBC|SEED|(COLLECT|DASHBOARD)_.*)"),
     secrets=("password", "uri"),
     kinds={"source.kind": ("directory", "video", "camera", "synthetic")},
 )

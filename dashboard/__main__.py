@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import queue
 import signal
 import sys
@@ -13,23 +12,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from pydantic import SecretStr, ValidationError
-
-from contract.arguments import place
 from contract.commands import how_to_install, outcome, process
-from contract.connection import BrokerSettings, TlsSettings
 from contract.durable import write_whole
 from contract.errors import MissingError, UsageError
 from contract.messages import FrameReport, SlideSummary
 from contract.terminal import say
-from contract.topics import is_topic_word
 from dashboard.link import Arrival, Link
+from dashboard.options import parser, settings_given
+from dashboard.settings import load
 from dashboard.tally import Kind, Summary, Tally
 from dashboard.words import line_of, lines_of, slide_line
 
 _CONNECT_S = 10.0
 _LAST_WORDS_S = 2.0
 _QUIET_S = 0.2
+_SILENCE_S = 30.0
+"""After so long without a line another one says how it stands with the broker."""
 
 
 class Screen(Protocol):
@@ -45,24 +43,31 @@ class Screen(Protocol):
 
 
 class _Lines:
-    """A line for everything that happens."""
+    """A line for everything that happens, and one now and then where nothing does."""
+
+    def __init__(self) -> None:
+        self._said_at = time.monotonic()
 
     def note(self, line: str) -> None:
         say(line)
+        self._said_at = time.monotonic()
 
     def draw(self, tally: Tally) -> None:
-        """Nothing: the lines have said it."""
+        """The lines have said it all; in silence, say how it stands with the broker."""
+        if time.monotonic() - self._said_at >= _SILENCE_S:
+            self.note(tally.link)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code of contract/errors.py."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     return outcome("microscope-dashboard", lambda: _show(options, _stop_on_signals()))
 
 
 def _show(options: argparse.Namespace, stop: Callable[[], bool]) -> int:
-    summary = _watch(options, stop).summary()
-    say(*lines_of(summary).split("\n"))
+    tally = _watch(options, stop)
+    summary = tally.summary()
+    say(*lines_of(summary, tally.slides()).split("\n"))
     if options.summary:
         _write(options.summary, summary)
     return 0
@@ -82,44 +87,11 @@ def _touch(path: Path) -> None:
         raise UsageError(f"--ready-file: {path} can not be made ({cause.strerror}); name another") from cause
 
 
-def _word(text: str) -> str:
-    if not is_topic_word(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no word of a topic: no /, +, #, space, nor $ at its beginning")
-    return text
-
-
-def _word_or_any(text: str) -> str:
-    return text if text == "+" else _word(text)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="microscope-dashboard",
-        description="Show what microscope agents publish. The password is read from MICROSCOPE_MQTT__PASSWORD.",
-    )
-    add = parser.add_argument
-    add("--host", default="127.0.0.1", help="the broker (%(default)s)")
-    add("--port", type=int, default=1883, help="its port (%(default)s)")
-    add("--username", help="name to log in with")
-    add("--ca", type=place, metavar="FILE", help="use TLS; the authority that signed the broker's certificate")
-    add("--cert", type=place, metavar="FILE", help="certificate of this client, for mutual TLS")
-    add("--key", type=place, metavar="FILE", help="its private key, without a passphrase")
-    add("--prefix", type=_word, default="microscopy", help="first word of the topics (%(default)s)")
-    add("--mqtt-version", choices=["3.1.1", "5"], default="5", help="(%(default)s)")
-    add("--site", type=_word_or_any, default="+", help="only this laboratory")
-    add("--device", type=_word_or_any, default="+", help="only this agent")
-    add("--seconds", type=float, metavar="N", help="end after so many seconds")
-    add("--frames", type=int, metavar="N", help="end after so many reports")
-    add("--until-stopped", action="store_true", help="end when an agent says that it has stopped")
-    add("--plain", action="store_true", help="a line for each frame in place of the table")
-    add("--summary", type=place, metavar="FILE", help="write the counts at the end, as JSON")
-    add("--ready-file", type=place, metavar="FILE", help="make this file once the broker has subscribed us")
-    return parser
-
-
 def _watch(options: argparse.Namespace, stop: Callable[[], bool]) -> Tally:
-    tally, topics = Tally(), f"{options.prefix}/v1/{options.site}/{options.device}/#"
-    with Link(_broker(options), topics) as link, _screen(options) as screen:
+    settings = load(options.config, settings_given(options))
+    tally, topics = Tally(), f"{settings.mqtt.prefix}/v1/{settings.site}/{settings.device}/#"
+    link = Link(settings.mqtt, topics, renewed=lambda: load(options.config, settings_given(options)).mqtt)
+    with link, _screen(options) as screen:
         link.wait_subscribed(_CONNECT_S)
         if options.ready_file:
             _touch(options.ready_file)
@@ -131,7 +103,7 @@ def _watch(options: argparse.Namespace, stop: Callable[[], bool]) -> Tally:
             if link.trouble != trouble:
                 trouble = link.trouble
                 screen.note(trouble or f"subscribed to {topics} again")
-            tally.link = link.words()
+            tally.link, tally.connected = link.words(), not trouble
             screen.draw(tally)
     return tally
 
@@ -174,25 +146,6 @@ class _End:
         now = time.monotonic()
         complete = self._stopped and now >= self._last + _QUIET_S and tally.gaps == 0
         return complete or now >= self._deadline or (self._frames is not None and tally.received >= self._frames)
-
-
-def _broker(options: argparse.Namespace) -> BrokerSettings:
-    tls = None
-    if options.ca or options.cert or options.key:
-        tls = TlsSettings(ca=options.ca, cert=options.cert, key=options.key)
-    password = os.environ.get("MICROSCOPE_MQTT__PASSWORD")
-    try:
-        return BrokerSettings(
-            host=options.host,
-            port=options.port,
-            username=options.username,
-            password=SecretStr(password) if password else None,
-            tls=tls,
-            version=options.mqtt_version,
-        )
-    except ValidationError as cause:
-        faults = cause.errors(include_input=False, include_url=False)
-        raise UsageError("; ".join(f"--{fault['loc'][0]}: {fault['msg']}" for fault in faults)) from cause
 
 
 def _screen(options: argparse.Namespace) -> AbstractContextManager[Screen]:

@@ -3,6 +3,7 @@
 import queue
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from types import TracebackType
@@ -40,15 +41,18 @@ class Link:
     Args:
         settings: the broker.
         topics: what to subscribe to.
+        renewed: reads the broker's settings again, as before each connection.
 
     Raises:
         UsageError: a setting can not be used, such as a certificate that is not there.
     """
 
-    def __init__(self, settings: BrokerSettings, topics: str) -> None:
+    def __init__(
+        self, settings: BrokerSettings, topics: str, *, renewed: Callable[[], BrokerSettings] | None = None
+    ) -> None:
         self.arrivals: queue.Queue[Arrival] = queue.Queue(_MOST_WAITING)
         self._settings, self._topics = settings, topics
-        self._door = Door(settings, "", largest=LARGEST_MESSAGE)
+        self._door = Door(settings, "", renewed=renewed, largest=LARGEST_MESSAGE)
         self._contact, self._closing, self._settled = Contact(), threading.Event(), threading.Event()
         self._trouble = self._fault = "not connected yet"
         self._heard_at: float | None = None

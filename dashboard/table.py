@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from types import TracebackType
 
 from rich.console import Group
@@ -13,8 +14,8 @@ from typing_extensions import Self
 from contract.messages import SlideSummary
 from contract.terminal import printable
 from contract.words import counted
-from dashboard.tally import KINDS, Tally, percentile
-from dashboard.words import NO_SLIDE, RESEARCH_USE, findings, milliseconds
+from dashboard.tally import Tally
+from dashboard.words import NO_SLIDE, RESEARCH_USE, findings, health_words
 
 _STYLES = {"online": "green", "stopped": "yellow", "offline": "bold red"}
 _DRAW_EVERY_S = 0.1
@@ -49,50 +50,53 @@ class LiveTable:
             self._drawn_at = time.monotonic()
 
 
-def picture(tally: Tally) -> Group:
-    """Everything on one screen: the devices, their slides, their last frames, what is wrong, its intended use."""
-    link = [Text(tally.link, style="dim")] if tally.link else []
-    return Group(
-        *link, _devices(tally), _slides(tally), _frames(tally), *_warnings(tally), Text(RESEARCH_USE, style="dim")
+def picture(tally: Tally, now: datetime | None = None) -> Group:
+    """Everything on one screen: the broker, the agents, their last frames, what is wrong, its intended use."""
+    link = [Text(printable(tally.link), style="dim" if tally.connected else "bold red")] if tally.link else []
+    agents = _agents(tally, now or datetime.now(timezone.utc))
+    return Group(*link, agents, *_frames(tally), *_warnings(tally), Text(RESEARCH_USE, style="dim"))
+
+
+def _agents(tally: Tally, now: datetime) -> Table:
+    """One row for each agent, with the only count: each cell of its slide once. All columns fit into 80 characters."""
+    table = Table(
+        title="microscope agents, and their slides: each cell counted once",
+        title_justify="left",
+        expand=True,
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for heading in ("agent", "slide"):
+        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+    for heading in ("frames", "normal", "blast", "uncertain", "cut", "blasts (95 %)"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, device in sorted(tally.devices.items()):
+        state = Text(f"{device.state}, {_ago(device.heard_at, now)}", style=_STYLES.get(device.state, ""))
+        agent = Text("\n").join([Text(printable(name)), state])
+        table.add_row(agent, *(_counts(device.slide) if device.slide else ()))
+    return table
+
+
+def _counts(slide: SlideSummary) -> tuple[str | Text, ...]:
+    """A slide in the columns of the table."""
+    return (
+        Text(f"{printable(slide.slide_id)}\n{slide.state}"),
+        f"{slide.frames}\n{slide.refused} refused",
+        *map(str, (slide.normal, slide.blasts, slide.uncertain, slide.edge_only)),
+        _share(slide),
     )
 
 
-def _table(title: str) -> Table:
-    """Without lines between the columns: all of them fit into 80 characters."""
-    return Table(title=title, title_justify="left", expand=True, box=None, pad_edge=False, padding=(0, 1, 0, 0))
-
-
-def _devices(tally: Tally) -> Table:
-    table = _table("microscope agents, a cell counted in every frame that shows it")
-    table.add_column("agent", no_wrap=True)
-    table.add_column("state")
-    for heading in ("frames", "refused", "normal", "blast", "uncertain", "cut", "p50", "p99", "missing"):
-        table.add_column(heading, justify="right")
-    for name, device in sorted(tally.devices.items()):
-        table.add_row(
-            Text(printable(name)),
-            Text(device.state, style=_STYLES.get(device.state, "")),
-            *map(str, (device.frames, device.refused, *(device.sightings.kinds[name] for name in KINDS))),
-            milliseconds(percentile(device.latencies_ms, 50)),
-            milliseconds(percentile(device.latencies_ms, 99)),
-            str(device.gaps),
-        )
-    return table
-
-
-def _slides(tally: Tally) -> Table:
-    table = _table("slides, each cell counted once")
-    for heading in ("agent", "slide", "state"):
-        table.add_column(heading, no_wrap=True, overflow="ellipsis")
-    for heading in ("cells", "normal", "blast", "uncertain", "cut", "jumps", "blasts (95 %)"):
-        table.add_column(heading, justify="right")
-    for name, device in sorted(tally.devices.items()):
-        if slide := device.slide:
-            counts = slide.cells, slide.normal, slide.blasts, slide.uncertain, slide.edge_only, slide.jumps
-            table.add_row(
-                Text(printable(name)), Text(printable(slide.slide_id)), slide.state, *map(str, counts), _share(slide)
-            )
-    return table
+def _ago(moment: datetime | None, now: datetime) -> str:
+    """How long it is since an agent was heard, in few characters."""
+    if moment is None:
+        return "not heard"
+    seconds = max(0, round((now - moment).total_seconds()))
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit} ago"
+    return f"{seconds} s ago"
 
 
 def _share(slide: SlideSummary) -> str:
@@ -102,33 +106,26 @@ def _share(slide: SlideSummary) -> str:
     return f"{slide.blast_fraction:.0%} ({slide.blast_interval.low:.0%} to {slide.blast_interval.high:.0%})"
 
 
-def _frames(tally: Tally) -> Table:
-    table = _table("last frames")
-    for heading in ("agent", "no.", "picture", "found"):
-        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+def _frames(tally: Tally) -> Iterator[Text]:
+    """The last frames, a line each."""
     for name, device in sorted(tally.devices.items()):
         for report in device.latest:
             blasts = any(cell.label == "blast" for cell in report.cells)
-            table.add_row(
-                Text(printable(name)),
-                str(report.seq),
-                Text(printable(report.frame.source)),
-                Text(findings(report), style="bold magenta" if blasts else ""),
-            )
-    return table
+            line = Text(printable(f"{name} #{report.seq} {report.frame.source}: "), no_wrap=True, overflow="ellipsis")
+            yield line.append(findings(report), style="bold magenta" if blasts else "")
 
 
 def _warnings(tally: Tally) -> Iterator[Text]:
-    """What is wrong with an agent's last frame and what to do about it, in full; no column is as wide."""
+    """How the agents are, what is wrong with their last frames and what to do, in full; no column is as wide."""
     for name, device in sorted(tally.devices.items()):
-        if device.health:
-            for alarm in device.health.alarms:
-                yield Text(f"{name} alarm: {alarm}", style="bold red")
-            if device.health.queued:
-                yield Text(
-                    f"{name} {counted(device.health.queued, 'report waits', 'reports wait')} in its outbox", style="dim"
-                )
+        told = [(health_words(device.health), "dim")] if device.health else []
+        told += [(f"alarm: {alarm}", "bold red") for alarm in (device.health.alarms if device.health else ())]
+        if device.gaps:
+            told.append(
+                (f"{counted(device.gaps, 'report is', 'reports are')} missing between those that came", "yellow")
+            )
         if device.latest and not device.latest[-1].slide_id:
-            yield Text(printable(f"{name} {NO_SLIDE}"), style="yellow")
+            told.append((NO_SLIDE, "yellow"))
         if device.latest and (why := device.latest[-1].quality.detail):
-            yield Text(printable(f"{name} {why}"), style="yellow")
+            told.append((why, "yellow"))
+        yield from (Text(printable(f"{name} {words}"), style=style) for words, style in told)

@@ -80,6 +80,8 @@ class Device:
     latest: deque[FrameReport] = field(default_factory=lambda: deque(maxlen=_LATEST))
     slide: SlideSummary | None = None
     health: Health | None = None
+    heard_at: datetime | None = None
+    """When it last said something; what the broker had kept of it is older, nobody knows how much."""
     alarms_before: frozenset[str] = frozenset()
 
     def add(self, report: FrameReport, received_at: datetime) -> bool:
@@ -112,6 +114,8 @@ class Tally:
     malformed: int = 0
     link: str = ""
     """How we stand with the broker, in a line."""
+    connected: bool = True
+    """Whether anything can come from there."""
 
     def take(self, topic: str, payload: bytes, *, received_at: datetime, retained: bool) -> Kind:
         """Count a message; says what it was. Only a live `stopped` is ``stopped``: a retained one is history.
@@ -121,10 +125,13 @@ class Tally:
         """
         *_, site, device, name = ["", "", *topic.split("/")]
         try:
-            return self._take(name, payload, (site, device), received_at=received_at, retained=retained)
+            kind = self._take(name, payload, (site, device), received_at=received_at, retained=retained)
         except ValueError:  # pydantic's is one
             self.malformed += 1
             return "malformed"
+        if not retained and (known := self.devices.get(f"{site}/{device}")):
+            known.heard_at = received_at
+        return kind
 
     def _take(
         self, name: str, payload: bytes, sender: tuple[str, str], *, received_at: datetime, retained: bool
@@ -174,6 +181,10 @@ class Tally:
     def gaps(self) -> int:
         """Numbers that are missing in between, over all devices."""
         return sum(device.gaps for device in self.devices.values())
+
+    def slides(self) -> list[SlideSummary]:
+        """The last slide of each agent that told of one."""
+        return [device.slide for _, device in sorted(self.devices.items()) if device.slide]
 
     def summary(self) -> Summary:
         """All devices together."""

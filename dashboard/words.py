@@ -1,8 +1,9 @@
 """Reports and summaries as plain lines."""
 
 from collections import Counter
+from collections.abc import Sequence
 
-from contract.messages import FrameReport, SlideSummary
+from contract.messages import FrameReport, Health, SlideSummary
 from contract.words import counted
 from dashboard.tally import KINDS, Summary
 
@@ -38,11 +39,23 @@ def findings(report: FrameReport) -> str:
 
 def slide_line(slide: SlideSummary) -> str:
     """A slide in one line, each cell counted once."""
-    return (
-        f"slide {slide.slide_id} ({slide.state}): {counted(slide.frames, 'frame')}, "
-        f"{counted(slide.cells, 'cell')}: {slide.normal} normal, "
-        f"{slide.blasts} blast, {slide.uncertain} uncertain, {slide.edge_only} seen only in part; blasts {share(slide)}"
-    )
+    called = f"{slide.normal} normal, {slide.blasts} blast, {slide.uncertain} uncertain"
+    found = f"{counted(slide.cells, 'cell')}, each counted once: {called}, {slide.edge_only} seen only in part"
+    frames = counted(slide.frames, "frame")
+    return f"slide {slide.slide_id} ({slide.state}): {frames}; {found}; blasts {share(slide)}"
+
+
+def health_words(health: Health) -> str:
+    """How an agent is, by its last health message."""
+    age, warm = health.frame_age_s, health.temperatures_c
+    told = [
+        "no frame yet" if age is None else f"last frame {age:.0f} s before",
+        f"{counted(health.queued, 'report waits', 'reports wait')} in its outbox" if health.queued else "",
+        f"broker {health.broker}" if health.broker else "",
+        *(f"{counted(count, 'frame')} {cause}" for cause, count in health.dropped.items() if count),
+        f"{max(warm.values()):.0f} \u00b0C" if warm else "",
+    ]
+    return f"health at {health.at:%H:%M:%S} UTC: {', '.join(filter(None, told))}"
 
 
 def share(slide: SlideSummary) -> str:
@@ -53,17 +66,20 @@ def share(slide: SlideSummary) -> str:
     return f"{percent(slide.blast_fraction)} ({between})"
 
 
-def lines_of(summary: Summary) -> str:
-    """The summary in lines, for people."""
+def lines_of(summary: Summary, slides: Sequence[SlideSummary] = ()) -> str:
+    """The summary in lines, for people; cells by the slides that were told, for these count each of them once."""
     back = f"; {summary['taken_back']} taken back" if summary["taken_back"] else ""
     p50, p99 = milliseconds(summary["latency_p50_ms"]), milliseconds(summary["latency_p99_ms"])
     faults = f"{counted(summary['duplicates'], 'duplicate')}, {counted(summary['gaps'], 'gap')} in the numbers"
+    kinds = f"{summary['normal']} normal, {summary['blast']} blast, {summary['uncertain']} uncertain"
+    views = f"each counted in every frame that shows it: {kinds}, {summary['cut']} cut and not judged{back}"
+    told = [slide_line(slide) for slide in slides] or [f"{summary['cells']}, {views}"]
+    cells = "\n".join(f"cells      {words}" for words in told)
     return f"""\
 received   {counted(summary["received"], "report")}
 faults     {faults}, {summary["malformed"]} malformed
 frames     {summary["frames"]}, of these {summary["refused"]} not fit to be judged
-cells      {summary["cells"]}, each counted in every frame that shows it: {summary["normal"]} normal, \
-{summary["blast"]} blast, {summary["uncertain"]} uncertain, {summary["cut"]} cut and not judged{back}
+{cells}
 latency    p50 {p50}, p99 {p99}, from capture to receipt
 {RESEARCH_USE}"""
 

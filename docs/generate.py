@@ -19,6 +19,9 @@ from collector.settings import CollectorSettings
 from contract.manifest import Manifest
 from contract.messages import DIALECT, SCHEMA_VERSION, FrameReport
 from contract.requests import COMMANDS, Answer
+from dashboard.options import ENV_PREFIX as DASHBOARD_PREFIX
+from dashboard.options import PASSWORD
+from dashboard.settings import DashboardSettings
 
 DOCS = Path(__file__).resolve().parent
 SETTINGS_HEAD = f"""# Settings
@@ -27,6 +30,20 @@ SETTINGS_HEAD = f"""# Settings
 `{ENV_PREFIX}MQTT__PORT=8883`), systemd credentials (a file named by the setting: `mqtt.password` holds the password;
 for a setting that is a path, `mqtt.tls.key`, it is the file itself), the TOML file given with `--config`, the default.
 `microscope-agent config show` prints what is in force and where it comes from, and nothing that a credential holds.
+
+| setting | default | meaning |
+|---|---|---|
+"""
+DASHBOARD_HEAD = f"""# The dashboard
+
+{MADE}`microscope-dashboard` subscribes to the agents of a broker and shows them in the terminal: at the top how it
+stands with the broker and when it last heard something; a row for each agent with its state, when it was heard, and the
+one count of its slide (each cell once, from the message `slide`); the last frames; how each agent is by its `health`;
+alarms, and what to do. `--plain` prints lines instead, and `--summary` writes counts at the end.
+
+Settings, strongest first: the command line (`--host`, `--cert` and others are short for settings; `--set NAME=VALUE`),
+the environment (`{DASHBOARD_PREFIX}MQTT__HOST`; the password also from `{PASSWORD}`), systemd credentials,
+the TOML file of `--config`, the default. Certificates and passwords are read again before each connection.
 
 | setting | default | meaning |
 |---|---|---|
@@ -48,6 +65,11 @@ exit code 5; an older version than the newest that ran on the machine is refused
 def settings_page() -> str:
     """Every setting with its default and meaning."""
     return SETTINGS_HEAD + "".join(_table(Settings))
+
+
+def dashboard_page() -> str:
+    """Every setting of the dashboard."""
+    return DASHBOARD_HEAD + "".join(_table(DashboardSettings))
 
 
 def messages_page() -> str:
@@ -100,6 +122,7 @@ PAGES = {
     "settings.md": settings_page,
     "mqtt.md": messages_page,
     "collector.md": collector_page,
+    "dashboard.md": dashboard_page,
     "bundle.md": bundle_page,
     "frame-report.schema.json": frame_schema,
     "asyncapi.json": asyncapi,

@@ -1,7 +1,6 @@
 """The courier over TLS, against real brokers."""
 
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from agent.wire.visit import probe
 from contract.connection import TlsSettings
 from contract.errors import BrokerError, UsageError
 from contract.messages import FrameReport, Topics
+from tests.certificates import certificates_in, tls_lines
 from tests.couriers import courier_to, put
 
 Make = Callable[..., FrameReport]
@@ -27,36 +27,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two authorities, `ours` and `theirs`, and from ours a pair for a broker and one for an agent."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl, which makes the certificates, is not installed")
-    folder = tmp_path_factory.mktemp("tls")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    for name in ("ours", "theirs"):
-        openssl(
-            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"),
-            *("-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt"),
-            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
-        )
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-    for name in ("broker", "agent"):
-        openssl(
-            *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-            *("-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr"),
-        )
-        openssl(
-            *("x509", "-req", "-in", f"{name}.csr", "-CA", "ours.crt", "-CAkey", "ours.key", "-CAcreateserial"),
-            *("-days", "2", "-extfile", "names", "-out", f"{name}.crt"),
-        )
-    return folder
-
-
-def tls_lines(certificates: Path) -> list[str]:
-    return [
-        f"cafile {certificates / 'ours.crt'}",
-        f"certfile {certificates / 'broker.crt'}",
-        f"keyfile {certificates / 'broker.key'}",
-    ]
+    return certificates_in(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

@@ -353,9 +353,16 @@ def test_the_slide_is_shown_with_its_interval() -> None:
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     assert "19% (10% to 32%)" in shown
+    assert [line.split() for line in shown.splitlines() if "cut" in line] == [
+        ["agent", "slide", "frames", "normal", "blast", "uncertain", "cut", "blasts", "(95", "%)"]
+    ], "one table, with one count"
+    assert "40     39     9         0   2" in shown
     assert "\u2026" not in shown, "80 characters show every heading in full"
     assert "9 blast, 0 uncertain, 2 seen only in part; blasts 18.8 % (10.2 % to 31.9 %)" in slide_line(slide_of())
     assert slide_line(slide_of(blast_interval=None)).endswith("blasts -")
+    told = lines_of(tally.summary(), tally.slides())
+    assert "cells      slide s7 (open): 40 frames; 50 cells, each counted once: 39 normal" in told
+    assert "in every frame" not in told
 
 
 def test_an_alarm_is_shown_while_it_lasts_and_said_once(make_report: Make) -> None:
@@ -372,6 +379,37 @@ def test_an_alarm_is_shown_while_it_lasts_and_said_once(make_report: Make) -> No
         assert ("lab/scope-1 alarm: the disk is full" in text) == bool(alarms)
         assert "3 reports wait in its outbox" in text
     assert said == ["lab/scope-1 alarm: the disk is full", "lab/scope-1 alarm: no consumer"]
+
+
+def test_the_table_says_when_each_agent_was_last_heard_and_what_its_health_is() -> None:
+    tally, topic = Tally(), "p/v1/lab/scope-1/"
+    health = Health(
+        at=NOW, frames=9, refused=0, cells=0, queued=1, engine="x", broker="online", frame_age_s=0.4,
+        dropped={"skipped": 1}, temperatures_c={"cpu": 41.2}, alarms=["\x1b[2J"],
+    )  # fmt: skip
+    online, body = Status(state="online").model_dump_json().encode(), health.model_dump_json().encode()
+    for name, message, retained, heard in (
+        ("status", online, True, "online, not heard"),
+        ("health", body, False, "online, 30 s ago"),
+    ):
+        tally.take(topic + name, message, received_at=NOW, retained=retained)
+        drawn = Console(width=80, file=io.StringIO(), record=True)
+        drawn.print(picture(tally, NOW + timedelta(seconds=30)))
+        text = " ".join(drawn.export_text().split())
+        assert heard in text
+    assert "health at 12:00:00 UTC: last frame 0 s before, 1 report waits in its outbox, broker online" in text
+    assert "1 frame skipped, 41 \N{DEGREE SIGN}C" in text
+    assert "\x1b[2J" not in text
+    assert r"alarm: \x1b[2J" in text
+
+
+def test_missing_reports_are_told(make_report: Make) -> None:
+    tally = Tally()
+    for seq in (1, 4):
+        take(tally, make_report(seq))
+    drawn = Console(width=120, file=io.StringIO(), record=True)
+    drawn.print(picture(tally))
+    assert "lab/scope-1 2 reports are missing between those that came" in drawn.export_text()
 
 
 def test_how_it_stands_with_the_broker_is_always_shown(open_mosquitto: Open) -> None:
