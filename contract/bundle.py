@@ -259,7 +259,8 @@ def _read(path: Path, most: int) -> bytes:
     except FileNotFoundError as cause:
         raise _damaged(path, "the file is missing") from cause
     except OSError as cause:
-        raise _damaged(path, f"it can not be read as a plain file ({cause.strerror})") from cause
+        what = str(cause.strerror)
+        raise _damaged(path, what if what.startswith("it is") else f"it can not be read ({what})") from cause
 
 
 def _damaged(path: Path, what: str) -> IntegrityError:

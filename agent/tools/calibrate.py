@@ -10,10 +10,10 @@ from itertools import islice
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from agent.sources.directory import DirectorySource, listed
 from agent.sources.place import PIXELS, source_at
+from agent.tools.progress import with_bar
 from agent.vision.scale import RED_CELL_UM, TOLERANCE, RedCells, ScaleEstimate, estimate, look
 from contract.errors import CheckError
 from contract.secrets import masked
@@ -106,7 +106,7 @@ def opened(source: str, stop: threading.Event, *, frames: int | None, progress: 
     total = len(listed(place.uri)) if isinstance(place, DirectorySource) else frames
     with place.open(RUN, stop) as coming:
         taken = islice(watched(coming) if place.live else coming, frames)
-        shown = tqdm(taken, total=min(filter(None, (total, frames)), default=None), unit="frame", disable=not progress)
+        shown = with_bar(taken, min(filter(None, (total, frames)), default=None), shown=progress)
         with closing(shown):
             yield iter(shown)
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
-from tqdm import tqdm
 
 from agent.sources.synthetic import SyntheticSource
+from agent.tools.progress import with_bar
 from contract.arguments import made_folder
 from contract.durable import write_whole
 from contract.errors import UsageError
@@ -31,7 +31,7 @@ def render(folder: Path, *, frames: int, um_per_pixel: float, stop: threading.Ev
     smear = SyntheticSource(frames=frames, um_per_pixel=um_per_pixel, overlap=OVERLAP, row_overlap=OVERLAP)
     count = 0
     with smear.open("render", stop) as coming:
-        for count, frame in enumerate(tqdm(coming, total=frames, unit="frame", disable=not progress), start=1):
+        for count, frame in enumerate(with_bar(coming, frames, shown=progress), start=1):
             _, png = cv2.imencode(".png", frame.image)
             try:
                 write_whole(folder / f"frame-{count:04d}.png", png.tobytes())

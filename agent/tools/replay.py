@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO
 
 import cv2
-from tqdm import tqdm
 
 from agent.drawn import marked
 from agent.engines import open_engine
@@ -24,6 +23,7 @@ from agent.sources.names import picture_file, printable
 from agent.sources.opencv import VideoSource
 from agent.sources.place import VIDEOS, recording_at
 from agent.tools.annotate import annotate
+from agent.tools.progress import with_bar
 from agent.vision.watch import ScaleWatch
 from contract import terminal
 from contract.arguments import state_dir_if_any
@@ -219,7 +219,7 @@ def watched(
 ) -> Iterator[Frame]:
     """Hand frames on and show how far it is: a bar on a terminal, elsewhere a line in the log now and then."""
     if bar:
-        yield from tqdm(frames, total=planned, unit="frame")
+        yield from with_bar(frames, planned, shown=True)
         return
     said_at = time.monotonic()
     for number, frame in enumerate(frames, start=1):

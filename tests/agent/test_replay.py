@@ -1,14 +1,17 @@
 """`microscope-agent replay`, as a user types it."""
 
 import csv
+import fcntl
 import json
 import os
 import pty
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections import defaultdict
@@ -64,8 +67,11 @@ def test_every_file_gets_one_valid_report_in_order(smear: Path, tmp_path: Path) 
     assert {r["model"]["engine"] for r in read} == {"onnxruntime-int8"}
 
 
-def test_on_a_terminal_a_bar_shows_how_far_it_is(smear: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("columns", [100, 0])
+def test_on_a_terminal_a_bar_shows_how_far_it_is(smear: Path, tmp_path: Path, columns: int) -> None:
+    """Also on one that does not know its width, as a serial console."""
     ours, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     words = ["replay", str(smear), "--um-per-pixel", "0.1", "--out", str(tmp_path / "r.jsonl")]
     with subprocess.Popen([sys.executable, "-m", "agent", *words], stderr=terminal):
         os.close(terminal)
