@@ -224,7 +224,7 @@ def _cell_report(cell_id: str, prediction: Prediction, object_id: str) -> CellRe
         box=BoxReport(x=box.x, y=box.y, width=box.width, height=box.height),
         area_um2=round(prediction.cell.area_um2, 2),
         label=prediction.label,
-        probability=round(prediction.probability, 6),
+        probability=None if prediction.probability is None else round(prediction.probability, 6),
         classes={name: round(share, 6) for name, share in prediction.classes.items()} or None,
         flags=[*prediction.cell.flags, *prediction.doubts],
         object_id=object_id,

@@ -128,7 +128,7 @@ def patients(agent: Agent, samples: Sequence[Sample], look: str) -> Tally:
         finding = examine(frame, station)
         middle = _middle(finding.predictions, frame.image)
         tally.add([middle] if middle else [], accepted=finding.quality.accepted)
-        if middle:
+        if middle and middle.probability is not None:
             tally.truth.append(int(sample.kind == "blast"))
             tally.probabilities.append(middle.probability)
     return tally

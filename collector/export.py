@@ -25,6 +25,11 @@ Form: TypeAlias = Literal["csv", "jsonl"]
 _R, _C = tables.report.c, tables.cell.c
 _NAMES = _R.site, _R.device, _R.epoch, _R.seq, _R.slide_id, _R.frame_id
 _SLIDE = [tables.slide.c[name] for name in ("site", "device", "slide_id", "count_id", "received_at", "body")]
+_LIKE_NOW: dict[str, sa.ColumnElement[Any]] = {
+    "label": sa.case((tables.IS_CUT, tables.NOT_JUDGED), else_=_C.label).label("label"),
+    "probability": sa.case((tables.IS_CUT, None), else_=_C.probability).label("probability"),
+}
+"""What a collector of layout 1 has stored, or one that is not upgraded stores beside this one, as it is said now."""
 _CHUNK = 1000
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """What a formula begins with, in full width too; a quote before it makes a spreadsheet show it as it is."""
@@ -84,7 +89,7 @@ def _reading(url: str) -> Iterator[sa.Connection]:
     where = database.shown(engine)
     try:
         with engine.connect() as connection:
-            if not tables.has_tables(connection):
+            if not tables.layout_of(connection):
                 raise StoreError(f"the database {where} is empty; correct --database, or start the collector first")
             yield connection
     except (SQLAlchemyError, *database.FAULTS) as cause:
@@ -104,7 +109,7 @@ def _query(what: What, form: Form) -> tuple[sa.Select[Any], sa.Table]:
     if what == "reports":
         wanted = [_R.body] if form == "jsonl" else [column for column in tables.report.c if column.name != "body"]
         return sa.select(*wanted).order_by(_R.id), tables.report
-    cells = [column for column in tables.cell.c if column.name != "report_id"]
+    cells = [_LIKE_NOW.get(column.name, column) for column in tables.cell.c if column.name != "report_id"]
     joined = sa.select(*_NAMES, _R.captured_at, *cells).join(tables.report, _R.id == _C.report_id)
     return joined.order_by(_R.id, _C.number), tables.report
 

@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from contract.errors import UsageError
+from contract.labels import Label
 
-LAYOUT = 1
+LAYOUT = 2
+"""1: `cell.probability` was NOT NULL, and a cell that the frame's border cuts was called `uncertain`."""
 Row: TypeAlias = dict[str, Any]
 
 _Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite counts up only in an INTEGER key
@@ -59,9 +61,13 @@ cell = sa.Table(
     sa.Column("height", sa.Integer, nullable=False),
     sa.Column("area_um2", sa.Float, nullable=False),
     sa.Column("label", sa.String(32), nullable=False),
-    sa.Column("probability", sa.Float, nullable=False),
+    sa.Column("probability", sa.Float, nullable=True),
     sa.Column("flags", sa.Text, nullable=False),
 )
+
+NOT_JUDGED: Label = "not_judged"
+IS_CUT = (sa.literal(" ") + cell.c.flags + " ").contains(" edge ")
+"""Of a row of ``cell``: the frame's border cuts the cell."""
 
 stream = sa.Table(
     "stream",
@@ -106,27 +112,50 @@ another report has; these are kept for ever, for the agent forgets them)."""
 
 
 def make_tables(connection: sa.Connection) -> None:
-    """Make the tables in an empty database; those that are there stay as they are.
+    """Make the tables in an empty database, and bring those of an earlier layout to this one.
 
     Raises:
-        UsageError: they are of another layout, or another program's.
+        UsageError: they are of a later layout, or another program's.
     """
-    if has_tables(connection):
-        return
-    metadata.create_all(connection)
-    connection.execute(sa.insert(meta), {"key": "layout", "value": str(LAYOUT)})
+    found = layout_of(connection)
+    if not found:
+        metadata.create_all(connection)
+        connection.execute(sa.insert(meta), {"key": "layout", "value": str(LAYOUT)})
+    elif found < LAYOUT:
+        _to_layout_2(connection)
 
 
-def has_tables(connection: sa.Connection) -> bool:
-    """Whether the database holds a collector's tables; False if it holds none of their names.
+def _to_layout_2(connection: sa.Connection) -> None:
+    """Let a cell have no probability, and call those `not_judged` that the border cuts.
+
+    SQLite: the way that its documentation shows for constraints (https://sqlite.org/lang_altertable.html#otheralter),
+    which copies no row and leaves the views of others as they are.
+    """
+    if connection.dialect.name == "sqlite":
+        version = connection.exec_driver_sql("pragma schema_version").scalar_one()
+        connection.exec_driver_sql("pragma writable_schema = on")
+        connection.exec_driver_sql(
+            "update sqlite_master set sql = replace(sql, 'probability FLOAT NOT NULL', 'probability FLOAT') "
+            "where type = 'table' and name = 'cell'"
+        )
+        connection.exec_driver_sql(f"pragma schema_version = {version + 1}")
+        connection.exec_driver_sql("pragma writable_schema = reset")
+    else:
+        connection.exec_driver_sql("alter table cell alter column probability drop not null")
+    connection.execute(sa.update(cell).where(IS_CUT).values(label=NOT_JUDGED, probability=None))
+    connection.execute(sa.update(meta).where(meta.c.key == "layout").values(value="2"))
+
+
+def layout_of(connection: sa.Connection) -> int:
+    """The layout of the collector's tables in the database; 0 if it holds none of their names.
 
     Raises:
-        UsageError: they are of another layout, or another program's.
+        UsageError: they are of a later layout, or another program's.
     """
     inspector = sa.inspect(connection)
     taken = sorted(metadata.tables.keys() & set(inspector.get_table_names()))
     if not taken:
-        return False
+        return 0
     columns = {column["name"] for column in inspector.get_columns("meta")} if "meta" in taken else set()
     wanted = sa.select(meta.c.value).where(meta.c.key == "layout")
     found = connection.scalar(wanted) if columns == {"key", "value"} else None
@@ -134,12 +163,12 @@ def has_tables(connection: sa.Connection) -> bool:
         raise UsageError(
             f"database: its tables {', '.join(taken)} are another program's; name a database for the collector alone"
         )
-    if found != str(LAYOUT):
+    if found not in map(str, range(1, LAYOUT + 1)):
         raise UsageError(
             f"the database has layout {found}, this release of the collector knows {LAYOUT}; install the release that "
             "made it, or name another database"
         )
-    return True
+    return int(found)
 
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":

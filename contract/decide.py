@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.labels import Label
 from contract.manifest import OTHER, TWO, Columns, Decision, Manifest, Precision, Unknown
-from contract.types import Cells, Doubt, Label, Prediction, Tensor
+from contract.types import Cells, Doubt, Prediction, Tensor
 
 Numbers = NDArray[np.float64]
 
@@ -71,8 +72,8 @@ def decide(
 ) -> list[Prediction]:
     """Give each cell its label; row k of ``scores`` belongs to cell k.
 
-    A cell that the frame's border cuts is always ``uncertain``: part of the evidence is missing. So is one that is
-    unlike the training's cells, and every cell of a frame that is in doubt as a whole.
+    A cell that the frame's border cuts is ``not_judged`` and has no probability: part of the evidence is missing. One
+    that is unlike the training's cells is ``uncertain``, and so is every cell of a frame that is in doubt as a whole.
 
     Args:
         cells: of one frame.
@@ -88,9 +89,11 @@ def decide(
     unlike = doubts_of(scores, columns, manifest.unknown)
     found = []
     for cell, p, shares, why in zip(cells, blast_probability(scores, manifest, precision), kinds, unlike, strict=True):
+        if "edge" in cell.flags:
+            found.append(Prediction(cell, "not_judged", None))
+            continue
         all_doubts = (*why, *doubts)
-        sure = not all_doubts and "edge" not in cell.flags
-        label = label_of(p, decision) if sure else "uncertain"
+        label = "uncertain" if all_doubts else label_of(p, decision)
         classes: dict[str, float] = {
             name: float(share) for name, share in zip(columns.names, shares, strict=True) if name != OTHER
         }

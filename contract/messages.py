@@ -5,13 +5,27 @@ Readers ignore keys that they do not know, so an old subscriber survives a new a
 
 import re
 from datetime import datetime, timezone
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
+from typing_extensions import Self
 
+from contract.labels import Label
 from contract.topics import TopicWord
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 2
+OF_VERSION_1 = b'{"schema_version":1,'
+"""How a report begins that an earlier release has put into the outbox; it is sent as it is."""
 CONTENT_TYPE = "application/json"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 """Of JSON Schema, in what is generated from the messages and the settings."""
@@ -47,6 +61,10 @@ Moment = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 """UTC, ISO 8601, milliseconds: 2026-01-31T12:00:00.000Z. Without a zone it is no moment."""
+
+
+Version = Annotated[Literal[2], BeforeValidator(lambda given: SCHEMA_VERSION if given == 1 else given)]
+"""Of a message's form. Readers take version 1 too, and what they have read is of version 2."""
 
 
 class Message(BaseModel):
@@ -112,11 +130,12 @@ class CellReport(Message):
     cell_id: Name = Field(description="Label of the cell, unique within a run.")
     box: BoxReport
     area_um2: float = Field(ge=0, description="Area of the whole cell, square micrometres.")
-    label: Literal["normal", "blast", "uncertain"] = Field(
-        description="`uncertain` asks a person to look; but always so with the flag `edge`, where nobody has judged."
+    label: Label = Field(
+        description="`uncertain` asks a person to look. `not_judged`: the frame's border cuts the cell (flag `edge`), "
+        "and nobody can say what it is."
     )
-    probability: float = Field(
-        ge=0, le=1, description="Calibrated probability of a blast; with the flag `edge` it is no judgement."
+    probability: float | None = Field(
+        ge=0, le=1, description="Calibrated probability of a blast; null if the cell is `not_judged`, and only then."
     )
     classes: dict[str, float] | None = Field(
         None,
@@ -125,7 +144,7 @@ class CellReport(Message):
     )
     flags: list[str] = Field(
         default_factory=list,
-        description="`edge`: the frame's border cuts the cell, whose label and probability say nothing: leave it out. "
+        description="`edge`: the frame's border cuts the cell, which is `not_judged`. "
         "Why a cell is `uncertain` whatever its probability: `other`: it looks like a smudge, an artefact, a platelet, "
         "a clump or a nucleated red cell; `unlike_training`: like nothing that the model has learned; "
         "`colours_unknown`: the site's colours are foreign, and too few of its cells are known yet.",
@@ -136,10 +155,19 @@ class CellReport(Message):
         "empty where none is open.",
     )
 
-    @property
-    def kind(self) -> Literal["normal", "blast", "uncertain", "cut"]:
-        """Its label; `cut` where the border cuts it, for then nobody has judged it, and `uncertain` would say that."""
-        return "cut" if "edge" in self.flags else self.label
+    @model_validator(mode="before")
+    @classmethod
+    def _of_version_1(cls, given: Any) -> Any:
+        """Version 1 gave a cell with the flag `edge` a label and a probability that said nothing."""
+        if isinstance(given, dict) and isinstance(flags := given.get("flags"), list) and "edge" in flags:
+            return {**given, "label": "not_judged", "probability": None, "classes": None}
+        return given
+
+    @model_validator(mode="after")
+    def _judged_or_not(self) -> Self:
+        if (self.label == "not_judged") != (self.probability is None):
+            raise ValueError("a cell has no probability if it is not_judged, and one if it is judged")
+        return self
 
 
 class ModelInfo(Message):
@@ -202,7 +230,7 @@ class FrameReport(Message):
     (device, epoch, seq) is unique for ever: a consumer that stores it under that key counts nothing twice.
     """
 
-    schema_version: Literal[1] = Field(1, description="Version of this message's form.")
+    schema_version: Version = Field(SCHEMA_VERSION, description="Version of this message's form.")
     device: TopicWord = Field(description="Name of the agent's computer, as in the topic.")
     site: TopicWord = Field(description="Name of the laboratory, as in the topic.")
     epoch: TopicWord = Field(description="Identity of the agent's store; changes with each new store.")
@@ -232,7 +260,7 @@ class FrameReport(Message):
 class Status(Message):
     """Whether the agent is there; topic `status`, retained, also the MQTT will."""
 
-    schema_version: Literal[1] = Field(1, description="Version of this message's form.")
+    schema_version: Version = Field(SCHEMA_VERSION, description="Version of this message's form.")
     state: Literal["online", "offline", "stopped"] = Field(
         description="`offline` is said by the broker when the agent is lost; `stopped` by the agent itself."
     )
@@ -249,7 +277,7 @@ class AuditHead(Message):
 class Health(Message):
     """How the agent fares; topic `health`, retained, every few seconds."""
 
-    schema_version: Literal[1] = Field(1, description="Version of this message's form.")
+    schema_version: Version = Field(SCHEMA_VERSION, description="Version of this message's form.")
     at: Moment = Field(description="Time of this message, UTC.")
     frames: int = Field(ge=0, description="Frames reported since the agent started.")
     refused: int = Field(ge=0, description="Of these, frames not fit to be judged.")
@@ -325,7 +353,7 @@ class SlideSummary(Message):
     slide, a new count begins, with a new `count_id` and `started_at`; the frame reports of both remain.
     """
 
-    schema_version: Literal[1] = Field(1, description="Version of this message's form.")
+    schema_version: Version = Field(SCHEMA_VERSION, description="Version of this message's form.")
     slide_id: Name = Field(description="Pseudonym of the slide.")
     count_id: Name = Field(
         description="Name of this count, never used again; each `object_id` begins with it. If the agent starts again "
@@ -342,7 +370,11 @@ class SlideSummary(Message):
     normal: int = Field(ge=0, description="Cells called normal by all their whole views together.")
     blasts: int = Field(ge=0, description="Cells called blast.")
     uncertain: int = Field(ge=0, description="Cells between the two, for a person to look at.")
-    edge_only: int = Field(ge=0, description="Cells that no frame showed whole; not judged.")
+    not_judged: int = Field(
+        ge=0,
+        validation_alias=AliasChoices("not_judged", "edge_only"),
+        description="Cells that no frame showed whole (`edge_only` in version 1).",
+    )
     blast_fraction: float | None = Field(
         None, description="Blasts among the cells called normal or blast; absent if there are none."
     )

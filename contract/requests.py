@@ -6,7 +6,7 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from contract.messages import FrameReport, Message, ModelInfo, Moment, SlideSummary
+from contract.messages import SCHEMA_VERSION, FrameReport, Message, ModelInfo, Moment, SlideSummary, Version
 from contract.topics import WORD, TopicWord
 
 MAX_REQUEST_BYTES = 65536
@@ -92,7 +92,7 @@ Result = TypeVar("Result", bound=BaseModel)
 class Answer(Message, Generic[Result]):
     """What the agent says to a command, on the response topic, with its correlation data."""
 
-    schema_version: Literal[1] = Field(1, description="Version of this message's form.")
+    schema_version: Version = Field(SCHEMA_VERSION, description="Version of this message's form.")
     command: str = Field(description="Name of the command.")
     ok: bool = Field(description="Whether it was carried out.")
     error: ErrorInfo | None = Field(None, description="Why not.")

@@ -32,8 +32,8 @@ class Sightings:
             same = report.joined.same
             self._keep([(same.get(name, name), kind) for name, kind in self._latest])
         for cell in report.cells:
-            self.kinds[cell.kind] += 1
-            self._latest.append((cell.object_id, cell.kind))
+            self.kinds[cell.label] += 1
+            self._latest.append((cell.object_id, cell.label))
 
     def _take_back(self, report: FrameReport) -> None:
         gone = [kind for name, kind in self._latest if report.takes_back(name)]

@@ -12,6 +12,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.labels import Label
+
 Image: TypeAlias = NDArray[np.uint8]
 """(height, width, 3), uint8, blue-green-red as OpenCV delivers it."""
 Crops: TypeAlias = NDArray[np.uint8]
@@ -19,7 +21,6 @@ Crops: TypeAlias = NDArray[np.uint8]
 Tensor: TypeAlias = NDArray[np.float32]
 """float32: a batch (N, 3, size, size), or scores (N, classes)."""
 
-Label: TypeAlias = Literal["normal", "blast", "uncertain"]
 TimedBy: TypeAlias = Literal["exif", "file", "arrival"]
 """How the time of a frame's capture is known."""
 Doubt: TypeAlias = Literal["other", "unlike_training", "colours_unknown"]
@@ -112,14 +113,14 @@ class Prediction:
     Attributes:
         cell: which.
         label: what it is called.
-        probability: the calibrated probability of a blast.
+        probability: the calibrated probability of a blast; None of a cell that is not judged.
         classes: the probability of each class by its name; they sum to 1, or there are none.
         doubts: why it is ``uncertain`` whatever its probability.
     """
 
     cell: Cell
     label: Label
-    probability: float
+    probability: float | None
     classes: Mapping[str, float] = field(default_factory=dict)
     doubts: tuple[Doubt, ...] = ()
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
+from contract.labels import LABELS, spoken
 from contract.messages import SlideSummary
 from contract.terminal import printable
 from contract.words import counted
@@ -69,8 +70,8 @@ def _agents(tally: Tally, now: datetime) -> Table:
     )
     for heading in ("agent", "slide"):
         table.add_column(heading, no_wrap=True, overflow="ellipsis")
-    for heading in ("frames", "normal", "blast", "uncertain", "cut", "blasts (95 %)"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("frames", *map(spoken, LABELS), "blasts (95 %)"):
+        table.add_column(heading.replace("not ", "not\n"), justify="right", no_wrap=True)
     for name, device in sorted(tally.devices.items()):
         state = Text(f"{device.state}, {_ago(device.heard_at, now)}", style=_STYLES.get(device.state, ""))
         agent = Text("\n").join([Text(printable(name)), state])
@@ -83,7 +84,7 @@ def _counts(slide: SlideSummary) -> tuple[str | Text, ...]:
     return (
         Text(f"{printable(slide.slide_id)}\n{slide.state}"),
         f"{slide.frames}\n{slide.refused} refused",
-        *map(str, (slide.normal, slide.blasts, slide.uncertain, slide.edge_only)),
+        *map(str, (slide.normal, slide.blasts, slide.uncertain, slide.not_judged)),
         _share(slide),
     )
 
@@ -103,7 +104,7 @@ def _share(slide: SlideSummary) -> str:
     """The blasts' share and its interval, in few characters."""
     if slide.blast_fraction is None or slide.blast_interval is None:
         return "-"
-    return f"{slide.blast_fraction:.0%} ({slide.blast_interval.low:.0%} to {slide.blast_interval.high:.0%})"
+    return f"{slide.blast_fraction:.0%} ({100 * slide.blast_interval.low:.0f} to {slide.blast_interval.high:.0%})"
 
 
 def _frames(tally: Tally) -> Iterator[Text]:

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypedDict
 
+from contract.labels import LABELS
 from contract.messages import FrameReport, Health, SlideSummary, Status
 from contract.sightings import Sightings
 from contract.topics import is_topic_word
 
 _LATEST = 8
 _LATENCIES = 20_000
-KINDS = "normal", "blast", "uncertain", "cut"
-"""What a cell may be called; nobody judges one that the frame's border cuts."""
 
 
 class Summary(TypedDict):
@@ -27,7 +26,7 @@ class Summary(TypedDict):
     normal: int
     blast: int
     uncertain: int
-    cut: int
+    not_judged: int
     taken_back: int
     duplicates: int
     gaps: int
@@ -189,7 +188,7 @@ class Tally:
     def summary(self) -> Summary:
         """All devices together."""
         devices = self.devices.values()
-        kinds = {name: sum(d.sightings.kinds[name] for d in devices) for name in KINDS}
+        kinds = {name: sum(d.sightings.kinds[name] for d in devices) for name in LABELS}
         latencies = [latency for d in devices for latency in d.latencies_ms]
         return Summary(
             received=self.received,
@@ -199,7 +198,7 @@ class Tally:
             normal=kinds["normal"],
             blast=kinds["blast"],
             uncertain=kinds["uncertain"],
-            cut=kinds["cut"],
+            not_judged=kinds["not_judged"],
             taken_back=sum(d.sightings.taken_back for d in devices),
             duplicates=sum(d.duplicates for d in devices),
             gaps=self.gaps,

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from contract.labels import LABELS, spoken
 from contract.messages import FrameReport, Health, SlideSummary
 from contract.words import counted
-from dashboard.tally import KINDS, Summary
+from dashboard.tally import Summary
 
 RESEARCH_USE = "For research use only; not for diagnosis."
 
@@ -31,8 +32,8 @@ def findings(report: FrameReport) -> str:
     """What was found in a frame: its cells by label, or that it was not judged."""
     if not report.quality.accepted:
         return f"not judged ({', '.join(report.quality.reasons) or 'no reason given'})"
-    kinds: Counter[str] = Counter(cell.kind for cell in report.cells)
-    listed = ", ".join(f"{kinds[name]} {name}" for name in KINDS if kinds[name])
+    kinds: Counter[str] = Counter(cell.label for cell in report.cells)
+    listed = ", ".join(f"{kinds[label]} {spoken(label)}" for label in LABELS if kinds[label])
     count = len(report.cells)
     return counted(count, "cell") + (f": {listed}" if listed else "")
 
@@ -40,7 +41,7 @@ def findings(report: FrameReport) -> str:
 def slide_line(slide: SlideSummary) -> str:
     """A slide in one line, each cell counted once."""
     called = f"{slide.normal} normal, {slide.blasts} blast, {slide.uncertain} uncertain"
-    found = f"{counted(slide.cells, 'cell')}, each counted once: {called}, {slide.edge_only} seen only in part"
+    found = f"{counted(slide.cells, 'cell')}, each counted once: {called}, {slide.not_judged} not judged"
     frames = counted(slide.frames, "frame")
     return f"slide {slide.slide_id} ({slide.state}): {frames}; {found}; blasts {share(slide)}"
 
@@ -72,7 +73,7 @@ def lines_of(summary: Summary, slides: Sequence[SlideSummary] = ()) -> str:
     p50, p99 = milliseconds(summary["latency_p50_ms"]), milliseconds(summary["latency_p99_ms"])
     faults = f"{counted(summary['duplicates'], 'duplicate')}, {counted(summary['gaps'], 'gap')} in the numbers"
     kinds = f"{summary['normal']} normal, {summary['blast']} blast, {summary['uncertain']} uncertain"
-    views = f"each counted in every frame that shows it: {kinds}, {summary['cut']} cut and not judged{back}"
+    views = f"each counted in every frame that shows it: {kinds}, {summary['not_judged']} not judged{back}"
     told = [slide_line(slide) for slide in slides] or [f"{summary['cells']}, {views}"]
     cells = "\n".join(f"cells      {words}" for words in told)
     return f"""\

@@ -115,7 +115,7 @@ def _message(model: type[BaseModel]) -> Tree:
         "headers": {
             "type": "object",
             "description": "User properties.",
-            "properties": {"schema_version": {"type": "string", "const": str(SCHEMA_VERSION)}},
+            "properties": {"schema_version": {"type": "string", "enum": [str(SCHEMA_VERSION), "1"]}},
         },
         "payload": {"$ref": f"{SCHEMAS}{_schema_name(model)}"},
         "bindings": {"mqtt": {"payloadFormatIndicator": 1, "contentType": CONTENT_TYPE, "bindingVersion": "0.2.0"}},

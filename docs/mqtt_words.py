@@ -15,6 +15,13 @@ MESSAGES_TAIL = """
 
 Every `frame` report has a key that is unique for ever: (`device`, `epoch`, `seq`). QoS 1 may deliver a report twice:
 store it under that key.
+
+## Versions of the messages
+
+Version 2 differs from version 1 in one thing: a cell that the frame's border cuts (flag `edge`) has the label
+`not_judged` and no `probability`. In version 1 it was called `uncertain`, with a probability that said nothing, and a
+slide's `not_judged` was called `edge_only`. Collector, dashboard and `montage` read both versions. A report that an
+earlier release has left in the outbox is sent as it was written, and says 1.
 """
 COMMANDS_HEAD = f"""
 # Commands

@@ -135,14 +135,16 @@ def _context(settings: BrokerSettings) -> ssl.SSLContext | None:
     return tls_context(settings.tls) if settings.tls else None
 
 
-def marks(settings: BrokerSettings, kind: int = PacketTypes.PUBLISH) -> Properties | None:
+def marks(
+    settings: BrokerSettings, kind: int = PacketTypes.PUBLISH, *, version: int = SCHEMA_VERSION
+) -> Properties | None:
     """What MQTT 5 says beside each message of ours."""
     if settings.version != "5":
         return None
     properties = Properties(kind)  # type: ignore[no-untyped-call]
     properties.PayloadFormatIndicator = 1
     properties.ContentType = CONTENT_TYPE
-    properties.UserProperty = ("schema_version", str(SCHEMA_VERSION))
+    properties.UserProperty = ("schema_version", str(version))
     return properties
 
 

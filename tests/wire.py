@@ -7,13 +7,15 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from contract.messages import SCHEMA_VERSION
+
 DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parents[1] / "docs" / "asyncapi.json").read_text())
 SAID = {operation["channel"]["$ref"] for operation in DOCUMENT["operations"].values() if operation["action"] == "send"}
 
 
 def check(heard: dict[str, Any]) -> None:
-    """Hold a message, as mosquitto_sub's %j tells it, against the document, if an agent of MQTT 5 has sent it."""
-    if "schema_version" not in heard.get("properties", {}).get("user-properties", {}):
+    """Hold a message, as mosquitto_sub's %j tells it, against the document, if an agent of MQTT 5 wrote it so."""
+    if heard.get("properties", {}).get("user-properties", {}).get("schema_version") != str(SCHEMA_VERSION):
         return
     for name, channel in DOCUMENT["channels"].items():
         if f"#/channels/{name}" in SAID and _fits(channel["address"], heard["topic"]):

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import hypot
-from typing import Literal
 
 from agent.slides.stage import Place
+from contract.labels import Label
 from contract.types import Prediction
 
 GATE_UM = 4.0
@@ -18,7 +18,6 @@ GRID_UM = 20.0
 MAX_CELLS = 100_000
 """Cells that are remembered; the longest known are forgotten first, and would count anew if they came back."""
 
-Standing = Literal["normal", "blast", "uncertain", "edge"]
 Rectangle = tuple[float, float, float, float]
 """Left, upper, right, lower edge."""
 
@@ -27,7 +26,8 @@ Rectangle = tuple[float, float, float, float]
 class Glimpse:
     """One view of a cell; lengths in micrometres.
 
-    ``whole`` is false if the frame's border cuts the cell, ``judged`` if nobody can say what it is.
+    ``whole`` is false if the frame's border cuts the cell, and ``probability`` is 0 then; ``judged`` is false if nobody
+    can say what it is.
     """
 
     x: float
@@ -46,8 +46,8 @@ class Glimpse:
             place.x + cell.centre[0] * um,
             place.y + cell.centre[1] * um,
             (left, top, left + cell.box.width * um, top + cell.box.height * um),
-            "edge" not in cell.flags,
-            prediction.probability,
+            prediction.probability is not None,
+            prediction.probability or 0.0,
             not prediction.doubts,
         )
 
@@ -73,7 +73,7 @@ class Known:
     views: int = 0
     judged: int = 0
     logits: float = 0.0
-    standing: Standing = "edge"
+    standing: Label = "not_judged"
 
 
 class CellMap:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from statistics import median
 
-from agent.slides.cellmap import CellMap, Glimpse, Known, Standing
+from agent.slides.cellmap import CellMap, Glimpse, Known
 from agent.slides.doubt import Confidences, Doubt, Mark
 from agent.slides.figures import logit, probability_of, wilson
 from agent.slides.stage import Joint, Place, Stage
 from contract.decide import label_of
+from contract.labels import Label
 from contract.manifest import Decision
 from contract.messages import Join, ModelInfo, Quality, Registration, SlideSummary
 from contract.types import Frame, Prediction
@@ -63,7 +64,7 @@ class Slide:
         self._ended_at: datetime | None = None
         self._frames = self._refused = 0
         self._reasons: Counter[str] = Counter()
-        self._standings: Counter[Standing] = Counter()
+        self._standings = Counter[Label]()
         self._confidences = Confidences()
         self._withdrawn = ""
 
@@ -114,7 +115,7 @@ class Slide:
             normal=normal,
             blasts=blasts,
             uncertain=self._standings["uncertain"],
-            edge_only=self._standings["edge"],
+            not_judged=self._standings["not_judged"],
             blast_fraction=round(blasts / (normal + blasts), 6) if normal + blasts else None,
             blast_interval=wilson(blasts, normal + blasts),
             jumps=max(0, len(self._stage.parts) - 1),

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.tools.legend import BLACK, COLOURS, REFERENCE_HEIGHT, WHITE, extent, strip, write
+from contract.labels import spoken
 from contract.messages import CellReport, FrameReport
 from contract.types import Image
 
 Outline: TypeAlias = NDArray[np.int32]
 """(K, 2) points in pixels of the frame."""
 NO_OUTLINE: Outline = np.zeros((0, 2), np.int32)
-DARK_TEXT = {"uncertain", "cut"}
+DARK_TEXT = {"uncertain", "not_judged"}
 Rectangle = tuple[int, int, int, int]
 """Left, upper, right, lower edge, in pixels."""
 
@@ -49,7 +50,7 @@ def _outline(drawn: Image, cell: CellReport, outline: Outline, size: float) -> N
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)], np.int32)
     points = [np.asarray(outline if len(outline) else corners, np.int32)]
     cv2.polylines(drawn, points, True, BLACK, thick + 2, cv2.LINE_AA)  # noqa: FBT003 - OpenCV's "closed"
-    cv2.polylines(drawn, points, True, COLOURS[cell.kind], thick, cv2.LINE_AA)  # noqa: FBT003
+    cv2.polylines(drawn, points, True, COLOURS[cell.label], thick, cv2.LINE_AA)  # noqa: FBT003
 
 
 def _edges(cell: CellReport) -> Rectangle:
@@ -59,14 +60,14 @@ def _edges(cell: CellReport) -> Rectangle:
 
 def _label(drawn: Image, cell: CellReport, taken: Iterable[Rectangle], size: float) -> Rectangle:
     """Where it hides least: above the cell if it may; returns where it stands."""
-    text, kind = words_of(cell), cell.kind
+    text, label = words_of(cell), cell.label
     width, height = extent(text, size)
     x, y = min(
         _corners(_edges(cell), (width, height), drawn.shape),
         key=lambda corner: sum(_shared((*corner, corner[0] + width, corner[1] + height), other) for other in taken),
     )
-    cv2.rectangle(drawn, (x, y), (x + width, y + height), COLOURS[kind], cv2.FILLED)
-    write(drawn, text, (x, y), size, BLACK if kind in DARK_TEXT else WHITE)
+    cv2.rectangle(drawn, (x, y), (x + width, y + height), COLOURS[label], cv2.FILLED)
+    write(drawn, text, (x, y), size, BLACK if label in DARK_TEXT else WHITE)
     return x, y, x + width, y + height
 
 
@@ -91,7 +92,7 @@ def _shared(a: Rectangle, b: Rectangle) -> int:
 
 
 def words_of(cell: CellReport) -> str:
-    """Name on the slide, label and probability; of a cell that the border cuts, that it is not judged."""
+    """Name on the slide, label, and the probability of a cell that is judged."""
     name = cell.object_id.rpartition("-")[2]
-    said = "cut, not judged" if cell.kind == "cut" else f"{cell.label} {cell.probability:.2f}"
-    return f"{name} {said}".strip()
+    said = "" if cell.probability is None else f"{cell.probability:.2f}"
+    return f"{name} {spoken(cell.label)} {said}".strip()

@@ -5,15 +5,16 @@ from collections import Counter
 import cv2
 import numpy as np
 
+from contract.labels import Label, spoken
 from contract.messages import FrameReport
 from contract.types import Image
 
 Colour = tuple[int, int, int]
-COLOURS: dict[str, Colour] = {
+COLOURS: dict[Label, Colour] = {
     "normal": (178, 114, 0),
     "blast": (0, 94, 213),
     "uncertain": (66, 228, 240),
-    "cut": (170, 160, 155),
+    "not_judged": (170, 160, 155),
 }
 """Blue-green-red: blue, vermilion, yellow of Okabe and Ito's palette, told apart by colour-blind people; and grey."""
 BLACK: Colour = (0, 0, 0)
@@ -45,9 +46,9 @@ def strip(report: FrameReport, width: int, size: float) -> Image:
     below = _Strip(width, size)
     below.bar(report.frame.um_per_pixel)
     if report.quality.accepted:
-        counts: Counter[str] = Counter(cell.kind for cell in report.cells)
-        for kind, colour in COLOURS.items():
-            below.swatch(colour, f"{kind} {counts[kind]}")
+        counts: Counter[str] = Counter(cell.label for cell in report.cells)
+        for label, colour in COLOURS.items():
+            below.swatch(colour, f"{spoken(label)} {counts[label]}")
         below.text("number: probability of a blast")
     else:
         below.tag(f"not judged: {', '.join(report.quality.reasons)}")

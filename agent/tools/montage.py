@@ -25,10 +25,11 @@ from agent.tools.annotate import words_of
 from agent.tools.legend import COLOURS, bar_um
 from contract.durable import PRIVATE, write_whole
 from contract.errors import UsageError
+from contract.labels import Label, spoken
 from contract.messages import CellReport, FrameReport
 from contract.sightings import Sightings
 from contract.terminal import printable
-from contract.types import Frame, Image, Label
+from contract.types import Frame, Image
 from contract.words import counted
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Entry:
         cell: that view.
         probability: of a blast, by all whole views together; None if there is none.
         label: what that probability is called.
-        views: how many views there are, cut ones included.
+        views: how many views there are, those included that are not judged.
     """
 
     report: FrameReport
@@ -111,18 +112,18 @@ def entries_of(reports: Iterable[FrameReport]) -> list[Entry]:
             views = [(same.get(name, name), earlier, cell) for name, earlier, cell in views]
         views += [(cell.object_id or cell.cell_id, report, cell) for cell in report.cells]
     views.sort(key=lambda view: view[0])
-    said = sorted((c.probability, c.label) for _, _, c in views if c.kind != "cut")
+    said = sorted((c.probability, c.label) for _, _, c in views if c.probability is not None)
     entries = [_entry([(r, c) for _, r, c in same], said) for _, same in groupby(views, key=lambda view: view[0])]
     return sorted(entries, key=lambda e: (1.0 if e.probability is None else -e.probability, e.cell.cell_id))
 
 
 def _entry(views: Sequence[tuple[FrameReport, CellReport]], said: Sequence[tuple[float, Label]]) -> Entry:
-    whole = [(report, cell) for report, cell in views if cell.kind != "cut"]
+    whole = [(report, cell, cell.probability) for report, cell in views if cell.probability is not None]
     if not whole:
         report, cell = max(views, key=lambda view: view[1].area_um2)
         return Entry(report, cell, None, cell.label, len(views))
-    mean = fmean(logit(cell.probability) for _, cell in whole)
-    report, cell = min(whole, key=lambda view: abs(logit(view[1].probability) - mean))
+    mean = fmean(logit(probability) for *_, probability in whole)
+    report, cell, _ = min(whole, key=lambda view: abs(logit(view[2]) - mean))
     together = probability_of(mean)
     return Entry(report, cell, together, cell.label if len(whole) == 1 else _called(together, said), len(views))
 
@@ -192,7 +193,7 @@ def _tile(drawn: Image, entry: Entry, pictures: dict[str, Image], corner: tuple[
     x, y = corner
     if (picture := pictures.get(entry.cell.cell_id)) is not None:
         drawn[y : y + TILE, x : x + TILE] = picture
-    ground = COLOURS[entry.whole.kind]
+    ground = COLOURS[entry.whole.label]
     cv2.rectangle(drawn, (x, y + TILE), (x + TILE - 1, y + TILE + 3), ground, cv2.FILLED)
     _write(drawn, words_of(entry.whole), (x, y + TILE + 17), INK)
     _write(drawn, _shortened(entry.report.frame.source), (x, y + TILE + 31), FAINT)
@@ -266,7 +267,7 @@ def _figure(entry: Entry, picture: Image | None) -> str:
         shown = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
     views = counted(entry.views, "view")
     return (
-        f'<figure>{shown}<figcaption class="{entry.whole.kind}">{html.escape(words_of(entry.whole))}<br>'
+        f'<figure>{shown}<figcaption class="{entry.whole.label}">{html.escape(words_of(entry.whole))}<br>'
         f"<small>{html.escape(entry.report.frame.source)}<br>{views}, "
         f"{entry.cell.area_um2:.0f} &micro;m&sup2;</small></figcaption></figure>"
     )
@@ -336,10 +337,10 @@ def _encoded(kind: str, picture: Image) -> bytes:
 
 
 def _title(reports: Sequence[FrameReport], entries: Sequence[Entry]) -> str:
-    kinds = Counter(entry.whole.kind for entry in entries)
+    kinds = Counter(entry.whole.label for entry in entries)
     slides = ", ".join(sorted({report.slide_id for report in reports if report.slide_id})) or "none"
     models = ", ".join(sorted({report.model.id for report in reports}))
-    counts = ", ".join(f"{kinds[name]} {name}" for name in ("blast", "uncertain", "normal", "cut"))
+    counts = ", ".join(f"{kinds[label]} {spoken(label)}" for label in ("blast", "uncertain", "normal", "not_judged"))
     return f"Slide {slides}: {counts}; model {models}"
 
 

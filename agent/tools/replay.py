@@ -30,6 +30,7 @@ from contract.arguments import state_dir_if_any
 from contract.bundle import open_bundle
 from contract.durable import PRIVATE, growing, write_whole
 from contract.errors import UsageError
+from contract.labels import LABELS, spoken
 from contract.listing import Listing
 from contract.messages import FrameReport, SlideSummary
 from contract.pictures import SUFFIXES
@@ -128,7 +129,7 @@ class Summary:
     def __str__(self) -> str:
         refused = ", ".join(f"{n} {reason}" for reason, n in self.refused.most_common()) or "none"
         seen = self.sightings.kinds
-        kinds = ", ".join(f"{seen[name]} {name}" for name in ("normal", "blast", "uncertain", "cut"))
+        kinds = ", ".join(f"{seen[label]} {spoken(label)}" for label in LABELS)
         back = f"; {self.sightings.taken_back} taken back" if self.sightings.taken_back else ""
         rate = self.frames / self.seconds if self.seconds else 0.0
         done = counted(self.frames, "frame")
@@ -242,8 +243,8 @@ def _told(slide: SlideSummary, refused_at_once: int) -> str:
     back = f"; judged before the wrong scale showed, and not counted: {counted(late, 'frame')}" if late else ""
     return (
         f"\nslide {terminal.printable(slide.slide_id)}, each cell counted once: {counted(slide.cells, 'cell')}: "
-        f"{slide.normal} normal, {slide.blasts} blast, {slide.uncertain} uncertain, {slide.edge_only} seen only in "
-        f"part{of}; {jumps}{back}"
+        f"{slide.normal} normal, {slide.blasts} blast, {slide.uncertain} uncertain, {slide.not_judged} not "
+        f"judged{of}; {jumps}{back}"
     )
 
 

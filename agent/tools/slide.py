@@ -32,7 +32,7 @@ def stop_slide(settings: Settings) -> str:
     if ended is None:
         return "no slide was open"
     frames = f"{counted(ended.frames, 'frame')}, {ended.refused} of them not judged"
-    found = f"{ended.normal} normal, {ended.blasts} blast, {ended.uncertain} uncertain, {ended.edge_only} seen in part"
+    found = f"{ended.normal} normal, {ended.blasts} blast, {ended.uncertain} uncertain, {ended.not_judged} not judged"
     return f"slide {ended.slide_id} is closed: {frames}; {counted(ended.cells, 'cell')}, each counted once: {found}"
 
 

@@ -262,7 +262,7 @@ def compare(
 def _score_rows(findings: Sequence[Finding], reference: Reference, precision: Precision) -> Iterator[Comparison]:
     """The middle of the scores; whole slides of blasts are far from it, and rightly so."""
     seen = (prediction for finding in findings for prediction in finding.predictions)
-    chances = np.array([p.probability for p in seen if "edge" not in p.cell.flags])
+    chances = np.array([p.probability for p in seen if p.probability is not None])
     if len(chances) < MIN_CELLS:
         return
     held = reference.scores.int8 if precision == "int8" else reference.scores.fp32

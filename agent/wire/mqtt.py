@@ -22,7 +22,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from agent.settings import MqttSettings
 from agent.wire.mail import Incoming
 from contract.connection import BrokerSettings
-from contract.messages import LARGEST_MESSAGE
+from contract.messages import LARGEST_MESSAGE, OF_VERSION_1, SCHEMA_VERSION
 from contract.refusals import Reason
 from mqttlink.client import CONNECT_S, NO_BOUND, Client, Door, marks, packet_bytes
 from mqttlink.inflight import InFlight
@@ -206,8 +206,9 @@ class Connection:
         if self._client is None or not self._in_flight.room:
             return None
         properties = self._of_publish
-        if properties and (expiry_s or correlation or reply_to):
-            properties = _marked(marks(self._settings), expiry_s, correlation, reply_to)
+        version = 1 if body.startswith(OF_VERSION_1) else SCHEMA_VERSION
+        if properties and (expiry_s or correlation or reply_to or version != SCHEMA_VERSION):
+            properties = _marked(marks(self._settings, version=version), expiry_s, correlation, reply_to)
         if (size := packet_bytes(topic, body, properties)) > self._largest:
             raise TooLarge(size, self._largest)
         info = self._client.publish(topic, body, 1, retain, properties)

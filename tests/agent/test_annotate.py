@@ -7,11 +7,11 @@ import pytest
 
 from agent.tools.annotate import annotate, words_of
 from agent.tools.legend import COLOURS, bar_um
+from contract.labels import LABELS, Label
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality
-from contract.types import Image, Label
+from contract.types import Image
 
 GREY = 170
-LABELS: tuple[Label, ...] = ("normal", "blast", "uncertain")
 
 
 def blank(height: int = 480, width: int = 640) -> Image:
@@ -38,7 +38,8 @@ def cell(
     label: Label = "blast", *, x: int = 200, y: int = 150, size: int = 120, flags: tuple[str, ...] = ()
 ) -> CellReport:
     box = BoxReport(x=x, y=y, width=size, height=size)
-    return CellReport(cell_id="c", box=box, area_um2=150, label=label, probability=0.97, flags=list(flags))
+    probability = None if label == "not_judged" else 0.97
+    return CellReport(cell_id="c", box=box, area_um2=150, label=label, probability=probability, flags=list(flags))
 
 
 def changed(image: Image, drawn: Image) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
@@ -79,27 +80,25 @@ def test_the_scale_bar_is_as_long_as_it_says() -> None:
 def test_the_label_names_the_cell_of_the_slide() -> None:
     named = cell().model_copy(update={"object_id": "r-s1-c17"})
     assert words_of(named) == "c17 blast 0.97"
-    assert words_of(cell("uncertain", flags=("edge",))) == "cut, not judged"
+    assert words_of(cell("not_judged", flags=("edge",))) == "not judged"
 
 
-@pytest.mark.parametrize(("kind", "label", "flags"), [(k, k, ()) for k in LABELS] + [("cut", "uncertain", ("edge",))])
-def test_the_box_has_the_colour_of_its_kind_and_leaves_the_cell_to_be_seen(
-    kind: str, label: Label, flags: tuple[str, ...]
-) -> None:
-    drawn = annotate(blank(), report(cell(label, flags=flags)))
-    assert tuple(drawn[210, 200]) == COLOURS[kind]
+@pytest.mark.parametrize("label", LABELS)
+def test_the_box_has_the_colour_of_its_label_and_leaves_the_cell_to_be_seen(label: Label) -> None:
+    drawn = annotate(blank(), report(cell(label)))
+    assert tuple(drawn[210, 200]) == COLOURS[label]
     assert (drawn[160:260, 210:310] == GREY).all()
 
 
-def test_each_kind_has_a_brightness_of_its_own() -> None:
+def test_each_label_has_a_brightness_of_its_own() -> None:
     """So that the colours differ in grey too."""
     grey = sorted(np.dot(colour, (0.11, 0.59, 0.30)) for colour in COLOURS.values())
     assert min(np.diff(grey)) > 20
 
 
-def test_flags_make_the_label_longer() -> None:
-    plain, flagged = (changed(blank(), annotate(blank(), report(cell(flags=f)))) for f in ((), ("edge",)))
-    assert flagged[:150].sum() > plain[:150].sum()
+def test_longer_words_make_the_label_longer() -> None:
+    short, long = (changed(blank(), annotate(blank(), report(cell(said)))) for said in ("blast", "uncertain"))
+    assert long[:150].sum() > short[:150].sum()
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (560, 0), (0, 400), (560, 400)])

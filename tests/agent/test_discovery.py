@@ -24,7 +24,7 @@ NOW = datetime.now(timezone.utc)
 
 
 def summary(**changes: Any) -> SlideSummary:
-    counts = {"frames": 9, "refused": 1, "cells": 20, "normal": 12, "blasts": 4, "uncertain": 3, "edge_only": 1}
+    counts = {"frames": 9, "refused": 1, "cells": 20, "normal": 12, "blasts": 4, "uncertain": 3, "not_judged": 1}
     model = ModelInfo(id="blast-1", sha256="0" * 64, engine="onnxruntime-int8")
     whole = {"slide_id": "B-7", "count_id": "r-s1", "state": "open", "started_at": NOW, "at": NOW, "jumps": 0}
     return SlideSummary.model_validate({**whole, **counts, "model": model, "blast_fraction": 0.25, **changes})

@@ -16,15 +16,15 @@ from agent.tools.annotate import words_of
 from agent.tools.legend import COLOURS
 from agent.tools.montage import HEAD, TILE, entries_of, read_reports
 from contract.errors import UsageError
+from contract.labels import Label
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, Join, ModelInfo, Quality, SlideSummary
-from contract.types import Label
 
 MakeReport = Callable[..., FrameReport]
 
 
 def label_for(probability: float, flags: tuple[str, ...]) -> Label:
     if flags:
-        return "uncertain"
+        return "not_judged"
     return "blast" if probability > 0.5 else "normal"
 
 
@@ -32,8 +32,8 @@ def cell(name: str, probability: float, *flags: str, area: float = 100) -> CellR
     box = BoxReport(x=10, y=20, width=100, height=100)
     label = label_for(probability, flags)
     return CellReport(
-        cell_id=f"{name}-{probability}", box=box, area_um2=area, label=label, probability=probability,
-        flags=list(flags), object_id=name,
+        cell_id=f"{name}-{probability}", box=box, area_um2=area, label=label,
+        probability=None if flags else probability, flags=list(flags), object_id=name,
     )  # fmt: skip
 
 
@@ -69,11 +69,11 @@ def test_a_cell_that_bore_two_names_stands_once(make_report: MakeReport) -> None
     assert [entry.views for entry in entries_of(reports)] == [3]
 
 
-def test_the_most_suspicious_come_first_and_what_was_only_seen_cut_last(make_report: MakeReport) -> None:
+def test_the_most_suspicious_come_first_and_what_is_not_judged_last(make_report: MakeReport) -> None:
     cells = [cell("low", 0.1), cell("cut", 0.99, "edge"), cell("high", 0.95), cell("middle", 0.5)]
     entries = entries_of([make_report(1, cells=cells)])
     assert [entry.cell.object_id for entry in entries] == ["high", "middle", "low", "cut"]
-    assert words_of(entries[-1].whole).endswith("cut, not judged")
+    assert words_of(entries[-1].whole).endswith("not judged")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,9 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,34 @@ def test_reports_arrive_in_order_valid_and_marked(
         schema.validate(json.loads(message["payload"]))
         assert (message["qos"], message["retain"]) == (1, 0)
         assert message["properties"]["content-type"] == "application/json"
-        assert message["properties"]["user-properties"] == {"schema_version": "1"}
+        assert message["properties"]["user-properties"] == {"schema_version": "2"}
+
+
+def test_a_report_that_an_earlier_release_left_in_the_outbox_is_sent_as_it_was_written_and_says_its_version(
+    mosquitto: Broker,
+    subscribe: Open,
+    device: str,
+    topics: Topics,
+    outbox: Outbox,
+    make_report: Make,
+    tmp_path: Path,
+) -> None:
+    listener = subscribe(mosquitto, topics.frame)
+    for seq in (1, 2):
+        outbox.put(make_report(seq, outbox.epoch, device=device))
+    with closing(sqlite3.connect(tmp_path / "outbox.sqlite")) as earlier, earlier:
+        earlier.execute(
+            "update report set body = cast(replace(cast(body as text), "
+            """'"schema_version":2', '"schema_version":1') as blob) where seq = 1"""
+        )
+        [(body,)] = earlier.execute("select body from report where seq = 1")
+    with courier_to(mosquitto, topics, outbox) as courier:
+        first, second = listener.take(2)
+        assert courier.drain(10) == 0
+    assert json.loads(first["payload"]) == json.loads(body)
+    assert json.loads(body)["schema_version"] == 1
+    versions = [message["properties"]["user-properties"]["schema_version"] for message in (first, second)]
+    assert versions == ["1", "2"]
 
 
 def test_status_is_online_while_it_runs_and_stopped_after_an_orderly_end(

@@ -132,7 +132,7 @@ def test_what_was_judged_before_a_wrong_scale_showed_is_taken_back(
     told = capsys.readouterr().err
     assert f"judged before the wrong scale showed, and not counted: {len(judged)} frame" in told
     taken_back = sum(len(r["cells"]) for r in judged)
-    assert f"0 white cells in all frames: 0 normal, 0 blast, 0 uncertain, 0 cut; {taken_back} taken back" in told
+    assert f"0 white cells in all frames: 0 normal, 0 blast, 0 uncertain, 0 not judged; {taken_back} taken back" in told
     assert {r["withdraws"] for r in read} == {"", next(c["object_id"] for r in judged for c in r["cells"])}
 
 

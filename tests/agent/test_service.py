@@ -58,7 +58,7 @@ def test_a_subscriber_of_another_make_reads_every_report_valid_against_the_schem
     reports = []
     for message in listener.take(FRAMES):
         assert message["properties"]["content-type"] == "application/json"
-        assert message["properties"]["user-properties"] == {"schema_version": "1"}
+        assert message["properties"]["user-properties"] == {"schema_version": "2"}
         reports.append(json.loads(message["payload"]))
         jsonschema.validate(reports[-1], schema)
     assert [report["seq"] for report in reports] == list(range(1, FRAMES + 1))

@@ -47,7 +47,9 @@ def frame_of(image: Image, um_per_pixel: float = UM) -> Frame:
 
 
 def judged(cells: Sequence[Cell], probability: float = 0.05) -> list[Prediction]:
-    return [Prediction(c, "uncertain" if "edge" in c.flags else "normal", probability) for c in cells]
+    return [
+        Prediction(c, "not_judged", None) if "edge" in c.flags else Prediction(c, "normal", probability) for c in cells
+    ]
 
 
 def travel(slide: Slide, camera: Camera, path: Iterable[Point], *, blur_um: float = 0.2) -> list[Sighting]:
@@ -232,7 +234,7 @@ def test_frames_judged_before_the_scale_was_seen_to_be_wrong_are_refused_after_a
     verdict = slide.see(frame_of(made.look(90, 0, blur_um=0.2, rng=np.random.default_rng(1))[0]), WRONG_SCALE, [])
     summary = slide.summary()
     assert (summary.frames, summary.refused, summary.refused_by) == (5, 5, {"wrong_scale": 5})
-    assert (summary.cells, summary.edge_only, summary.jumps, summary.registration.frames) == (0, 0, 0, 0)
+    assert (summary.cells, summary.not_judged, summary.jumps, summary.registration.frames) == (0, 0, 0, 0)
     assert verdict.withdraws == seen[0].object_ids[0] == "r-s1-c1"
 
 
@@ -281,8 +283,9 @@ def field() -> Frame:
     return frame_of(camera().look(0, 0, blur_um=0.2, rng=np.random.default_rng(1))[0])
 
 
-def see(slide: Slide, field: Frame, cell: Cell, probability: float) -> str:
-    return slide.see(field, GOOD, [Prediction(cell, "uncertain", probability)]).object_ids[0]
+def see(slide: Slide, field: Frame, cell: Cell, probability: float | None) -> str:
+    found = Prediction(cell, "not_judged" if probability is None else "uncertain", probability)
+    return slide.see(field, GOOD, [found]).object_ids[0]
 
 
 def test_the_scores_of_a_cells_views_are_averaged_as_logits(field: Frame) -> None:
@@ -297,39 +300,39 @@ def test_the_scores_of_a_cells_views_are_averaged_as_logits(field: Frame) -> Non
 
 def test_a_cell_that_is_only_seen_cut_is_not_judged_until_a_whole_view_comes(field: Frame) -> None:
     slide = new_slide()
-    cut = see(slide, field, cell_at(215, 150, side=30, edge=True), 0.99)
-    assert (slide.summary().edge_only, slide.summary().blast_fraction) == (1, None)
+    cut = see(slide, field, cell_at(215, 150, side=30, edge=True), None)
+    assert (slide.summary().not_judged, slide.summary().blast_fraction) == (1, None)
     assert see(slide, field, cell_at(200, 150), 0.05) == cut
     summary = slide.summary()
-    assert (summary.cells, summary.normal, summary.edge_only) == (1, 1, 0)
-    see(slide, field, cell_at(185, 150, side=30, edge=True), 0.99)
+    assert (summary.cells, summary.normal, summary.not_judged) == (1, 1, 0)
+    see(slide, field, cell_at(185, 150, side=30, edge=True), None)
     assert slide.summary().normal == 1, "what the border cuts has no say"
 
 
 def test_two_halves_of_a_cell_become_one_when_it_is_seen_whole(field: Frame) -> None:
     slide = new_slide()
     for x in (180, 220):
-        see(slide, field, cell_at(x, 150, side=30, edge=True), 0.5)
+        see(slide, field, cell_at(x, 150, side=30, edge=True), None)
     assert slide.summary().cells == 2
     see(slide, field, cell_at(200, 150, side=80), 0.05)
     summary = slide.summary()
-    assert (summary.cells, summary.normal, summary.edge_only) == (1, 1, 0)
+    assert (summary.cells, summary.normal, summary.not_judged) == (1, 1, 0)
 
 
 def test_a_cut_view_within_two_cells_becomes_one_of_them(field: Frame) -> None:
     """Boxes of cells that touch overlap: neither cell may take away the part that has become the other."""
     slide = new_slide()
-    see(slide, field, cell_at(110, 110, side=20, edge=True), 0.5)
+    see(slide, field, cell_at(110, 110, side=20, edge=True), None)
     slide.see(field, GOOD, judged([cell_at(100, 125, side=60), cell_at(120, 120, side=50)]))
     summary = slide.summary()
-    assert (summary.cells, summary.normal, summary.edge_only) == (2, 2, 0)
+    assert (summary.cells, summary.normal, summary.not_judged) == (2, 2, 0)
 
 
 def test_a_cut_cell_beside_a_whole_one_in_the_same_frame_is_no_part_of_it(field: Frame) -> None:
     slide = new_slide()
     slide.see(field, GOOD, judged([cell_at(110, 110, side=20, edge=True), cell_at(100, 125, side=60)]))
     summary = slide.summary()
-    assert (summary.cells, summary.normal, summary.edge_only) == (2, 1, 1)
+    assert (summary.cells, summary.normal, summary.not_judged) == (2, 1, 1)
 
 
 def test_two_cells_that_touch_stay_two(field: Frame) -> None:

@@ -44,7 +44,7 @@ def test_the_slide_is_said_when_it_starts_and_when_it_ends_and_stays_retained(
     jsonschema.validate(json.loads(after["payload"]), SlideSummary.model_json_schema(mode="serialization"))
     assert first["count_id"] == closed["count_id"] == last.count_id
     assert (last.slide_id, last.state, last.frames) == ("s7", "closed", FRAMES)
-    assert last.cells == last.normal + last.blasts + last.uncertain + last.edge_only > 0
+    assert last.cells == last.normal + last.blasts + last.uncertain + last.not_judged > 0
 
 
 def test_without_a_slide_reports_belong_to_none(

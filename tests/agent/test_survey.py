@@ -18,7 +18,7 @@ from agent.vision.segmentation import find_cells
 from contract.bundle import SHIPPED, open_bundle
 from contract.messages import Quality
 from contract.reference import Colour, Look, Margins, Reference, Scores, Spread, Stains
-from contract.types import Box, Cell, Frame, Label, Prediction
+from contract.types import Box, Cell, Frame, Prediction
 
 UM = 0.15
 
@@ -60,8 +60,7 @@ def a_reference() -> Reference:
 
 
 def findings(probability: float, cells: int) -> list[Finding]:
-    label: Label = "normal"
-    one = Prediction(Cell(Box(0, 0, 9, 9), (4.0, 4.0), 80.0), label, probability)
+    one = Prediction(Cell(Box(0, 0, 9, 9), (4.0, 4.0), 80.0), "normal", probability)
     return [Finding(Quality(accepted=True), (one,) * cells)]
 
 
@@ -179,7 +178,7 @@ def test_it_is_said_if_no_frame_could_be_judged(tmp_path: Path, capsys: pytest.C
 
 
 def test_cells_that_the_border_cuts_have_no_say_in_the_scores() -> None:
-    cut = Prediction(Cell(Box(0, 0, 9, 9), (4.0, 4.0), 80.0, flags=("edge",)), "uncertain", 0.99)
+    cut = Prediction(Cell(Box(0, 0, 9, 9), (4.0, 4.0), 80.0, flags=("edge",)), "not_judged", None)
     seen = [*findings(0.018, 30), Finding(Quality(accepted=True), (cut,) * 60)]
     assert list(compare(a_look(), seen, a_reference(), "int8"))[-1].verdict == "alike"
 

@@ -61,7 +61,7 @@ def test_a_name_that_is_a_formula_stands_behind_a_quote_and_numbers_stay_numbers
 def test_a_summary_of_a_slide_is_a_row_of_numbers(address: str) -> None:
     summary = SlideSummary(
         slide_id="s7", count_id="r-s1", state="closed", started_at=NOON, ended_at=TIMES[1], at=NOON, frames=40,
-        refused=3, refused_by={"empty": 2, "moved": 1}, cells=50, normal=39, blasts=9, uncertain=0, edge_only=2,
+        refused=3, refused_by={"empty": 2, "moved": 1}, cells=50, normal=39, blasts=9, uncertain=0, not_judged=2,
         blast_fraction=0.1875, blast_interval=Interval(low=0.102, high=0.319, level=0.95), jumps=1,
         model=ModelInfo(id="blast-2", sha256="0" * 64, engine="onnxruntime-int8"),
     )  # fmt: skip
@@ -75,7 +75,7 @@ def test_a_summary_of_a_slide_is_a_row_of_numbers(address: str) -> None:
     assert "body" not in table
     row = table.loc["s7"]
     assert (row["site"], row["device"], row["count_id"], row["state"]) == ("lab", "scope-1", "r-s1", "closed")
-    assert row[["frames", "refused", "cells", "normal", "blasts", "uncertain", "edge_only", "jumps"]].tolist() == [
+    assert row[["frames", "refused", "cells", "normal", "blasts", "uncertain", "not_judged", "jumps"]].tolist() == [
         40, 3, 50, 39, 9, 0, 2, 1,
     ]  # fmt: skip
     assert (row["blast_fraction"], row["blast_interval_low"], row["blast_interval_high"]) == (0.1875, 0.102, 0.319)

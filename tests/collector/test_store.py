@@ -1,5 +1,6 @@
 """The store keeps each report once, and says no more than it has."""
 
+import io
 import json
 import secrets
 import sqlite3
@@ -17,15 +18,23 @@ from hypothesis import strategies as st
 from collector import tables
 from collector.arrivals import Arrival
 from collector.database import open_engine
-from collector.export import status
+from collector.export import export, status
 from collector.store import Outcome, Store
 from contract.errors import MissingError, StoreError, UsageError
-from contract.messages import FrameReport, Health, Status
+from contract.messages import BoxReport, CellReport, FrameReport, Health, Status
 
 Make = Callable[..., FrameReport]
 EPOCH = "0123456789abcdef"
 ROOT = "microscopy/v1/lab/scope-1"
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+CUT = CellReport(
+    cell_id="c",
+    box=BoxReport(x=0, y=0, width=9, height=9),
+    area_um2=9,
+    label="not_judged",
+    probability=None,
+    flags=["edge"],
+)
 
 
 def frame(payload: FrameReport | bytes, root: str = ROOT) -> Arrival:
@@ -316,7 +325,7 @@ def test_tables_of_a_later_layout_are_left_alone_and_told(database: str, make_re
     with engine.begin() as connection:
         connection.execute(sa.update(tables.meta).values(value="99"))
     engine.dispose()
-    with Store(database) as store, pytest.raises(UsageError, match=r"layout 99.*knows 1; install the release that"):
+    with Store(database) as store, pytest.raises(UsageError, match=r"layout 99.*knows 2; install the release that"):
         store.store([frame(make_report(1))])
     with pytest.raises(UsageError, match="layout 99"):
         list(status(database))
@@ -337,6 +346,69 @@ def test_a_database_that_an_earlier_release_made_is_used_on(tmp_path: Path, make
     line, quarantined = status(address)
     assert "4 reports up to 4, acknowledged up to 4, missing: none" in line
     assert quarantined == "quarantine: 2 malformed"
+
+
+def of_layout_1(database: str, tmp_path: Path) -> None:
+    """Make the tables of layout 1, with a view of somebody else's on them."""
+    if database.startswith("sqlite"):
+        with closing(sqlite3.connect(tmp_path / "collector.sqlite")) as earlier:
+            earlier.executescript(Path(__file__).with_name("layout-1.sql").read_text(encoding="utf-8"))
+    else:
+        with Store(database) as store:
+            store.open()
+    engine = open_engine(database)
+    with engine.begin() as connection:
+        if engine.dialect.name != "sqlite":
+            connection.exec_driver_sql("alter table cell alter column probability set not null")
+            connection.execute(sa.update(tables.meta).values(value="1"))
+        connection.exec_driver_sql("create view theirs as select label from cell")
+    engine.dispose()
+
+
+def test_cells_that_an_earlier_release_stored_as_uncertain_though_the_border_cuts_them_are_not_judged(
+    database: str, tmp_path: Path, make_report: Make
+) -> None:
+    """Exports say so before the collector has brought the tables to this layout, and after."""
+    of_layout_1(database, tmp_path)
+    whole = make_report(5)
+    cell = {"cell_id": "c", "object_id": "", "x": 1, "y": 1, "width": 1, "height": 1, "area_um2": 1.0}
+    engine = open_engine(database)
+    with engine.begin() as connection:
+        report = rows_of_report(whole)
+        connection.execute(sa.insert(tables.report), report)
+        for number, flags in enumerate(["", "edge", "other edge", "edges"], start=1):
+            said = {"label": "uncertain", "probability": 0.5, "flags": flags, "report_id": report["id"]}
+            connection.execute(sa.insert(tables.cell), {**cell, **said, "number": number})
+    engine.dispose()
+    wanted = [("uncertain", 0.5), ("not_judged", None), ("not_judged", None), ("uncertain", 0.5)]
+    assert told_of_cells(database)[-4:] == wanted
+    with Store(database) as store:
+        store.store([frame(make_report(6, cells=[CUT]))])
+    assert told_of_cells(database)[-5:] == [*wanted, ("not_judged", None)]
+    assert [(row.label, row.probability) for row in rows(database, tables.cell)][-5:] == told_of_cells(database)[-5:]
+    assert {row.value for row in rows(database, tables.meta)} == {str(tables.LAYOUT)}
+    engine = open_engine(database)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("select count(*) from theirs where label = 'not_judged'").scalar_one() == 3
+        if engine.dialect.name == "sqlite":
+            assert connection.exec_driver_sql("pragma integrity_check").scalar_one() == "ok"
+    engine.dispose()
+
+
+def rows_of_report(report: FrameReport) -> dict[str, Any]:
+    """A row of the table, as every layout has it."""
+    return {
+        "id": 99, "device": report.device, "epoch": report.epoch, "seq": report.seq, "site": report.site,
+        "slide_id": report.slide_id, "frame_id": report.frame.id, "source": "", "captured_at": NOW, "received_at": NOW,
+        "accepted": True, "reasons": "", "model_id": "", "engine": "", "cells": 4, "body": report.model_dump_json(),
+    }  # fmt: skip
+
+
+def told_of_cells(database: str) -> list[tuple[str, float | None]]:
+    """Label and probability of every cell that is exported."""
+    out = io.StringIO()
+    export(database, "cells", form="jsonl", slide_id=None, out=out)
+    return [(row["label"], row["probability"]) for row in map(json.loads, out.getvalue().splitlines())]
 
 
 def test_another_programs_tables_are_left_alone_and_told(database: str) -> None:

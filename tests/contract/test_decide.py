@@ -79,8 +79,9 @@ def test_the_band_belongs_to_uncertain(probability: float, label: str) -> None:
 
 def test_a_cell_cut_by_the_border_is_never_judged() -> None:
     scores = np.array([[-9, 9], [-9, 9]], np.float32)
-    labels = [p.label for p in decide([CELL, CUT], scores, manifest_with(CLASSES), "int8")]
-    assert labels == ["blast", "uncertain"]
+    whole, cut = decide([CELL, CUT], scores, manifest_with(CLASSES), "int8")
+    assert whole.label == "blast"
+    assert cut == Prediction(CUT, "not_judged", None)
 
 
 def test_cells_and_scores_must_pair_up() -> None:
@@ -118,6 +119,7 @@ def test_a_frame_in_doubt_judges_no_cell_and_says_why() -> None:
     manifest = manifest_with(CLASSES)
     (found,) = decide([CELL], np.array([[-9, 9]], np.float32), manifest, "int8", doubts=("colours_unknown",))
     assert (found.label, found.doubts) == ("uncertain", ("colours_unknown",))
+    assert found.probability is not None
     assert found.probability > 0.9
 
 

@@ -2,13 +2,17 @@
 
 import json
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from contract.messages import FrameReport, Topics
+from contract.messages import SCHEMA_VERSION, FrameReport, SlideSummary, Topics
 
+NOON = "2026-01-31T12:00:00.000Z"
 EXAMPLE = {
     "schema_version": 1, "device": "d", "site": "s", "epoch": "e", "seq": 17, "slide_id": "x",
     "frame": {"id": "f", "source": "BloodImage_00001.jpg", "captured_at": "2026-01-31T12:00:00.000Z",
@@ -28,6 +32,58 @@ def test_the_documented_example_of_version_1_parses() -> None:
     assert written["frame"]["captured_at"] == "2026-01-31T12:00:00.000Z"
     assert [{**cell, "object_id": "", "classes": None} for cell in EXAMPLE["cells"]] == written["cells"]  # type: ignore[attr-defined]
     assert written["position_um"] is None
+    assert written["schema_version"] == SCHEMA_VERSION == 2
+
+
+def of_version_1(**said: object) -> dict[str, Any]:
+    """The example with another cell."""
+    return {**EXAMPLE, "cells": [{**EXAMPLE["cells"][0], **said}]}  # type: ignore[index]
+
+
+def test_a_cell_that_version_1_said_the_border_cuts_is_read_as_not_judged() -> None:
+    cut = of_version_1(label="uncertain", probability=0.97, flags=["edge"], classes={"normal": 0.03, "blast": 0.97})
+    for report in (FrameReport.model_validate(cut), FrameReport.model_validate_json(json.dumps(cut))):
+        (cell,) = report.cells
+        assert (cell.label, cell.probability, cell.classes, cell.flags) == ("not_judged", None, None, ["edge"])
+        assert FrameReport.model_validate_json(report.model_dump_json()) == report
+
+
+@given(
+    label=st.sampled_from(["normal", "blast", "uncertain"]),
+    probability=st.floats(0, 1),
+    flags=st.lists(st.sampled_from(["edge", "other", "colours_unknown", "", "of a later release"])),
+    version=st.sampled_from([{}, {"schema_version": 1}]),
+)
+def test_every_cell_that_version_1_allowed_is_read(
+    label: str, probability: float, flags: list[str], version: dict[str, int]
+) -> None:
+    said = of_version_1(label=label, probability=probability, flags=flags)
+    del said["schema_version"]
+    (cell,) = FrameReport.model_validate_json(json.dumps({**said, **version})).cells
+    assert (cell.label == "not_judged") == (cell.probability is None) == ("edge" in flags)
+    assert cell.flags == flags
+
+
+@pytest.mark.parametrize("said", [{"label": "not_judged"}, {"label": "blast", "probability": None}])
+def test_a_cell_has_a_probability_if_it_is_judged_and_only_then(said: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="no probability if it is not_judged"):
+        FrameReport.model_validate(of_version_1(**said))
+
+
+@pytest.mark.parametrize("version", [0, 3, "2", None])
+def test_a_form_of_another_version_is_refused(version: object) -> None:
+    with pytest.raises(ValidationError, match="schema_version"):
+        FrameReport.model_validate({**EXAMPLE, "schema_version": version})
+
+
+def test_a_slide_of_version_1_is_read() -> None:
+    summary = SlideSummary.model_validate({
+        "schema_version": 1, "slide_id": "s", "count_id": "c", "state": "open", "started_at": NOON, "at": NOON,
+        "frames": 2, "refused": 0, "cells": 3, "normal": 2, "blasts": 0, "uncertain": 0, "edge_only": 1, "jumps": 0,
+        "model": EXAMPLE["model"],
+    })  # fmt: skip
+    assert summary.not_judged == 1
+    assert SlideSummary.model_validate_json(summary.model_dump_json()) == summary
 
 
 def test_what_is_written_is_valid_against_the_published_schema() -> None:

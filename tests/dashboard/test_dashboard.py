@@ -92,7 +92,7 @@ def test_counts_reports_and_cells_until_the_agent_has_stopped(
         make_report(1),
         make_report(2, cells=[cell.model_copy(update={"label": "blast"})] * 3),
         make_report(2, cells=[cell] * 100),
-        make_report(3, cells=[cell.model_copy(update={"label": "uncertain", "flags": ["edge"]})]),
+        make_report(3, cells=[cell.model_copy(update={"label": "not_judged", "probability": None, "flags": ["edge"]})]),
         make_report(5, quality=Quality(accepted=False, reasons=["empty"], detail="move to the cells"), cells=[]),
         make_report(4),
     ]
@@ -108,7 +108,8 @@ def test_counts_reports_and_cells_until_the_agent_has_stopped(
     latencies = found.pop("latency_p50_ms"), found.pop("latency_p99_ms")
     assert 0 < latencies[0] <= latencies[1]
     assert found == {
-        "received": 5, "frames": 5, "refused": 1, "cells": 6, "normal": 2, "blast": 3, "uncertain": 0, "cut": 1,
+        "received": 5, "frames": 5, "refused": 1, "cells": 6, "normal": 2, "blast": 3, "uncertain": 0,
+        "not_judged": 1,
         "taken_back": 0, "duplicates": 1, "gaps": 0, "malformed": 1,
     }  # fmt: skip
     assert "received   5 reports" in said
@@ -336,7 +337,7 @@ def test_a_ready_file_that_can_not_be_made_is_named(mosquitto: Broker, tmp_path:
 def slide_of(**changes: Any) -> SlideSummary:
     summary = SlideSummary(
         slide_id="s7", count_id="r-s1", state="open", started_at=NOW, at=NOW, frames=40, refused=1, cells=50,
-        normal=39, blasts=9, uncertain=0, edge_only=2, blast_fraction=0.1875,
+        normal=39, blasts=9, uncertain=0, not_judged=2, blast_fraction=0.1875,
         blast_interval=Interval(low=0.102, high=0.319, level=0.95), jumps=1,
         model=ModelInfo(id="blast-1", sha256="", engine="none"),
     )  # fmt: skip
@@ -352,13 +353,13 @@ def test_the_slide_is_shown_with_its_interval() -> None:
     console.print(picture(tally))
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
-    assert "19% (10% to 32%)" in shown
-    assert [line.split() for line in shown.splitlines() if "cut" in line] == [
-        ["agent", "slide", "frames", "normal", "blast", "uncertain", "cut", "blasts", "(95", "%)"]
+    assert "19% (10 to 32%)" in shown
+    assert [line.split() for line in shown.splitlines() if "uncertain" in line] == [
+        ["agent", "slide", "frames", "normal", "blast", "uncertain", "judged", "blasts", "(95", "%)"]
     ], "one table, with one count"
-    assert "40     39     9         0   2" in shown
+    assert "40     39     9         0      2" in shown
     assert "\u2026" not in shown, "80 characters show every heading in full"
-    assert "9 blast, 0 uncertain, 2 seen only in part; blasts 18.8 % (10.2 % to 31.9 %)" in slide_line(slide_of())
+    assert "9 blast, 0 uncertain, 2 not judged; blasts 18.8 % (10.2 % to 31.9 %)" in slide_line(slide_of())
     assert slide_line(slide_of(blast_interval=None)).endswith("blasts -")
     told = lines_of(tally.summary(), tally.slides())
     assert "cells      slide s7 (open): 40 frames; 50 cells, each counted once: 39 normal" in told
