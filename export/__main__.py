@@ -100,6 +100,7 @@ def _order(given: argparse.Namespace) -> "Order":
         um_per_pixel=given.um_per_pixel,
         count=given.cells,
         seed=given.seed,
+        patients=given.patients,
     )
     return Order(
         given.model,

@@ -5,7 +5,8 @@ from typing import Any
 
 from contract.manifest import Manifest
 from training.datasets import about_of
-from training.evaluate import shown
+from training.evaluate import of_sigma, shown
+from training.overview import BY_IMAGE, BY_PATIENT
 
 HEAD = """# Model card: {id}
 
@@ -60,6 +61,8 @@ def model_card(manifest: Manifest, report: Mapping[str, Any]) -> str:
             for name, d in (("FP32", manifest.decisions.fp32), ("INT8", manifest.decisions.int8))
         ),
     )
+    if report["training"]["recipe"].get("by_image"):
+        head += f"\n**Its cells were split {BY_IMAGE}:** nobody knows whose they are, and every figure is flattered.\n"
     parts = [head, _gate(report), *(_evaluation(e) for e in found)]
     if report["leaky"]:
         parts.append(_leaky(report))
@@ -84,20 +87,19 @@ def _gate(report: Mapping[str, Any]) -> str:
         lost = [f"{100 * cost['accuracy_drop']:.2f} points" if "accuracy_drop" in cost else "n/a",
                 f"{cost['auroc_drop']:.5f}" if "auroc_drop" in cost else "n/a"]  # fmt: skip
         flips = f"{cost['flips']} ({100 * cost['flip_share']:.2f} %)"
-        lines.append(f"| {name} | {cost['cells']} | {flips} | {cost['rmse_over_sigma']:.4f} | {' | '.join(lost)} |")
+        lines.append(f"| {name} | {cost['cells']} | {flips} | {of_sigma(cost)} | {' | '.join(lost)} |")
     return "\n".join([*lines, ""])
 
 
 def _evaluation(report: Mapping[str, Any]) -> str:
     data, engines = report["data"], report["engines"]
-    head = (
-        f"## {data['layout']}, {data['split']} split\n\n{data['cells']} cells ({data['blasts']} blasts) of "
-        f"{data['patients']} patients, none of them in another split. Brackets: 95 % bootstrap interval over "
-        "patients.\n"
-    )
+    few = data.get("warning", "")
+    head = f"## {data['layout']}, {data['split']} split\n\n"
+    head += f"{data['cells']} cells ({data['blasts']} blasts) {_owners(data)}\n"
+    head += f"\nWatch out: {few}.\n" if few else ""
     lines = [f"| figure | {' | '.join(engines)} |", "|---" * (1 + len(engines)) + "|"]
     lines += [
-        f"| {name} | {' | '.join(shown(engine[name]) for engine in engines.values())} |"
+        f"| {name} | {' | '.join(shown(engine[name], few=bool(few)) for engine in engines.values())} |"
         for name in next(iter(engines.values()))
     ]
     tail = [
@@ -112,6 +114,19 @@ def _evaluation(report: Mapping[str, Any]) -> str:
         + ("n/a." if right is None else f"{100 * right:.1f} %.")
     )
     return "\n".join([head, *lines, "", *tail, "", *_apart(report)])
+
+
+def _owners(data: Mapping[str, Any]) -> str:
+    """Whose an evaluation's cells are, and over whom its intervals are drawn."""
+    if data.get("split_by", BY_PATIENT) == BY_PATIENT:
+        return (
+            f"of {data['patients']} patients, none of them in another split. Brackets: 95 % bootstrap interval over "
+            "patients."
+        )
+    return (
+        f"split {data['split_by']}: cells of one person may stand in several splits, which flatters every figure. "
+        "Brackets: 95 % bootstrap interval over images."
+    )
 
 
 def _apart(report: Mapping[str, Any]) -> Iterable[str]:
@@ -140,7 +155,8 @@ def _leaky(report: Mapping[str, Any]) -> str:
         data = leaky["data"]
         twin = honest.get((data["layout"], data["split"]))
         for name in ("auroc", "accuracy", "weighted_f1"):
-            there = shown(next(iter(leaky["engines"].values()))[name])
-            here = shown(twin["engines"]["fp32"][name]) if twin else "not measured"
+            there = shown(next(iter(leaky["engines"].values()))[name], few=bool(data.get("warning")))
+            few = bool(twin and twin["data"].get("warning"))
+            here = shown(twin["engines"]["fp32"][name], few=few) if twin else "not measured"
             lines.append(f"| {data['split']} | {name} | {here} | {there} |")
     return "\n".join([*lines, ""])

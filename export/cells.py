@@ -15,6 +15,7 @@ from training.datasets import LAYOUTS
 from training.datasets.crops import read_crops
 from training.datasets.files import images_below
 from training.datasets.sample import Sample, Split
+from training.overview import BY_IMAGE, BY_PATIENT, refuse_nobodys, split_rule
 from training.recipe import scale_of, scale_of_training
 
 GATE_SHARE = 1 / 3
@@ -38,6 +39,7 @@ class Wanted:
         um_per_pixel: scale of all, if not the training's or each one's own.
         count: how many calibration cells.
         seed: of every choice.
+        patients: ``none`` takes images of a layout of which nobody knows whose they are.
     """
 
     calibration: Path
@@ -46,6 +48,7 @@ class Wanted:
     um_per_pixel: float | None = None
     count: int = 512
     seed: int = 0
+    patients: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +88,11 @@ def choose(wanted: Wanted, classifier: Classifier, *, quiet: bool = False) -> Ch
     elif wanted.layout is None:
         held, on = _any_images(wanted.gate), "the cells of a folder of their own"
     else:
-        held, on = _of_layout(wanted, "test"), f"patients of the test split of layout {wanted.layout}"
+        held = _of_layout(wanted, "test")
+        on = f"{_whose(held)} of the test split of layout {wanted.layout}"
     if not held:
         raise UsageError(f"no cell is left for the gate below {wanted.gate or wanted.calibration}; name --gate DIR")
-    fit_on = f"patients of the validation split of layout {wanted.layout}"
+    fit_on = f"{_whose(fit)} of the validation split of layout {wanted.layout}"
     if not fit:
         pool, fit = _kept_apart(pool, FIT_SHARE, wanted.seed)
         fit_on = "a quarter of the calibration cells, kept out of it by patient where known"
@@ -120,14 +124,25 @@ def _of_layout(wanted: Wanted, split: Split) -> list[Sample]:
     """One split of the labelled folder that is not for calibration alone; nothing where labels are unknown."""
     if wanted.layout is None:
         return []
-    everything = LAYOUTS[wanted.layout].find(wanted.gate or wanted.calibration)
+    everything = _found(wanted, wanted.gate or wanted.calibration)
     return sorted((s for s in everything if s.split == split), key=lambda s: s.path)
+
+
+def _found(wanted: Wanted, root: Path) -> list[Sample]:
+    found = LAYOUTS[str(wanted.layout)].find(root)
+    refuse_nobodys(found, root, patients=wanted.patients)
+    return found
+
+
+def _whose(samples: Sequence[Sample]) -> str:
+    """Whose the cells of a split are, in words."""
+    return "patients" if split_rule(samples) == BY_PATIENT else f"images, split {BY_IMAGE},"
 
 
 def _pool(wanted: Wanted) -> list[Sample]:
     if wanted.layout is None:
         return _any_images(wanted.calibration)
-    found = LAYOUTS[wanted.layout].find(wanted.calibration)
+    found = _found(wanted, wanted.calibration)
     return sorted((s for s in found if s.split == "training" and s.labelled), key=lambda s: s.path)
 
 

@@ -28,6 +28,7 @@ from training.datasets import LAYOUTS
 from training.datasets.crops import read_crops
 from training.datasets.files import images_below, short_name
 from training.datasets.sample import SPLITS, Sample, labelled, labels_of
+from training.evaluate import of_sigma
 from training.recipe import scale_of, scale_of_training
 
 USAGE = "compare-engines BUNDLE --data DIR [--engines NAME [NAME ...]] [options]"
@@ -191,7 +192,7 @@ def _shown(report: Mapping[str, Any]) -> list[str]:
     lines = [f"{report['model']['id']}, {report['data']['cells']} cells, against {report['reference']}"]
     lines.append(f"{'engine':16}{'flips':>8}{'RMSE/sigma':>12}{'ms alone':>10}{'ms of 16':>10}")
     lines += [
-        f"{name:16}{f['flips']:8d}{f['rmse_over_sigma']:12.4f}{f['ms_alone']:10.2f}{f['ms_together']:10.2f}"
+        f"{name:16}{f['flips']:8d}{of_sigma(f):>12}{f['ms_alone']:10.2f}{f['ms_together']:10.2f}"
         for name, f in report["engines"].items()
     ]
     lines += [f"{name:16}not available: {reason}" for name, reason in report["not_available"].items()]

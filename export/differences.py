@@ -11,7 +11,7 @@ from contract.decide import blast_probability, label_of, margins_of
 from contract.manifest import Decision, Manifest, Precision
 from contract.scoring import Scored
 from contract.types import Crops
-from training.metrics import Labels, Numbers, auroc
+from training.metrics import Labels, Numbers, auroc, in_sigmas
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 DISTANCES = (0.5, 0.9, 0.99, 1.0)
@@ -122,7 +122,7 @@ def _figures(said: Verdicts, reference: Verdicts, labels: Labels | None) -> dict
         "flip_share": flips / len(distance),
         "label_changes": sum(a != b for a, b in zip(said.labels, reference.labels, strict=True)),
         "rmse": rmse,
-        "rmse_over_sigma": rmse / max(float(reference.margins.std()), 1e-9),
+        "rmse_over_sigma": in_sigmas(rmse, reference.margins),
         "distance_quantiles": {str(q): float(np.quantile(distance, q)) for q in DISTANCES},
         "margin_quantiles": {str(q): float(np.quantile(said.margins, q)) for q in QUANTILES},
         "ms_alone": said.scored.alone_ms,

@@ -10,10 +10,15 @@ import onnx
 
 from contract.errors import GateError
 from contract.manifest import Decision, Decisions
+from contract.words import counted
 from training.evaluate import agreement, called_blast
-from training.metrics import Labels, Numbers, auroc, fit_temperature, sigmoid
+from training.metrics import Labels, Numbers, auroc, fit_temperature, in_sigmas, sigmoid
 
 REFERENCE = "fp32"
+MOST_SHOWN = 10
+"""Times a whole, beyond which the digits of a share say nothing."""
+FAR = 1000.0
+"""Times what is needed, beyond which nothing is needed."""
 FEW_CELLS = 300
 """Held-out cells among which none changed bounds the share that changes by 1 %, the gate's limit (95 %)."""
 UNITS = {
@@ -110,6 +115,18 @@ def figures(held: Held, decisions: Decisions) -> dict[str, dict[str, Any]]:
     return {name: _cost(held, name, decisions) for name in held.margins if name != REFERENCE}
 
 
+def blind(held: Held) -> str:
+    """Why held-out cells can not show what INT8 costs, in words; "" if they can."""
+    reference = held.margins[REFERENCE]
+    cells = counted(len(reference), "held-out cell")
+    if not np.isfinite(reference).all():
+        return f"FP32 itself gives some of {cells} a score that is no number; train the network again"
+    if in_sigmas(0.0, reference) is not None:
+        return ""
+    alike = ", for FP32 scores all of them alike" if len(reference) > 1 else ""
+    return f"{cells} can not show what INT8 costs{alike}; give --gate DIR with {FEW_CELLS} or more, of both classes"
+
+
 def faults(found: Mapping[str, Mapping[str, Any]], limits: Limits) -> list[str]:
     """Every limit that is not kept, in words."""
     lines = []
@@ -117,7 +134,7 @@ def faults(found: Mapping[str, Mapping[str, Any]], limits: Limits) -> list[str]:
         for name, unit in UNITS.items():
             value, limit = cost.get(name), getattr(limits, name)
             if value is not None and not value <= limit:
-                lines.append(f"{engine}: {100 * value:.2f} % {unit}, at most {100 * limit:.1f} % may be")
+                lines.append(f"{engine}: {_percent(value)} {unit}, at most {100 * limit:.1f} % may be")
     return lines
 
 
@@ -162,12 +179,20 @@ def range_faults(
     producer = {name: node for node in model.graph.node for name in node.output}
     lines = []
     for name, (low, high) in table.items():
-        ratio = max(abs(low), abs(high)) / max(*(abs(v) for v in needed[name]), 1e-12)
+        need = max(abs(v) for v in needed[name])
+        ratio = max(abs(low), abs(high)) / max(need, 1e-12)
         if ratio > limits.range_ratio:
             node = producer.get(name)
             place = f"{node.op_type} {node.name}" if node else "the input"
-            lines.append(f"the range of {name} ({place}) is {ratio:.1f} times what held-out cells need")
+            times = f"{ratio:.1f} times what held-out cells need" if ratio <= FAR else "used by no held-out cell"
+            lines.append(f"the range of {name} ({place}) is {times}")
     return lines
+
+
+def refuse_if_blind(held: Held) -> None:
+    """Raise GateError if these cells can not show what INT8 costs."""
+    if why := blind(held):
+        raise GateError(f"INT8 is refused, and nothing was written: {why}")
 
 
 def enforce(lines: Sequence[str], cells: int) -> None:
@@ -177,6 +202,13 @@ def enforce(lines: Sequence[str], cells: int) -> None:
             f"INT8 is refused on {cells} held-out cells, and nothing was written: {'; '.join(lines)}. Calibrate on "
             "more or other cells, choose another --method, or leave the costliest layers in --keep-float"
         )
+
+
+def _percent(value: float) -> str:
+    """A share in words."""
+    if not np.isfinite(value):
+        return "no number"
+    return f"{100 * value:.2f} %" if value <= MOST_SHOWN else f"more than {100 * MOST_SHOWN} %"
 
 
 def _cost(held: Held, engine: str, decisions: Decisions) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from calibration.ranges import Table, calibrate, calibrate_by, key_of, read_tabl
 from contract import bundle
 from contract.errors import CheckError, UsageError
 from contract.manifest import Calibration, ClassSpec, Decisions, Gate, Manifest
+from contract.types import Crops
 from export.card import model_card
 from export.cells import Chosen, Wanted, choose
-from export.gate import Limits, caveat, enforce, faults, figures, fit_decisions, range_faults
+from export.gate import Limits, caveat, enforce, faults, figures, fit_decisions, range_faults, refuse_if_blind
 from export.golden import golden_batch
 from export.lint import lint
 from export.lint import readable as findings_in_words
@@ -98,12 +99,14 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
         write_int8(files, table, order.keep_float)
         trial = try_out(classifier, chosen, files, quiet=quiet)
         if order.gated:
+            refuse_if_blind(trial.gate.held())
             enforce([*faults(trial.costs, Limits()), *_range_faults(trial, table, files)], len(trial.gate.judged()))
         bundle.write_golden(files[bundle.GOLDEN], golden_batch(classifier.input, {n: files[n] for n in GRAPHS}))
         manifest = _manifest(name, order, classifier, table, trial)
         layers = _sensitivity(files[bundle.FP32], table, trial, quiet=quiet) if order.sensitivity else []
         ranges = _calibration(order, table, chosen, methods)
         report = _report(order, trial, leaky) | {"calibration": ranges, "sensitivity": layers}
+        report["sensitivity_cells"] = len(_some(trial.fit))
         files[bundle.REPORT].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         pictures = about_of(data_sets_of(trial.gate.samples)).storable
         page = report_page(manifest, report, trial.gate, pictures=pictures)
@@ -185,13 +188,17 @@ def try_out(classifier: Classifier, chosen: Chosen, files: Mapping[str, Path], *
 
 def _sensitivity(graph: Path, table: Table, trial: Trial, *, quiet: bool) -> list[dict[str, Any]]:
     """What each layer costs in INT8, measured on some of the cells that the decision was fitted on."""
-    some = trial.fit.crops[:: max(1, len(trial.fit.crops) // RANGE_CELLS)]
-    rows = sensitivity(onnx.load(graph), table, some, trial.classifier.input, quiet=quiet)
+    rows = sensitivity(onnx.load(graph), table, _some(trial.fit), trial.classifier.input, quiet=quiet)
     return [asdict(row) for row in rows]
 
 
+def _some(scored: Scored) -> Crops:
+    """As many cells as are enough where every one of them takes long."""
+    return scored.crops[:: max(1, len(scored.crops) // RANGE_CELLS)]
+
+
 def _range_faults(trial: Trial, table: Table, files: Mapping[str, Path]) -> list[str]:
-    some = trial.gate.crops[:: max(1, len(trial.gate.crops) // RANGE_CELLS)]
+    some = _some(trial.gate)
     by, given = table.method, table.key.parameters
     needed = calibrate(files[bundle.FP32], some, trial.classifier.input, method=by, parameters=given).ranges
     return range_faults(onnx.load(files[bundle.FP32]), table.ranges, needed, Limits())

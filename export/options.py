@@ -8,6 +8,7 @@ from contract.manifest import Precision
 from contract.trust_options import add_trust
 from export.engine import add_engine
 from training.datasets import LAYOUTS
+from training.options import add_patients
 
 USAGE = """export-engine classifier.pt (--int8 | --fp16 | --fp32) --calibration DIR --out MODEL-VERSION [options]
        export-engine BUNDLE         (--int8 | --fp16 | --fp32) [options of the engine]
@@ -76,6 +77,7 @@ def _cells(group: argparse._ArgumentGroup) -> None:
         metavar="X",
         help="scale of all images; default: the training's or each one's own",
     )
+    add_patients(group)
     add("--cells", type=whole(), default=512, metavar="N", help="calibrate on so many at most; default: 512")
     add("--seed", type=whole(least=0), default=0, metavar="N", help="of their choice; default: 0")
 

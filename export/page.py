@@ -6,14 +6,18 @@ from typing import Any
 import numpy as np
 
 from contract.manifest import Decision, Manifest
+from contract.words import counted
 from export.gate import Limits
 from export.html import Picture, gallery, page, paragraph, plots, section, table, verdict
 from export.plots import Series, bars_svg, reliability, reliability_svg, scatter_svg
 from export.scoring import Scored
 from training.evaluate import PREFERRED, called_blast, shown
 from training.metrics import Numbers, sigmoid
+from training.overview import BY_PATIENT, patients_in_words
 
 FLIPS_SHOWN = 48
+FEW_FOR_LAYERS = 32
+"""Cells; on fewer the order of the layers is that of chance."""
 FIGURES = {
     "auroc": "AUROC",
     "weighted_f1": "weighted F1",
@@ -148,12 +152,15 @@ def _calibration(report: Mapping[str, Any]) -> str:
 
 def _sensitivity(report: Mapping[str, Any]) -> Iterator[str]:
     if report["sensitivity"]:
+        cells = report["sensitivity_cells"]
+        few = "" if cells >= FEW_FOR_LAYERS else f", too few to rank layers by; {FEW_FOR_LAYERS} or more do"
+        on = f"Measured on {counted(cells, 'cell')}{few}."
         yield section(
             "What each layer costs in INT8",
             table(
                 ("layer", "alone in INT8, logit RMSE", "left in float, RMSE of the rest", "gain of leaving it"),
                 [(row["node"], row["alone"], row["kept"], row["gain"]) for row in report["sensitivity"]],
-                caption="Costliest first; --keep-float NAME leaves one in floating point.",
+                caption=f"Costliest first; --keep-float NAME leaves one in floating point. {on}",
             ),
         )
 
@@ -162,12 +169,17 @@ def _evaluations(report: Mapping[str, Any]) -> Iterator[str]:
     for found in report["evaluations"]:
         data, engines = found["data"], found["engines"]
         names = next(iter(engines.values()))
-        rows = [(FIGURES.get(name, name), *(shown(engine[name]) for engine in engines.values())) for name in names]
+        few = data.get("warning", "")
+        rows = [
+            (FIGURES.get(name, name), *(shown(engine[name], few=bool(few)) for engine in engines.values()))
+            for name in names
+        ]
         yield section(
             f"{data['layout']}, {data['split']} split",
             table(
                 ("figure, 95 % interval over patients", *engines),
                 rows,
-                caption=f"{data['cells']} cells ({data['blasts']} blasts) of {data['patients']} patients",
+                caption=f"{data['cells']} cells ({data['blasts']} blasts) of {patients_in_words(data['patients'])}, "
+                f"split {data.get('split_by', BY_PATIENT)}" + (f"; watch out: {few}" if few else ""),
             ),
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,7 +34,7 @@ class Row:
     Attributes:
         method: key of ``METHODS``.
         cells: how many were scored.
-        twin: RMSE of the margins over their spread, of the graph for CPUs.
+        twin: RMSE of the margins over their spread, of the graph for CPUs; None where FP32 scores all cells alike.
         twin_flips: decisions in which it differs.
         s8: the same of the graph for TensorRT, run as it is written.
         s8_flips: decisions in which that differs.
@@ -41,15 +42,10 @@ class Row:
 
     method: str
     cells: int
-    twin: float
+    twin: float | None
     twin_flips: int
-    s8: float
+    s8: float | None
     s8_flips: int
-
-    @property
-    def worse(self) -> float:
-        """One table makes both graphs, so it is as good as the worse of them."""
-        return max(self.twin, self.s8)
 
 
 def cells_to_pick_on(fit: Sequence[Sample]) -> list[Sample]:
@@ -70,6 +66,8 @@ def ranked(
 ) -> list[Row]:
     """Quantise by each table and compare with FP32; the best table comes first.
 
+    One table makes both graphs, so it is as good as the worse of them.
+
     Args:
         model: the FP32 graph; not changed.
         tables: by method.
@@ -81,16 +79,16 @@ def ranked(
     """
     reference = _margins(model, crops, spec, OPTIMISED)
 
-    def distance(method: str, target: Target, level: ort.GraphOptimizationLevel) -> tuple[float, int]:
+    def distance(method: str, target: Target, level: ort.GraphOptimizationLevel) -> dict[str, Any]:
         graph = quantize(model, tables[method].ranges, target, keep_float=keep_float)
-        found = agreement(reference, _margins(graph, crops, spec, level), decision, decision)
-        return found["rmse_over_sigma"], int(found["flips"])
+        return agreement(reference, _margins(graph, crops, spec, level), decision, decision)
 
-    rows = [
-        Row(method, len(crops), *distance(method, "cpu", OPTIMISED), *distance(method, "tensorrt", AS_WRITTEN))
-        for method in tqdm(tables, "picking", unit="method", disable=quiet or None)
-    ]
-    return sorted(rows, key=lambda row: row.worse)
+    rows: list[tuple[float, Row]] = []
+    for method in tqdm(tables, "picking", unit="method", disable=quiet or None):
+        twin, s8 = distance(method, "cpu", OPTIMISED), distance(method, "tensorrt", AS_WRITTEN)
+        shown = [found[name] for found in (twin, s8) for name in ("rmse_over_sigma", "flips")]
+        rows.append((max(twin["rmse"], s8["rmse"]), Row(method, len(crops), *shown)))
+    return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
 
 
 def _margins(model: onnx.ModelProto, crops: Crops, spec: InputSpec, level: ort.GraphOptimizationLevel) -> Numbers:

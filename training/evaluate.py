@@ -1,6 +1,7 @@
 """`evaluate-classifier`: how good a checkpoint or a bundle is on one split, with intervals over patients."""
 
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,14 +24,16 @@ from contract.signature import SHIPPED_ONLY, Trust
 from contract.terminal import say
 from contract.trust_options import trust_from
 from contract.types import Crops, Tensor
+from contract.words import counted
 from training.checkpoint import read_classifier
 from training.datasets import LAYOUTS, about_of
 from training.datasets.crops import read_crops
 from training.datasets.outlines import colours_by_data_set
 from training.datasets.sample import Sample, Split, data_sets_of, labels_of, shuffled
-from training.metrics import WITHOUT_INTERVAL, Labels, Numbers, bootstrap, sigmoid, summary
+from training.metrics import WITHOUT_INTERVAL, Labels, Numbers, bootstrap, in_sigmas, sigmoid, summary
 from training.network import BlastNet, scores_by
 from training.options import evaluate_parser
+from training.overview import BY_IMAGE, BY_PATIENT, few_words, overview, patients_in_words, refuse_nobodys, split_rule
 from training.recipe import data_sets_in, scale_of
 
 BATCH = 32
@@ -70,6 +73,7 @@ def evaluate(
     *,
     um_per_pixel: float | None = None,
     trust: Trust = SHIPPED_ONLY,
+    patients: str | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a model on one split.
@@ -82,7 +86,8 @@ def evaluate(
             training by chance: its figures are the leaky ones.
         um_per_pixel: scale of all images, if not the one that the training was told or each image's own.
         trust: whose signature is good enough for a bundle.
-        quiet: draw no progress bar.
+        patients: ``none`` takes images of which nobody knows whose they are.
+        quiet: draw no progress bar, and say nothing of the cells.
 
     Returns:
         The report, ready for JSON.
@@ -92,12 +97,16 @@ def evaluate(
     """
     judge = open_judge(model, trust)
     samples = LAYOUTS[layout].find(data)
-    if judge.recipe.get("split") == "random":
+    refuse_nobodys(samples, data, patients=patients)
+    leaks = judge.recipe.get("split") == "random"
+    if leaks:
         samples = shuffled(samples, judge.recipe["seed"])
+    scale = um_per_pixel or scale_of(layout, judge.recipe)
+    if not quiet:
+        say(*overview(samples, um_per_pixel=scale), to=sys.stderr)
     chosen = sorted((s for s in samples if s.split == split), key=lambda s: s.path)
     if not {"normal", "blast"} <= {s.kind for s in chosen}:
         raise UsageError(f"the {split} split of {data} does not hold both classes; choose another split")
-    scale = um_per_pixel or scale_of(layout, judge.recipe)
     foreign = [s for s in chosen if judge.spec.cell is not None and s.dataset not in judge.home]
     colours = colours_by_data_set(foreign, um_per_pixel=scale, quiet=quiet)
     crops = read_crops(chosen, judge.spec, um_per_pixel=scale, colours=colours, quiet=quiet)
@@ -105,7 +114,13 @@ def evaluate(
     return {
         "schema_version": 1,
         "model": dict(judge.origin),
-        "data": {"layout": layout, "split": split, **counts(chosen), "terms": about_of(data_sets_of(chosen)).terms},
+        "data": {
+            "layout": layout,
+            "split": split,
+            **counts(chosen),
+            **({"split_by": BY_IMAGE} if leaks else {}),
+            "terms": about_of(data_sets_of(chosen)).terms,
+        },
         **judgement(chosen, scores, judge.decisions, columns=judge.columns),
         "leaky": _leaky(model, layout, split),
     }
@@ -156,11 +171,11 @@ def judgement(
     }
 
 
-def agreement(reference: Numbers, other: Numbers, first: Decision, second: Decision) -> dict[str, float]:
+def agreement(reference: Numbers, other: Numbers, first: Decision, second: Decision) -> dict[str, Any]:
     """How far one engine's margins are from another's: flipped decisions and root mean square distance.
 
     Each engine decides by its own temperature and threshold. ``rmse_over_sigma`` is in units of the spread of the
-    reference's margins, so that networks can be compared.
+    reference's margins, so that networks can be compared; None where these are all alike.
     """
     flips = int((called_blast(reference, first) != called_blast(other, second)).sum())
     rmse = float(np.sqrt(np.mean((other - reference) ** 2)))
@@ -169,8 +184,14 @@ def agreement(reference: Numbers, other: Numbers, first: Decision, second: Decis
         "flips": flips,
         "flip_share": flips / max(len(reference), 1),
         "rmse": rmse,
-        "rmse_over_sigma": rmse / max(float(reference.std()), 1e-9),
+        "rmse_over_sigma": in_sigmas(rmse, reference),
     }
+
+
+def of_sigma(found: Mapping[str, Any]) -> str:
+    """The distance of the margins in units of their spread, as text."""
+    share = found["rmse_over_sigma"]
+    return "n/a" if share is None else f"{share:.4f}"
 
 
 def called_blast(margins: Numbers, decision: Decision) -> NDArray[np.bool_]:
@@ -212,30 +233,33 @@ def open_judge(model: Path, trust: Trust = SHIPPED_ONLY) -> Judge:
     return Judge(graphs, manifest.input, decisions, origin, columns=manifest.columns, home=home)
 
 
-def shown(figure: Mapping[str, float | None]) -> str:
-    """A figure, with its interval where it has one; `n/a` for what these cells can not tell."""
+def shown(figure: Mapping[str, float | None], *, few: bool = False) -> str:
+    """A figure, with its interval where it has one, rounded if its cells are few; `n/a` for what they can not tell."""
     value, low, high = (figure[key] for key in ("value", "low", "high"))
     if value is None:
         return "n/a"
     if low is None or high is None:
-        return f"{value:.4f}"
+        return f"{value:.2f}" if few else f"{value:.4f}"
     return f"{value:.4f} ({low:.3f} to {high:.3f})"
 
 
 def table(report: Mapping[str, Any]) -> str:
     """The report for a reader at a terminal."""
     data = report["data"]
-    title = f"{data['layout']}, {data['split']} split: {data['cells']} cells of {data['patients']} patients"
+    whose = patients_in_words(data["patients"])
+    title = f"{data['layout']}, {data['split']} split: {counted(data['cells'], 'cell')} of {whose}"
     columns = dict(report["engines"])
     if report.get("leaky"):
         columns[LEAKY] = report["leaky"]
+    few = bool(data.get("warning"))
     lines = [
-        f"{title}, {data['blasts']} blasts",
+        f"{title}, {data['blasts']} blasts; split {data.get('split_by', BY_PATIENT)}",
+        *([f"watch out: {data['warning']}"] if few else []),
         "figure, with 95 % interval over patients".ljust(40) + "".join(n.rjust(25) for n in columns),
     ]
     for name in next(iter(report["engines"].values())):
         row = [engine[name] for engine in columns.values()]
-        lines.append(name.ljust(40) + "".join(shown(figure).rjust(25) for figure in row))
+        lines.append(name.ljust(40) + "".join(shown(figure, few=few).rjust(25) for figure in row))
     if report.get("leaky"):
         lines.append(
             f"{LEAKY}: the same recipe trained on a split by image, which flatters it; not this model's figures"
@@ -255,7 +279,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         report = evaluate(
-            given.model, given.data, given.layout, given.split, um_per_pixel=given.um_per_pixel, trust=trust_from(given)
+            given.model,
+            given.data,
+            given.layout,
+            given.split,
+            um_per_pixel=given.um_per_pixel,
+            trust=trust_from(given),
+            patients=given.patients,
         )
         _write(given.out, report)
         say(*table(report).split("\n"))
@@ -272,13 +302,15 @@ def _write(out: Path, report: Mapping[str, Any]) -> None:
         raise UsageError(f"the report can not be written to {out} ({cause.strerror}); choose another --out") from cause
 
 
-def counts(samples: Sequence[Sample]) -> dict[str, int]:
-    """How many labelled cells, blasts and patients."""
+def counts(samples: Sequence[Sample]) -> dict[str, Any]:
+    """How many labelled cells, blasts and patients, by what they were split, and a warning if they are few."""
     cells = [s for s in samples if s.labelled]
     return {
         "cells": len(cells),
         "blasts": sum(s.kind == "blast" for s in cells),
-        "patients": len({s.patient for s in cells}),
+        "patients": len({s.patient for s in cells if not s.by_image}),
+        "split_by": split_rule(cells),
+        "warning": few_words(cells),
     }
 
 
@@ -295,10 +327,12 @@ def _figures(cells: Sequence[Sample], margins: Numbers, decision: Decision) -> d
     def measure(rows: Labels, owners: Labels) -> dict[str, float]:
         return summary(labels[rows], probabilities[rows], owners, threshold=decision.threshold)
 
-    intervals = bootstrap(patients, measure) | dict.fromkeys(WITHOUT_INTERVAL, (np.nan, np.nan))
+    values = measure(np.arange(len(cells)), patients)
+    bare = values if few_words(cells) else WITHOUT_INTERVAL
+    intervals = ({} if bare is values else bootstrap(patients, measure)) | dict.fromkeys(bare, (np.nan, np.nan))
     return {
         name: {"value": _number(value), "low": _number(intervals[name][0]), "high": _number(intervals[name][1])}
-        for name, value in measure(np.arange(len(cells)), patients).items()
+        for name, value in values.items()
     }
 
 

@@ -28,17 +28,19 @@ from training.loop import Cells, Run, learn, restore, start, state_of, weigh
 from training.metrics import Labels, auroc, log_loss
 from training.network import scores_by
 from training.options import train_parser
+from training.overview import BY_IMAGE, overview, refuse_nobodys, split_rule
 from training.recipe import Recipe
 
 
-def train(root: Path, out: Path, recipe: Recipe, *, quiet: bool = False) -> Path:
+def train(root: Path, out: Path, recipe: Recipe, *, patients: str | None = None, quiet: bool = False) -> Path:
     """Train, or go on with a training of the same recipe and the same images.
 
     Args:
         root: the folder of images.
         out: where ``last.pt`` is kept after every epoch and ``classifier.pt`` after every better one.
         recipe: what to do.
-        quiet: draw no progress bars.
+        patients: ``none`` takes images of which nobody knows whose they are.
+        quiet: draw no progress bars, and say nothing of the cells.
 
     Returns:
         The path of ``classifier.pt``.
@@ -46,7 +48,7 @@ def train(root: Path, out: Path, recipe: Recipe, *, quiet: bool = False) -> Path
     Raises:
         UsageError: the folder is not in that layout, a split lacks a class, or ``out`` holds another training.
     """
-    training, validation = _samples(root, recipe)
+    training, validation = _samples(root, recipe, patients=patients, quiet=quiet)
     identity = {**asdict(recipe), "jitter": asdict(Jitter()), **_origin([*training, *validation], root)}
     made_folder(out)
     run = _begin(out, recipe, identity)
@@ -88,16 +90,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
 
     def work() -> int:
-        say(f"the best epoch by validation is in {train(given.data, given.out, recipe)}", to=sys.stderr)
+        say(
+            f"the best epoch by validation is in {train(given.data, given.out, recipe, patients=given.patients)}",
+            to=sys.stderr,
+        )
         return 0
 
     return outcome("train-classifier", work)
 
 
-def _samples(root: Path, recipe: Recipe) -> tuple[list[Sample], list[Sample]]:
+def _samples(root: Path, recipe: Recipe, *, patients: str | None, quiet: bool) -> tuple[list[Sample], list[Sample]]:
     samples = LAYOUTS[recipe.layout].find(root)
+    refuse_nobodys(samples, root, patients=patients)
     if recipe.split == "random":
         samples = shuffled(samples, recipe.seed)
+    if not quiet:
+        say(*overview(samples, um_per_pixel=recipe.um_per_pixel), to=sys.stderr)
     training, validation = labelled(samples, "training"), labelled(samples, "validation")
     for name, cells in (("training", training), ("validation", validation)):
         if {s.kind for s in cells} != {"normal", "blast"}:
@@ -111,7 +119,8 @@ def _origin(samples: Sequence[Sample], root: Path) -> dict[str, Any]:
     """Which images of which data sets these are."""
     names = "\n".join(f"{short_name(s.path, root)} {s.kind} {s.split}" for s in samples)
     images = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
-    return {"images": images, "datasets": data_sets_of(samples), "scales": scales_of(samples)}
+    found = {"images": images, "datasets": data_sets_of(samples), "scales": scales_of(samples)}
+    return found | ({"by_image": True} if split_rule(samples) == BY_IMAGE else {})
 
 
 def _begin(out: Path, recipe: Recipe, identity: Mapping[str, Any]) -> Run:

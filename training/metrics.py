@@ -13,6 +13,16 @@ Numbers = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 
+LEAST_SPREAD = 1e-3
+"""In logits: margins that differ by less are alike."""
+
+
+def in_sigmas(distance: float, margins: Numbers) -> float | None:
+    """A distance between margins in units of their own spread; None where these are alike."""
+    spread = float(margins.std()) if len(margins) else 0.0
+    return distance / spread if spread > LEAST_SPREAD else None
+
+
 def auroc(labels: Labels, scores: Numbers) -> float:
     """Area under the ROC curve: the chance that a blast scores above a normal cell, ties counting half.
 

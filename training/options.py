@@ -6,6 +6,7 @@ from contract.arguments import micrometres, place, whole
 from contract.trust_options import add_trust
 from training.datasets import LAYOUTS
 from training.datasets.sample import SPLITS
+from training.overview import NO_PATIENTS
 
 
 def train_parser() -> argparse.ArgumentParser:
@@ -26,6 +27,7 @@ def train_parser() -> argparse.ArgumentParser:
         default="patient",
         help="random leaks: it deals out images without regard to patients, to show by how much that flatters",
     )
+    add_patients(parser)
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: faster where the processor has it")
     return parser
 
@@ -44,5 +46,15 @@ def evaluate_parser() -> argparse.ArgumentParser:
         "--um-per-pixel", type=micrometres, help="scale of all images, if not the training's or each one's own"
     )
     parser.add_argument("--out", type=place, required=True, help="JSON file to write")
+    add_patients(parser)
     add_trust(parser)
     return parser
+
+
+def add_patients(parser: argparse._ActionsContainer) -> None:
+    """Add what says that nobody knows whose the images are."""
+    parser.add_argument(
+        "--patients",
+        choices=(NO_PATIENTS,),
+        help="nobody knows whose the images are: split them by image, which leaks and is said so; else refused",
+    )

@@ -114,7 +114,7 @@ def test_report_and_card_say_what_evaluate_classifier_says(checkpoint: Path, dra
     report = json.loads((tmp_path / "b-1" / REPORT).read_text())
     inside = next(e for e in report["evaluations"] if e["data"]["split"] == "test")
     assert inside == {key: said[key] for key in inside}
-    assert f"{said['engines']['int8-cpu']['auroc']['value']:.4f}" in (tmp_path / "b-1" / MODEL_CARD).read_text()
+    assert f"{said['engines']['int8-cpu']['auroc']['value']:.2f}" in (tmp_path / "b-1" / MODEL_CARD).read_text()
 
 
 @pytest.mark.skipif(find_spec("tensorrt") is not None, reason="TensorRT is installed here: an engine would be built")

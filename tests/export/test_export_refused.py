@@ -1,6 +1,7 @@
 """What `export-engine` refuses, and that nothing is lost by it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from calibration.methods import METHODS
 from contract.bundle import (
     CALIBRATION,
+    REPORT,
+    REPORT_PAGE,
     SHIPPED,
     Bundle,
     open_bundle,
@@ -37,6 +40,37 @@ def test_an_export_into_the_folder_of_images_is_refused_before_it_begins(
     shutil.copytree(drawn_cells, precious)
     assert run(checkpoint, drawn_cells, precious) == 2
     assert len(list(precious.rglob("*.png"))) == 24
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 12])
+def test_a_gate_on_hardly_any_cells_or_on_cells_all_alike_is_refused_in_words(
+    checkpoint: Path, drawn_cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int
+) -> None:
+    """Of two to four cells one is held out; of twelve that are one image over again, four are."""
+    cells = sorted(drawn_cells.rglob("*.png"))
+    (tmp_path / "few").mkdir()
+    for k in range(count):
+        shutil.copy(cells[0 if count > 4 else k], tmp_path / "few" / f"{k}.png")
+    assert run(checkpoint, tmp_path / "few", tmp_path / "b-1", "--um-per-pixel", "0.2") == 3
+    said = capsys.readouterr().err
+    assert "can not show what INT8 costs" in said
+    assert "give --gate DIR with 300 or more" in said
+    assert not re.search(r"\d{4,}\.\d* %", said)
+    assert not (tmp_path / "b-1").exists()
+
+
+def test_without_a_gate_layers_are_ranked_on_few_cells_and_the_report_says_how_few(
+    checkpoint: Path, drawn_cells: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "few").mkdir()
+    for k, path in enumerate(sorted(drawn_cells.rglob("*.png"))[:3]):
+        shutil.copy(path, tmp_path / "few" / f"{k}.png")
+    few = ["--um-per-pixel", "0.2", "--no-gate", "--sensitivity"]
+    assert run(checkpoint, tmp_path / "few", tmp_path / "b-1", *few) == 0
+    made = open_bundle(tmp_path / "b-1", UNSIGNED)
+    assert "too few to rank layers by" in made.read(REPORT_PAGE).decode()
+    costs = json.loads(made.read(REPORT))["gate"]["costs"]
+    assert {cost["rmse_over_sigma"] for cost in costs.values()} == {None}
 
 
 @pytest.mark.parametrize("named", [True, False])

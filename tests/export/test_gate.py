@@ -1,5 +1,7 @@
 """What the gate lets through, and what it fits."""
 
+import re
+
 import numpy as np
 import onnx
 import pytest
@@ -14,6 +16,7 @@ from export.gate import (
     FEW_CELLS,
     Held,
     Limits,
+    blind,
     caveat,
     enforce,
     faults,
@@ -21,6 +24,7 @@ from export.gate import (
     fit_decisions,
     most_flips,
     range_faults,
+    refuse_if_blind,
 )
 from training.evaluate import called_blast
 
@@ -127,6 +131,48 @@ def test_margins_without_a_line_still_get_a_decision_for_the_gate_to_refuse(stra
 def test_the_same_scores_get_the_same_decision() -> None:
     same = Held({"fp32": cells(500).margins["fp32"], "int8": cells(500).margins["fp32"]}, None)
     assert fit_decisions(FP32_DECISION, same, engine="int8").int8 == FP32_DECISION
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 50])
+@pytest.mark.parametrize("off", [0.0, 0.3, 1e6])
+def test_cells_that_are_all_alike_are_refused_in_words_and_not_in_shares_of_a_spread_that_is_none(
+    count: int, off: float
+) -> None:
+    alike = np.full(count, 2.0) + np.linspace(0, 1e-6, count)
+    held = Held({"fp32": alike, "int8": alike + off}, np.ones(count, np.int64))
+    assert not any("sigma" in line for line in faults(costs(held), Limits()))
+    with pytest.raises(GateError, match=r"can not show what INT8 costs.*give --gate DIR with 300 or more") as refused:
+        refuse_if_blind(held)
+    said = str(refused.value)
+    assert f"{count} held-out cell" in said
+    assert ("FP32 scores all of them alike" in said) == (count > 1)
+
+
+@given(
+    margins=st.lists(st.floats(-40, 40), min_size=1, max_size=4),
+    off=st.lists(st.floats(-(2.0**60), 2.0**60), min_size=4, max_size=4),
+)
+def test_no_share_that_few_cells_are_refused_for_is_beyond_reason(margins: list[float], off: list[float]) -> None:
+    few = np.array(margins)
+    held = Held({"fp32": few, "int8": few + np.array(off[: len(few)])}, None)
+    for line in faults(costs(held), Limits()):
+        assert re.search(r": (\d{1,4}\.\d\d %|more than 1000 %) of", line), line
+
+
+def test_a_few_cells_that_differ_can_show_something() -> None:
+    assert blind(Held({"fp32": np.array([-2.0, 2.0]), "int8": np.array([-2.0, 2.0])}, None)) == ""
+
+
+def test_an_fp32_whose_scores_are_no_numbers_is_named() -> None:
+    assert "FP32 itself" in blind(Held({"fp32": np.array([np.nan, 1.0]), "int8": np.zeros(2)}, None))
+
+
+def test_a_range_that_no_held_out_cell_uses_is_told_in_words() -> None:
+    table = Table.model_validate_json((SHIPPED / CALIBRATION).read_text()).ranges
+    nothing = dict.fromkeys(table, (0.0, 0.0))
+    lines = range_faults(onnx.load(SHIPPED / FP32), table, nothing, Limits())
+    assert len(lines) == len(table)
+    assert all(line.endswith("is used by no held-out cell") for line in lines)
 
 
 def test_a_range_that_is_eight_times_too_wide_is_named_with_its_node() -> None:

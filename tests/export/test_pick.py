@@ -24,9 +24,23 @@ def test_tables_are_ranked_by_the_worse_of_their_two_graphs_and_a_spoilt_one_is_
     tables["spoilt"] = best.model_copy(update={"ranges": spoilt})
     rows = ranked(onnx.load(SHIPPED / FP32), tables, crops[16:], spec, decision=manifest.decisions.fp32, quiet=True)
     assert {row.method for row in rows} == set(tables)
-    assert [row.worse for row in rows] == sorted(max(row.twin, row.s8) for row in rows)
+    worse = [max(row.twin or 0, row.s8 or 0) for row in rows]
+    assert worse == sorted(worse)
     assert rows[-1].method in {"spoilt", "entropy"}
-    assert rows[0].worse < 0.1
+    assert 0 < worse[0] < 0.1
+
+
+def test_tables_are_ranked_on_cells_that_are_all_alike_too() -> None:
+    """Their scores have no spread, and a spoilt table is farther from them all the same."""
+    manifest = open_bundle(SHIPPED).manifest
+    spec, graph = manifest.input, SHIPPED / FP32
+    alike = stack([draw_cell(spec, blast=True, rng=np.random.default_rng(0))] * 3, spec)
+    best = calibrate_by(["minmax"], graph, alike, spec)["minmax"]
+    spoilt = {name: (99 * low, 99 * high) for name, (low, high) in best.ranges.items()}
+    tables = {"spoilt": best.model_copy(update={"ranges": spoilt}), "best": best}
+    rows = ranked(onnx.load(graph), tables, alike, spec, decision=manifest.decisions.fp32, quiet=True)
+    assert [row.method for row in rows] == ["best", "spoilt"]
+    assert {(row.twin, row.s8) for row in rows} == {(None, None)}
 
 
 def test_cells_of_the_two_classes_are_picked_on_if_there_are_any() -> None:
