@@ -36,7 +36,10 @@ def test_the_slide_is_said_when_it_starts_and_when_it_ends_and_stays_retained(
     live = subscribe(mosquitto, "microscopy/v1/lab/slides-s7/slide")
     done = run_agent(mosquitto.port, tmp_path, "s7")
     assert done.returncode == 0, done.stderr
-    first, closed = heard(live, 2)
+    said = heard(live, 1)
+    while said[-1]["state"] == "open":  # on a slow machine it is said again meanwhile
+        said += heard(live, 1)
+    first, closed = said[0], said[-1]
     assert (first["state"], closed["state"]) == ("open", "closed")
     after = subscribe(mosquitto, "microscopy/v1/lab/slides-s7/slide").next()
     assert after["retain"] == 1
