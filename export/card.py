@@ -5,7 +5,8 @@ from typing import Any
 
 from contract.manifest import Manifest
 from training.datasets import about_of
-from training.evaluate import of_sigma, shown
+from training.evaluate import shown
+from training.metrics import of_sigma
 from training.overview import BY_IMAGE, BY_PATIENT
 
 HEAD = """# Model card: {id}

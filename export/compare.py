@@ -28,7 +28,7 @@ from training.datasets import LAYOUTS
 from training.datasets.crops import read_crops
 from training.datasets.files import images_below, short_name
 from training.datasets.sample import SPLITS, Sample, labelled, labels_of
-from training.evaluate import of_sigma
+from training.metrics import of_sigma
 from training.recipe import scale_of, scale_of_training
 
 USAGE = "compare-engines BUNDLE --data DIR [--engines NAME [NAME ...]] [options]"

@@ -188,12 +188,6 @@ def agreement(reference: Numbers, other: Numbers, first: Decision, second: Decis
     }
 
 
-def of_sigma(found: Mapping[str, Any]) -> str:
-    """The distance of the margins in units of their spread, as text."""
-    share = found["rmse_over_sigma"]
-    return "n/a" if share is None else f"{share:.4f}"
-
-
 def called_blast(margins: Numbers, decision: Decision) -> NDArray[np.bool_]:
     """Which cells a decision calls blasts where no abstention is allowed."""
     return np.asarray(sigmoid(margins / decision.temperature) >= decision.threshold)

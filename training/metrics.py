@@ -23,6 +23,12 @@ def in_sigmas(distance: float, margins: Numbers) -> float | None:
     return distance / spread if spread > LEAST_SPREAD else None
 
 
+def of_sigma(found: Mapping[str, float | None]) -> str:
+    """The distance of the margins in units of their spread, as text."""
+    share = found["rmse_over_sigma"]
+    return "n/a" if share is None else f"{share:.4f}"
+
+
 def auroc(labels: Labels, scores: Numbers) -> float:
     """Area under the ROC curve: the chance that a blast scores above a normal cell, ties counting half.
 
