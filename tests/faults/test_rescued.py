@@ -39,8 +39,8 @@ def test_rescued_reports_leave_though_others_between_them_are_lost(
     ended = threading.Event()
     with (
         Outbox(tmp_path / "outbox.sqlite", max_mb=8) as outbox,
-        Courier(MqttSettings.model_validate(mqtt), TOPICS, outbox, forget_on="consumer", version="1") as courier,
         collecting(settings),
+        Courier(MqttSettings.model_validate(mqtt), TOPICS, outbox, forget_on="consumer", version="1") as courier,
     ):
         rescued = [FrameReport.model_validate_json(body).seq for _, body in outbox.pending(0, REPORTS)]
         assert max(rescued) - min(rescued) >= len(rescued) > REPORTS // 2, "there is no hole: this test shows nothing"
