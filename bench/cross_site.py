@@ -35,9 +35,9 @@ from contract.reference import Look
 from contract.types import Crops, Image
 from export.reference import look_of_samples
 from training.datasets import LAYOUTS
-from training.datasets.crops import read_crops, read_image
+from training.datasets.crops import read_crops
 from training.datasets.deepapl import UM_PER_PIXEL
-from training.datasets.files import images_below
+from training.datasets.files import images_below, read_image
 from training.datasets.sample import Sample, Split, labelled, labels_of
 from training.evaluate import scores_of
 from training.metrics import Labels, Numbers, auroc, summary

@@ -30,8 +30,7 @@ from bench.results import Figures
 from contract.bundle import SHIPPED, Bundle, open_bundle
 from contract.types import Frame, Image, Prediction
 from training.datasets import LAYOUTS
-from training.datasets.crops import read_image
-from training.datasets.files import images_below
+from training.datasets.files import images_below, read_image
 from training.datasets.sample import Sample, Split, labelled
 from training.metrics import auroc
 

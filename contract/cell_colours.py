@@ -4,7 +4,7 @@ Each cell counts once, however large it is: its mean and its mean square of each
 outline. Of many cells a trimmed mean is taken, so that a few that are none do not count.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -49,6 +49,13 @@ def colours_of(cells: Sequence[Numbers] | Numbers) -> CellColours:
     cut = int(len(rows) * TRIMMED)
     mean, square = rows[cut : len(rows) - cut].mean(axis=0)
     std = np.sqrt(np.maximum(square - np.square(mean), 1e-6))
+    return CellColours(mean=_triple(mean), std=_triple(std))
+
+
+def mean_of(colours: Iterable[CellColours]) -> CellColours:
+    """The mean of the colours of several laboratories, at least one."""
+    found = list(colours)
+    mean, std = (np.mean([getattr(c, name) for c in found], axis=0) for name in ("mean", "std"))
     return CellColours(mean=_triple(mean), std=_triple(std))
 
 

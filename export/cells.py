@@ -1,6 +1,6 @@
 """Which cells calibrate, which fit the decision, and which are kept for the gate: never the same ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 from calibration.sample import Sampling, sampling, stratified
 from calibration.stain import stains
 from contract.errors import UsageError
-from contract.manifest import InputSpec
+from contract.manifest import CellColours, InputSpec
 from training.checkpoint import Classifier
 from training.datasets import LAYOUTS
 from training.datasets.crops import read_crops
@@ -97,21 +97,30 @@ def choose(wanted: Wanted, classifier: Classifier, *, quiet: bool = False) -> Ch
         pool, fit = _kept_apart(pool, FIT_SHARE, wanted.seed)
         fit_on = "a quarter of the calibration cells, kept out of it by patient where known"
     scale = _scale(wanted, classifier)
-    calibration, covers = _sampled(pool, wanted, classifier.input, scale, quiet=quiet)
+    calibration, covers = _sampled(pool, wanted, classifier.input, scale, colours=classifier.colours, quiet=quiet)
     if not fit:
         fit, fit_on = calibration, "the calibration cells, for want of others"
     return Chosen(calibration, held, fit, scale, on, fit_on, covers)
 
 
 def _sampled(
-    pool: Sequence[Sample], wanted: Wanted, spec: InputSpec, um_per_pixel: float | None, *, quiet: bool
+    pool: Sequence[Sample],
+    wanted: Wanted,
+    spec: InputSpec,
+    um_per_pixel: float | None,
+    *,
+    colours: Mapping[str, CellColours],
+    quiet: bool,
 ) -> tuple[list[Sample], Sampling]:
     """Choose the calibration cells by patient, class and stain."""
     if not pool or wanted.count < 1:
         raise UsageError("there is no cell to calibrate with; name a folder with more images, or more --cells")
     short = stratified(_strata(pool), SHORTLIST * wanted.count, wanted.seed)
     candidates = [pool[k] for k in short]
-    strata, stain = _strata(candidates), stains(read_crops(candidates, spec, um_per_pixel=um_per_pixel, quiet=quiet))
+    strata, stain = (
+        _strata(candidates),
+        stains(read_crops(candidates, spec, um_per_pixel=um_per_pixel, colours=colours, quiet=quiet)),
+    )
     places = stratified(strata, wanted.count, wanted.seed, stain=stain)
     return [candidates[k] for k in places], sampling(strata, stain, places)
 

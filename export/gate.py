@@ -179,6 +179,8 @@ def range_faults(
     producer = {name: node for node in model.graph.node for name in node.output}
     lines = []
     for name, (low, high) in table.items():
+        if name not in needed:
+            continue
         need = max(abs(v) for v in needed[name])
         ratio = max(abs(low), abs(high)) / max(need, 1e-12)
         if ratio > limits.range_ratio:

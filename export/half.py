@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from contract.errors import EngineError
 
-KNOWN = frozenset({"Conv", "Relu", "Add", "ReduceMean", "Gemm"})
+KNOWN = frozenset({"Conv", "Relu", "Add", "Mul", "ReduceMean", "Clip", "Log", "Concat", "Gemm"})
 """Operators that compute in the type of what they are given."""
 LARGEST = float(np.finfo(np.float16).max)
 

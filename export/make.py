@@ -32,11 +32,12 @@ from export.scoring import ENGINES, Scored, score, with_reference
 from export.sensitivity import sensitivity
 from export.to_onnx import write_onnx
 from training.checkpoint import Classifier, read_classifier
-from training.datasets import about_of
+from training.datasets import about_of, described
 from training.datasets.crops import read_crops
 from training.datasets.sample import data_sets_of
-from training.evaluate import PREFERRED, counts, judgement
+from training.evaluate import counts, judgement
 from training.evaluate import table as readable
+from training.judge import PREFERRED
 from training.recipe import data_sets_in
 
 TASK = "Tells blasts from other white blood cells."
@@ -120,7 +121,8 @@ def _table(
 ) -> tuple[Table, list[Row]]:
     """The ranges, and how the methods did that they were picked from; none where nothing was to pick."""
     spec, scale = classifier.input, chosen.um_per_pixel
-    crops = read_crops(chosen.calibration, spec, um_per_pixel=scale, quiet=quiet)
+    colours = classifier.colours
+    crops = read_crops(chosen.calibration, spec, um_per_pixel=scale, colours=colours, quiet=quiet)
     if order.table is not None:
         free = order.method == AUTO
         key = key_of(graph, crops, spec, method="minmax" if free else order.method)
@@ -128,9 +130,18 @@ def _table(
     if order.method != AUTO:
         return calibrate(graph, crops, spec, method=order.method, quiet=quiet), []
     tables = calibrate_by(sorted(METHODS), graph, crops, spec, quiet=quiet)
-    unseen = read_crops(cells_to_pick_on(chosen.fit), spec, um_per_pixel=scale, quiet=quiet)
+    unseen = read_crops(cells_to_pick_on(chosen.fit), spec, um_per_pixel=scale, colours=colours, quiet=quiet)
     model, decision = onnx.load(graph), classifier.decision
-    rows = ranked(model, tables, unseen, spec, decision=decision, keep_float=order.keep_float, quiet=quiet)
+    rows = ranked(
+        model,
+        tables,
+        unseen,
+        spec,
+        decision=decision,
+        columns=classifier.columns,
+        keep_float=order.keep_float,
+        quiet=quiet,
+    )
     return tables[rows[0].method], rows
 
 
@@ -178,8 +189,18 @@ class Trial:
 def try_out(classifier: Classifier, chosen: Chosen, files: Mapping[str, Path], *, quiet: bool) -> Trial:
     """Run the cells that calibration has not seen through every graph, fit INT8's decision, and count the cost."""
     spec = classifier.input
-    fit = score(chosen.fit, chosen.um_per_pixel, spec, files, quiet=quiet)
-    gate = score(chosen.held, chosen.um_per_pixel, spec, files, quiet=quiet)
+    fit, gate = (
+        score(
+            cells,
+            chosen.um_per_pixel,
+            spec,
+            files,
+            columns=classifier.columns,
+            colours=classifier.colours,
+            quiet=quiet,
+        )
+        for cells in (chosen.fit, chosen.held)
+    )
     held = gate.held()
     decisions = fit_decisions(classifier.decision, fit.held(), engine=PREFERRED)
     some = with_reference(gate, spec, files).held()
@@ -188,7 +209,8 @@ def try_out(classifier: Classifier, chosen: Chosen, files: Mapping[str, Path], *
 
 def _sensitivity(graph: Path, table: Table, trial: Trial, *, quiet: bool) -> list[dict[str, Any]]:
     """What each layer costs in INT8, measured on some of the cells that the decision was fitted on."""
-    rows = sensitivity(onnx.load(graph), table, _some(trial.fit), trial.classifier.input, quiet=quiet)
+    spec, columns = trial.classifier.input, trial.classifier.columns
+    rows = sensitivity(onnx.load(graph), table, _some(trial.fit), spec, columns=columns, quiet=quiet)
     return [asdict(row) for row in rows]
 
 
@@ -213,7 +235,7 @@ def _name(out: Path) -> tuple[str, int]:
 
 
 def _manifest(name: tuple[str, int], order: Order, classifier: Classifier, table: Table, trial: Trial) -> Manifest:
-    about = about_of(data_sets_in(classifier.recipe))
+    data_sets = data_sets_in(classifier.recipe)
     return Manifest(
         id=f"{name[0]}-{name[1]}",
         model=name[0],
@@ -227,10 +249,10 @@ def _manifest(name: tuple[str, int], order: Order, classifier: Classifier, table
             data_sets_in(classifier.recipe),
             um_per_pixel=trial.chosen.um_per_pixel,
         ),
-        classes=(
-            ClassSpec(name="normal", description=about.normal),
-            ClassSpec(name="blast", description=about.blast),
+        classes=tuple(
+            ClassSpec(name=name, description=described(data_sets, name)) for name in classifier.columns.names
         ),
+        unknown=classifier.unknown,
         decisions=trial.decisions,
         calibration=Calibration(
             method=table.method,
@@ -262,6 +284,7 @@ def _report(order: Order, trial: Trial, leaky: Sequence[Mapping[str, Any]]) -> d
             "parameters": sum(p.numel() for p in classifier.network.parameters()),
             "epoch": classifier.epoch,
             "recipe": dict(classifier.recipe),
+            "colours": {name: found.model_dump() for name, found in classifier.colours.items()},
             "validation": dict(classifier.validation),
         },
         "gate": {
@@ -272,7 +295,11 @@ def _report(order: Order, trial: Trial, leaky: Sequence[Mapping[str, Any]]) -> d
             "ms_per_cell": dict(trial.gate.ms_per_cell),
             "costs": trial.costs,
         },
-        "evaluations": [_evaluation(str(layout), name, part, trial) for name, part in parts.items()],
+        "evaluations": [
+            _evaluation(one, name, part.of(one), trial)
+            for name, part in parts.items()
+            for one in data_sets_of(part.samples) or [str(layout)]
+        ],
         "leaky": list(leaky),
     }
 
@@ -287,7 +314,14 @@ def _evaluation(layout: str, split: str, part: Scored, trial: Trial) -> dict[str
             **counts(part.samples),
             "terms": about_of(data_sets_of(part.samples)).terms,
         },
-        **judgement(part.samples, part.scores, decisions),
+        **judgement(
+            part.samples,
+            part.scores,
+            decisions,
+            columns=part.columns,
+            unknown=trial.classifier.unknown,
+            missed=part.missed,
+        ),
     }
 
 

@@ -11,7 +11,8 @@ from export.gate import Limits
 from export.html import Picture, gallery, page, paragraph, plots, section, table, verdict
 from export.plots import Series, bars_svg, reliability, reliability_svg, scatter_svg
 from export.scoring import Scored
-from training.evaluate import PREFERRED, called_blast, shown
+from training.evaluate import called_blast, shown
+from training.judge import PREFERRED
 from training.metrics import Numbers, sigmoid
 from training.overview import BY_PATIENT, patients_in_words
 

@@ -12,9 +12,9 @@ from tqdm import tqdm
 from calibration.ranges import Table
 from calibration.sample import stratified
 from contract.decide import margins_of
-from contract.manifest import Decision, InputSpec
+from contract.manifest import TWO, Columns, Decision, InputSpec
 from contract.pixels import to_batch
-from contract.types import Crops
+from contract.types import Crops, Tensor
 from export.quantize import Target, quantize
 from training.datasets.sample import Sample
 from training.evaluate import agreement
@@ -61,6 +61,7 @@ def ranked(
     spec: InputSpec,
     *,
     decision: Decision,
+    columns: Columns = TWO,
     keep_float: Collection[str] = (),
     quiet: bool = False,
 ) -> list[Row]:
@@ -74,14 +75,19 @@ def ranked(
         crops: (N, size, size, 3) uint8, cells that made none of the tables; at least one.
         spec: what the graph expects.
         decision: of FP32.
+        columns: what stands where in the scores.
         keep_float: names of nodes to leave in floating point.
         quiet: draw no progress bar.
     """
-    reference = _margins(model, crops, spec, OPTIMISED)
+
+    def margins(graph: onnx.ModelProto, level: ort.GraphOptimizationLevel) -> Numbers:
+        return margins_of(_scores(graph, crops, spec, level), columns)
+
+    reference = margins(model, OPTIMISED)
 
     def distance(method: str, target: Target, level: ort.GraphOptimizationLevel) -> dict[str, Any]:
         graph = quantize(model, tables[method].ranges, target, keep_float=keep_float)
-        return agreement(reference, _margins(graph, crops, spec, level), decision, decision)
+        return agreement(reference, margins(graph, level), decision, decision)
 
     rows: list[tuple[float, Row]] = []
     for method in tqdm(tables, "picking", unit="method", disable=quiet or None):
@@ -91,9 +97,9 @@ def ranked(
     return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
 
 
-def _margins(model: onnx.ModelProto, crops: Crops, spec: InputSpec, level: ort.GraphOptimizationLevel) -> Numbers:
+def _scores(model: onnx.ModelProto, crops: Crops, spec: InputSpec, level: ort.GraphOptimizationLevel) -> Tensor:
     options = ort.SessionOptions()
     options.graph_optimization_level = level
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     batches = (to_batch(crops[k : k + BATCH], spec) for k in range(0, len(crops), BATCH))
-    return margins_of(np.concatenate([session.run(None, {spec.name: batch})[0] for batch in batches]))
+    return np.concatenate([session.run(None, {spec.name: batch})[0] for batch in batches])

@@ -12,9 +12,10 @@ Relu                      kept, nothing between Conv and Relu    dropped: clippi
 weights                   int8 per output channel                int8 per output channel
 bias                      float32                                int32, scale = input scale x weight scale
 Add                       the shortcut alone is quantised        both inputs are quantised
-mean before the head      float32                                on quantised input
+means of the last stage   float32                                on quantised input
+means of other stages     on what the Conv behind reads          on quantised input
 picture                   as it is                               an empty fourth channel
-last Gemm                 float32                                float32
+logarithms, last Gemm     float32                                float32
 ========================  =====================================  =========================================
 
 They differ where an activation leaves its range: S8 clips at 127 scales, the twin after a Relu only at 255.
@@ -40,8 +41,8 @@ LEVELS = 127
 """Largest INT8 magnitude in use; -128 is left out so that the range is symmetric."""
 BLOCK = 4
 """ONNX Runtime's direct INT8 convolution reads whole blocks of so many channels."""
-QUANTISING = frozenset({"Conv", "Add", "ReduceMean"})
-"""Operators of the twin that read quantised inputs."""
+QUANTISING = frozenset({"Conv", "Add", "ReduceMean", "Mul"})
+"""Operators of the twin that read quantised inputs; means and squares do where they read a stage."""
 
 
 def quantize(
@@ -54,7 +55,7 @@ def quantize(
     """Make an INT8 graph of an FP32 graph.
 
     Args:
-        model: Conv, Relu, Add, ReduceMean and Gemm only; not changed.
+        model: as ``write_onnx`` writes it; not changed.
         ranges: smallest and largest value of every activation, by tensor name.
         target: which of the two graphs.
         keep_float: names of nodes to leave in floating point, Conv as a rule.
@@ -65,13 +66,24 @@ def quantize(
     Raises:
         UsageError: the table does not belong to this graph, or a node to keep is none that INT8 would change.
     """
-    if strange := sorted(set(keep_float) - {n.name for n in model.graph.node if n.op_type in QUANTISING}):
+    if strange := sorted(set(keep_float) - set(quantising(model))):
         raise UsageError(
             f"there is no node {strange[0]!r} to keep in floating point; the Conv are {', '.join(convolutions(model))}"
         )
     quantised = _Surgeon(model, ranges, twin=target == "cpu", kept=frozenset(keep_float)).operate()
     onnx.checker.check_model(quantised, full_check=True)
     return quantised
+
+
+def quantising(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that INT8 changes, in order."""
+    stages = {o for node in model.graph.node if node.op_type == "Relu" for o in node.output}
+    pooling = {"ReduceMean", "Mul"}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in QUANTISING and (node.op_type not in pooling or node.input[0] in stages)
+    ]
 
 
 def convolutions(model: onnx.ModelProto) -> list[str]:
@@ -99,11 +111,13 @@ class _Surgeon:
         """What is quantised in a tensor's place: a Relu's input where the quantiser clips, a widened picture."""
 
     def operate(self) -> onnx.ModelProto:
-        steps = {"Conv": self._conv, "Add": self._add, "Relu": self._relu, "ReduceMean": self._mean}
+        steps = {"Conv": self._conv, "Add": self._add, "Relu": self._relu, "ReduceMean": self._pool, "Mul": self._pool}
+        changed = frozenset(quantising(self.model)) | {n.name for n in self.model.graph.node if n.op_type == "Relu"}
         for old in self.model.graph.node:
             node = onnx.NodeProto()
             node.CopyFrom(old)
-            step = self.nodes.append if node.name in self.kept else steps.get(node.op_type, self.nodes.append)
+            changes = node.name in changed and node.name not in self.kept
+            step = steps[node.op_type] if changes else self.nodes.append
             step(node)
         return self._assemble()
 
@@ -148,9 +162,13 @@ class _Surgeon:
         else:
             self.nodes.append(node)
 
-    def _mean(self, node: onnx.NodeProto) -> None:
-        if self.twin:
-            node.input[0] = self._quantised(node.input[0])
+    def _pool(self, node: onnx.NodeProto) -> None:
+        """The mean, or the square, of a stage: of its INT8 values, which the twin and the Conv behind it read too."""
+        stage = node.input[0]
+        behind = (reader for reader in self.consumers[stage] if reader.op_type == "Conv")
+        if self.twin or any(self._rounds(reader) for reader in behind):
+            back = self._quantised(stage)
+            node.input[:] = [back if tensor == stage else tensor for tensor in node.input]
         self.nodes.append(node)
 
     def _rounds(self, reader: onnx.NodeProto) -> bool:

@@ -11,7 +11,7 @@ from contract.manifest import CellView, Decisions, InputSpec
 from contract.reference import Look, Margins, Reference, Scores
 from export.gate import Held
 from export.scoring import ENGINES, Scored
-from training.datasets.crops import read_image
+from training.datasets.files import read_image
 from training.datasets.outlines import colours_by_data_set
 from training.datasets.sample import Sample
 from training.metrics import Numbers

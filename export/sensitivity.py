@@ -11,10 +11,10 @@ from tqdm import tqdm
 from calibration.ranges import Table
 from contract.decide import margins_of
 from contract.errors import UsageError
-from contract.manifest import InputSpec
+from contract.manifest import TWO, Columns, InputSpec
 from contract.pixels import to_batch
 from contract.types import Crops, Tensor
-from export.quantize import QUANTISING, convolutions, quantize
+from export.quantize import convolutions, quantising, quantize
 from training.metrics import Numbers
 
 BATCH = 32
@@ -38,7 +38,13 @@ class Row:
 
 
 def sensitivity(
-    model: onnx.ModelProto, table: Table, crops: Crops, spec: InputSpec, *, quiet: bool = False
+    model: onnx.ModelProto,
+    table: Table,
+    crops: Crops,
+    spec: InputSpec,
+    *,
+    columns: Columns = TWO,
+    quiet: bool = False,
 ) -> list[Row]:
     """Quantise each Conv alone, and all but each, in the CPU twin.
 
@@ -47,6 +53,7 @@ def sensitivity(
         table: its ranges.
         crops: the cells to compare on, (N, size, size, 3) uint8; a few hundred are enough.
         spec: what the graph expects.
+        columns: what stands where in its scores.
         quiet: draw no progress bar.
 
     Returns:
@@ -58,13 +65,13 @@ def sensitivity(
     if not len(crops):
         raise UsageError("there is no cell to measure the sensitivity on; name a folder with images")
     batches = [to_batch(crops[k : k + BATCH], spec) for k in range(0, len(crops), BATCH)]
-    reference = _margins(model, batches)
+    reference = _margins(model, batches, columns)
 
     def distance(keep: Collection[str]) -> float:
         twin = quantize(model, table.ranges, "cpu", keep_float=keep)
-        return float(np.sqrt(np.mean((_margins(twin, batches) - reference) ** 2)))
+        return float(np.sqrt(np.mean((_margins(twin, batches, columns) - reference) ** 2)))
 
-    every = {node.name for node in model.graph.node if node.op_type in QUANTISING}
+    every = set(quantising(model))
     whole = distance(())
     rows = []
     for name in tqdm(convolutions(model), "sensitivity", unit="layer", disable=quiet or None):
@@ -73,7 +80,7 @@ def sensitivity(
     return sorted(rows, key=lambda row: -row.alone)
 
 
-def _margins(model: onnx.ModelProto, batches: list[Tensor]) -> Numbers:
+def _margins(model: onnx.ModelProto, batches: list[Tensor], columns: Columns) -> Numbers:
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return margins_of(np.concatenate([session.run(None, {name: batch})[0] for batch in batches]))
+    return margins_of(np.concatenate([session.run(None, {name: batch})[0] for batch in batches]), columns)

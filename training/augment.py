@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from contract.types import Crops, Image
 
+LIGHT = 0.87, 0.82, 0.87
+"""Red, green, blue of what takes the place of a cell's surroundings: an empty field."""
 MARGIN = 1.5
 """Side of a stored crop in units of the network's field: room for turning and shifting with real pixels."""
 
@@ -26,21 +29,26 @@ class Jitter:
         background: standard deviation of the optical density of the empty field.
         blur_px: largest standard deviation of a blur, in pixels of the crop.
         noise: largest standard deviation of the noise, in grey levels.
+        tint: standard deviation of the gain of each colour that is left when a laboratory's colours are aligned.
+        alone: share of the views in which the cell is seen without its surroundings.
     """
 
     shift_um: float = 1.5
-    scale: float = 0.08
+    scale: float = 0.1
     stain: float = 0.15
     background: float = 0.06
     blur_px: float = 0.8
     noise: float = 4.0
+    tint: float = 0.08
+    alone: float = 0.8
 
 
-def augment(wide: Crops, size: int, um_per_pixel: float, jitter: Jitter, rng: np.random.Generator) -> Crops:
+def augment(wide: NDArray[np.uint8], size: int, um_per_pixel: float, jitter: Jitter, rng: np.random.Generator) -> Crops:
     """A random view of each crop.
 
     Args:
-        wide: (N, side, side, 3) uint8 with a margin around the field, at the network's scale.
+        wide: (N, side, side, 4) uint8 with a margin around the field, at the network's scale; the fourth plane is 255
+            within the cell's outline, or 0 everywhere where none is known.
         size: side of the field in pixels.
         um_per_pixel: the network's scale.
         jitter: how much may differ.
@@ -52,11 +60,14 @@ def augment(wide: Crops, size: int, um_per_pixel: float, jitter: Jitter, rng: np
     views = np.empty((len(wide), size, size, 3), np.uint8)
     for k, crop in enumerate(wide):
         moved = move(crop, size, jitter.shift_um / um_per_pixel, jitter.scale, rng)
-        views[k] = degrade(stain(moved, jitter, rng), jitter, rng)
+        view = tint(stain(np.ascontiguousarray(moved[..., :3]), jitter, rng), jitter, rng)
+        views[k] = degrade(alone(view, moved[..., 3], jitter, rng), jitter, rng)
     return views
 
 
-def move(crop: Image, size: int, shift_px: float, scale: float, rng: np.random.Generator) -> Image:
+def move(
+    crop: NDArray[np.uint8], size: int, shift_px: float, scale: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
     """Turn, mirror, shift and stretch in one resampling.
 
     One view in four is only turned by right angles and shifted by whole pixels, so that the network also sees pixels as
@@ -89,6 +100,32 @@ def stain(crop: Image, jitter: Jitter, rng: np.random.Generator) -> Image:
     light = rng.normal(0, jitter.background) + rng.normal(0, jitter.background / 2, 3)
     density = cv2.transform(DENSITY[crop], np.column_stack([mix, light]).astype(np.float32))
     return np.asarray(np.clip(256 * np.exp(-density) - 1, 0, 255), np.uint8)
+
+
+def tint(crop: Image, jitter: Jitter, rng: np.random.Generator) -> Image:
+    """Colours that are not quite the training's: those of a laboratory's cells are never known exactly."""
+    if jitter.tint <= 0:
+        return crop
+    gain, offset = np.exp(rng.normal(0, jitter.tint, 3)), rng.normal(0, 60 * jitter.tint, 3)
+    middle = crop.reshape(-1, 3).mean(axis=0)
+    return np.asarray(np.clip((crop - middle) * gain + middle + offset, 0, 255), np.uint8)
+
+
+def alone(crop: Image, mask: NDArray[np.uint8], jitter: Jitter, rng: np.random.Generator) -> Image:
+    """Mostly the cell alone, as the network sees it in use, now and then on black or with its surroundings.
+
+    The outline wavers: no two programs and no two people draw the same.
+    """
+    drawn, chance = (mask > 127).astype(np.uint8), rng.random()  # noqa: PLR2004
+    if not drawn.any() or chance >= jitter.alone:
+        return crop
+    reach = int(rng.integers(-2, 4))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * abs(reach) + 1,) * 2)
+    drawn = np.asarray(cv2.dilate(drawn, kernel) if reach > 0 else cv2.erode(drawn, kernel), np.uint8)
+    black = rng.random() < 0.12  # noqa: PLR2004
+    found = crop.copy()
+    found[drawn == 0] = 0 if black else np.clip(np.array(LIGHT[::-1]) * 255 + rng.normal(0, 4, 3), 0, 255)
+    return found
 
 
 def degrade(crop: Image, jitter: Jitter, rng: np.random.Generator) -> Image:

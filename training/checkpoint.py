@@ -16,10 +16,10 @@ from torch import Tensor
 
 from contract.durable import write_whole
 from contract.errors import UsageError
-from contract.manifest import Decision, InputSpec
+from contract.manifest import CellColours, ClassName, Columns, Decision, InputSpec, Unknown
 from training.network import Architecture, BlastNet
 
-FORMAT = "microscope-agent classifier 1"
+FORMAT = "microscope-agent classifier 2"
 LAST = "last.pt"
 CLASSIFIER = "classifier.pt"
 _DAMAGE = (
@@ -37,7 +37,8 @@ class _Shape(BaseModel):
     stem: Channels
     stages: tuple[Channels, ...] = Field(min_length=1, max_length=8)
     blocks: tuple[Blocks, ...] = Field(min_length=1, max_length=8)
-    dropout: float = Field(ge=0, lt=1)
+    classes: int = Field(ge=2, le=5)
+    directions: int = Field(ge=0, le=256)
 
 
 class _Trained(BaseModel):
@@ -45,8 +46,8 @@ class _Trained(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    layout: Literal["deepapl", "cnmc", "folders"]
-    um_per_pixel: float = Field(gt=0, allow_inf_nan=False)
+    layout: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,40}$")]
+    um_per_pixel: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
     split: Literal["patient", "random"]
     seed: int
 
@@ -56,11 +57,14 @@ class _Record(BaseModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    format: Literal["microscope-agent classifier 1"]
+    format: Literal["microscope-agent classifier 2"]
     architecture: dict[str, Any]
     weights: dict[str, Tensor]
     input: InputSpec
+    classes: tuple[ClassName, ...] = Field(min_length=2, max_length=5)
     decision: Decision
+    unknown: Unknown | None
+    colours: dict[str, CellColours]
     recipe: Annotated[dict[str, Any], AfterValidator(lambda recipe: _Trained.model_validate(recipe).model_dump())]
     epoch: int = Field(ge=0)
     validation: dict[str, float]
@@ -71,9 +75,12 @@ class Classifier:
     """A trained network with every fact that a bundle needs of it.
 
     Attributes:
-        network: in evaluation mode; columns of its scores are normal, blast.
+        network: in evaluation mode.
         input: what it sees.
+        columns: what stands where in its scores.
         decision: temperature and thresholds, chosen on the validation split.
+        unknown: from where on a cell is too unlike the training's; None where nothing such was learnt.
+        colours: of the cells of each data set of the training, from which they are moved to those of ``input``.
         recipe: how it was trained.
         epoch: after which epoch it was taken, by validation.
         validation: figures on the validation split at that epoch.
@@ -81,7 +88,10 @@ class Classifier:
 
     network: BlastNet
     input: InputSpec
+    columns: Columns
     decision: Decision
+    unknown: Unknown | None
+    colours: Mapping[str, CellColours]
     recipe: Mapping[str, Any]
     epoch: int
     validation: Mapping[str, float]
@@ -94,7 +104,10 @@ def write_classifier(path: Path, classifier: Classifier) -> None:
         "architecture": asdict(classifier.network.shape),
         "weights": {k: v.cpu() for k, v in classifier.network.state_dict().items()},
         "input": classifier.input.model_dump(),
+        "classes": list(classifier.columns.names),
         "decision": classifier.decision.model_dump(),
+        "unknown": classifier.unknown and classifier.unknown.model_dump(),
+        "colours": {name: found.model_dump() for name, found in classifier.colours.items()},
         "recipe": dict(classifier.recipe),
         "epoch": classifier.epoch,
         "validation": dict(classifier.validation),
@@ -107,8 +120,21 @@ def read_classifier(path: Path) -> Classifier:
     with refused_if_damaged(path):
         record = _Record.model_validate(load(path))
         network = network_of(record.architecture, record.weights)
-        kept = record.input, record.decision, record.recipe, record.epoch, record.validation
-        return Classifier(network.eval(), *kept)
+        columns = Columns(record.classes, distance=record.unknown is not None)
+        if (len(columns.names), columns.distance) != (network.shape.classes, network.gate is not None):
+            raise ValueError
+        judging = columns, record.decision, record.unknown, record.colours
+        return Classifier(network.eval(), record.input, *judging, record.recipe, record.epoch, record.validation)
+
+
+def trunk_of(path: Path) -> dict[str, Tensor]:
+    """The weights of a checkpoint's trunk, of this format or the one before; UsageError if it has none that fits."""
+    with refused_if_damaged(path):
+        weights = {k: v for k, v in load(path)["weights"].items() if k.startswith(("stem.", "body."))}
+        absent = BlastNet().load_state_dict(weights, strict=False).missing_keys
+        if any(name.startswith(("stem.", "body.")) for name in absent):
+            raise ValueError
+    return weights
 
 
 def network_of(architecture: Mapping[str, Any], weights: Mapping[str, Tensor]) -> BlastNet:
@@ -117,6 +143,13 @@ def network_of(architecture: Mapping[str, Any], weights: Mapping[str, Tensor]) -
     network = BlastNet(Architecture(**shape.model_dump()))
     network.load_state_dict(dict(weights))
     return network
+
+
+def input_of(path: Path, spec: InputSpec) -> InputSpec:
+    """An input with the normalisation of a checkpoint, for a network that starts from its trunk."""
+    with refused_if_damaged(path):
+        before = InputSpec.model_validate(load(path)["input"])
+    return spec.model_copy(update={"mean": before.mean, "std": before.std})
 
 
 def save(path: Path, record: Mapping[str, Any]) -> None:

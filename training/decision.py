@@ -4,13 +4,16 @@ import math
 
 import numpy as np
 
-from contract.manifest import Decision
+from contract.manifest import Columns, Decision, Unknown
+from contract.types import Tensor
 from training.metrics import Labels, Numbers, fit_temperature, sigmoid
 
 MISSED_BLASTS = 0.02
 """Share of validation blasts that may fall below the band and so be called normal."""
 FALSE_BLASTS = 0.01
 """Share of validation normal cells that may rise above the band and so be called blast."""
+DOUBTED, FAR, REACH = 0.01, 0.005, 1.25
+"""Share of validation cells that `other` may doubt, and that may be the farthest; how much farther is unknown."""
 
 
 def choose_decision(labels: Labels, margins: Numbers) -> Decision:
@@ -35,6 +38,20 @@ def choose_decision(labels: Labels, margins: Numbers) -> Decision:
         uncertain_from=min(_clear(math.floor(low * 1000) / 1000), threshold),
         uncertain_to=max(_clear(math.ceil(high * 1000) / 1000), threshold),
     )
+
+
+def choose_unknown(scores: Tensor, columns: Columns) -> Unknown | None:
+    """From where on a cell is too unlike the training's cells to be judged; None where nothing such was learnt.
+
+    Args:
+        scores: (N, columns.width) of validation cells, normal ones and blasts.
+        columns: what stands where in them.
+    """
+    if columns.other is None or not columns.distance:
+        return None
+    other = sigmoid(np.asarray(scores[:, columns.other], np.float64))
+    far = float(np.quantile(scores[:, -1], 1 - FAR))
+    return Unknown(other=round(max(0.5, float(np.quantile(other, 1 - DOUBTED))), 3), distance=round(REACH * far, 3))
 
 
 def _youden(labels: Labels, probabilities: Numbers) -> float:

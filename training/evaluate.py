@@ -4,7 +4,6 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,54 +14,31 @@ from numpy.typing import NDArray
 from contract import bundle
 from contract.arguments import made_folder
 from contract.commands import outcome, process
-from contract.decide import margins_of
+from contract.decide import doubts_of, label_of, margins_of
 from contract.durable import write_whole
 from contract.errors import UsageError
-from contract.manifest import TWO, Columns, Decision, InputSpec
+from contract.manifest import TWO, Columns, Decision, InputSpec, Unknown
 from contract.pixels import to_batch
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.terminal import say
 from contract.trust_options import trust_from
 from contract.types import Crops, Tensor
 from contract.words import counted
-from training.checkpoint import read_classifier
 from training.datasets import LAYOUTS, about_of
-from training.datasets.crops import read_crops
+from training.datasets.crops import read_found
 from training.datasets.outlines import colours_by_data_set
 from training.datasets.sample import Sample, Split, data_sets_of, labels_of, shuffled
+from training.judge import PREFERRED, open_judge
 from training.metrics import WITHOUT_INTERVAL, Labels, Numbers, bootstrap, in_sigmas, sigmoid, summary
 from training.network import BlastNet, scores_by
 from training.options import evaluate_parser
 from training.overview import BY_IMAGE, BY_PATIENT, few_words, overview, patients_in_words, refuse_nobodys, split_rule
-from training.recipe import data_sets_in, scale_of
+from training.recipe import scale_of
+from training.refit import fold_report, shown_folds
 
 BATCH = 32
-PREFERRED = "int8-cpu"
-"""The engine whose behaviour on cells of no class is reported."""
 LEAKY = "leaky split, FP32"
 """Heading of the figures that stand beside the honest ones for comparison only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judge:
-    """Something that can be evaluated.
-
-    Attributes:
-        engines: by name, a graph on disk or a network in memory; the first is the reference.
-        decisions: by the engine's name.
-        origin: which model it is, in words and hashes.
-        recipe: how it was trained; empty for a bundle.
-        columns: what stands where in its scores.
-        home: the data sets of its training, whose cells have the training's colours as they are.
-    """
-
-    engines: Mapping[str, Path | BlastNet]
-    spec: InputSpec
-    decisions: Mapping[str, Decision]
-    origin: Mapping[str, Any]
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    columns: Columns = TWO
-    home: Sequence[str] = ()
 
 
 def evaluate(
@@ -108,8 +84,10 @@ def evaluate(
     if not {"normal", "blast"} <= {s.kind for s in chosen}:
         raise UsageError(f"the {split} split of {data} does not hold both classes; choose another split")
     foreign = [s for s in chosen if judge.spec.cell is not None and s.dataset not in judge.home]
-    colours = colours_by_data_set(foreign, um_per_pixel=scale, quiet=quiet)
-    crops = read_crops(chosen, judge.spec, um_per_pixel=scale, colours=colours, quiet=quiet)
+    colours = {**judge.colours, **colours_by_data_set(foreign, um_per_pixel=scale, quiet=quiet)}
+    crops, found = read_found(chosen, judge.spec, um_per_pixel=scale, colours=colours, quiet=quiet)
+    missed = [s for s, there in zip(chosen, found, strict=True) if not there]
+    chosen, crops = [s for s, there in zip(chosen, found, strict=True) if there], crops[found]
     scores = {name: scores_of(engine, crops, judge.spec) for name, engine in judge.engines.items()}
     return {
         "schema_version": 1,
@@ -121,7 +99,7 @@ def evaluate(
             **({"split_by": BY_IMAGE} if leaks else {}),
             "terms": about_of(data_sets_of(chosen)).terms,
         },
-        **judgement(chosen, scores, judge.decisions, columns=judge.columns),
+        **judgement(chosen, scores, judge.decisions, columns=judge.columns, unknown=judge.unknown, missed=missed),
         "leaky": _leaky(model, layout, split),
     }
 
@@ -141,6 +119,8 @@ def judgement(
     decisions: Mapping[str, Decision],
     *,
     columns: Columns = TWO,
+    unknown: Unknown | None = None,
+    missed: Sequence[Sample] = (),
 ) -> dict[str, Any]:
     """Figures of each engine, agreement with the first of them, and what becomes of cells of neither class.
 
@@ -149,6 +129,8 @@ def judgement(
         scores: by engine, (N, columns.width).
         decisions: by engine, temperature and thresholds.
         columns: what stands where in the scores.
+        unknown: from where on a cell is too unlike the training's to be judged.
+        missed: samples in whose images no cell was found, so that nothing is scored there.
     """
     known = np.array([s.labelled for s in samples])
     cells = [s for s in samples if s.labelled]
@@ -157,6 +139,8 @@ def judgement(
     preferred = PREFERRED if PREFERRED in margins else reference
     decision = decisions[preferred]
     probabilities = sigmoid(margins[preferred] / decision.temperature)
+    doubted = np.array([bool(why) for why in doubts_of(scores[preferred], columns, unknown)], np.bool_)
+    given = np.where(doubted, "uncertain", [label_of(p, decision) for p in probabilities])
     return {
         "decisions": {name: decisions[name].model_dump() for name in margins},
         "engines": {name: _figures(cells, values[known], decisions[name]) for name, values in margins.items()},
@@ -165,9 +149,10 @@ def judgement(
             for name, values in margins.items()
             if name != reference
         },
-        "abstention": _abstention(labels_of(cells), probabilities[known], decision),
-        "rare": _apart(samples, probabilities, "rare", decision),
-        "reject": _apart(samples, probabilities, "reject", decision),
+        "abstention": _abstention(labels_of(cells), given[known]),
+        "not_found": sum(s.labelled for s in missed),
+        "rare": _apart(samples, given, "rare", missed),
+        "reject": _apart(samples, given, "reject", missed),
     }
 
 
@@ -211,22 +196,6 @@ def scores_of(
     return np.concatenate(rows) if rows else np.zeros((0, session.get_outputs()[0].shape[1]), np.float32)
 
 
-def open_judge(model: Path, trust: Trust = SHIPPED_ONLY) -> Judge:
-    """Open a bundle (a folder) or a checkpoint (a file)."""
-    if not model.is_dir():
-        kept = read_classifier(model)
-        origin = {"kind": "checkpoint", "trained_on_split": kept.recipe.get("split"), "epoch": kept.epoch}
-        return Judge({"torch": kept.network}, kept.input, {"torch": kept.decision}, origin, kept.recipe)
-    opened = bundle.open_bundle(model, trust)
-    manifest = opened.manifest
-    graphs = {"fp32": model / bundle.FP32, PREFERRED: model / bundle.INT8_CPU}
-    hashes = {name: manifest.files[path.name] for name, path in graphs.items()}
-    origin = {"kind": "bundle", "id": manifest.id, "graphs": hashes, "trained_on_split": "patient"}
-    decisions = {"fp32": manifest.decisions.fp32, PREFERRED: manifest.decisions.int8}
-    home = data_sets_in(json.loads(opened.read(bundle.REPORT))["training"]["recipe"])
-    return Judge(graphs, manifest.input, decisions, origin, columns=manifest.columns, home=home)
-
-
 def shown(figure: Mapping[str, float | None], *, few: bool = False) -> str:
     """A figure, with its interval where it has one, rounded if its cells are few; `n/a` for what they can not tell."""
     value, low, high = (figure[key] for key in ("value", "low", "high"))
@@ -263,6 +232,8 @@ def table(report: Mapping[str, Any]) -> str:
     for part in ("rare", "reject"):
         for group, found in report[part].items():
             share = f"{100 * found['called_blast']:5.1f} % blast, {100 * found['uncertain']:5.1f} % uncertain"
+            if found.get("not_found"):
+                share += f", {100 * found['not_found']:.1f} % not found"
             lines.append(f"{part:7} {group:26} {found['cells']:5d} cells: {share}")
     return "\n".join(lines)
 
@@ -272,17 +243,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = evaluate_parser().parse_args(arguments)
 
     def work() -> int:
-        report = evaluate(
-            given.model,
-            given.data,
-            given.layout,
-            given.split,
-            um_per_pixel=given.um_per_pixel,
-            trust=trust_from(given),
-            patients=given.patients,
-        )
+        scale, trust = given.um_per_pixel, trust_from(given)
+        if given.folds:
+            judge = open_judge(given.model, trust)
+            samples = LAYOUTS[given.layout].find(given.data)
+            found = fold_report(judge, samples, um_per_pixel=scale)
+            report = {"schema_version": 1, "model": dict(judge.origin), **found}
+            text = shown_folds(report)
+        else:
+            report = evaluate(
+                given.model,
+                given.data,
+                given.layout,
+                given.split,
+                um_per_pixel=scale,
+                trust=trust,
+                patients=given.patients,
+            )
+            text = table(report)
         _write(given.out, report)
-        say(*table(report).split("\n"))
+        say(*text.split("\n"))
         return 0
 
     return outcome("evaluate-classifier", work)
@@ -330,11 +310,10 @@ def _figures(cells: Sequence[Sample], margins: Numbers, decision: Decision) -> d
     }
 
 
-def _abstention(labels: Labels, probabilities: Numbers, decision: Decision) -> dict[str, float | None]:
-    """What the band of uncertainty takes away, and how right the rest is."""
-    low, high = probabilities < decision.uncertain_from, probabilities > decision.uncertain_to
-    decided = low | high
-    right = (high == (labels == 1))[decided]
+def _abstention(labels: Labels, given: NDArray[np.str_]) -> dict[str, float | None]:
+    """What the band of uncertainty and what is unlike the training take away, and how right the rest is."""
+    decided = given != "uncertain"
+    right = ((given == "blast") == (labels == 1))[decided]
     return {
         "uncertain_share": float(1 - decided.mean()),
         "accuracy_of_the_rest": float(right.mean()) if len(right) else None,
@@ -342,22 +321,26 @@ def _abstention(labels: Labels, probabilities: Numbers, decision: Decision) -> d
 
 
 def _apart(
-    samples: Sequence[Sample], probabilities: Numbers, kind: str, decision: Decision
+    samples: Sequence[Sample], given: NDArray[np.str_], kind: str, missed: Sequence[Sample]
 ) -> dict[str, dict[str, float]]:
-    groups: dict[str, list[float]] = defaultdict(list)
-    for sample, probability in zip(samples, probabilities, strict=True):
+    """What becomes of cells of no class, by what their data set calls them; some are never found."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for sample, label in zip(samples, given, strict=True):
         if sample.kind == kind:
-            groups[sample.group].append(float(probability))
-    return {group: _shares(np.array(values), decision) for group, values in sorted(groups.items())}
+            groups[sample.group].append(str(label))
+    for sample in missed:
+        if sample.kind == kind:
+            groups[sample.group].append("not found")
+    return {group: _shares(labels) for group, labels in sorted(groups.items())}
 
 
-def _shares(probabilities: Numbers, decision: Decision) -> dict[str, float]:
-    blast = probabilities > decision.uncertain_to
-    normal = probabilities < decision.uncertain_from
+def _shares(labels: Sequence[str]) -> dict[str, float]:
+    share = {name: labels.count(name) / len(labels) for name in ("blast", "uncertain", "not found")}
     return {
-        "cells": len(probabilities),
-        "called_blast": float(blast.mean()),
-        "uncertain": float((~blast & ~normal).mean()),
+        "cells": len(labels),
+        "called_blast": share["blast"],
+        "uncertain": share["uncertain"],
+        "not_found": share["not found"],
     }
 
 

@@ -1,4 +1,8 @@
-"""`train-classifier`: trains the network on a labelled layout; an interrupted run goes on with the same command."""
+"""`train-classifier`: trains the network on a labelled layout; an interrupted run goes on with the same command.
+
+First the trunk learns to know the kinds of cells (training/loop.py), then the heads are fitted on its features
+(training/heads.py), and the decision is chosen on the validation split.
+"""
 
 import hashlib
 import sys
@@ -8,25 +12,39 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from contract.arguments import made_folder
+from contract.cell_colours import mean_of
 from contract.commands import outcome, process
 from contract.decide import margins_of
 from contract.errors import UsageError
-from contract.manifest import InputSpec
+from contract.manifest import CellColours, CellView, InputSpec
+from contract.pixels import to_batch
 from contract.terminal import say
-from contract.types import Crops
-from training.augment import MARGIN, Jitter
-from training.checkpoint import CLASSIFIER, LAST, Classifier, load, refused_if_damaged, save, write_classifier
+from training.augment import LIGHT, MARGIN, Jitter
+from training.checkpoint import (
+    CLASSIFIER,
+    LAST,
+    Classifier,
+    input_of,
+    load,
+    refused_if_damaged,
+    save,
+    write_classifier,
+)
 from training.datasets import LAYOUTS
-from training.datasets.crops import read_crops
+from training.datasets.crops import read_found, read_outlined
 from training.datasets.files import short_name
-from training.datasets.sample import Sample, data_sets_of, labelled, labels_of, scales_of, shuffled
-from training.decision import choose_decision
-from training.loop import Cells, Run, learn, restore, start, state_of, weigh
-from training.metrics import Labels, auroc, log_loss
-from training.network import scores_by
+from training.datasets.outlines import colours_by_data_set
+from training.datasets.sample import Sample, data_sets_of, labels_of, scales_of, shuffled
+from training.decision import choose_decision, choose_unknown
+from training.heads import calibrated, fit_heads, trainable
+from training.loop import Cells, Kind, Run, Taught, kinds_of, learn, restore, start, state_of, weigh
+from training.metrics import auroc, log_loss
+from training.network import BATCH, features_by
 from training.options import train_parser
 from training.overview import BY_IMAGE, overview, refuse_nobodys, split_rule
 from training.recipe import Recipe
@@ -37,7 +55,7 @@ def train(root: Path, out: Path, recipe: Recipe, *, patients: str | None = None,
 
     Args:
         root: the folder of images.
-        out: where ``last.pt`` is kept after every epoch and ``classifier.pt`` after every better one.
+        out: where ``last.pt`` is kept after every epoch, and ``classifier.pt`` when all is done.
         recipe: what to do.
         patients: ``none`` takes images of which nobody knows whose they are.
         quiet: draw no progress bars, and say nothing of the cells.
@@ -48,30 +66,32 @@ def train(root: Path, out: Path, recipe: Recipe, *, patients: str | None = None,
     Raises:
         UsageError: the folder is not in that layout, a split lacks a class, or ``out`` holds another training.
     """
-    training, validation = _samples(root, recipe, patients=patients, quiet=quiet)
-    identity = {**asdict(recipe), "jitter": asdict(Jitter()), **_origin([*training, *validation], root)}
+    samples = _samples(root, recipe, patients=patients, quiet=quiet)
+    identity = {**asdict(recipe), "jitter": asdict(Jitter()), **_origin(samples, root)}
+    if recipe.start:
+        identity["start"] = _digest(Path(recipe.start))
+    taught = [s for s in samples if s.split != "test" and LAYOUTS[s.dataset].teaches_trunk]
+    kinds = kinds_of([s for s in taught if s.split == "training"])
+    _enough(recipe, kinds)
     made_folder(out)
-    run = _begin(out, recipe, identity)
-    bare = InputSpec(um_per_pixel=recipe.field_um / recipe.size, size=recipe.size, mean=(0, 0, 0), std=(1, 1, 1))
-    wide = bare.model_copy(update={"size": round(recipe.size * MARGIN)})
-    crops = read_crops(training, wide, um_per_pixel=recipe.um_per_pixel, quiet=quiet)
-    cells = Cells(crops, labels_of(training), weigh(training))
-    held = read_crops(validation, bare, um_per_pixel=recipe.um_per_pixel, quiet=quiet)
-    spec = normalised(bare, crops)
-    while run.epoch < recipe.epochs:
-        loss = learn(run, cells, spec=spec, recipe=recipe, quiet=quiet)
-        figures = _look(run, held, labels_of(validation), spec=spec, identity=identity, out=out)
-        run.history.append({"training_loss": loss, **figures})
-        save(out / LAST, {"recipe": identity, **state_of(run)})
-        if not quiet:
-            line = "  ".join(f"{k} {v:.4g}" for k, v in run.history[-1].items())
-            tqdm.write(f"epoch {run.epoch}  {line}", file=sys.stderr)
+    run = _begin(out, recipe, kinds, identity)
+    if run.epoch >= recipe.epochs and (out / CLASSIFIER).exists() and (out / LAST).exists():
+        return out / CLASSIFIER
+    spec, colours = _seen(samples, recipe, quiet=quiet)
+    known = {(k.dataset, k.group): number for number, k in enumerate(kinds)}
+    lessons = sorted((s for s in taught if (s.dataset, s.group) in known), key=lambda s: s.path)
+    spec = _teach(
+        run, lessons, known, spec=spec, colours=colours, recipe=recipe, identity=identity, out=out, quiet=quiet
+    )
+    write_classifier(
+        out / CLASSIFIER, _with_heads(run, samples, spec, colours, recipe=recipe, identity=identity, quiet=quiet)
+    )
     return out / CLASSIFIER
 
 
-def normalised(spec: InputSpec, crops: Crops) -> InputSpec:
+def normalised(spec: InputSpec, crops: NDArray[np.uint8]) -> InputSpec:
     """The same input with mean and standard deviation of these crops, rounded, red-green-blue."""
-    levels = crops[:: max(1, len(crops) // 500)].reshape(-1, 3)[:, ::-1] / np.float32(255)
+    levels = crops[:: max(1, len(crops) // 500), ..., 2::-1].reshape(-1, 3) / np.float32(255)
     mean = tuple(round(float(v), 3) for v in levels.mean(0, np.float64))
     std = tuple(max(round(float(v), 3), 0.01) for v in levels.std(0, np.float64))
     return spec.model_copy(update={"mean": mean, "std": std})
@@ -86,33 +106,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         split=given.split,
         seed=given.seed,
         epochs=given.epochs,
+        start=str(given.start or ""),
         bf16=given.bf16,
     )
 
     def work() -> int:
-        say(
-            f"the best epoch by validation is in {train(given.data, given.out, recipe, patients=given.patients)}",
-            to=sys.stderr,
-        )
+        say(f"the classifier is in {train(given.data, given.out, recipe, patients=given.patients)}", to=sys.stderr)
         return 0
 
     return outcome("train-classifier", work)
 
 
-def _samples(root: Path, recipe: Recipe, *, patients: str | None, quiet: bool) -> tuple[list[Sample], list[Sample]]:
+def _samples(root: Path, recipe: Recipe, *, patients: str | None, quiet: bool) -> list[Sample]:
+    """All samples, sorted; training and validation split with both classes each."""
     samples = LAYOUTS[recipe.layout].find(root)
     refuse_nobodys(samples, root, patients=patients)
     if recipe.split == "random":
         samples = shuffled(samples, recipe.seed)
     if not quiet:
         say(*overview(samples, um_per_pixel=recipe.um_per_pixel), to=sys.stderr)
-    training, validation = labelled(samples, "training"), labelled(samples, "validation")
-    for name, cells in (("training", training), ("validation", validation)):
+    for name in ("training", "validation"):
+        cells = [s for s in samples if s.split == name and s.labelled]
         if {s.kind for s in cells} != {"normal", "blast"}:
             raise UsageError(
                 f"the {name} split of {root} does not hold both classes ({len(cells)} cells); more patients are needed"
             )
-    return training, validation
+    return sorted((s for s in samples if s.split != "test"), key=lambda s: s.path)
 
 
 def _origin(samples: Sequence[Sample], root: Path) -> dict[str, Any]:
@@ -123,29 +142,127 @@ def _origin(samples: Sequence[Sample], root: Path) -> dict[str, Any]:
     return found | ({"by_image": True} if split_rule(samples) == BY_IMAGE else {})
 
 
-def _begin(out: Path, recipe: Recipe, identity: Mapping[str, Any]) -> Run:
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as cause:
+        raise UsageError(f"--start {path} can not be read ({cause.strerror}); name a checkpoint") from cause
+
+
+def _enough(recipe: Recipe, kinds: Sequence[Kind]) -> None:
+    if recipe.epochs and not kinds:
+        raise UsageError(
+            "none of these data sets teaches the trunk, for their cells come from too few people; add one that does, "
+            "or start from a trunk with --start CHECKPOINT --epochs 0"
+        )
+    if not recipe.epochs and not recipe.start:
+        raise UsageError("--epochs 0 fits the heads alone; name the trunk with --start CHECKPOINT")
+
+
+def _begin(out: Path, recipe: Recipe, kinds: Sequence[Kind], identity: Mapping[str, Any]) -> Run:
     if not (out / LAST).exists():
-        return start(recipe)
+        return start(recipe, kinds)
     found = load(out / LAST)
     with refused_if_damaged(out / LAST):
         before = dict(found["recipe"])
         if before == identity:
-            return restore(recipe, found)
+            return restore(recipe, kinds, found)
     changed = [f"{k} {before.get(k)} there, {v} now" for k, v in identity.items() if before.get(k) != v]
     raise UsageError(f"{out} holds another training ({'; '.join(changed)}); name another --out or repeat its options")
 
 
-def _look(
-    run: Run, held: Crops, labels: Labels, *, spec: InputSpec, identity: Mapping[str, Any], out: Path
-) -> dict[str, float]:
-    """Judge the mean of the weights on the validation split, and keep it if it is the best so far."""
-    margins = margins_of(scores_by(run.mean, held, spec))
+def _seen(samples: Sequence[Sample], recipe: Recipe, *, quiet: bool) -> tuple[InputSpec, Mapping[str, CellColours]]:
+    """What the network sees, not normalised yet: cells alone, in the mean of the data sets' colours."""
+    training = [s for s in samples if s.split == "training" and s.labelled]
+    colours = colours_by_data_set(training, um_per_pixel=recipe.um_per_pixel, quiet=quiet)
+    cell = CellView(colours=mean_of(colours.values()), surroundings=LIGHT) if colours else None
+    scale = recipe.field_um / recipe.size
+    return InputSpec(um_per_pixel=scale, size=recipe.size, mean=(0, 0, 0), std=(1, 1, 1), cell=cell), colours
+
+
+def _teach(
+    run: Run,
+    lessons: Sequence[Sample],
+    known: Mapping[tuple[str, str], int],
+    *,
+    spec: InputSpec,
+    colours: Mapping[str, CellColours],
+    recipe: Recipe,
+    identity: Mapping[str, Any],
+    out: Path,
+    quiet: bool,
+) -> InputSpec:
+    """Teach the trunk, epoch by epoch; the input with its normalisation."""
+    training = [s for s in lessons if s.split == "training"]
+    held = [s for s in lessons if s.split == "validation" and s.labelled]
+    if not recipe.epochs:
+        return input_of(Path(recipe.start), spec)
+    wide = spec.model_copy(update={"size": round(recipe.size * MARGIN)})
+    crops = read_outlined(training, wide, um_per_pixel=recipe.um_per_pixel, colours=colours, quiet=quiet)
+    spec = input_of(Path(recipe.start), spec) if recipe.start else normalised(spec, crops)
+    numbers = np.array([known[s.dataset, s.group] for s in training], np.int64)
+    cells = Cells(crops, numbers, weigh(training))
+    views, _ = read_found(held, spec, um_per_pixel=recipe.um_per_pixel, colours=colours, quiet=quiet)
+    while run.epoch < recipe.epochs:
+        loss = learn(run, cells, spec=spec, recipe=recipe, quiet=quiet)
+        figures = {"training_loss": loss, "validation_auroc": _look(run.mean, views, held, spec)}
+        run.history.append(figures)
+        save(out / LAST, {"recipe": dict(identity), **state_of(run)})
+        if not quiet:
+            line = "  ".join(f"{k} {v:.4g}" for k, v in figures.items())
+            tqdm.write(f"epoch {run.epoch}  {line}", file=sys.stderr)
+    return spec
+
+
+def _look(taught: Taught, views: NDArray[np.uint8], held: Sequence[Sample], spec: InputSpec) -> float:
+    """How well the trunk tells blasts from normal cells by their kinds: mean AUROC of the data sets that have both."""
+    taught.eval()
+    with torch.inference_mode():
+        batches = (to_batch(views[k : k + BATCH], spec) for k in range(0, len(views), BATCH))
+        rows = [taught(torch.from_numpy(batch)).numpy() for batch in batches]
+    scores, names = np.concatenate([*rows, np.zeros((0, len(taught.kinds)), np.float32)]), [s.dataset for s in held]
+    areas = []
+    for dataset in dict.fromkeys(names):
+        blasts, normal = ([k for k in taught.own(dataset) if taught.kinds[k].truth == truth] for truth in (1, 0))
+        use = np.array([name == dataset for name in names])
+        if blasts and normal:
+            margins = np.logaddexp.reduce(scores[use][:, blasts], 1) - np.logaddexp.reduce(scores[use][:, normal], 1)
+            areas.append(auroc(labels_of([s for s in held if s.dataset == dataset]), margins.astype(np.float64)))
+    return float(np.nanmean(areas)) if areas and not np.isnan(areas).all() else float("nan")
+
+
+def _with_heads(
+    run: Run,
+    samples: Sequence[Sample],
+    spec: InputSpec,
+    colours: Mapping[str, CellColours],
+    *,
+    recipe: Recipe,
+    identity: Mapping[str, Any],
+    quiet: bool,
+) -> Classifier:
+    """The trunk as it is now, with heads fitted on the training split and judged on the validation split.
+
+    Images in which no cell is found are left out: in use, nothing is scored there.
+    """
+    cells, trunk = trainable(samples), run.mean.network
+    crops, found = read_found(cells, spec, um_per_pixel=recipe.um_per_pixel, colours=colours, quiet=quiet)
+    cells = [s for s, there in zip(cells, found, strict=True) if there]
+    features = features_by(trunk, crops[found], spec)
+    training, held = (np.array([s.split == split for s in cells]) for split in ("training", "validation"))
+    learnt, judged = ([s for s, use in zip(cells, rows, strict=True) if use] for rows in (training, held))
+    heads = calibrated(fit_heads(features[training], learnt), features[held], judged)
+    scores, normal_or_blast = heads.scores(features[held]), np.array([s.labelled for s in judged])
+    labels = labels_of([s for s in judged if s.labelled])
+    margins = margins_of(scores[normal_or_blast], heads.columns)
     decision = choose_decision(labels, margins)
-    loss = log_loss(labels, margins / decision.temperature)
-    figures = {"validation_loss": loss, "validation_auroc": auroc(labels, margins)}
-    if loss < min((h["validation_loss"] for h in run.history), default=float("inf")):
-        write_classifier(out / CLASSIFIER, Classifier(run.mean, spec, decision, identity, run.epoch, figures))
-    return figures
+    unknown = choose_unknown(scores[normal_or_blast], heads.columns)
+    figures = {
+        "validation_loss": log_loss(labels, margins / decision.temperature),
+        "validation_auroc": auroc(labels, margins),
+    }
+    judging = heads.columns, decision, unknown, colours
+    return Classifier(heads.on(trunk), spec, *judging, identity, run.epoch, figures)
 
 
 if __name__ == "__main__":

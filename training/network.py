@@ -1,10 +1,15 @@
-"""The network: a small residual CNN made of what INT8 kernels do best.
+"""The network: a small residual CNN made of what INT8 kernels do best, and heads that are linear in its features.
 
-Only Conv, BatchNorm, ReLU and Add, then a global mean and one linear layer. Channel counts are multiples of 32,
-because INT8 kernels work on blocks of 16 or 32 channels, and the stem leaves the three-channel picture, where they
-gain nothing, after one strided convolution. Blocks follow He et al. 2016 (identity shortcuts, two 3x3 convolutions).
+The trunk is only Conv, BatchNorm, ReLU and Add. Channel counts are multiples of 32, because INT8 kernels work on
+blocks of 16 or 32 channels, and the stem leaves the three-channel picture, where they gain nothing, after one strided
+convolution. Blocks follow He et al. 2016 (identity shortcuts, two 3x3 convolutions).
+
+Features are logarithms of the mean and of the mean square of each channel of the stem and of every block. The early
+stages hold the texture by which lymphoblasts are known, which the last one has forgotten; in logarithms, a larger cell
+adds the same to each channel, so that a linear head can tell size from texture.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +22,8 @@ from contract.types import Crops
 from contract.types import Tensor as Scores
 
 BATCH = 64
+TINY = 0.01
+"""Least mean of a channel that counts: the logarithm of 0 is infinite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +34,20 @@ class Architecture:
         stem: channels after the first convolution.
         stages: channels of each stage; every stage halves the resolution.
         blocks: residual blocks of each stage.
-        dropout: share of features dropped before the linear layer, in training only.
+        classes: columns of the scores, without that of the distance.
+        directions: of the features in which the distance to the training's cells is measured; 0: it is not.
     """
 
     stem: int = 32
     stages: tuple[int, ...] = (96, 128, 128)
     blocks: tuple[int, ...] = (1, 2, 1)
-    dropout: float = 0.2
+    classes: int = 2
+    directions: int = 0
+
+    @property
+    def features(self) -> int:
+        """Number of features: two for each channel of the stem and of every block."""
+        return 2 * (self.stem + sum(c * n for c, n in zip(self.stages, self.blocks, strict=True)))
 
 
 class Residual(nn.Module):
@@ -61,31 +75,57 @@ class BlastNet(nn.Module):
         self.shape = shape or Architecture()
         self.stem = nn.Sequential(convolution(3, self.shape.stem, kernel=5, stride=2), nn.ReLU())
         self.body = nn.Sequential(*_stages(self.shape))
-        self.dropout = nn.Dropout(self.shape.dropout)
-        self.head = nn.Linear(self.shape.stages[-1], 2)
+        self.head = nn.Linear(self.shape.features, self.shape.classes)
+        self.gate = nn.Linear(self.shape.features, self.shape.directions) if self.shape.directions else None
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, size, size) normalised pixels to (N, 2) logits, normal then blast."""
-        features = self.body(self.stem(image)).mean((2, 3))
-        return torch.as_tensor(self.head(self.dropout(features)))
+        """(N, 3, size, size) normalised pixels to (N, classes) logits, and the distance where it is measured."""
+        features = self.features(image)
+        scores = torch.as_tensor(self.head(features))
+        if self.gate is None:
+            return scores
+        along = self.gate(features)
+        return torch.cat([scores, (along * along).mean(1, keepdim=True)], dim=1)
+
+    def features(self, image: Tensor) -> Tensor:
+        """(N, 3, size, size) normalised pixels to (N, shape.features)."""
+        x = self.stem(image)
+        found = _pooled(x)
+        for block in self.body:
+            x = block(x)
+            found += _pooled(x)
+        return torch.cat(found, dim=1)
 
 
 def scores_by(network: BlastNet, crops: Crops, spec: InputSpec) -> Scores:
-    """Scores of crops in evaluation mode and float32, (N, 2); the mode that the network was in stays."""
-    mode = network.training
-    network.eval()
-    rows = [np.zeros((0, 2), np.float32)]
-    with torch.inference_mode():
-        for k in range(0, len(crops), BATCH):
-            rows.append(network(torch.from_numpy(to_batch(crops[k : k + BATCH], spec))).numpy())  # noqa: PERF401 - clearer
-    network.train(mode)
-    return np.concatenate(rows)
+    """Scores of crops in evaluation mode and float32, (N, columns); the mode that the network was in stays."""
+    return _run(network, network, crops, spec)
+
+
+def features_by(network: BlastNet, crops: Crops, spec: InputSpec) -> Scores:
+    """Features of crops in evaluation mode and float32, (N, shape.features); the mode that it was in stays."""
+    return _run(network, network.features, crops, spec)
 
 
 def convolution(wide_in: int, wide_out: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     """A convolution with its batch normalisation; no bias, for the normalisation has one."""
     plain = nn.Conv2d(wide_in, wide_out, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(plain, nn.BatchNorm2d(wide_out))
+
+
+def _run(network: BlastNet, ask: Callable[[Tensor], Tensor], crops: Crops, spec: InputSpec) -> Scores:
+    mode = network.training
+    network.eval()
+    with torch.inference_mode():
+        batches = [crops[k : k + BATCH] for k in range(0, max(len(crops), 1), BATCH)]
+        rows = [ask(torch.from_numpy(to_batch(batch, spec))).numpy() for batch in batches]
+    network.train(mode)
+    return np.concatenate(rows)
+
+
+def _pooled(x: Tensor) -> list[Tensor]:
+    mean, square = x.mean((2, 3)), (x * x).mean((2, 3))
+    return [mean.clamp(min=TINY).log(), square.clamp(min=TINY * TINY).log()]
 
 
 def _stages(shape: Architecture) -> list[nn.Module]:

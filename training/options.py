@@ -18,7 +18,13 @@ def train_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=place, required=True, help="folder of images, or the file of a mixture")
     parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True, help="how they lie there")
     parser.add_argument("--out", type=place, required=True, help="folder for checkpoints")
-    parser.add_argument("--epochs", type=whole(), default=40, help="passes over the training cells")
+    parser.add_argument(
+        "--epochs",
+        type=whole(least=0),
+        default=40,
+        help="passes over the training cells; 0: the heads alone are fitted",
+    )
+    parser.add_argument("--start", type=place, metavar="CHECKPOINT", help="train its trunk further")
     parser.add_argument("--seed", type=int, default=0, help="of every draw")
     parser.add_argument("--um-per-pixel", type=micrometres, help="scale of all images, if not each one's own")
     parser.add_argument(
@@ -41,7 +47,13 @@ def evaluate_parser() -> argparse.ArgumentParser:
     parser.add_argument("model", type=place, help="a checkpoint of train-classifier, or a bundle")
     parser.add_argument("--data", type=place, required=True, help="folder of images, or the file of a mixture")
     parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True, help="how they lie there")
-    parser.add_argument("--split", choices=SPLITS, required=True, help="which cells")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--split", choices=SPLITS, help="which cells")
+    which.add_argument(
+        "--folds",
+        action="store_true",
+        help="all cells with folds: heads are fitted again for each fold, on the cells of the others",
+    )
     parser.add_argument(
         "--um-per-pixel", type=micrometres, help="scale of all images, if not the training's or each one's own"
     )

@@ -18,13 +18,14 @@ class Recipe:
         um_per_pixel: scale of all images; None takes each image's own.
         split: ``patient``, or ``random`` to show what leaks in a split by image.
         seed: of every draw.
-        epochs: passes over the training cells.
+        epochs: passes over the training cells; 0: the trunk stays as it starts.
+        start: checkpoint whose trunk the training starts from; empty: from chance.
         batch: cells of one step.
         rate: peak learning rate of AdamW (Loshchilov and Hutter 2019).
         weight_decay: of AdamW, on kernels alone.
         smoothing: of the labels (Szegedy et al. 2016).
         average: decay of the running mean of the weights, which is what is kept (Polyak and Juditsky 1992).
-        field_um: side of what the network sees.
+        field_um: side of what the network sees; it holds a cell of any kind, alone.
         size: side of what the network sees, in pixels.
         bf16: compute in bfloat16.
     """
@@ -34,12 +35,13 @@ class Recipe:
     split: Rule = "patient"
     seed: int = 0
     epochs: int = 40
+    start: str = ""
     batch: int = 64
     rate: float = 2e-3
     weight_decay: float = 0.05
     smoothing: float = 0.05
     average: float = 0.998
-    field_um: float = 24.0
+    field_um: float = 18.0
     size: int = 112
     bf16: bool = False
 

@@ -21,7 +21,7 @@ from contract.pixels import stack
 from contract.types import Crops
 from export.golden import draw_cell
 from export.make import write_int8
-from export.quantize import convolutions, quantize
+from export.quantize import convolutions, quantising, quantize
 from export.sensitivity import sensitivity
 from export.to_onnx import KNOWN, write_onnx
 from training.evaluate import scores_of
@@ -151,8 +151,23 @@ def test_the_graph_for_tensorrt_quantises_one_branch_of_a_sum_and_no_head(graphs
             assert inputs == ["Conv", "DequantizeLinear"]
         if node.op_type == "Conv":
             assert inputs == ["DequantizeLinear", "DequantizeLinear"]
-        if node.op_type in {"Gemm", "ReduceMean"}:
+        if node.op_type == "Gemm":
             assert "DequantizeLinear" not in inputs
+
+
+@pytest.mark.parametrize("name", [INT8, INT8_CPU])
+def test_features_are_pooled_from_what_the_convolution_behind_reads(graphs: Graphs, name: str) -> None:
+    """So that a stage need not be written twice. The last stage has none behind: TensorRT's graph leaves it whole."""
+    model = graphs.load(name)
+    made_by = producers(model)
+    stages = [n.input[0] for n in model.graph.node if n.op_type == "Mul"]
+    means = {n.input[0] for n in model.graph.node if n.op_type == "ReduceMean"}
+    assert len(stages) == 4
+    assert set(stages) <= means
+    read = [made_by[stage].op_type for stage in stages]
+    assert read == ["DequantizeLinear"] * 3 + ["DequantizeLinear" if name == INT8_CPU else "Relu"]
+    convolved = {n.input[0] for n in model.graph.node if n.op_type == "Conv"}
+    assert set(stages[:3]) <= convolved
 
 
 def test_weights_have_a_scale_per_output_channel(graphs: Graphs) -> None:
@@ -253,7 +268,8 @@ def test_kept_convolutions_stay_in_floating_point_in_both_graphs(graphs: Graphs,
 
 def test_keeping_every_node_gives_fp32_again(graphs: Graphs, tmp_path: Path) -> None:
     model = graphs.load(FP32)
-    every = {n.name for n in model.graph.node if n.op_type in {"Conv", "Add", "ReduceMean"}}
+    every = quantising(model)
+    assert {n.op_type for n in model.graph.node if n.name in every} == {"Conv", "Add", "ReduceMean", "Mul"}
     onnx.save(quantize(model, graphs.table.ranges, "cpu", keep_float=every), tmp_path / "kept.onnx")
     found = scores_of(tmp_path / "kept.onnx", graphs.crops, graphs.spec)
     assert np.abs(found - scores_of(graphs.folder / FP32, graphs.crops, graphs.spec)).max() < 1e-4

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from contract.errors import UsageError
-from contract.manifest import Decision, InputSpec
+from contract.manifest import TWO, CellColours, Decision, InputSpec
 from training.checkpoint import LAST, Classifier, load, read_classifier, save, write_classifier
 from training.fit import _begin
 from training.network import Architecture, BlastNet
 from training.recipe import Recipe
 
 RECIPE = {"layout": "folders", "um_per_pixel": 0.2, "split": "patient", "seed": 0, "jitter": {"hue": 1}}
+COLOURS = CellColours(mean=(0.6, 0.4, 0.6), std=(0.1, 0.1, 0.1))
 
 
 @pytest.fixture
@@ -24,13 +25,15 @@ def whole(tmp_path: Path) -> Path:
     network = BlastNet(Architecture(stem=32, stages=(32,), blocks=(1,)))
     spec = InputSpec(um_per_pixel=0.2, size=48, mean=(0, 0, 0), std=(1, 1, 1))
     decision = Decision(temperature=1, threshold=0.5, uncertain_from=0.4, uncertain_to=0.6)
-    write_classifier(path, Classifier(network, spec, decision, RECIPE, 3, {"validation_loss": 0.5}))
+    judging = TWO, decision, None, {"folders": COLOURS}
+    write_classifier(path, Classifier(network, spec, *judging, RECIPE, 3, {"validation_loss": 0.5}))
     return path
 
 
 def test_what_was_written_is_read(whole: Path) -> None:
     read = read_classifier(whole)
     assert (read.recipe, read.epoch, read.validation) == (RECIPE, 3, {"validation_loss": 0.5})
+    assert (read.columns, read.unknown, read.colours) == (TWO, None, {"folders": COLOURS})
     assert not read.network.training
 
 
@@ -39,7 +42,8 @@ def test_what_was_written_is_read(whole: Path) -> None:
     [
         {"architecture": {"blocks": (1, 1)}},
         {"architecture": {"stem": "wide"}},
-        {"architecture": {"dropout": 2.0}},
+        {"architecture": {"classes": 1}},
+        {"architecture": {"directions": 64}},
         {"architecture": {"stages": (), "blocks": ()}},
         {"architecture": {"stages": (10**9,)}},
         {"architecture": None},
@@ -47,13 +51,16 @@ def test_what_was_written_is_read(whole: Path) -> None:
         {"weights": {1: torch.zeros(1)}},
         {"recipe": {}},
         {"recipe": None},
-        {"recipe": {**RECIPE, "layout": "mine"}},
+        {"recipe": {**RECIPE, "layout": "not a word"}},
         {"recipe": {**RECIPE, "um_per_pixel": "x"}},
         {"validation": None},
         {"epoch": "last"},
         {"format": "another 1"},
         {"input": {}},
         {"decision": []},
+        {"classes": ["normal", "lymphoblast", "other"]},
+        {"unknown": {"other": 0.5, "distance": 3}},
+        {"colours": {"folders": 3}},
     ],
     ids=str,
 )
@@ -101,7 +108,7 @@ def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
 def test_a_damaged_last_checkpoint_is_refused_before_training_goes_on(tmp_path: Path, record: dict[str, Any]) -> None:
     save(tmp_path / LAST, record)
     with pytest.raises(UsageError, match=r"damaged|another training"):
-        _begin(tmp_path, Recipe("folders", 0.2), {"layout": "cnmc"})
+        _begin(tmp_path, Recipe("folders", 0.2), [], {"layout": "cnmc"})
     save(tmp_path / LAST, {"recipe": {"layout": "cnmc"}, "epoch": 1})
     with pytest.raises(UsageError, match="damaged"):
-        _begin(tmp_path, Recipe("folders", 0.2), {"layout": "cnmc"})
+        _begin(tmp_path, Recipe("folders", 0.2), [], {"layout": "cnmc"})

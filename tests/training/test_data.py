@@ -11,7 +11,8 @@ import pytest
 from contract.errors import UsageError
 from contract.manifest import InputSpec
 from training.datasets import LAYOUTS
-from training.datasets.crops import read_crops, read_image
+from training.datasets.crops import read_crops
+from training.datasets.files import read_image
 from training.datasets.sample import Sample, labelled, labels_of, shuffled
 
 SPEC = InputSpec(um_per_pixel=0.2, size=16, mean=(0, 0, 0), std=(1, 1, 1))

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,11 @@ from training.checkpoint import CLASSIFIER, LAST, load, read_classifier, save
 from training.datasets import LAYOUTS
 from training.datasets.sample import labelled
 from training.fit import main, train
-from training.loop import pace, weigh
+from training.loop import kinds_of, pace, weigh
 from training.network import Architecture, BlastNet
 from training.recipe import Recipe
 
+Touch = Callable[[Path, list[str]], None]
 RECIPE = Recipe("folders", 0.2, epochs=5, size=32)
 PROGRAM = f"""
 import sys
@@ -56,10 +59,14 @@ def trained(drawn_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_a_classifier_comes_with_all_that_a_bundle_needs(trained: Path) -> None:
     found = read_classifier(trained / CLASSIFIER)
     assert found.input.size == 32
-    assert found.input.field_um == pytest.approx(24)
+    assert found.input.field_um == pytest.approx(18)
+    assert found.input.cell is not None
+    assert found.input.cell.surroundings is not None
+    assert set(found.colours) == {"folders"}
+    assert found.columns.names == ("normal", "blast")
     assert 0.3 < found.input.mean[0] < 0.95
     assert found.recipe["layout"] == "folders"
-    assert found.epoch in {1, 2}
+    assert found.epoch == 2
     assert not found.network.training
 
 
@@ -116,8 +123,8 @@ def test_other_records_are_no_classifiers(tmp_path: Path) -> None:
         read_classifier(tmp_path / "x.pt")
 
 
-def test_weights_keep_classes_and_temper_patients(drawn_folder: Path) -> None:
-    """A patient with nine times the cells is drawn three times as often, and blasts as often as they are."""
+def test_weights_temper_kinds_and_patients(drawn_folder: Path) -> None:
+    """A patient with nine times the cells is drawn three times as often; kinds count by the root of their cells."""
     samples = labelled(LAYOUTS["folders"].find(drawn_folder), "training")
     blasts = [s for s in samples if s.kind == "blast"]
     one, other = sorted({s.patient for s in samples})[:2]
@@ -125,8 +132,57 @@ def test_weights_keep_classes_and_temper_patients(drawn_folder: Path) -> None:
     cells = [*many, *(s for s in samples if s.kind == "normal")]
     weights = weigh(cells)
     assert weights.sum() == pytest.approx(1)
-    assert weights[: len(many)].sum() == pytest.approx(len(many) / len(cells))
+    kinds = np.sqrt([len(many), len(cells) - len(many)])
+    assert weights[: len(many)].sum() == pytest.approx(kinds[0] / kinds.sum())
     assert weights[:9].sum() == pytest.approx(3 * weights[9])
+
+
+def test_the_trunk_learns_kinds_of_a_data_set_among_each_other(drawn_folder: Path) -> None:
+    """One with a single kind teaches nothing, and a kind of a handful of cells neither."""
+    samples = labelled(LAYOUTS["folders"].find(drawn_folder), "training")
+    single = [replace(s, dataset="single", group="one") for s in samples]
+    rare = [replace(s, dataset="two", group="many") for s in samples * 4] + [replace(samples[0], dataset="two")]
+    kinds = kinds_of([*samples, *single, *rare])
+    assert {k.dataset for k in kinds} == {"folders"}
+    assert sorted(k.truth for k in kinds) == [0, 1]
+
+
+def test_heads_alone_are_fitted_on_the_trunk_of_a_checkpoint(trained: Path, drawn_folder: Path, tmp_path: Path) -> None:
+    start = str(trained / CLASSIFIER)
+    out = train(drawn_folder, tmp_path, Recipe("folders", 0.2, epochs=0, size=32, start=start), quiet=True)
+    before, after = read_classifier(trained / CLASSIFIER).network, read_classifier(out).network
+    for name, value in before.state_dict().items():
+        assert torch.equal(value, after.state_dict()[name]) or name.startswith("head"), name
+    with pytest.raises(UsageError, match="--start CHECKPOINT"):
+        train(drawn_folder, tmp_path, Recipe("folders", 0.2, epochs=0, size=32), quiet=True)
+    with pytest.raises(UsageError, match="can not be read"):
+        train(drawn_folder, tmp_path, Recipe("folders", 0.2, epochs=0, size=32, start="absent.pt"), quiet=True)
+
+
+def test_a_trunk_is_trained_further(trained: Path, drawn_folder: Path, tmp_path: Path) -> None:
+    """What it knows of its activations stays; its kernels move."""
+    start = str(trained / CLASSIFIER)
+    out = train(drawn_folder, tmp_path, Recipe("folders", 0.2, epochs=1, size=32, start=start), quiet=True)
+    before, after = (read_classifier(p).network.state_dict() for p in (trained / CLASSIFIER, out))
+    assert torch.equal(before["stem.0.1.running_mean"], after["stem.0.1.running_mean"])
+    assert not torch.equal(before["stem.0.0.weight"], after["stem.0.0.weight"])
+
+
+def test_people_too_few_to_teach_a_trunk_fit_heads_alone(tmp_path: Path, touch_images: Touch) -> None:
+    names = [
+        f"{part}/UID_{k}_1_1_{label}.png" for part in ("fold_0", "fold_2") for k, label in ((1, "all"), (9, "hem"))
+    ]
+    touch_images(
+        tmp_path / "d",
+        [
+            n.replace("UID_1_", f"UID_{2 if 'fold_2' in n else 3}_").replace(
+                "UID_9_", f"UID_H{'2' if 'fold_2' in n else '8'}_"
+            )
+            for n in names
+        ],
+    )
+    with pytest.raises(UsageError, match="too few people"):
+        train(tmp_path / "d", tmp_path / "out", Recipe("cnmc"), quiet=True)
 
 
 def test_the_learning_rate_rises_and_falls() -> None:

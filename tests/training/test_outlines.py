@@ -11,7 +11,7 @@ from contract.cell_colours import distance
 from export.reference import aligned
 from tests.drawn import WIDE, write_cells
 from training.datasets import LAYOUTS
-from training.datasets.crops import read_image
+from training.datasets.files import read_image
 from training.datasets.outlines import colours_by_data_set, outline_of
 from training.datasets.sample import Sample
 

@@ -10,6 +10,7 @@ by how much a split by image flatters.
 from collections.abc import Iterable
 from functools import partial
 
+from contract.manifest import OTHER, ClassName
 from training.datasets import cnmc, deepapl, folders, mixture, pbc
 from training.datasets.layout import About, Layout, join
 
@@ -20,6 +21,19 @@ DATA_SETS = {
     folders.NAME: folders.LAYOUT,
 }
 LAYOUTS = {**DATA_SETS, "mixture": Layout(partial(mixture.find, layouts=DATA_SETS), about=None)}
+
+
+OTHERS = "smudge cells, artefacts, platelets, clumps of platelets, nucleated red cells: no cell to be judged"
+
+
+def described(names: Iterable[str], column: ClassName) -> str:
+    """What was trained under a column of the scores, from some data sets together."""
+    about = about_of(names)
+    if column in {"normal", "blast"}:
+        return about.normal if column == "normal" else about.blast
+    if column == OTHER:
+        return OTHERS
+    return "; ".join(found.blast for name in sorted(set(names)) if (found := about_of([name])).kind == column)
 
 
 def about_of(names: Iterable[str]) -> About:

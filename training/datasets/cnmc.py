@@ -20,8 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from contract.errors import UsageError
-from training.datasets.crops import read_image
-from training.datasets.files import cell_of, find_index, images_below, not_empty, read_index, undivided
+from training.datasets.files import cell_of, find_index, images_below, not_empty, read_image, read_index, undivided
 from training.datasets.layout import About, Layout
 from training.datasets.sample import Sample, Split
 
@@ -179,5 +178,7 @@ LAYOUT = Layout(
   are another domain until measured.
 - C-NMC's leukaemia is B-lineage acute lymphoblastic leukaemia; it holds no other cell type.""",
         weights="The weights are for research use only.",
+        kind="lymphoblast",
     ),
+    teaches_trunk=False,
 )

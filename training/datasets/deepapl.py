@@ -78,5 +78,6 @@ LAYOUT = Layout(
         weights="""The weights are for research use only: the
 data were published for replication, without an open licence.""",
         storable=False,
+        kind="myeloblast",
     ),
 )

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from contract.errors import UsageError
 from contract.listing import pictures_below
+from contract.pictures import UnfitPictureError, read_picture
+from contract.types import Image
 from training.datasets.sample import Sample
 
 INDEX = "index.csv"
@@ -117,3 +119,14 @@ def _rows(index: Path) -> list[dict[str, str]]:
             return [{k: v or "" for k, v in row.items() if k is not None} for row in csv.DictReader(file)]
     except (OSError, ValueError, csv.Error) as cause:
         raise UsageError(f"{index} can not be read as a table ({cause}); copy it again") from cause
+
+
+def read_image(path: Path) -> Image:
+    """Read one image, blue-green-red; UsageError if it is none.
+
+    A JPEG that is cut short is read as far as it goes, for some of the data sets hold a few.
+    """
+    try:
+        return read_picture(path, whole=False)
+    except UnfitPictureError as cause:
+        raise UsageError(f"{path} can not be read as an image: {cause}; remove it or copy it again") from cause

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from contract.manifest import ClassName
 from training.datasets.sample import Sample
 
 
@@ -18,6 +19,7 @@ class About:
         limits: what a model can not know from it, as Markdown items.
         weights: under which terms the weights may be used.
         storable: whether its terms allow to put an image of it into a report.
+        kind: what its blasts are trained under.
     """
 
     terms: str
@@ -26,6 +28,7 @@ class About:
     limits: str
     weights: str
     storable: bool = True
+    kind: ClassName = "blast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +38,19 @@ class Layout:
     Attributes:
         find: all samples below a folder (or of a file that names folders); UsageError if it is no such folder.
         about: what its data set is; None where each sample names the data set that it comes from.
+        teaches_trunk: whether its cells teach the trunk, or fit heads alone: of a few people a trunk learns the people.
     """
 
     find: Callable[[Path], list[Sample]]
     about: About | None
+    teaches_trunk: bool = True
 
 
 def join(parts: Sequence[About]) -> About:
     """What is said of several data sets together: everything that is said of one, once."""
+    kinds = {part.kind for part in parts}
     return About(
+        kind=kinds.pop() if len(kinds) == 1 else "blast",
         terms="; ".join(_once(p.terms for p in parts)),
         normal="; ".join(_once(p.normal for p in parts)),
         blast="; ".join(_once(p.blast for p in parts)),

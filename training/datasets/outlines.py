@@ -13,7 +13,7 @@ from agent.vision.segmentation import find_cells
 from contract.cell_colours import colours_of, moments_of
 from contract.manifest import CellColours
 from contract.types import Image
-from training.datasets.crops import read_image
+from training.datasets.files import read_image
 from training.datasets.sample import Sample
 
 Outline = NDArray[np.int32]
@@ -43,6 +43,14 @@ def outline_of(image: Image, sample: Sample, um_per_pixel: float) -> Outline | N
     return next(
         (o for o in outlines if cv2.pointPolygonTest(o.astype(np.float32), middle, measureDist=False) >= 0), None
     )
+
+
+def middle_of(image: Image, outline: Outline | None) -> tuple[float, float]:
+    """(x, y) of the middle of a cell's box; of the image where no cell is known."""
+    if outline is None:
+        return image.shape[1] / 2, image.shape[0] / 2
+    x, y, width, height = cv2.boundingRect(outline)
+    return x + width / 2, y + height / 2
 
 
 def colours_by_data_set(

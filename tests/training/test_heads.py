@@ -1,0 +1,134 @@
+"""Heads know the kinds of blasts, and not the laboratory; what is unlike the training is far."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from contract.decide import margins_of
+from contract.errors import UsageError
+from contract.manifest import Columns
+from training.datasets.sample import Sample
+from training.decision import choose_unknown
+from training.heads import Heads, calibrated, columns_of, fit_heads, logistic, trainable
+from training.metrics import auroc, sigmoid
+from training.network import Architecture, BlastNet
+
+WIDE = 40
+
+
+def sample(k: int, label: str, dataset: str = "a", *, split: str = "training") -> Sample:
+    kind = {"normal": "normal", "other": "reject", "": "rare"}.get(label, "blast")
+    return Sample(Path(f"{dataset}/{k:04d}"), f"p{k % 7}", label, kind, split, label, dataset)  # type: ignore[arg-type]
+
+
+def cells(rng: np.random.Generator, each: int) -> tuple[np.ndarray, list[Sample]]:
+    """Two laboratories. Feature 0 tells lymphoblasts, 1 myeloblasts, 2 what is no cell, 3 the laboratory."""
+    parts = [("normal", "a"), ("lymphoblast", "a"), ("normal", "b"), ("myeloblast", "b"), ("other", "b")]
+    place = {"lymphoblast": 0, "myeloblast": 1, "other": 2}
+    rows, samples = [], []
+    for label, laboratory in parts:
+        for _ in range(each):
+            row = rng.normal(size=WIDE)
+            if label in place:
+                row[place[label]] += 5
+            row[3] += 6 * (laboratory == "b")
+            rows.append(row)
+            samples.append(sample(len(samples), label, laboratory))
+    return np.array(rows), samples
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Heads:
+    features, samples = cells(np.random.default_rng(0), 150)
+    unseen, others = cells(np.random.default_rng(1), 60)
+    return calibrated(fit_heads(features, samples), unseen, others)
+
+
+def test_each_head_knows_its_own_kind(fitted: Heads) -> None:
+    features, samples = cells(np.random.default_rng(2), 80)
+    assert fitted.columns == Columns(("normal", "lymphoblast", "myeloblast", "other"), distance=True)
+    scores, labels = fitted.scores(features), np.array([s.label for s in samples])
+    for k, name in enumerate(fitted.columns.names[1:], 1):
+        rest = (labels == name) | (labels == "normal")
+        assert auroc((labels[rest] == name).astype(np.int64), scores[rest, k].astype(np.float64)) > 0.98
+    judged = labels != "other"
+    assert auroc(np.isin(labels[judged], ["lymphoblast", "myeloblast"]).astype(np.int64),
+                 margins_of(scores[judged], fitted.columns)) > 0.98  # fmt: skip
+
+
+def test_the_laboratory_alone_makes_no_blast(fitted: Heads) -> None:
+    """A normal cell of the laboratory that has no lymphoblasts is none, and one of a third laboratory neither."""
+    features, samples = cells(np.random.default_rng(3), 80)
+    normal = np.array([s.label == "normal" for s in samples])
+    called = sigmoid(margins_of(fitted.scores(features[normal]), fitted.columns)) > 0.5
+    assert called.mean() < 0.05
+
+
+def test_a_head_that_sees_one_laboratory_learns_the_laboratory() -> None:
+    """The reason for the share of foreign normal cells: without it they are called lymphoblasts."""
+    features, samples = cells(np.random.default_rng(0), 150)
+    features[np.array([s.label == "lymphoblast" for s in samples]), 3] += 3
+    at_home = np.array([s.dataset == "a" for s in samples])
+    narrow = fit_heads(features[at_home], [s for s, use in zip(samples, at_home, strict=True) if use])
+    wide = fit_heads(features, samples)
+    foreign = np.array([s.dataset == "b" and s.label == "normal" for s in samples])
+    assert (narrow.scores(features[foreign])[:, 1] > 0).mean() > 3 * (wide.scores(features[foreign])[:, 1] > 0).mean()
+
+
+def test_what_is_unlike_the_training_is_far_and_doubted(fitted: Heads) -> None:
+    features, samples = cells(np.random.default_rng(4), 80)
+    judged = np.array([s.labelled for s in samples])
+    scores = fitted.scores(features[judged])
+    assert scores[:, -1].mean() == pytest.approx(1, abs=0.2)
+    unknown = choose_unknown(scores, fitted.columns)
+    assert unknown is not None
+    strange = features[judged] + np.random.default_rng(5).normal(0, 6, (int(judged.sum()), WIDE))
+    assert (fitted.scores(strange)[:, -1] > unknown.distance).mean() > 0.9
+    assert (scores[:, -1] > unknown.distance).mean() < 0.01
+    assert choose_unknown(scores[:, :2], Columns()) is None
+
+
+def test_the_network_with_the_heads_scores_as_they_do(fitted: Heads) -> None:
+    shape = Architecture(stem=4, stages=(8, 8), blocks=(1, 1))
+    assert shape.features == WIDE
+    torch.manual_seed(0)
+    trunk = BlastNet(shape).eval()
+    network = fitted.on(trunk)
+    image = torch.randn(5, 3, 32, 32)
+    with torch.inference_mode():
+        features, scores = trunk.features(image).numpy(), network(image).numpy()
+    np.testing.assert_allclose(scores, fitted.scores(features), rtol=2e-4, atol=2e-3)
+
+
+def test_a_temperature_is_that_of_the_kinds_own_data_set() -> None:
+    features, samples = cells(np.random.default_rng(0), 100)
+    heads = fit_heads(features, samples)
+    mixed = [replace(s, label="lymphoblast", kind="blast") if k % 3 == 0 and s.dataset == "a" else s
+             for k, s in enumerate(samples)]  # fmt: skip
+    softer = calibrated(heads, features, mixed)
+    assert np.abs(softer.weight[1]).sum() < 0.8 * np.abs(heads.weight[1]).sum()
+    assert np.abs(softer.weight[2]).sum() >= np.abs(heads.weight[2]).sum()
+
+
+def test_the_columns_are_those_of_the_cells() -> None:
+    few = [sample(0, "normal"), sample(1, "lymphoblast")]
+    assert columns_of(few).names == ("normal", "lymphoblast")
+    assert columns_of([*few, sample(2, "blast")]).names == ("normal", "blast")
+    for rows in (few[:1], few[1:]):
+        with pytest.raises(UsageError, match="normal cells and blasts"):
+            columns_of(rows)
+    assert [s.label for s in trainable([sample(2, "other"), sample(1, ""), *few])] == ["normal", "lymphoblast", "other"]
+
+
+def test_the_regression_is_at_its_minimum() -> None:
+    """The gradient of the penalised log loss is zero there."""
+    rng = np.random.default_rng(0)
+    rows, truth, share = rng.normal(size=(200, 5)), rng.integers(0, 2, 200), rng.random(200)
+    share /= share.sum()
+    slope, bias = logistic(rows, truth, share, penalty=0.01)
+    rest = share * (sigmoid(rows @ slope + bias) - truth)
+    np.testing.assert_allclose(rows.T @ rest + 2 * 0.01 * slope, 0, atol=1e-5)
+    assert rest.sum() == pytest.approx(0, abs=1e-5)

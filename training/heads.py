@@ -1,0 +1,209 @@
+"""The heads: linear in the trunk's features, one for each kind of blast, one for what is no cell to be judged.
+
+Each is a logistic regression with L2 penalty on standardised features. A head for a kind of blast is fitted on the
+blasts of that kind and on normal cells, those of other laboratories among them: a head that saw normal cells of one
+laboratory only would know the laboratory. Blasts of other kinds are left out: both heads may call them blasts.
+
+The distance is that to the training's cells, in the directions in which they spread most, in units of their spread
+(Mahalanobis 1936): 1 is the mean over the training's cells.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from contract.errors import UsageError
+from contract.manifest import BLASTS, OTHER, ClassName, Columns
+from training.datasets.sample import Sample
+from training.metrics import Labels, Numbers, fit_temperature
+from training.network import Architecture, BlastNet
+
+PENALTY = 0.003
+"""Of the squared weights, where the cells' weights sum to one."""
+FOREIGN = 0.2
+"""Share of a kind's normal cells that come from data sets without blasts of that kind."""
+DIRECTIONS = 64
+STEPS, CLOSE = 25, 1e-4
+"""Newton's method ends after so many steps, or with a step that small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """What is linear in the features.
+
+    Attributes:
+        columns: what stands where in the scores.
+        weight: (classes, features).
+        bias: (classes,).
+        gate: (directions, features) of the distance; no rows where there is none.
+        gate_bias: (directions,).
+    """
+
+    columns: Columns
+    weight: Numbers
+    bias: Numbers
+    gate: Numbers
+    gate_bias: Numbers
+
+    def scores(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Scores of cells, (N, columns.width), from (N, features)."""
+        rows = np.asarray(features, np.float64)
+        found = rows @ self.weight.T + self.bias
+        if self.columns.distance:
+            along = rows @ self.gate.T + self.gate_bias
+            found = np.column_stack([found, np.square(along).mean(axis=1)])
+        return found.astype(np.float32)
+
+    def on(self, trunk: BlastNet) -> BlastNet:
+        """A copy of a network with these heads."""
+        shape = Architecture(**asdict(trunk.shape) | {"classes": len(self.weight), "directions": len(self.gate)})
+        network = BlastNet(shape)
+        kept = {k: v for k, v in trunk.state_dict().items() if not k.startswith(("head.", "gate."))}
+        own = {"head.weight": self.weight, "head.bias": self.bias}
+        if self.columns.distance:
+            own |= {"gate.weight": self.gate, "gate.bias": self.gate_bias}
+        network.load_state_dict(kept | {k: torch.from_numpy(v.astype(np.float32)) for k, v in own.items()})
+        return network.eval()
+
+
+def trainable(samples: Sequence[Sample]) -> list[Sample]:
+    """Those that heads are fitted on: normal cells, blasts and what is no cell to be judged, in a fixed order."""
+    return sorted((s for s in samples if s.labelled or s.label == OTHER), key=lambda s: s.path)
+
+
+def columns_of(samples: Sequence[Sample]) -> Columns:
+    """The columns that heads fitted on these cells have.
+
+    Raises:
+        UsageError: there is no normal cell, or no blast.
+    """
+    labels = {s.label for s in samples}
+    kinds: list[ClassName] = [name for name in BLASTS if name in labels]
+    if "normal" not in labels or not kinds:
+        raise UsageError("heads need normal cells and blasts; add images of the class that is missing")
+    if "blast" in kinds:
+        kinds = ["blast"]  # of some cells the lineage is not known, so that nothing can be said of it
+    others: list[ClassName] = [OTHER] if OTHER in labels else []
+    return Columns(("normal", *kinds, *others), distance=bool(others))
+
+
+def fit_heads(features: NDArray[np.floating], samples: Sequence[Sample]) -> Heads:
+    """Fit the heads.
+
+    Args:
+        features: (N, features) of the cells.
+        samples: (N,) which these are; see ``trainable``.
+
+    Raises:
+        UsageError: there is no normal cell, or no blast.
+    """
+    columns = columns_of(samples)
+    rows = np.asarray(features, np.float64)
+    judged = np.array([s.labelled for s in samples])
+    mean, spread = rows[judged].mean(axis=0), rows[judged].std(axis=0) + 1e-6
+    scaled = (rows - mean) / spread
+    weight, bias = np.zeros((len(columns.names), rows.shape[1])), np.zeros(len(columns.names))
+    for k, name in enumerate(columns.names):
+        if name != "normal":
+            truth, share = _roles(samples, name)
+            use = share > 0
+            slope, weight_0 = logistic(scaled[use], truth[use], share[use])
+            weight[k] = slope / spread
+            bias[k] = weight_0 - weight[k] @ mean
+    if not columns.distance:
+        return Heads(columns, weight, bias, np.zeros((0, rows.shape[1])), np.zeros(0))
+    along = _directions(scaled[judged], _alike([s for s in samples if s.labelled]))
+    return Heads(columns, weight, bias, along / spread, -(along / spread) @ mean)
+
+
+def logistic(rows: Numbers, truth: Labels, share: Numbers, *, penalty: float = PENALTY) -> tuple[Numbers, float]:
+    """Weights and bias of a logistic regression with L2 penalty, by Newton's method.
+
+    Args:
+        rows: (N, features), standardised.
+        truth: (N,) 0 or 1.
+        share: (N,) weights of the rows that sum to one.
+        penalty: of half the squared weights, twice.
+    """
+    wide = np.column_stack([rows, np.ones(len(rows))])
+    held = np.append(np.full(rows.shape[1], 2 * penalty), 1e-9)
+    found = np.zeros(wide.shape[1])
+    for _ in range(STEPS):
+        chance = 1 / (1 + np.exp(-np.clip(wide @ found, -40, 40)))
+        slope = wide.T @ (share * (chance - truth)) + held * found
+        curve = (wide * (share * np.maximum(chance * (1 - chance), 1e-6))[:, None]).T @ wide
+        step = np.linalg.solve(curve + np.diag(held), slope)
+        found -= step
+        if np.abs(step).max() < CLOSE:
+            break
+    return found[:-1], float(found[-1])
+
+
+def calibrated(heads: Heads, features: NDArray[np.floating], samples: Sequence[Sample]) -> Heads:
+    """The same heads, the score of each kind of blast divided by the temperature that its own data sets ask for.
+
+    Args:
+        heads: fitted on other cells.
+        features: (N, features) of cells that the heads have not seen.
+        samples: (N,) which these are.
+    """
+    weight, bias, scores = heads.weight.copy(), heads.bias.copy(), heads.scores(features)
+    for k in heads.columns.blasts:
+        name = heads.columns.names[k]
+        home = {s.dataset for s in samples if _is(s, name)}
+        use = np.array([s.dataset in home and (_is(s, name) or s.kind == "normal") for s in samples])
+        truth = np.array([_is(s, name) for s in samples], np.int64)[use]
+        if 0 < truth.sum() < len(truth):
+            temperature = fit_temperature(truth, scores[use, k].astype(np.float64))
+            weight[k] /= temperature
+            bias[k] /= temperature
+    return Heads(heads.columns, weight, bias, heads.gate, heads.gate_bias)
+
+
+def _is(sample: Sample, name: ClassName) -> bool:
+    """Whether a cell is of a class; a blast of any kind is a `blast`."""
+    return sample.label in BLASTS if name == "blast" else sample.label == name
+
+
+def _roles(samples: Sequence[Sample], name: ClassName) -> tuple[Labels, Numbers]:
+    """(N,) whether each cell is of a class, and its weight in the fit; both halves weigh alike, 0 is left out."""
+    truth = np.array([_is(s, name) for s in samples], np.int64)
+    share = _alike(samples)
+    if name == OTHER:
+        against = np.array([s.labelled for s in samples])
+        parts = [(truth == 1, 0.5), (against, 0.5)]
+    else:
+        home = {s.dataset for s in samples if _is(s, name)}
+        normal, at_home = (
+            np.array([s.kind == "normal" for s in samples]),
+            np.array([s.dataset in home for s in samples]),
+        )
+        foreign = FOREIGN if (normal & ~at_home).any() else 0.0
+        foreign = foreign if (normal & at_home).any() else 1.0
+        parts = [(truth == 1, 0.5), (normal & at_home, 0.5 * (1 - foreign)), (normal & ~at_home, 0.5 * foreign)]
+    found = np.zeros(len(samples))
+    for use, mass in parts:
+        if use.any() and mass:
+            found[use] = mass * share[use] / share[use].sum()
+    return truth, found / found.sum()
+
+
+def _alike(samples: Sequence[Sample]) -> Numbers:
+    """(N,) weights: the cells of each data set and class weigh alike, patients by the root of their cells."""
+    owners = [f"{s.dataset}/{s.label}/{s.patient}" for s in samples]
+    _, place, count = np.unique(owners, return_inverse=True, return_counts=True)
+    weights = 1 / np.sqrt(count[place])
+    _, part = np.unique([f"{s.dataset}/{s.label}" for s in samples], return_inverse=True)
+    return np.asarray(weights / np.bincount(part, weights)[part])
+
+
+def _directions(rows: Numbers, weights: Numbers) -> Numbers:
+    """(directions, features): along each, the standardised cells spread by one."""
+    weights = weights / weights.sum()
+    curve = (rows * weights[:, None]).T @ rows
+    spread, along = np.linalg.eigh(curve)
+    most = np.argsort(-spread)[: min(DIRECTIONS, len(rows) - 1)]
+    return np.asarray(along[:, most].T / np.sqrt(np.maximum(spread[most], 1e-9))[:, None])

@@ -1,0 +1,99 @@
+"""Heads fitted again on a finished trunk: out of fold, to see what they know of people that they have not seen."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from contract.decide import margins_of
+from contract.errors import UsageError
+from contract.manifest import InputSpec
+from contract.pixels import to_batch
+from contract.types import Crops, Tensor
+from training.datasets.crops import read_found
+from training.datasets.files import read_image
+from training.datasets.outlines import outline_of
+from training.datasets.sample import Sample, labels_of
+from training.folds import fold_figures, fold_rows, group_numbers, out_of_fold
+from training.heads import fit_heads, trainable
+from training.judge import PREFERRED, Judge
+from training.metrics import Labels, sigmoid
+from training.network import BlastNet, features_by
+
+FEATURES = "features"
+"""Name of the tensor in a bundle's graphs that its heads read."""
+BATCH = 32
+
+
+def fold_report(
+    judge: Judge, samples: Sequence[Sample], *, um_per_pixel: float | None = None, quiet: bool = False
+) -> dict[str, Any]:
+    """Figures of heads that are fitted once for each fold, on the cells of the other folds.
+
+    Cells without a fold that are in a training split help to fit each of them, as they did in the model. The trunk
+    stays as it is: the figures are honest where it has not learnt from the cells with folds.
+
+    Args:
+        judge: whose trunk, and in which numbers.
+        samples: cells with folds, and others; all that the model's heads were fitted on.
+        um_per_pixel: scale of all images, if not each one's own.
+        quiet: draw no progress bar.
+
+    Raises:
+        UsageError: no cell has a fold, or the model has no features to fit on.
+    """
+    folded = sorted((s for s in samples if s.fold is not None and s.labelled), key=lambda s: s.path)
+    rest = [s for s in trainable(samples) if s.fold is None and s.split == "training"]
+    folds = fold_rows(folded)
+    cells = [*folded, *rest]
+    crops, found = read_found(cells, judge.spec, um_per_pixel=um_per_pixel, colours=judge.colours, quiet=quiet)
+    if not found[: len(folded)].all():
+        raise UsageError("in some images with folds no cell is found; figures on the others would flatter")
+    features = features_of(judge, crops, judge.spec)
+    others = np.flatnonzero(found[len(folded) :]) + len(folded)
+
+    def fit(rows: Labels) -> Any:
+        use = np.concatenate([rows, others])
+        heads = fit_heads(features[use], [cells[k] for k in use])
+        return lambda held: margins_of(heads.scores(features[held]), heads.columns)
+
+    margins = out_of_fold(folds, fit)
+    areas = np.array([_area(s, um_per_pixel) for s in folded])
+    probabilities = sigmoid(margins)
+    return {
+        "cells": len(folded),
+        "groups": len({s.patient for s in folded}),
+        "figures": fold_figures(labels_of(folded), probabilities, group_numbers(folded), beside=areas),
+    }
+
+
+def features_of(judge: Judge, crops: Crops, spec: InputSpec) -> Tensor:
+    """What the heads of a model read, (N, features): of its INT8 graph for CPUs where it is a bundle."""
+    engine = judge.engines.get(PREFERRED, next(iter(judge.engines.values())))
+    if isinstance(engine, BlastNet):
+        return features_by(engine, crops, spec)
+    model = onnx.load(engine)
+    if FEATURES not in {name for node in model.graph.node for name in node.output}:
+        raise UsageError(f"{engine} has no tensor {FEATURES}; heads can be fitted on bundles of this version alone")
+    model.graph.output.append(onnx.helper.make_tensor_value_info(FEATURES, onnx.TensorProto.FLOAT, None))
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    batches = (to_batch(crops[k : k + BATCH], spec) for k in range(0, len(crops), BATCH))
+    return np.concatenate([session.run([FEATURES], {spec.name: batch})[0] for batch in batches])
+
+
+def shown_folds(report: Mapping[str, Any]) -> str:
+    """The report for a reader at a terminal."""
+    lines = [f"out of fold: {report['cells']} cells of {report['groups']} groups, nobody in two folds"]
+    for name, found in report["figures"].items():
+        lines.append(f"{name:28} {found['value']:.4f} ({found['low']:.3f} to {found['high']:.3f})")
+    return "\n".join(lines)
+
+
+def _area(sample: Sample, um_per_pixel: float | None) -> float:
+    """Area within the outline in square micrometres: what size alone can tell."""
+    scale = um_per_pixel or sample.um_per_pixel
+    outline = outline_of(read_image(sample.path), sample, scale)
+    return 0.0 if outline is None else float(cv2.contourArea(outline)) * scale**2
