@@ -8,7 +8,7 @@ The distance is that to the training's cells, in the directions in which they sp
 (Mahalanobis 1936): 1 is the mean over the training's cells.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -21,9 +21,11 @@ from training.datasets.sample import Sample
 from training.metrics import Labels, Numbers, fit_temperature
 from training.network import Architecture, BlastNet
 
-PENALTY = 0.003
+PENALTY = 0.03
 """Of the squared weights, where the cells' weights sum to one."""
-FOREIGN = 0.2
+FINE: Mapping[ClassName, float] = {"lymphoblast": 0.003}
+"""The same of kinds that small differences of texture tell; see training/RESULTS.md."""
+FOREIGN = 0.5
 """Share of a kind's normal cells that come from data sets without blasts of that kind."""
 DIRECTIONS = 64
 STEPS, CLOSE = 25, 1e-4
@@ -110,7 +112,8 @@ def fit_heads(features: NDArray[np.floating], samples: Sequence[Sample]) -> Head
         if name != "normal":
             truth, share = _roles(samples, name)
             use = share > 0
-            slope, weight_0 = logistic(scaled[use], truth[use], share[use])
+            penalty = FINE.get(name, PENALTY)
+            slope, weight_0 = logistic(scaled[use], truth[use], share[use], penalty=penalty)
             weight[k] = slope / spread
             bias[k] = weight_0 - weight[k] @ mean
     if not columns.distance:
