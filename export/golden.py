@@ -17,6 +17,8 @@ from contract.types import Image
 from training.evaluate import scores_of
 
 CELLS = 16
+CELL_UM = 7.5
+"""Radius of the largest drawn cell."""
 FINE = 4
 """Drawn this many times larger, then reduced: smooth edges."""
 
@@ -30,9 +32,19 @@ def golden_batch(spec: InputSpec, graphs: Mapping[str, Path], *, seed: int = 7) 
         seed: of the drawing.
     """
     rng = np.random.default_rng(seed)
-    crops = stack((draw_cell(spec, blast=k % 2 == 1, rng=rng) for k in range(CELLS)), spec)
+    crops = stack((seen(draw_cell(spec, blast=k % 2 == 1, rng=rng), spec) for k in range(CELLS)), spec)
     scores = {name: scores_of(path, crops, spec) for name, path in graphs.items()}
     return Golden(crops, to_batch(crops, spec), scores)
+
+
+def seen(crop: Image, spec: InputSpec) -> Image:
+    """A drawn cell as the network sees it: without its surroundings, where it sees cells alone."""
+    if spec.cell is None or spec.cell.surroundings is None:
+        return crop
+    y, x = np.indices(crop.shape[:2])
+    away = np.hypot(y - spec.size / 2, x - spec.size / 2) * spec.um_per_pixel
+    crop[away > CELL_UM] = np.rint(np.array(spec.cell.surroundings[::-1]) * 255)
+    return crop
 
 
 def draw_cell(spec: InputSpec, *, blast: bool, rng: np.random.Generator) -> Image:

@@ -28,7 +28,8 @@ def cells(rng: np.random.Generator, each: int) -> tuple[np.ndarray, list[Sample]
     """Two laboratories. Feature 0 tells lymphoblasts, 1 myeloblasts, 2 what is no cell, 3 the laboratory."""
     parts = [("normal", "a"), ("lymphoblast", "a"), ("normal", "b"), ("myeloblast", "b"), ("other", "b")]
     place = {"lymphoblast": 0, "myeloblast": 1, "other": 2}
-    rows, samples = [], []
+    rows: list[np.ndarray] = []
+    samples: list[Sample] = []
     for label, laboratory in parts:
         for _ in range(each):
             row = rng.normal(size=WIDE)
