@@ -172,10 +172,11 @@ def _begin(out: Path, recipe: Recipe, kinds: Sequence[Kind], identity: Mapping[s
 
 
 def _seen(samples: Sequence[Sample], recipe: Recipe, *, quiet: bool) -> tuple[InputSpec, Mapping[str, CellColours]]:
-    """What the network sees, not normalised yet: cells alone, in the mean of the data sets' colours."""
+    """What the network sees, not normalised yet: cells alone, in the mean colours of those that teach the trunk."""
     training = [s for s in samples if s.split == "training" and s.labelled]
     colours = colours_by_data_set(training, um_per_pixel=recipe.um_per_pixel, quiet=quiet)
-    cell = CellView(colours=mean_of(colours.values()), surroundings=LIGHT) if colours else None
+    goals = [found for name, found in colours.items() if LAYOUTS[name].teaches_trunk] or list(colours.values())
+    cell = CellView(colours=mean_of(goals), surroundings=LIGHT) if goals else None
     scale = recipe.field_um / recipe.size
     return InputSpec(um_per_pixel=scale, size=recipe.size, mean=(0, 0, 0), std=(1, 1, 1), cell=cell), colours
 
