@@ -31,8 +31,8 @@ def overview(samples: Sequence[Sample], *, um_per_pixel: float | None) -> Iterat
         kinds = Counter(s.kind for s in cells)
         said = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         yield f"{split}: {counted(len(cells), 'cell')} ({said}) of {_owners(cells)}; groups: {_groups(cells)}"
-    if split_rule(samples) == BY_IMAGE:
-        yield f"the split is {BY_IMAGE}: cells of one person may stand on both sides, which flatters every figure"
+    if (rule := split_rule(samples)) != BY_PATIENT:
+        yield f"the split is {rule}: cells of one person may stand on both sides, which flatters every figure"
     if um_per_pixel is not None:
         yield f"scale: {um_per_pixel:g} um per pixel, as told for all images"
     else:
@@ -41,8 +41,11 @@ def overview(samples: Sequence[Sample], *, um_per_pixel: float | None) -> Iterat
 
 
 def split_rule(samples: Sequence[Sample]) -> str:
-    """By what the splits divide the cells, in words."""
-    return BY_IMAGE if any(s.by_image for s in samples) else BY_PATIENT
+    """By what the splits divide the cells, in words; in a mixture, which of its data sets are divided by image."""
+    by_image, others = ({s.dataset for s in samples if s.by_image == asked} for asked in (True, False))
+    if not by_image or not others:
+        return BY_IMAGE if by_image else BY_PATIENT
+    return f"{BY_PATIENT}; {', '.join(sorted(by_image))} {BY_IMAGE}"
 
 
 def patients_in_words(count: int) -> str:
