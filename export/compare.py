@@ -29,7 +29,7 @@ from training.datasets.crops import read_crops
 from training.datasets.files import images_below, short_name
 from training.datasets.sample import SPLITS, Sample, labelled, labels_of
 from training.metrics import of_sigma
-from training.recipe import scale_of, scale_of_training
+from training.recipe import colours_in, scale_of, scale_of_training
 
 USAGE = "compare-engines BUNDLE --data DIR [--engines NAME [NAME ...]] [options]"
 DESCRIPTION = """The same cells through every engine that this machine can run, and where they disagree. fp32 is what
@@ -58,7 +58,9 @@ def read_cells(data: Path, layout: str | None, split: str, bundle: Bundle, *, um
     samples = _labelled(data, layout, split) if layout else _any(data)
     if not samples:
         raise UsageError(f"{data} holds no cell to compare on (layout {layout}, split {split}); name another folder")
-    crops = read_crops(samples, bundle.manifest.input, um_per_pixel=um_per_pixel or _scale(bundle, layout))
+    training = json.loads(bundle.read(REPORT))["training"]
+    scale, colours = um_per_pixel or _scale(training["recipe"], layout), colours_in(training)
+    crops = read_crops(samples, bundle.manifest.input, um_per_pixel=scale, colours=colours)
     names = [short_name(s.path, data) for s in samples]
     return Cells(names, crops, labels_of(samples) if layout else None)
 
@@ -159,9 +161,8 @@ def _any(data: Path) -> list[Sample]:
     return [Sample(p, p.as_posix(), "", "rare", "test") for p in images_below(data)]
 
 
-def _scale(bundle: Bundle, layout: str | None) -> float | None:
+def _scale(recipe: Mapping[str, Any], layout: str | None) -> float | None:
     """Of the images: what the training took, if it was on that layout or none is named; else each image's own."""
-    recipe = json.loads(bundle.read(REPORT))["training"]["recipe"]
     return scale_of_training(recipe) if layout is None else scale_of(layout, recipe)
 
 

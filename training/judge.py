@@ -11,7 +11,7 @@ from contract.manifest import TWO, CellColours, Columns, Decision, InputSpec, Un
 from contract.signature import SHIPPED_ONLY, Trust
 from training.checkpoint import read_classifier
 from training.network import BlastNet
-from training.recipe import data_sets_in
+from training.recipe import colours_in, data_sets_in
 
 PREFERRED = "int8-cpu"
 """The engine whose behaviour on cells of no class is reported."""
@@ -66,7 +66,6 @@ def open_judge(model: Path, trust: Trust = SHIPPED_ONLY) -> Judge:
     origin = {"kind": "bundle", "id": manifest.id, "graphs": hashes, "trained_on_split": "patient"}
     decisions = {"fp32": manifest.decisions.fp32, PREFERRED: manifest.decisions.int8}
     training = json.loads(opened.read(bundle.REPORT))["training"]
-    colours = {name: CellColours.model_validate(found) for name, found in training.get("colours", {}).items()}
     return Judge(
         graphs,
         manifest.input,
@@ -75,5 +74,5 @@ def open_judge(model: Path, trust: Trust = SHIPPED_ONLY) -> Judge:
         columns=manifest.columns,
         unknown=manifest.unknown,
         home=data_sets_in(training["recipe"]),
-        colours=colours,
+        colours=colours_in(training),
     )

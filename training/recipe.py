@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from contract.errors import UsageError
+from contract.manifest import CellColours
 
 Rule: TypeAlias = Literal["patient", "random"]
 
@@ -63,6 +64,11 @@ def scale_of_training(recipe: Mapping[str, Any]) -> float:
     if len(scales) == 1:
         return float(scales[0])
     raise UsageError("the model was trained on images of several scales; name the scale of these with --um-per-pixel")
+
+
+def colours_in(training: Mapping[str, Any]) -> dict[str, CellColours]:
+    """The colours of the cells of each data set, from `training` of a bundle's report; older ones have none."""
+    return {name: CellColours.model_validate(found) for name, found in training.get("colours", {}).items()}
 
 
 def data_sets_in(recipe: Mapping[str, Any]) -> list[str]:
