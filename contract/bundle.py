@@ -56,7 +56,7 @@ class Golden:
     Attributes:
         crops: (N, size, size, 3) uint8.
         batch: what ``to_batch`` made of them, (N, 3, size, size) float32.
-        scores: by graph file name, the (N, 2) float32 scores in ONNX Runtime on CPU.
+        scores: by graph file name, the (N, columns) float32 scores in ONNX Runtime on CPU.
     """
 
     crops: Crops = field(repr=False)
@@ -112,7 +112,7 @@ def open_bundle(path: Path, trust: Trust = SHIPPED_ONLY) -> Bundle:
     manifest = _manifest(path, written)
     for name, expected in manifest.files.items():  # one after the other: together they need not fit into the memory
         _verified(path / name, expected)
-    golden = _golden(path / GOLDEN, _verified(path / GOLDEN, manifest.files[GOLDEN]), manifest.input.size)
+    golden = _golden(path / GOLDEN, _verified(path / GOLDEN, manifest.files[GOLDEN]), manifest)
     if not np.array_equal(to_batch(golden.crops, manifest.input), golden.batch):
         raise _damaged(path / GOLDEN, "the golden batch is no longer what to_batch makes of its crops")
     return Bundle(path, manifest, golden, hashlib.sha256(written).hexdigest(), signed_by)
@@ -197,7 +197,7 @@ def _refuse_if_missing(path: Path) -> None:
         raise BundleMissing(f"no bundle at {path}: it has no {MANIFEST}; name a folder that export-engine wrote")
 
 
-def _golden(path: Path, content: bytes, size: int) -> Golden:
+def _golden(path: Path, content: bytes, manifest: Manifest) -> Golden:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             if sum(part.file_size for part in stored.zip.infolist()) > GOLDEN_MAX_BYTES:
@@ -206,18 +206,18 @@ def _golden(path: Path, content: bytes, size: int) -> Golden:
             golden = Golden(stored["crops"], stored["batch"], scores)
     except _UNREADABLE as cause:
         raise _damaged(path, "it can not be read") from cause
-    if not _has_form(golden, size):
+    if not _has_form(golden, manifest.input.size, manifest.columns.width):
         raise _damaged(path, "its arrays have not the form of crops, a batch and scores")
     return golden
 
 
-def _has_form(golden: Golden, size: int) -> bool:
+def _has_form(golden: Golden, size: int, width: int) -> bool:
     cells = golden.crops.shape[:1]
     return (
         golden.crops.dtype == np.uint8
         and golden.crops.shape == (*cells, size, size, 3)
         and cells > (0,)
-        and all(s.dtype == np.float32 and s.shape == (*cells, 2) for s in golden.scores.values())
+        and all(s.dtype == np.float32 and s.shape == (*cells, width) for s in golden.scores.values())
     )
 
 

@@ -26,7 +26,7 @@ class Scored:
 
     Attributes:
         name: the engine's own name, as in the reports.
-        scores: (N, 2) float32, row k for cell k.
+        scores: (N, columns) float32, row k for cell k.
         alone_ms: median milliseconds for one cell by itself.
         together_ms: median milliseconds for a cell in a batch of ``TOGETHER``.
     """
@@ -53,7 +53,7 @@ def score(name: str, engine: Callable[[Tensor], Tensor], crops: Crops, spec: Inp
 
     Args:
         name: of the engine.
-        engine: batch (n, 3, size, size) -> scores (n, 2).
+        engine: batch (n, 3, size, size) -> scores (n, columns).
         crops: (N, size, size, 3) uint8, N at least 1.
         spec: what the network sees.
     """

@@ -39,7 +39,7 @@ class Engine(Protocol):
             batch: (N, 3, size, size) float32, from ``contract.pixels.to_batch``.
 
         Returns:
-            (N, 2) float32, row k for crop k.
+            (N, columns) float32, row k for crop k.
         """
         ...
 
