@@ -50,7 +50,8 @@ class OrtEngine:
             self._session.run(None, {self._input: batch[start : start + MAX_BATCH]})[0]
             for start in range(0, len(batch), MAX_BATCH)
         ]
-        return np.concatenate(parts).astype(np.float32) if parts else np.zeros((0, 2), np.float32)
+        width = self._session.get_outputs()[0].shape[1]
+        return np.concatenate(parts).astype(np.float32) if parts else np.zeros((0, width), np.float32)
 
     def close(self) -> None:
         """Free the session."""

@@ -67,6 +67,7 @@ def test_its_report_says_what_becomes_of_cells_that_are_not_to_be_judged(bundle:
 def test_the_agent_gives_each_cell_the_probability_of_its_kinds(bundle: Bundle) -> None:
     with closing(open_engine(bundle, "onnxruntime")) as engine:
         scores = engine.scores(bundle.golden.batch)
+        assert engine.scores(bundle.golden.batch[:0]).shape == (0, 5), "a frame without cells"
     cells = tuple(Cell(Box(0, 0, 9, 9), (4.0, 4.0), 90.0) for _ in scores)
     for said in decide(cells, scores, bundle.manifest, "int8"):
         assert set(said.classes) == {"normal", "lymphoblast", "myeloblast"}
