@@ -11,15 +11,16 @@ import pytest
 from agent.engines import open_engine
 from contract.bundle import GOLDEN, REPORT, Bundle, open_bundle
 from contract.decide import decide
-from contract.manifest import Columns
+from contract.manifest import ClassName, Columns
 from contract.signature import UNSIGNED
 from contract.types import Box, Cell
 from export.__main__ import main as export
 from tests.drawn import write_cells
+from training.datasets.files import read_image
 from training.fit import train
 from training.recipe import Recipe
 
-NAMES = ("normal", "lymphoblast", "myeloblast", "other")
+NAMES: tuple[ClassName, ...] = ("normal", "lymphoblast", "myeloblast", "other")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (patient / "blast").rename(patient / NAMES[1 + k % 2])
         (patient / "other").mkdir()
         for image in (patient / "normal").iterdir():
-            smudged = cv2.GaussianBlur(cv2.imread(str(image)), (0, 0), 6)
+            smudged = cv2.GaussianBlur(read_image(image), (0, 0), 6)
             cv2.imwrite(str(patient / "other" / image.name), smudged)
     return root
 
