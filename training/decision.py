@@ -1,6 +1,7 @@
 """From validation scores to a decision: temperature, threshold and the band of uncertainty."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,7 +17,7 @@ DOUBTED, FAR, REACH = 0.01, 0.005, 1.25
 """Share of validation cells that `other` may doubt, and that may be the farthest; how much farther is unknown."""
 
 
-def choose_decision(labels: Labels, margins: Numbers) -> Decision:
+def choose_decision(labels: Labels, margins: Numbers, *, datasets: Sequence[str] | None = None) -> Decision:
     """Choose how scores become labels.
 
     The threshold has the best mean of sensitivity and specificity (Youden 1950) and lies midway between two cells. The
@@ -26,14 +27,18 @@ def choose_decision(labels: Labels, margins: Numbers) -> Decision:
     Args:
         labels: (N,) of the validation cells, both classes present.
         margins: (N,) logit of blast minus logit of normal.
+        datasets: (N,) where each comes from: the data sets of a class weigh alike in its shares, however many cells
+            each has.
     """
-    temperature = fit_temperature(labels, margins)
+    temperature = round(fit_temperature(labels, margins), 4)
     probabilities = sigmoid(margins / temperature)
-    threshold = _clear(round(_youden(labels, probabilities), 3))
-    low = np.quantile(probabilities[labels == 1], MISSED_BLASTS, method="lower")
-    high = np.quantile(probabilities[labels == 0], 1 - FALSE_BLASTS, method="higher")
+    weights = _alike(labels, datasets or [""] * len(labels))
+    threshold = _clear(round(_youden(labels, probabilities, weights), 3))
+    blast, normal = labels == 1, labels == 0
+    low = _least(probabilities[blast], weights[blast], MISSED_BLASTS)
+    high = -_least(-probabilities[normal], weights[normal], FALSE_BLASTS)
     return Decision(
-        temperature=round(temperature, 4),
+        temperature=temperature,
         threshold=threshold,
         uncertain_from=min(_clear(math.floor(low * 1000) / 1000), threshold),
         uncertain_to=max(_clear(math.ceil(high * 1000) / 1000), threshold),
@@ -54,11 +59,29 @@ def choose_unknown(scores: Tensor, columns: Columns) -> Unknown | None:
     return Unknown(other=round(max(0.5, float(np.quantile(other, 1 - DOUBTED))), 3), distance=round(REACH * far, 3))
 
 
-def _youden(labels: Labels, probabilities: Numbers) -> float:
+def _alike(labels: Labels, datasets: Sequence[str]) -> Numbers:
+    """(N,) weights that sum to one over each class, the data sets of a class alike."""
+    _, part, count = np.unique(
+        [f"{label} {name}" for label, name in zip(labels, datasets, strict=True)],
+        return_inverse=True,
+        return_counts=True,
+    )
+    weights = 1 / count[part]
+    return np.asarray(weights / np.bincount(labels, weights, minlength=2)[labels])
+
+
+def _least(values: Numbers, weights: Numbers, share: float) -> float:
+    """The largest of some values below which at most a share of their weights lies."""
+    order = np.argsort(values, kind="stable")
+    below = np.concatenate([[0.0], np.cumsum(weights[order])[:-1]])
+    return float(values[order][np.flatnonzero(below <= share + 1e-12)[-1]])
+
+
+def _youden(labels: Labels, probabilities: Numbers, weights: Numbers) -> float:
     order = np.argsort(probabilities, kind="stable")
-    ranked, truth = probabilities[order], labels[order]
-    missed = np.concatenate([[0], np.cumsum(truth)]) / max(truth.sum(), 1)
-    refused = np.concatenate([[0], np.cumsum(1 - truth)]) / max((1 - truth).sum(), 1)
+    ranked, truth, weighed = probabilities[order], labels[order], weights[order]
+    missed = np.concatenate([[0], np.cumsum(truth * weighed)])
+    refused = np.concatenate([[0], np.cumsum((1 - truth) * weighed)])
     edges = np.concatenate([[0.0], (ranked[1:] + ranked[:-1]) / 2, [1.0]])
     gain = np.where(np.diff(np.concatenate([[-1.0], ranked, [2.0]])) > 0, refused - missed, -1)
     best = np.flatnonzero(gain >= gain.max() - 1e-12)

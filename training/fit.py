@@ -256,7 +256,7 @@ def _with_heads(
     scores, normal_or_blast = heads.scores(features[held]), np.array([s.labelled for s in judged])
     labels = labels_of([s for s in judged if s.labelled])
     margins = margins_of(scores[normal_or_blast], heads.columns)
-    decision = choose_decision(labels, margins)
+    decision = choose_decision(labels, margins, datasets=[s.dataset for s in judged if s.labelled])
     unknown = choose_unknown(scores[normal_or_blast], heads.columns)
     figures = {
         "validation_loss": log_loss(labels, margins / decision.temperature),

@@ -154,3 +154,20 @@ def test_the_threshold_separates_what_can_be_separated() -> None:
 
 def test_margins_are_blast_minus_normal() -> None:
     assert margins_of(np.array([[1, 4], [2, 0]], np.float32)).tolist() == [3, -2]
+
+
+def test_data_sets_of_a_class_weigh_alike_in_a_decision() -> None:
+    """A large one in which cells are hard to tell does not choose for a small one in which they are easy."""
+    rng = np.random.default_rng(0)
+    hard, easy = np.repeat([0, 1], [2000, 2000]), np.repeat([0, 1], [200, 200])
+    labels = np.concatenate([hard, easy])
+    margins = np.concatenate([rng.normal(hard * 1.0 - 1.5, 1), rng.normal(easy * 8.0 - 2.0, 1)])
+    datasets = ["hard"] * len(hard) + ["easy"] * len(easy)
+    alike, pooled = choose_decision(labels, margins, datasets=datasets), choose_decision(labels, margins)
+    assert alike.threshold > pooled.threshold
+    for decision, best in ((alike, alike), (pooled, alike)):
+        called = sigmoid(margins / decision.temperature) >= decision.threshold
+        right = np.mean([np.mean(called[rows] == labels[rows]) for rows in (slice(4000), slice(4000, None))])
+        best_called = sigmoid(margins / best.temperature) >= best.threshold
+        most = np.mean([np.mean(best_called[rows] == labels[rows]) for rows in (slice(4000), slice(4000, None))])
+        assert right <= most
