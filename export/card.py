@@ -134,9 +134,11 @@ def _apart(report: Mapping[str, Any]) -> Iterable[str]:
     rows = [(kind, group, found) for kind in ("rare", "reject") for group, found in report[kind].items()]
     if not rows:
         return []
-    lines = ["Cells that are neither class:", "", "| kind | cells | called blast | uncertain |", "|---|---|---|---|"]
+    names = "| kind | images | called blast | uncertain | no cell found |"
+    lines = ["Cells that are neither class:", "", names, "|---|---|---|---|---|"]
     for kind, group, found in rows:
-        shares = f"{100 * found['called_blast']:.1f} % | {100 * found['uncertain']:.1f} %"
+        parts = (found.get(name, 0.0) for name in ("called_blast", "uncertain", "not_found"))
+        shares = " | ".join(f"{100 * part:.1f} %" for part in parts)
         lines.append(f"| {group} ({kind}) | {found['cells']} | {shares} |")
     return [*lines, ""]
 

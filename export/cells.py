@@ -145,7 +145,10 @@ def _found(wanted: Wanted, root: Path) -> list[Sample]:
 
 def _whose(samples: Sequence[Sample]) -> str:
     """Whose the cells of a split are, in words."""
-    return "patients" if split_rule(samples) == BY_PATIENT else f"images, split {BY_IMAGE},"
+    rule = split_rule(samples)
+    if rule == BY_PATIENT:
+        return "patients"
+    return f"images, split {BY_IMAGE}," if rule == BY_IMAGE else f"patients and images (split {rule})"
 
 
 def _pool(wanted: Wanted) -> list[Sample]:
