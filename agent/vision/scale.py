@@ -192,7 +192,7 @@ def distinct(found: Sequence[Arc]) -> list[Arc]:
     x, y, diameter, angle = np.array([(a.x, a.y, a.diameter, a.angle) for a in found]).reshape(-1, 4).T
     across = np.argsort(x)
     reach = SAME_CELL * diameter.max(initial=0)
-    first, last = (np.searchsorted(x[across], bound) for bound in (x - reach, x + reach))
+    first, last = np.searchsorted(x[across], x - reach - 1e-6), np.searchsorted(x[across], x + reach + 1e-6)
     free = np.ones(len(x), bool)
     kept = []
     for one in np.argsort(-angle, kind="stable"):

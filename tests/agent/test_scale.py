@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.settings import Settings
@@ -65,6 +65,7 @@ class TestDistinct:
 
     @settings(deadline=None)
     @given(st.lists(circles, max_size=40))
+    @example([Arc(0, 0, 400, WHOLE), Arc(SAME_CELL * 400, 0, 16, 3)])
     def test_of_circles_in_one_place_one_is_kept_of_which_most_is_seen(self, found: list[Arc]) -> None:
         kept = distinct(found)
         assert not any(same(a, b) for at, a in enumerate(kept) for b in kept[:at])
