@@ -384,8 +384,10 @@ def test_cells_that_an_earlier_release_stored_as_uncertain_though_the_border_cut
     assert told_of_cells(database)[-4:] == wanted
     with Store(database) as store:
         store.store([frame(make_report(6, cells=[CUT]))])
-    assert told_of_cells(database)[-5:] == [*wanted, ("not_judged", None)]
-    assert [(row.label, row.probability) for row in rows(database, tables.cell)][-5:] == told_of_cells(database)[-5:]
+    told = told_of_cells(database)
+    assert sorted(told[-5:], key=str) == sorted([*wanted, ("not_judged", None)], key=str)
+    stored = [(row.label, row.probability) for row in rows(database, tables.cell)]
+    assert sorted(stored, key=str) == sorted(told, key=str)
     assert {row.value for row in rows(database, tables.meta)} == {str(tables.LAYOUT)}
     engine = open_engine(database)
     with engine.connect() as connection:
@@ -432,7 +434,7 @@ def test_tables_are_made_whole_or_not_at_all(database: str) -> None:
     engine.dispose()
     with Store(database) as store:
         store.open()
-    assert [row.value for row in rows(database, tables.meta)] == ["1"]
+    assert [row.value for row in rows(database, tables.meta)] == [str(tables.LAYOUT)]
 
 
 def test_a_password_is_never_shown() -> None:
