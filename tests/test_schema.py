@@ -54,4 +54,4 @@ def test_ajv_takes_a_report_and_refuses_a_time_that_is_none(
 def test_the_schema_names_its_dialect_and_itself() -> None:
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert schema["$id"] == "urn:microscope-agent:frame-report:1"
+    assert schema["$id"] == "urn:microscope-agent:frame-report:2"
