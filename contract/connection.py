@@ -69,7 +69,7 @@ class BrokerSettings(Section):
         ge=1,
         le=3600,
         description="Seconds of silence after which we send a ping; after as many again without an answer the "
-        "connection is given up and made anew.",
+        "connection is closed and a reconnect begins.",
     )
 
 

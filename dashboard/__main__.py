@@ -43,7 +43,7 @@ class Screen(Protocol):
 
 
 class _Lines:
-    """A line for everything that happens, and one now and then where nothing does."""
+    """A line for every event, and one with the state of the connection after each long silence."""
 
     def __init__(self) -> None:
         self._said_at = time.monotonic()

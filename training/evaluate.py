@@ -247,6 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.folds:
             judge = open_judge(given.model, trust)
             samples = LAYOUTS[given.layout].find(given.data)
+            refuse_nobodys(samples, given.data, patients=given.patients)
             found = fold_report(judge, samples, um_per_pixel=scale)
             report = {"schema_version": 1, "model": dict(judge.origin), **found}
             text = shown_folds(report)

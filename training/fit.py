@@ -42,7 +42,7 @@ from training.datasets.outlines import colours_by_data_set
 from training.datasets.sample import Sample, data_sets_of, labels_of, scales_of, shuffled
 from training.decision import choose_decision, choose_unknown
 from training.heads import calibrated, fit_heads, trainable
-from training.loop import Cells, Kind, Run, Taught, kinds_of, learn, restore, start, state_of, weigh
+from training.loop import CellKind, Cells, Run, Taught, kinds_of, learn, restore, start, state_of, weigh
 from training.metrics import auroc, log_loss
 from training.network import BATCH, features_by
 from training.options import train_parser
@@ -149,7 +149,7 @@ def _digest(path: Path) -> str:
         raise UsageError(f"--start {path} can not be read ({cause.strerror}); name a checkpoint") from cause
 
 
-def _enough(recipe: Recipe, kinds: Sequence[Kind]) -> None:
+def _enough(recipe: Recipe, kinds: Sequence[CellKind]) -> None:
     if recipe.epochs and not kinds:
         raise UsageError(
             "none of these data sets teaches the trunk, for their cells come from too few people; add one that does, "
@@ -159,7 +159,7 @@ def _enough(recipe: Recipe, kinds: Sequence[Kind]) -> None:
         raise UsageError("--epochs 0 fits the heads alone; name the trunk with --start CHECKPOINT")
 
 
-def _begin(out: Path, recipe: Recipe, kinds: Sequence[Kind], identity: Mapping[str, Any]) -> Run:
+def _begin(out: Path, recipe: Recipe, kinds: Sequence[CellKind], identity: Mapping[str, Any]) -> Run:
     if not (out / LAST).exists():
         return start(recipe, kinds)
     found = load(out / LAST)

@@ -35,7 +35,7 @@ FURTHER = 0.35
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class CellKind:
     """What the trunk learns to know: one group of cells of one data set.
 
     Attributes:
@@ -67,7 +67,7 @@ class Cells:
 class Taught(nn.Module):
     """A network and the linear layer that says the kind of a cell from its features."""
 
-    def __init__(self, kinds: Sequence[Kind]) -> None:
+    def __init__(self, kinds: Sequence[CellKind]) -> None:
         super().__init__()
         self.kinds = list(kinds)
         self.network = BlastNet(Architecture())
@@ -94,18 +94,18 @@ class Run:
     history: list[dict[str, float]]
 
 
-def kinds_of(samples: Sequence[Sample]) -> list[Kind]:
-    """The kinds that are told apart, data set by data set; one with a single kind teaches nothing."""
+def kinds_of(samples: Sequence[Sample]) -> list[CellKind]:
+    """The kinds of cells of each data set; a data set with a single kind teaches nothing and is left out."""
     names, count = np.unique([f"{s.dataset}\n{s.group}" for s in samples], return_counts=True)
     truth = {f"{s.dataset}\n{s.group}": {"blast": 1, "normal": 0}.get(s.kind, -1) for s in samples}
     enough = [str(name) for name, n in zip(names, count, strict=True) if n >= min(FEWEST, count.max())]
     parts = [(*name.partition("\n"), truth[name]) for name in enough]
-    found = [Kind(dataset, group, role) for dataset, _, group, role in parts]
+    found = [CellKind(dataset, group, role) for dataset, _, group, role in parts]
     several = {k.dataset for k in found if sum(k.dataset == other.dataset for other in found) > 1}
     return [k for k in found if k.dataset in several]
 
 
-def start(recipe: Recipe, kinds: Sequence[Kind]) -> Run:
+def start(recipe: Recipe, kinds: Sequence[CellKind]) -> Run:
     """A training that has not learnt anything yet, or starts from a trunk that has."""
     torch.manual_seed(recipe.seed)
     taught = Taught(kinds)
@@ -129,7 +129,7 @@ def state_of(run: Run) -> dict[str, Any]:
     }
 
 
-def restore(recipe: Recipe, kinds: Sequence[Kind], state: dict[str, Any]) -> Run:
+def restore(recipe: Recipe, kinds: Sequence[CellKind], state: dict[str, Any]) -> Run:
     """The training that ``state_of`` described."""
     run = start(recipe, kinds)
     run.taught.load_state_dict(state["taught"])

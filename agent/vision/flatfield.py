@@ -257,10 +257,10 @@ def read_flat(content: bytes, path: Path) -> Surface:
         raise IntegrityError(f"{path} is no flat field; make it with `microscope-agent calibrate flatfield`")
     levels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if levels is None:
-        raise IntegrityError(f"{path} is no flat field: the PNG is damaged; make it anew")
+        raise IntegrityError(f"{path} is no flat field: the PNG is damaged; measure it again")
     light = np.multiply(levels, np.float32(1 / FULL_SCALE), dtype=np.float32)
     if light.min() < MIN_LIGHT / 2:
-        raise IntegrityError(f"{path} is no flat field: it holds no light in places; make it anew")
+        raise IntegrityError(f"{path} is no flat field: it holds no light in places; measure it again")
     return light
 
 
