@@ -17,6 +17,7 @@ from torch import Tensor
 from contract.durable import write_whole
 from contract.errors import UsageError
 from contract.manifest import CellColours, ClassName, Columns, Decision, InputSpec, Unknown
+from training.datasets import LAYOUTS
 from training.network import Architecture, BlastNet
 
 FORMAT = "microscope-agent classifier 2"
@@ -31,8 +32,20 @@ Channels = Annotated[int, Field(ge=1, le=1024)]
 Blocks = Annotated[int, Field(ge=1, le=16)]
 
 
+def _known(layout: str) -> str:
+    if layout not in LAYOUTS:
+        raise ValueError(f"there is no layout {layout}")
+    return layout
+
+
+Known = Annotated[str, AfterValidator(_known)]
+"""A key of ``LAYOUTS``."""
+
+
 class _Shape(BaseModel):
     """The architecture in a checkpoint, bounded before anything of its size is made."""
+
+    model_config = ConfigDict(extra="forbid")
 
     stem: Channels
     stages: tuple[Channels, ...] = Field(min_length=1, max_length=8)
@@ -46,7 +59,8 @@ class _Trained(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    layout: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,40}$")]
+    layout: Known
+    datasets: list[Known] = []
     um_per_pixel: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
     split: Literal["patient", "random"]
     seed: int
@@ -65,7 +79,9 @@ class _Record(BaseModel):
     decision: Decision
     unknown: Unknown | None
     colours: dict[str, CellColours]
-    recipe: Annotated[dict[str, Any], AfterValidator(lambda recipe: _Trained.model_validate(recipe).model_dump())]
+    recipe: Annotated[
+        dict[str, Any], AfterValidator(lambda recipe: _Trained.model_validate(recipe).model_dump(exclude_unset=True))
+    ]
     epoch: int = Field(ge=0)
     validation: dict[str, float]
 
