@@ -22,6 +22,7 @@ from contract.bundle import Bundle
 from contract.colour import Normaliser
 from contract.decide import decide
 from contract.errors import OutboxFull
+from contract.known_error import ModelError
 from contract.manifest import Decision
 from contract.messages import (
     BoxReport,
@@ -77,12 +78,18 @@ class Station:
 
     def slides(self, run: str, publish: Callable[[SlideSummary], None] = lambda _: None) -> SlideControl:
         """The slides of a run of this name, judged by this model."""
-        return SlideControl(run, model=self.model, decision=self.decision, publish=publish)
+        return SlideControl(run, model=self.model, decision=self.decision, error=self.known_error, publish=publish)
 
     @property
     def decision(self) -> Decision:
         """The thresholds that belong to the engine's numbers."""
         return self.bundle.manifest.decisions.of(self.engine.precision)
+
+    @property
+    def known_error(self) -> ModelError | None:
+        """The error that the model is known to make in the engine's numbers; None where it was not measured."""
+        known = self.bundle.manifest.known_error
+        return known.of(self.engine.precision) if known else None
 
     @property
     def model(self) -> ModelInfo:

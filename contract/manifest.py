@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from contract.known_error import KnownError
 from contract.reference import Record, Reference, Share
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -187,6 +188,11 @@ class Manifest(Record):
     unknown: Unknown | None = Field(
         None, description="Absent: every cell is judged, however unlike the training's; the scores have no distance."
     )
+    known_error: KnownError | None = Field(
+        None,
+        description="The error that it is known to make, by which a slide's share of blasts is corrected; absent where "
+        "it was not measured, or on too few patients.",
+    )
     files: dict[str, Sha256] = Field(description="SHA-256 of every other file of the bundle.")
     digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = Field(
         "", description="SHA-256 of this record with an empty digest."
@@ -225,7 +231,8 @@ class Manifest(Record):
         What is absent is not written, as before there was such a thing: older bundles keep their digest.
         """
         written = self.model_dump(mode="json")
-        for record, name in ((written, "reference"), (written, "unknown"), (written["input"], "cell")):
+        optional = ((written, "reference"), (written, "unknown"), (written, "known_error"), (written["input"], "cell"))
+        for record, name in optional:
             if record[name] is None:
                 del record[name]
         return (json.dumps(written, indent=2, sort_keys=True) + "\n").encode()

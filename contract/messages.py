@@ -381,6 +381,24 @@ class SlideSummary(Message):
     blast_interval: Interval | None = Field(
         None, description="Wilson's interval for that share: the chance of the draw, not the faults of the model."
     )
+    corrected_fraction: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="That share, corrected for the error that the model is known to make (Rogan and Gladen 1978); "
+        "absent where the error is not known, or does not fit what is seen.",
+    )
+    corrected_interval: Interval | None = Field(
+        None,
+        description="Interval for the corrected share: the draw of the cells, of which two count as one since those of "
+        "a slide are alike, and how patients differ in the model's error.",
+    )
+    enough_cells: Literal["yes", "no"] | None = Field(
+        None,
+        description="`yes`: the cells seen say on which side of 0.20 the corrected share lies (the share of blasts "
+        "from which the WHO speaks of acute leukemia), by a test that holds at every look (Robbins 1970). No "
+        "diagnosis. `no`: they do not say it; near 0.20 no number of cells does. Absent where the corrected share is.",
+    )
     jumps: int = Field(
         ge=0,
         description="Times when a frame shared nothing with any place remembered, less those after which the stage "

@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from contract.labels import LABELS, spoken
 from contract.messages import SlideSummary
+from contract.shares import corrected_words
 from contract.terminal import printable
 from contract.words import counted
 from dashboard.tally import Tally
@@ -55,7 +56,7 @@ def picture(tally: Tally, now: datetime | None = None) -> Group:
     """Everything on one screen: the broker, the agents, their last frames, what is wrong, its intended use."""
     link = [Text(printable(tally.link), style="dim" if tally.connected else "bold red")] if tally.link else []
     agents = _agents(tally, now or datetime.now(timezone.utc))
-    return Group(*link, agents, *_frames(tally), *_warnings(tally), Text(RESEARCH_USE, style="dim"))
+    return Group(*link, agents, *_corrected(tally), *_frames(tally), *_warnings(tally), Text(RESEARCH_USE, style="dim"))
 
 
 def _agents(tally: Tally, now: datetime) -> Table:
@@ -105,6 +106,13 @@ def _share(slide: SlideSummary) -> str:
     if slide.blast_fraction is None or slide.blast_interval is None:
         return "-"
     return f"{slide.blast_fraction:.0%} ({100 * slide.blast_interval.low:.0f} to {slide.blast_interval.high:.0%})"
+
+
+def _corrected(tally: Tally) -> Iterator[Text]:
+    """The share of each slide whose model has a known error, corrected for that; the column has no room for it."""
+    for name, device in sorted(tally.devices.items()):
+        if device.slide and (words := corrected_words(device.slide)):
+            yield Text(printable(f"{name} {device.slide.slide_id}: blasts {words}"))
 
 
 def _frames(tally: Tally) -> Iterator[Text]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from contract.labels import LABELS, spoken
 from contract.messages import FrameReport, Health, SlideSummary
+from contract.shares import corrected_words, percent
 from contract.words import counted
 from dashboard.tally import Summary
 
@@ -42,8 +43,9 @@ def slide_line(slide: SlideSummary) -> str:
     """A slide in one line, each cell counted once."""
     called = f"{slide.normal} normal, {slide.blasts} blast, {slide.uncertain} uncertain"
     found = f"{counted(slide.cells, 'cell')}, each counted once: {called}, {slide.not_judged} not judged"
-    frames = counted(slide.frames, "frame")
-    return f"slide {slide.slide_id} ({slide.state}): {frames}; {found}; blasts {share(slide)}"
+    frames, words = counted(slide.frames, "frame"), corrected_words(slide)
+    corrected = f", {words}" if words else ""
+    return f"slide {slide.slide_id} ({slide.state}): {frames}; {found}; blasts {share(slide)}{corrected}"
 
 
 def health_words(health: Health) -> str:
@@ -61,7 +63,7 @@ def health_words(health: Health) -> str:
 
 def share(slide: SlideSummary) -> str:
     """The blasts' share with its interval."""
-    if slide.blast_interval is None:
+    if slide.blast_fraction is None or slide.blast_interval is None:
         return "-"
     between = " to ".join(percent(end) for end in (slide.blast_interval.low, slide.blast_interval.high))
     return f"{percent(slide.blast_fraction)} ({between})"
@@ -83,11 +85,6 @@ frames     {summary["frames"]}, of these {summary["refused"]} not fit to be judg
 {cells}
 latency    p50 {p50}, p99 {p99}, from capture to receipt
 {RESEARCH_USE}"""
-
-
-def percent(share: float | None) -> str:
-    """0.125 as `12.5 %`."""
-    return "-" if share is None else f"{100 * share:.1f} %"
 
 
 def milliseconds(value: float | None) -> str:

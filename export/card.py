@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from contract.manifest import Manifest
+from export.known_error import known_error_words
 from training.datasets import about_of
 from training.evaluate import shown
 from training.metrics import of_sigma
@@ -26,6 +27,8 @@ averaging). INT8 ranges: method `{method}` on {cells} training cells, spread ove
 {decisions}
 
 Chosen on patients that neither trained the network nor are among those below by which it is judged.
+
+{error}
 """
 
 LIMITS = """## Limits
@@ -61,6 +64,7 @@ def model_card(manifest: Manifest, report: Mapping[str, Any]) -> str:
             f"| {name} | {d.temperature} | {d.threshold} | {d.uncertain_from} and {d.uncertain_to} |"
             for name, d in (("FP32", manifest.decisions.fp32), ("INT8", manifest.decisions.int8))
         ),
+        error=known_error_words(manifest),
     )
     if report["training"]["recipe"].get("by_image"):
         head += f"\n**Its cells were split {BY_IMAGE}:** nobody knows whose they are, and every figure is flattered.\n"

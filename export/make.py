@@ -22,6 +22,7 @@ from export.card import model_card
 from export.cells import Chosen, Wanted, choose
 from export.gate import Limits, caveat, enforce, faults, figures, fit_decisions, range_faults, refuse_if_blind
 from export.golden import golden_batch
+from export.known_error import known_error_of
 from export.lint import lint
 from export.lint import readable as findings_in_words
 from export.page import report_page
@@ -268,6 +269,7 @@ def _manifest(name: tuple[str, int], order: Order, classifier: Classifier, table
             um_per_pixel=trial.chosen.um_per_pixel,
             on=trial.chosen.on,
         ),
+        known_error=known_error_of(trial.fit, trial.decisions, classifier.unknown, on=trial.chosen.fit_on),
         files={},
     )
 

@@ -9,6 +9,7 @@ from contract.manifest import Decision, Manifest
 from contract.words import counted
 from export.gate import Limits
 from export.html import Picture, gallery, page, paragraph, plots, section, table, verdict
+from export.known_error import known_error_words
 from export.plots import Series, bars_svg, reliability, reliability_svg, scatter_svg
 from export.scoring import Scored
 from training.evaluate import called_blast, shown
@@ -55,7 +56,7 @@ def report_page(manifest: Manifest, report: Mapping[str, Any], gate: Scored, *, 
     return page(
         f"{manifest.id}: INT8 against FP32",
         section("The gate", _said(report), _costs(report)),
-        section("On the held-out cells", plots(*drawn)),
+        section("On the held-out cells", plots(*drawn), paragraph(known_error_words(manifest))),
         section(f"Cells whose decision {PREFERRED} changed", *_flips(gate, decisions, pictures=pictures)),
         *_evaluations(report),
         _calibration(report),

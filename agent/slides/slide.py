@@ -15,9 +15,10 @@ from statistics import median
 
 from agent.slides.cellmap import CellMap, Glimpse, Known
 from agent.slides.doubt import Confidences, Doubt, Mark
-from agent.slides.figures import logit, probability_of, wilson
+from agent.slides.figures import corrected, logit, probability_of, wilson
 from agent.slides.stage import Joint, Place, Stage
 from contract.decide import label_of
+from contract.known_error import ModelError
 from contract.labels import Label
 from contract.manifest import Decision
 from contract.messages import Join, ModelInfo, Quality, Registration, SlideSummary
@@ -54,11 +55,14 @@ class Slide:
         count_id: name of this count, never used again; it begins the name of every cell.
         model: who judges.
         decision: thresholds for the cells' combined probabilities.
+        error: that the model is known to make with this decision; None: not known.
     """
 
-    def __init__(self, slide_id: str, count_id: str, *, model: ModelInfo, decision: Decision) -> None:
+    def __init__(
+        self, slide_id: str, count_id: str, *, model: ModelInfo, decision: Decision, error: ModelError | None = None
+    ) -> None:
         self.slide_id, self.count_id = slide_id, count_id
-        self._model, self._decision = model, decision
+        self._model, self._decision, self._error = model, decision, error
         self._stage, self._cells, self._doubt = Stage(), CellMap(), Doubt()
         self._started_at = _now()
         self._ended_at: datetime | None = None
@@ -101,6 +105,7 @@ class Slide:
     def summary(self) -> SlideSummary:
         """Everything that is known of the slide so far."""
         normal, blasts = self._standings["normal"], self._standings["blast"]
+        true = corrected(blasts, normal + blasts, self._error)
         return SlideSummary(
             slide_id=self.slide_id,
             count_id=self.count_id,
@@ -118,6 +123,9 @@ class Slide:
             not_judged=self._standings["not_judged"],
             blast_fraction=round(blasts / (normal + blasts), 6) if normal + blasts else None,
             blast_interval=wilson(blasts, normal + blasts),
+            corrected_fraction=true.fraction if true else None,
+            corrected_interval=true.interval if true else None,
+            enough_cells=("yes" if true.enough else "no") if true else None,
             jumps=max(0, len(self._stage.parts) - 1),
             registration=_registration(self._confidences),
             model=self._model,
@@ -199,6 +207,7 @@ class SlideControl:
         run: name of this run of the agent, never used again.
         model: who judges.
         decision: thresholds for the cells' combined probabilities.
+        error: that the model is known to make with this decision; None: not known.
         publish: takes a summary when a slide starts, when it ends, and every few seconds while frames come. It must
             not wait, and must not call back.
     """
@@ -209,9 +218,11 @@ class SlideControl:
         *,
         model: ModelInfo,
         decision: Decision,
+        error: ModelError | None = None,
         publish: Callable[[SlideSummary], None] = lambda _: None,
     ) -> None:
-        self._run, self._model, self._decision, self._publish = run, model, decision, publish
+        self._run, self._publish = run, publish
+        self._model, self._decision, self._error = model, decision, error
         self._lock = threading.Lock()
         self._slide: Slide | None = None
         self._count, self._published_at = 0, 0.0
@@ -224,11 +235,11 @@ class SlideControl:
             self._end()
             self._begin(slide_id)
 
-    def judge_by(self, model: ModelInfo, decision: Decision) -> None:
+    def judge_by(self, model: ModelInfo, decision: Decision, error: ModelError | None = None) -> None:
         """Another model judges from now on; an open slide is closed, and counted anew: no count mixes two models."""
         with self._lock:
             last = self._end()
-            self._model, self._decision = model, decision
+            self._model, self._decision, self._error = model, decision, error
             if last:
                 self._begin(last.slide_id)
 
@@ -259,7 +270,7 @@ class SlideControl:
     def _begin(self, slide_id: str) -> None:
         self._count += 1
         count_id = f"{self._run}-s{self._count}"
-        self._slide = Slide(slide_id, count_id, model=self._model, decision=self._decision)
+        self._slide = Slide(slide_id, count_id, model=self._model, decision=self._decision, error=self._error)
         self._say(self._slide.summary())
 
     def _end(self) -> SlideSummary | None:

@@ -34,6 +34,7 @@ from contract.labels import LABELS, spoken
 from contract.listing import Listing
 from contract.messages import FrameReport, SlideSummary
 from contract.pictures import SUFFIXES
+from contract.shares import corrected_words, percent
 from contract.sightings import Sightings
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame, Image
@@ -236,8 +237,10 @@ def _told(slide: SlideSummary, refused_at_once: int) -> str:
     of = "; none was judged"
     if share is not None and interval:
         judged = f"of the {slide.normal + slide.blasts} called normal or blast"
-        low, high = _percent(interval.low), _percent(interval.high)
-        of = f"; blasts {_percent(share)} {judged} ({100 * interval.level:.0f} % interval {low} to {high})"
+        low, high = percent(interval.low), percent(interval.high)
+        of = f"; blasts {percent(share)} {judged} ({100 * interval.level:.0f} % interval {low} to {high})"
+    if words := corrected_words(slide):
+        of += f", {words}"
     jumps = counted(slide.jumps, "jump")
     late = slide.refused - refused_at_once
     back = f"; judged before the wrong scale showed, and not counted: {counted(late, 'frame')}" if late else ""
@@ -246,10 +249,6 @@ def _told(slide: SlideSummary, refused_at_once: int) -> str:
         f"{slide.normal} normal, {slide.blasts} blast, {slide.uncertain} uncertain, {slide.not_judged} not "
         f"judged{of}; {jumps}{back}"
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _begun(job: Job, listing: Listing | None) -> Summary:

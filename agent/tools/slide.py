@@ -7,6 +7,7 @@ from agent.wire.visit import REPLIES, visit
 from contract.errors import BrokerError, CheckError, UsageError
 from contract.messages import SlideSummary, Topics
 from contract.requests import Answer, CommandName, Nothing, Request, StartSlide
+from contract.shares import corrected_words, percent
 from contract.words import counted
 
 PATIENCE_S = 10.0
@@ -33,7 +34,12 @@ def stop_slide(settings: Settings) -> str:
         return "no slide was open"
     frames = f"{counted(ended.frames, 'frame')}, {ended.refused} of them not judged"
     found = f"{ended.normal} normal, {ended.blasts} blast, {ended.uncertain} uncertain, {ended.not_judged} not judged"
-    return f"slide {ended.slide_id} is closed: {frames}; {counted(ended.cells, 'cell')}, each counted once: {found}"
+    words = corrected_words(ended)
+    share, of = ended.blast_fraction, "of those called normal or blast"
+    blasts = "" if share is None else f"; blasts {percent(share)} {of}"
+    corrected = f", {words}" if words else ""
+    cells = f"{counted(ended.cells, 'cell')}, each counted once: {found}{blasts}{corrected}"
+    return f"slide {ended.slide_id} is closed: {frames}; {cells}"
 
 
 def _asked(settings: Settings, name: CommandName, request: Request) -> SlideSummary | None:

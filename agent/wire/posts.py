@@ -63,7 +63,7 @@ class Posts:
     def _reload(self) -> ModelInfo:
         """On the loop's thread: the engine is its own."""
         station = self._model.reload()
-        self._slides.judge_by(station.model, station.decision)
+        self._slides.judge_by(station.model, station.decision, station.known_error)
         return station.model
 
 

@@ -18,6 +18,7 @@ from agent.slides.stage import KEYFRAMES, Stage
 from agent.sources.render import turned_extent
 from agent.sources.smear import TRUE_KINDS, Camera, Placed, Smear
 from agent.vision.segmentation import find_cells
+from contract.known_error import ModelError, PatientRate
 from contract.manifest import Decision
 from contract.messages import ModelInfo, Quality, SlideSummary
 from contract.pictures import read_picture
@@ -360,6 +361,40 @@ def test_the_interval_is_wilsons(hits: int, of: int, low: float, high: float) ->
     assert interval is not None
     assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-4)
     assert wilson(0, 0) is None
+
+
+ERROR = ModelError(
+    sensitivity=PatientRate(mean=0.95, std=0.03, patients=13), specificity=PatientRate(mean=0.98, std=0.02, patients=13)
+)
+
+
+def count_a_field(slide: Slide, field: Frame) -> SlideSummary:
+    """Eighty cells of which ten are blasts."""
+    cells = [cell_at(25 + 40 * (k % 10), 25 + 40 * (k // 10), side=30) for k in range(80)]
+    slide.see(field, GOOD, [Prediction(c, "uncertain", 0.05 if k % 8 else 0.95) for k, c in enumerate(cells)])
+    return slide.summary()
+
+
+def test_a_slide_whose_model_has_a_known_error_says_its_corrected_share(field: Frame) -> None:
+    summary = count_a_field(Slide("s", "r-s1", model=MODEL, decision=DECISION, error=ERROR), field)
+    assert (summary.normal, summary.blasts) == (70, 10)
+    assert summary.corrected_fraction == pytest.approx((0.125 - 0.02) / 0.93, abs=1e-6)
+    assert summary.corrected_interval is not None
+    assert summary.corrected_interval.low < 0.113 < summary.corrected_interval.high
+    assert summary.enough_cells == "no"
+    again = SlideSummary.model_validate_json(summary.model_dump_json())
+    assert (again.corrected_interval, again.enough_cells) == (summary.corrected_interval, "no")
+
+
+def test_a_slide_whose_models_error_is_not_known_says_none_of_it(field: Frame) -> None:
+    summary = count_a_field(new_slide(), field)
+    assert summary.blast_fraction == 0.125
+    assert (summary.corrected_fraction, summary.corrected_interval, summary.enough_cells) == (None, None, None)
+
+
+def test_a_slide_without_cells_has_no_corrected_share() -> None:
+    summary = Slide("s", "r-s1", model=MODEL, decision=DECISION, error=ERROR).summary()
+    assert (summary.corrected_fraction, summary.enough_cells) == (None, None)
 
 
 # Which slide is open.

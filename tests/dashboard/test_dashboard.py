@@ -366,6 +366,18 @@ def test_the_slide_is_shown_with_its_interval() -> None:
     assert "in every frame" not in told
 
 
+def test_the_share_corrected_for_a_known_error_is_shown_with_whether_enough_was_seen() -> None:
+    between = Interval(low=0.08, high=0.31, level=0.95)
+    slide = slide_of(corrected_fraction=0.1774, corrected_interval=between, enough_cells="no")
+    words = "corrected for the model's known error 17.7 % (95 % interval 8.0 % to 31.0 %); enough cells seen: no"
+    assert slide_line(slide).endswith(f"blasts 18.8 % (10.2 % to 31.9 %), {words}")
+    tally, console = Tally(), Console(file=io.StringIO(), width=160)
+    tally.take("p/v1/lab/scope-1/slide", slide.model_dump_json().encode(), received_at=NOW, retained=True)
+    console.print(picture(tally))
+    assert isinstance(console.file, io.StringIO)
+    assert f"lab/scope-1 s7: blasts {words}" in console.file.getvalue()
+
+
 def test_an_alarm_is_shown_while_it_lasts_and_said_once(make_report: Make) -> None:
     tally, said = Tally(), []
     take(tally, make_report(1))
