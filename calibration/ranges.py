@@ -19,8 +19,8 @@ from contract.pixels import to_batch
 from contract.types import Crops, Tensor
 
 BATCH = 16
-FEATURES = frozenset({"Log", "Concat", "Gemm"})
-"""Operators behind the last that INT8 carries: features and scores."""
+POOLING = frozenset({"MaxPool", "ReduceMean", "ReduceL2", "Gemm"})
+"""Operators with which features and scores begin: INT8 carries neither these nor what follows them."""
 REVISION = 1
 """Of the methods' arithmetic: raise it when one of them changes, so that tables of the old one are not reused."""
 
@@ -178,17 +178,13 @@ def _expose(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     """A copy of the graph that returns the result of each node that INT8 may carry, and their names."""
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model)
-    squares = {
-        o for node in model.graph.node if node.op_type == "Mul" and len(set(node.input)) == 1 for o in node.output
-    }
-    left_out = {o for node in model.graph.node if squares & set(node.input) for o in node.output} | squares
-    names = [
-        name
-        for node in model.graph.node
-        if node.op_type not in FEATURES
-        for name in node.output
-        if name not in left_out
-    ]
+    names: list[str] = []
+    behind: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type in POOLING or behind & set(node.input):
+            behind.update(node.output)
+        else:
+            names += node.output
     del exposed.graph.output[:]
     exposed.graph.output.extend(helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in names)
     return exposed, names

@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from contract.errors import EngineError
 
-KNOWN = frozenset({"Conv", "Relu", "Add", "Mul", "ReduceMean", "Clip", "Log", "Concat", "Gemm"})
-"""Operators that compute in the type of what they are given."""
+KNOWN = frozenset({"Conv", "Relu", "Add", "Mul", "MaxPool", "ReduceMean", "ReduceL2", "Clip", "Log", "Concat", "Gemm"})
+"""Operators that compute in the type of what they are given; sums of squares go beyond FP16 and stay FP32."""
 LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -30,6 +30,7 @@ def half_copy(graph: bytes) -> bytes:
     weights = [_halved(tensor) for tensor in model.graph.initializer]
     del model.graph.initializer[:], model.graph.value_info[:]
     model.graph.initializer.extend(weights)
+    _sum_squares_in_float(model.graph)
     _cast_input(model.graph)
     _cast_output(model.graph)
     onnx.checker.check_model(model, full_check=True)
@@ -45,6 +46,23 @@ def _halved(tensor: TensorProto) -> TensorProto:
             f"the weights {tensor.name} go beyond what FP16 holds; build the engine with --precision fp32"
         )
     return numpy_helper.from_array(values.astype(np.float16), tensor.name)
+
+
+def _sum_squares_in_float(graph: onnx.GraphProto) -> None:
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.op_type != "ReduceL2":
+            nodes.append(node)
+            continue
+        stage, result = node.input[0], node.output[0]
+        node.input[0], node.output[0] = f"{stage}.float", f"{result}.float"
+        nodes += [
+            helper.make_node("Cast", [stage], [node.input[0]], name=f"{node.name}_in", to=TensorProto.FLOAT),
+            node,
+            helper.make_node("Cast", [node.output[0]], [result], name=f"{node.name}_out", to=TensorProto.FLOAT16),
+        ]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _cast_input(graph: onnx.GraphProto) -> None:

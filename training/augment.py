@@ -14,6 +14,7 @@ from contract.types import Crops, Image
 
 LIGHT = 0.87, 0.82, 0.87
 """Red, green, blue of what takes the place of a cell's surroundings: an empty field."""
+TURNS = 4
 MARGIN = 1.5
 """Side of a stored crop in units of the network's field: room for turning and shifting with real pixels."""
 
@@ -31,6 +32,8 @@ class Jitter:
         noise: largest standard deviation of the noise, in grey levels.
         tint: standard deviation of the gain of each colour that is left when a laboratory's colours are aligned.
         alone: share of the views in which the cell is seen without its surroundings.
+        outline_px: how far its outline wavers outwards, in pixels of the crop; one less inwards.
+        black: share of these views in which its surroundings are black.
     """
 
     shift_um: float = 1.5
@@ -41,6 +44,8 @@ class Jitter:
     noise: float = 4.0
     tint: float = 0.08
     alone: float = 0.8
+    outline_px: int = 3
+    black: float = 0.12
 
 
 def augment(wide: NDArray[np.uint8], size: int, um_per_pixel: float, jitter: Jitter, rng: np.random.Generator) -> Crops:
@@ -63,6 +68,14 @@ def augment(wide: NDArray[np.uint8], size: int, um_per_pixel: float, jitter: Jit
         view = tint(stain(np.ascontiguousarray(moved[..., :3]), jitter, rng), jitter, rng)
         views[k] = degrade(alone(view, moved[..., 3], jitter, rng), jitter, rng)
     return views
+
+
+def quarter_turns(crops: Crops) -> Crops:
+    """Each crop turned by 0, 90, 180 and 270 degrees: (4 N, size, size, 3), first all by 0.
+
+    A smear has no up, and a convolution has one: what heads learn of a cell must not hang on how it lay.
+    """
+    return np.concatenate([np.rot90(crops, k, axes=(1, 2)) for k in range(TURNS)])
 
 
 def move(
@@ -119,10 +132,10 @@ def alone(crop: Image, mask: NDArray[np.uint8], jitter: Jitter, rng: np.random.G
     drawn, chance = (mask > 127).astype(np.uint8), rng.random()  # noqa: PLR2004
     if not drawn.any() or chance >= jitter.alone:
         return crop
-    reach = int(rng.integers(-2, 4))
+    reach = int(rng.integers(min(0, 1 - jitter.outline_px), jitter.outline_px + 1))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * abs(reach) + 1,) * 2)
     drawn = np.asarray(cv2.dilate(drawn, kernel) if reach > 0 else cv2.erode(drawn, kernel), np.uint8)
-    black = rng.random() < 0.12  # noqa: PLR2004
+    black = rng.random() < jitter.black
     found = crop.copy()
     found[drawn == 0] = 0 if black else np.clip(np.array(LIGHT[::-1]) * 255 + rng.normal(0, 4, 3), 0, 255)
     return found

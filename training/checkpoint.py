@@ -20,7 +20,7 @@ from contract.manifest import CellColours, ClassName, Columns, Decision, InputSp
 from training.datasets import LAYOUTS
 from training.network import Architecture, BlastNet
 
-FORMAT = "microscope-agent classifier 2"
+FORMAT = "microscope-agent classifier 3"
 LAST = "last.pt"
 CLASSIFIER = "classifier.pt"
 _DAMAGE = (
@@ -71,7 +71,7 @@ class _Record(BaseModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    format: Literal["microscope-agent classifier 2"]
+    format: Literal["microscope-agent classifier 3"]
     architecture: dict[str, Any]
     weights: dict[str, Tensor]
     input: InputSpec
@@ -143,29 +143,12 @@ def read_classifier(path: Path) -> Classifier:
         return Classifier(network.eval(), record.input, *judging, record.recipe, record.epoch, record.validation)
 
 
-def trunk_of(path: Path) -> dict[str, Tensor]:
-    """The weights of a checkpoint's trunk, of this format or the one before; UsageError if it has none that fits."""
-    with refused_if_damaged(path):
-        weights = {k: v for k, v in load(path)["weights"].items() if k.startswith(("stem.", "body."))}
-        absent = BlastNet().load_state_dict(weights, strict=False).missing_keys
-        if any(name.startswith(("stem.", "body.")) for name in absent):
-            raise ValueError
-    return weights
-
-
 def network_of(architecture: Mapping[str, Any], weights: Mapping[str, Tensor]) -> BlastNet:
     """Build the network of a record; ValueError or RuntimeError if that can not be, or the weights do not fit."""
     shape = _Shape.model_validate(dict(architecture))
     network = BlastNet(Architecture(**shape.model_dump()))
     network.load_state_dict(dict(weights))
     return network
-
-
-def input_of(path: Path, spec: InputSpec) -> InputSpec:
-    """An input with the normalisation of a checkpoint, for a network that starts from its trunk."""
-    with refused_if_damaged(path):
-        before = InputSpec.model_validate(load(path)["input"])
-    return spec.model_copy(update={"mean": before.mean, "std": before.std})
 
 
 def save(path: Path, record: Mapping[str, Any]) -> None:

@@ -24,12 +24,11 @@ from contract.errors import UsageError
 from contract.manifest import CellColours, CellView, InputSpec
 from contract.pixels import to_batch
 from contract.terminal import say
-from training.augment import LIGHT, MARGIN, Jitter
+from training.augment import LIGHT, MARGIN, TURNS, Jitter, quarter_turns
 from training.checkpoint import (
     CLASSIFIER,
     LAST,
     Classifier,
-    input_of,
     load,
     refused_if_damaged,
     save,
@@ -48,6 +47,7 @@ from training.network import BATCH, features_by
 from training.options import train_parser
 from training.overview import BY_IMAGE, overview, refuse_nobodys, split_rule
 from training.recipe import Recipe
+from training.trunk import digest_of, trunk_of
 
 
 def train(root: Path, out: Path, recipe: Recipe, *, patients: str | None = None, quiet: bool = False) -> Path:
@@ -69,7 +69,7 @@ def train(root: Path, out: Path, recipe: Recipe, *, patients: str | None = None,
     samples = _samples(root, recipe, patients=patients, quiet=quiet)
     identity = {**asdict(recipe), "jitter": asdict(Jitter()), **_origin(samples, root)}
     if recipe.start:
-        identity["start"] = _digest(Path(recipe.start))
+        identity["start"] = digest_of(Path(recipe.start))
     taught = [s for s in samples if s.split != "test" and LAYOUTS[s.dataset].teaches_trunk]
     kinds = kinds_of([s for s in taught if s.split == "training"])
     _enough(recipe, kinds)
@@ -142,21 +142,14 @@ def _origin(samples: Sequence[Sample], root: Path) -> dict[str, Any]:
     return found | ({"by_image": True} if split_rule(samples) == BY_IMAGE else {})
 
 
-def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as cause:
-        raise UsageError(f"--start {path} can not be read ({cause.strerror}); name a checkpoint") from cause
-
-
 def _enough(recipe: Recipe, kinds: Sequence[CellKind]) -> None:
     if recipe.epochs and not kinds:
         raise UsageError(
             "none of these data sets teaches the trunk, for their cells come from too few people; add one that does, "
-            "or start from a trunk with --start CHECKPOINT --epochs 0"
+            "or start from a trunk with --start MODEL --epochs 0"
         )
     if not recipe.epochs and not recipe.start:
-        raise UsageError("--epochs 0 fits the heads alone; name the trunk with --start CHECKPOINT")
+        raise UsageError("--epochs 0 fits the heads alone; name the trunk with --start MODEL")
 
 
 def _begin(out: Path, recipe: Recipe, kinds: Sequence[CellKind], identity: Mapping[str, Any]) -> Run:
@@ -197,10 +190,10 @@ def _teach(
     training = [s for s in lessons if s.split == "training"]
     held = [s for s in lessons if s.split == "validation" and s.labelled]
     if not recipe.epochs:
-        return input_of(Path(recipe.start), spec)
+        return trunk_of(Path(recipe.start)).seen(spec)
     wide = spec.model_copy(update={"size": round(recipe.size * MARGIN)})
     crops = read_outlined(training, wide, um_per_pixel=recipe.um_per_pixel, colours=colours, quiet=quiet)
-    spec = input_of(Path(recipe.start), spec) if recipe.start else normalised(spec, crops)
+    spec = trunk_of(Path(recipe.start)).seen(spec) if recipe.start else normalised(spec, crops)
     numbers = np.array([known[s.dataset, s.group] for s in training], np.int64)
     cells = Cells(crops, numbers, weigh(training))
     views, _ = read_found(held, spec, um_per_pixel=recipe.um_per_pixel, colours=colours, quiet=quiet)
@@ -249,11 +242,13 @@ def _with_heads(
     cells, trunk = trainable(samples), run.mean.network
     crops, found = read_found(cells, spec, um_per_pixel=recipe.um_per_pixel, colours=colours, quiet=quiet)
     cells = [s for s, there in zip(cells, found, strict=True) if there]
-    features = features_by(trunk, crops[found], spec)
+    crops = crops[found]
     training, held = (np.array([s.split == split for s in cells]) for split in ("training", "validation"))
     learnt, judged = ([s for s, use in zip(cells, rows, strict=True) if use] for rows in (training, held))
-    heads = calibrated(fit_heads(features[training], learnt), features[held], judged)
-    scores, normal_or_blast = heads.scores(features[held]), np.array([s.labelled for s in judged])
+    turned = features_by(trunk, quarter_turns(crops[training]), spec)
+    features = features_by(trunk, crops[held], spec)
+    heads = calibrated(fit_heads(turned, learnt * TURNS), features, judged)
+    scores, normal_or_blast = heads.scores(features), np.array([s.labelled for s in judged])
     labels = labels_of([s for s in judged if s.labelled])
     margins = margins_of(scores[normal_or_blast], heads.columns)
     decision = choose_decision(labels, margins, datasets=[s.dataset for s in judged if s.labelled])

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from contract.errors import UsageError
 from contract.manifest import BLASTS, OTHER, ClassName, Columns
 from training.datasets.sample import Sample
-from training.metrics import Labels, Numbers, fit_temperature
+from training.metrics import Labels, Numbers
 from training.network import Architecture, BlastNet
 
 PENALTY = 0.03
 """Of the squared weights, where the cells' weights sum to one."""
-FINE: Mapping[ClassName, float] = {"lymphoblast": 0.003}
+FINE: Mapping[ClassName, float] = {"lymphoblast": 0.001}
 """The same of kinds that small differences of texture tell; see training/RESULTS.md."""
-FOREIGN = 0.5
+FOREIGN = 0.35
 """Share of a kind's normal cells that come from data sets without blasts of that kind."""
 DIRECTIONS = 64
 STEPS, CLOSE = 25, 1e-4
@@ -146,7 +146,9 @@ def logistic(rows: Numbers, truth: Labels, share: Numbers, *, penalty: float = P
 
 
 def calibrated(heads: Heads, features: NDArray[np.floating], samples: Sequence[Sample]) -> Heads:
-    """The same heads, the score of each kind of blast divided by the temperature that its own data sets ask for.
+    """The same heads, the score of each kind of blast made a log-odds on its own data sets (Platt 1999).
+
+    Scale and offset are fitted with both classes weighing alike, so that a score of 0 says that neither is likelier.
 
     Args:
         heads: fitted on other cells.
@@ -160,9 +162,11 @@ def calibrated(heads: Heads, features: NDArray[np.floating], samples: Sequence[S
         use = np.array([s.dataset in home and (_is(s, name) or s.kind == "normal") for s in samples])
         truth = np.array([_is(s, name) for s in samples], np.int64)[use]
         if 0 < truth.sum() < len(truth):
-            temperature = fit_temperature(truth, scores[use, k].astype(np.float64))
-            weight[k] /= temperature
-            bias[k] /= temperature
+            share = np.where(truth == 1, 0.5 / truth.sum(), 0.5 / (1 - truth).sum())
+            (scale,), offset = logistic(scores[use, k : k + 1].astype(np.float64), truth, share, penalty=1e-4)
+            if scale > 0:
+                weight[k] *= scale
+                bias[k] = bias[k] * scale + offset
     return Heads(heads.columns, weight, bias, heads.gate, heads.gate_bias)
 
 

@@ -20,11 +20,11 @@ from tqdm import tqdm
 from contract.manifest import InputSpec
 from contract.pixels import to_batch
 from training.augment import Jitter, augment
-from training.checkpoint import trunk_of
 from training.datasets.sample import Sample
 from training.metrics import Labels, Numbers
 from training.network import Architecture, BlastNet
 from training.recipe import Recipe
+from training.trunk import trunk_of
 
 LONGEST_GRADIENT = 5.0
 FEWEST = 12
@@ -110,7 +110,7 @@ def start(recipe: Recipe, kinds: Sequence[CellKind]) -> Run:
     torch.manual_seed(recipe.seed)
     taught = Taught(kinds)
     if recipe.start:
-        taught.network.load_state_dict(trunk_of(Path(recipe.start)), strict=False)
+        taught.network.load_state_dict(trunk_of(Path(recipe.start)).weights, strict=False)
     taught = taught.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     kernels = [p for p in taught.parameters() if p.ndim > 1]
     others = [p for p in taught.parameters() if p.ndim <= 1]

@@ -4,8 +4,9 @@ The trunk is only Conv, BatchNorm, ReLU and Add. Channel counts are multiples of
 blocks of 16 or 32 channels, and the stem leaves the three-channel picture, where they gain nothing, after one strided
 convolution. Blocks follow He et al. 2016 (identity shortcuts, two 3x3 convolutions).
 
-Features are logarithms of the mean and of the mean square of each channel of the stem and of every block. The early
-stages hold the texture by which lymphoblasts are known, which the last one has forgotten; in logarithms, a larger cell
+Features are logarithms of the mean and of the root mean square of each channel of the stem and of every block; of wide
+stages the largest of four neighbours counts, which takes a quarter of the time and tells no less. The early stages
+hold the texture by which lymphoblasts are known, which the last one has forgotten; in logarithms, a larger cell
 adds the same to each channel, so that a linear head can tell size from texture.
 """
 
@@ -22,8 +23,10 @@ from contract.types import Crops
 from contract.types import Tensor as Scores
 
 BATCH = 64
+WIDE = 28
+"""Side from which on a stage is wide."""
 TINY = 0.01
-"""Least mean of a channel that counts: the logarithm of 0 is infinite."""
+"""Least value of a channel that counts: the logarithm of 0 is infinite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +127,11 @@ def _run(network: BlastNet, ask: Callable[[Tensor], Tensor], crops: Crops, spec:
 
 
 def _pooled(x: Tensor) -> list[Tensor]:
-    mean, square = x.mean((2, 3)), (x * x).mean((2, 3))
-    return [mean.clamp(min=TINY).log(), square.clamp(min=TINY * TINY).log()]
+    if x.shape[2] >= WIDE:
+        x = nn.functional.max_pool2d(x, 2)
+    mean = x.mean((2, 3))
+    root = torch.linalg.vector_norm(x, dim=(2, 3)) * (x.shape[2] * x.shape[3]) ** -0.5
+    return [found.clamp(min=TINY).log() for found in (mean, root)]
 
 
 def _stages(shape: Architecture) -> list[nn.Module]:

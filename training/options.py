@@ -24,7 +24,9 @@ def train_parser() -> argparse.ArgumentParser:
         default=40,
         help="passes over the training cells; 0: the heads alone are fitted",
     )
-    parser.add_argument("--start", type=place, metavar="CHECKPOINT", help="train its trunk further")
+    parser.add_argument(
+        "--start", type=place, metavar="MODEL", help="train the trunk of this checkpoint or bundle further"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of every draw")
     parser.add_argument("--um-per-pixel", type=micrometres, help="scale of all images, if not each one's own")
     parser.add_argument(

@@ -20,7 +20,7 @@ class Recipe:
         split: ``patient``, or ``random`` to show what leaks in a split by image.
         seed: of every draw.
         epochs: passes over the training cells; 0: the trunk stays as it starts.
-        start: checkpoint whose trunk the training starts from; empty: from chance.
+        start: checkpoint or bundle whose trunk the training starts from; empty: from chance.
         batch: cells of one step.
         rate: peak learning rate of AdamW (Loshchilov and Hutter 2019).
         weight_decay: of AdamW, on kernels alone.

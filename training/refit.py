@@ -13,6 +13,7 @@ from contract.errors import UsageError
 from contract.manifest import InputSpec
 from contract.pixels import to_batch
 from contract.types import Crops, Tensor
+from training.augment import TURNS, quarter_turns
 from training.datasets.crops import read_found
 from training.datasets.files import read_image
 from training.datasets.outlines import outline_of
@@ -52,13 +53,13 @@ def fold_report(
     crops, found = read_found(cells, judge.spec, um_per_pixel=um_per_pixel, colours=judge.colours, quiet=quiet)
     if not found[: len(folded)].all():
         raise UsageError("in some images with folds no cell is found; figures on the others would flatter")
-    features = features_of(judge, crops, judge.spec)
+    features = features_of(judge, quarter_turns(crops), judge.spec).reshape(TURNS, len(cells), -1)
     others = np.flatnonzero(found[len(folded) :]) + len(folded)
 
     def fit(rows: Labels) -> Any:
         use = np.concatenate([rows, others])
-        heads = fit_heads(features[use], [cells[k] for k in use])
-        return lambda held: margins_of(heads.scores(features[held]), heads.columns)
+        heads = fit_heads(np.concatenate(features[:, use]), [cells[k] for k in use] * TURNS)
+        return lambda held: margins_of(heads.scores(features[0, held]), heads.columns)
 
     margins = out_of_fold(folds, fit)
     areas = np.array([_area(s, um_per_pixel) for s in folded])

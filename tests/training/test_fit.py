@@ -153,7 +153,7 @@ def test_heads_alone_are_fitted_on_the_trunk_of_a_checkpoint(trained: Path, draw
     before, after = read_classifier(trained / CLASSIFIER).network, read_classifier(out).network
     for name, value in before.state_dict().items():
         assert torch.equal(value, after.state_dict()[name]) or name.startswith("head"), name
-    with pytest.raises(UsageError, match="--start CHECKPOINT"):
+    with pytest.raises(UsageError, match="--start MODEL"):
         train(drawn_folder, tmp_path, Recipe("folders", 0.2, epochs=0, size=32), quiet=True)
     with pytest.raises(UsageError, match="can not be read"):
         train(drawn_folder, tmp_path, Recipe("folders", 0.2, epochs=0, size=32, start="absent.pt"), quiet=True)
