@@ -32,6 +32,11 @@ def stop_slide(settings: Settings) -> str:
     ended = _asked(settings, "slide/stop", Nothing())
     if ended is None:
         return "no slide was open"
+    return closed_words(ended)
+
+
+def closed_words(ended: SlideSummary) -> str:
+    """The last count of a slide in one line, with its share of blasts."""
     frames = f"{counted(ended.frames, 'frame')}, {ended.refused} of them not judged"
     found = f"{ended.normal} normal, {ended.blasts} blast, {ended.uncertain} uncertain, {ended.not_judged} not judged"
     words = corrected_words(ended)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import numpy as np
@@ -13,7 +14,8 @@ from agent.pipeline import Station, examine, run
 from agent.sources.synthetic import SyntheticSource
 from contract.bundle import SHIPPED, open_bundle
 from contract.errors import OutboxFull
-from contract.manifest import Precision
+from contract.known_error import KnownError, ModelError, PatientRate
+from contract.manifest import Decision, Decisions, Precision
 from contract.messages import FrameReport
 from contract.types import Frame, Tensor
 
@@ -164,3 +166,28 @@ def test_the_shipped_engine_scores_what_the_pipeline_cuts(frames: list[Frame]) -
     assert all(p.probability is None or 0 <= p.probability <= 1 for p in finding.predictions)
     assert any(p.probability is not None for p in finding.predictions)
     engine.close()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_slide_is_corrected_for_the_error_of_the_engines_numbers(
+    precision: Precision, station: Station, frames: list[Frame]
+) -> None:
+    fp32, int8 = (
+        ModelError(sensitivity=rate, specificity=rate)
+        for rate in (PatientRate(mean=mean, std=0.2, patients=9) for mean in (0.9, 0.8))
+    )
+    known = KnownError(on="drawn cells", fp32=fp32, int8=int8)
+    engine = DarknessEngine()
+    engine.precision = precision
+    sharp = Decision(temperature=1, threshold=0.5, uncertain_from=0.5, uncertain_to=0.5)
+    changes = {"known_error": known, "decisions": Decisions(fp32=sharp, int8=sharp)}
+    manifest = station.bundle.manifest.model_copy(update=changes)
+    knowing = replace(station, bundle=replace(station.bundle, manifest=manifest), engine=engine)
+    assert (knowing.known_error, station.known_error) == (fp32 if precision == "fp32" else int8, None)
+    slides = knowing.slides("r")
+    slides.start("slide-7")
+    sink, counters = ListSink(), Counters()
+    run(frames, knowing, sink, slides=slides, counters=counters, stop=threading.Event(), live=False)
+    last = slides.stop()
+    assert last is not None
+    assert last.enough_cells is not None

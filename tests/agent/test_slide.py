@@ -421,6 +421,20 @@ def test_a_slide_is_said_at_its_start_and_at_its_end(field: Frame) -> None:
     assert said[1].ended_at is not None
 
 
+def test_the_error_that_corrects_a_share_is_that_of_the_model_in_force(field: Frame) -> None:
+    slides, said = SlideControl("r", model=MODEL, decision=DECISION, error=ERROR), []
+    slides.start("a")
+    for error in (None, ERROR):
+        slides.see(field, GOOD, judged([cell_at(200, 150)]))
+        said.append(slides.summary())
+        slides.judge_by(MODEL, DECISION, error)
+    assert [s is not None and s.enough_cells for s in said] == ["no", None]
+    slides.see(field, GOOD, judged([cell_at(200, 150)]))
+    last = slides.stop()
+    assert last is not None
+    assert last.enough_cells == "no"
+
+
 def test_the_same_slide_begun_again_is_a_new_count(field: Frame) -> None:
     slides = control([])
     names = []
