@@ -113,10 +113,11 @@ def _evaluation(report: Mapping[str, Any]) -> str:
         for name, found in report["agreement"].items()
     ]
     rest = report["abstention"]
-    right = rest["accuracy_of_the_rest"]
+    right, tenth = rest["accuracy_of_the_rest"], rest.get("accuracy_of_nine_tenths")
     tail.append(
         f"Called uncertain: {100 * rest['uncertain_share']:.1f} %; accuracy of the rest "
         + ("n/a." if right is None else f"{100 * right:.1f} %.")
+        + ("" if tenth is None else f" With a tenth uncertain, what is nearest to the threshold: {100 * tenth:.1f} %.")
     )
     return "\n".join([head, *lines, "", *tail, "", *_apart(report)])
 

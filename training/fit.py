@@ -23,7 +23,10 @@ from contract.decide import margins_of
 from contract.errors import UsageError
 from contract.manifest import CellColours, CellView, InputSpec
 from contract.pixels import to_batch
+from contract.signature import SHIPPED_ONLY, Trust
 from contract.terminal import say
+from contract.trust_options import trust_from
+from training.adapt import adapt
 from training.augment import LIGHT, MARGIN, TURNS, Jitter, quarter_turns
 from training.checkpoint import (
     CLASSIFIER,
@@ -47,16 +50,25 @@ from training.network import BATCH, features_by
 from training.options import train_parser
 from training.overview import BY_IMAGE, overview, refuse_nobodys, split_rule
 from training.recipe import Recipe
-from training.trunk import digest_of, trunk_of
+from training.trunk import Trunk, digest_of, trunk_of
 
 
-def train(root: Path, out: Path, recipe: Recipe, *, patients: str | None = None, quiet: bool = False) -> Path:
+def train(
+    root: Path,
+    out: Path,
+    recipe: Recipe,
+    *,
+    trust: Trust = SHIPPED_ONLY,
+    patients: str | None = None,
+    quiet: bool = False,
+) -> Path:
     """Train, or go on with a training of the same recipe and the same images.
 
     Args:
         root: the folder of images.
         out: where ``last.pt`` is kept after every epoch, and ``classifier.pt`` when all is done.
         recipe: what to do.
+        trust: whose signature is good enough for a bundle to start from.
         patients: ``none`` takes images of which nobody knows whose they are.
         quiet: draw no progress bars, and say nothing of the cells.
 
@@ -74,12 +86,14 @@ def train(root: Path, out: Path, recipe: Recipe, *, patients: str | None = None,
     kinds = kinds_of([s for s in taught if s.split == "training"])
     _enough(recipe, kinds)
     made_folder(out)
-    run = _begin(out, recipe, kinds, identity)
+    trunk = trunk_of(Path(recipe.start), trust) if recipe.start else None
+    run = _begin(out, recipe, kinds, identity, trunk)
     if run.epoch >= recipe.epochs and (out / CLASSIFIER).exists() and (out / LAST).exists():
         return out / CLASSIFIER
     spec, colours = _seen(samples, recipe, quiet=quiet)
     known = {(k.dataset, k.group): number for number, k in enumerate(kinds)}
     lessons = sorted((s for s in taught if (s.dataset, s.group) in known), key=lambda s: s.path)
+    spec = trunk.seen(spec) if trunk else spec
     spec = _teach(
         run, lessons, known, spec=spec, colours=colours, recipe=recipe, identity=identity, out=out, quiet=quiet
     )
@@ -111,7 +125,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
 
     def work() -> int:
-        say(f"the classifier is in {train(given.data, given.out, recipe, patients=given.patients)}", to=sys.stderr)
+        trust = trust_from(given)
+        if given.adapt:
+            path, gain = adapt(
+                given.adapt,
+                given.data,
+                given.layout,
+                given.out,
+                um_per_pixel=given.um_per_pixel,
+                trust=trust,
+                patients=given.patients,
+            )
+            say(*gain.lines(), f"the adapted classifier is in {path}; export it like any, as the next version")
+            return 0
+        say(
+            f"the classifier is in {train(given.data, given.out, recipe, trust=trust, patients=given.patients)}",
+            to=sys.stderr,
+        )
         return 0
 
     return outcome("train-classifier", work)
@@ -152,9 +182,11 @@ def _enough(recipe: Recipe, kinds: Sequence[CellKind]) -> None:
         raise UsageError("--epochs 0 fits the heads alone; name the trunk with --start MODEL")
 
 
-def _begin(out: Path, recipe: Recipe, kinds: Sequence[CellKind], identity: Mapping[str, Any]) -> Run:
+def _begin(
+    out: Path, recipe: Recipe, kinds: Sequence[CellKind], identity: Mapping[str, Any], trunk: Trunk | None
+) -> Run:
     if not (out / LAST).exists():
-        return start(recipe, kinds)
+        return start(recipe, kinds, trunk)
     found = load(out / LAST)
     with refused_if_damaged(out / LAST):
         before = dict(found["recipe"])
@@ -190,10 +222,10 @@ def _teach(
     training = [s for s in lessons if s.split == "training"]
     held = [s for s in lessons if s.split == "validation" and s.labelled]
     if not recipe.epochs:
-        return trunk_of(Path(recipe.start)).seen(spec)
+        return spec
     wide = spec.model_copy(update={"size": round(recipe.size * MARGIN)})
     crops = read_outlined(training, wide, um_per_pixel=recipe.um_per_pixel, colours=colours, quiet=quiet)
-    spec = trunk_of(Path(recipe.start)).seen(spec) if recipe.start else normalised(spec, crops)
+    spec = spec if recipe.start else normalised(spec, crops)
     numbers = np.array([known[s.dataset, s.group] for s in training], np.int64)
     cells = Cells(crops, numbers, weigh(training))
     views, _ = read_found(held, spec, um_per_pixel=recipe.um_per_pixel, colours=colours, quiet=quiet)

@@ -21,7 +21,7 @@ from training.datasets.sample import Sample
 from training.metrics import Labels, Numbers
 from training.network import Architecture, BlastNet
 
-PENALTY = 0.03
+PENALTY = 0.01
 """Of the squared weights, where the cells' weights sum to one."""
 FINE: Mapping[ClassName, float] = {"lymphoblast": 0.001}
 """The same of kinds that small differences of texture tell; see training/RESULTS.md."""
@@ -122,7 +122,9 @@ def fit_heads(features: NDArray[np.floating], samples: Sequence[Sample]) -> Head
     return Heads(columns, weight, bias, along / spread, -(along / spread) @ mean)
 
 
-def logistic(rows: Numbers, truth: Labels, share: Numbers, *, penalty: float = PENALTY) -> tuple[Numbers, float]:
+def logistic(
+    rows: Numbers, truth: Labels, share: Numbers, *, penalty: float = PENALTY, given: Numbers | float = 0.0
+) -> tuple[Numbers, float]:
     """Weights and bias of a logistic regression with L2 penalty, by Newton's method.
 
     Args:
@@ -130,12 +132,13 @@ def logistic(rows: Numbers, truth: Labels, share: Numbers, *, penalty: float = P
         truth: (N,) 0 or 1.
         share: (N,) weights of the rows that sum to one.
         penalty: of half the squared weights, twice.
+        given: (N,) what is known before: the log-odds to which the fitted ones are added.
     """
     wide = np.column_stack([rows, np.ones(len(rows))])
     held = np.append(np.full(rows.shape[1], 2 * penalty), 1e-9)
     found = np.zeros(wide.shape[1])
     for _ in range(STEPS):
-        chance = 1 / (1 + np.exp(-np.clip(wide @ found, -40, 40)))
+        chance = 1 / (1 + np.exp(-np.clip(given + wide @ found, -40, 40)))
         slope = wide.T @ (share * (chance - truth)) + held * found
         curve = (wide * (share * np.maximum(chance * (1 - chance), 1e-6))[:, None]).T @ wide
         step = np.linalg.solve(curve + np.diag(held), slope)

@@ -8,7 +8,6 @@ import copy
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from training.datasets.sample import Sample
 from training.metrics import Labels, Numbers
 from training.network import Architecture, BlastNet
 from training.recipe import Recipe
-from training.trunk import trunk_of
+from training.trunk import Trunk
 
 LONGEST_GRADIENT = 5.0
 FEWEST = 12
@@ -105,12 +104,12 @@ def kinds_of(samples: Sequence[Sample]) -> list[CellKind]:
     return [k for k in found if k.dataset in several]
 
 
-def start(recipe: Recipe, kinds: Sequence[CellKind]) -> Run:
+def start(recipe: Recipe, kinds: Sequence[CellKind], trunk: Trunk | None = None) -> Run:
     """A training that has not learnt anything yet, or starts from a trunk that has."""
     torch.manual_seed(recipe.seed)
     taught = Taught(kinds)
-    if recipe.start:
-        taught.network.load_state_dict(trunk_of(Path(recipe.start)).weights, strict=False)
+    if trunk:
+        taught.network.load_state_dict(dict(trunk.weights), strict=False)
     taught = taught.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     kernels = [p for p in taught.parameters() if p.ndim > 1]
     others = [p for p in taught.parameters() if p.ndim <= 1]

@@ -27,6 +27,12 @@ def train_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--start", type=place, metavar="MODEL", help="train the trunk of this checkpoint or bundle further"
     )
+    parser.add_argument(
+        "--adapt",
+        type=place,
+        metavar="BUNDLE",
+        help="fit this bundle's heads further on all labelled cells of --data, a site's own, and say what that gains",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of every draw")
     parser.add_argument("--um-per-pixel", type=micrometres, help="scale of all images, if not each one's own")
     parser.add_argument(
@@ -37,6 +43,7 @@ def train_parser() -> argparse.ArgumentParser:
     )
     add_patients(parser)
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: faster where the processor has it")
+    add_trust(parser)
     return parser
 
 

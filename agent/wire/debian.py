@@ -20,7 +20,8 @@ from contract.errors import BrokerError
 log = logging.getLogger(__name__)
 
 _PACKAGES = "mosquitto", "mosquitto-clients"
-_PROGRAMS = "usr/sbin/mosquitto", "usr/bin/mosquitto_sub", "usr/bin/mosquitto_pub", "usr/bin/mosquitto_passwd"
+_CLIENTS = "mosquitto_sub", "mosquitto_pub", "mosquitto_rr", "mosquitto_passwd"
+_PROGRAMS = "usr/sbin/mosquitto", *(f"usr/bin/{name}" for name in _CLIENTS)
 _TIMEOUT_S = 300
 _STARTER = """#!/bin/sh
 here=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
@@ -32,7 +33,7 @@ def unpack_mosquitto(target: Path) -> Path:
     """Make ``target`` hold mosquitto, whole or not at all; nothing is done if it does already.
 
     Returns:
-        The folder of its programs: mosquitto, mosquitto_sub, mosquitto_pub, mosquitto_passwd.
+        The folder of its programs: mosquitto, mosquitto_sub, mosquitto_pub, mosquitto_rr, mosquitto_passwd.
 
     Raises:
         BrokerError: this is no Debian or Ubuntu, the folder can not be written, or the mirror not reached.

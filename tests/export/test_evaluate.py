@@ -127,3 +127,16 @@ def test_what_cells_can_not_tell_is_said_so() -> None:
     assert shown({"value": 0.5, "low": 0.25, "high": 0.75}) == "0.5000 (0.250 to 0.750)"
     assert shown({"value": 0.5, "low": None, "high": None}) == "0.5000"
     assert shown({"value": None, "low": None, "high": None}) == "n/a"
+
+
+def test_a_tenth_nearest_to_the_threshold_may_stay_uncertain() -> None:
+    """Of 20 cells the two on the wrong side lie nearest to it: without them all are right."""
+    kinds = ["normal"] * 10 + ["blast"] * 10
+    samples = [Sample(Path(f"{k}.png"), f"p{k}", kind, kind, "test") for k, kind in enumerate(kinds)]  # type: ignore[arg-type]
+    margins = np.where(np.array(kinds) == "blast", 4.0, -4.0)
+    margins[[0, 10]] = 0.2, -0.2
+    decision = Decision(temperature=1, threshold=0.5, uncertain_from=0.5, uncertain_to=0.5)
+    scores = np.column_stack([np.zeros(20), margins]).astype(np.float32)
+    rest = judgement(samples, {"fp32": scores}, {"fp32": decision})["abstention"]
+    assert rest["accuracy_of_the_rest"] == 0.9
+    assert rest["accuracy_of_nine_tenths"] == 1.0

@@ -110,7 +110,7 @@ def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
 def test_a_damaged_last_checkpoint_is_refused_before_training_goes_on(tmp_path: Path, record: dict[str, Any]) -> None:
     save(tmp_path / LAST, record)
     with pytest.raises(UsageError, match=r"damaged|another training"):
-        _begin(tmp_path, Recipe("folders", 0.2), [], {"layout": "cnmc"})
+        _begin(tmp_path, Recipe("folders", 0.2), [], {"layout": "cnmc"}, None)
     save(tmp_path / LAST, {"recipe": {"layout": "cnmc"}, "epoch": 1})
     with pytest.raises(UsageError, match="damaged"):
-        _begin(tmp_path, Recipe("folders", 0.2), [], {"layout": "cnmc"})
+        _begin(tmp_path, Recipe("folders", 0.2), [], {"layout": "cnmc"}, None)

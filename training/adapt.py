@@ -1,0 +1,219 @@
+"""`train-classifier --adapt`: the heads of a bundle, fitted further on a site's own labelled cells.
+
+Trunk, columns and what is called unlike the training stay. What is fitted is what must be added to the margin of the
+blasts: linear in the features, held near zero by a penalty, so that a hundred cells move what they know of and no more.
+How much it helps is measured out of fold, on nobody's cells whose others were fitted on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from contract import bundle
+from contract.arguments import made_folder
+from contract.decide import margins_of
+from contract.errors import GateError, UsageError
+from contract.manifest import CellColours
+from contract.signature import SHIPPED_ONLY, Trust
+from training.augment import TURNS, quarter_turns
+from training.checkpoint import CLASSIFIER, Classifier, write_classifier
+from training.datasets import LAYOUTS
+from training.datasets.crops import read_found
+from training.datasets.outlines import colours_by_data_set
+from training.datasets.sample import Sample, data_sets_of, labels_of
+from training.decision import FAR, REACH, choose_decision
+from training.folds import group_numbers
+from training.heads import Heads, logistic
+from training.judge import open_judge
+from training.metrics import Labels, Numbers, auroc, sigmoid, weighted_f1
+from training.network import BlastNet, features_by
+from training.overview import refuse_nobodys
+from training.recipe import Recipe
+from training.trunk import trunk_of
+
+PENALTY = 3.0
+"""Of what is added to the weights, as in training/heads.py; see training/RESULTS.md."""
+FEWEST_CELLS, FEWEST_PATIENTS = 20, 2
+"""Of each class; fewer say nothing of others."""
+FOLDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What the adaptation does on cells of patients that it was not fitted on.
+
+    Attributes:
+        cells: how many were judged.
+        patients: whose they are.
+        before: figures of the bundle as it is, by name.
+        after: the same out of fold.
+    """
+
+    cells: int
+    patients: int
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+
+    def lines(self) -> list[str]:
+        """For a reader at a terminal."""
+        rows = [f"{name:12} {self.before[name]:.4f} before, {self.after[name]:.4f} after" for name in self.before]
+        return [f"on {self.cells} cells of {self.patients} patients, each by heads fitted on other patients:", *rows]
+
+
+def adapt(
+    model: Path,
+    root: Path,
+    layout: str,
+    out: Path,
+    *,
+    um_per_pixel: float | None = None,
+    trust: Trust = SHIPPED_ONLY,
+    patients: str | None = None,
+    quiet: bool = False,
+) -> tuple[Path, Gain]:
+    """Fit the heads of a bundle further, and write them with its trunk as a checkpoint, to be exported like any.
+
+    Args:
+        model: the bundle.
+        root: folder of labelled cells, all of which are used.
+        layout: key of ``LAYOUTS``.
+        out: folder for ``classifier.pt``.
+        um_per_pixel: scale of all images, if not each one's own.
+        trust: whose signature is good enough.
+        patients: ``none`` takes images of which nobody knows whose they are.
+        quiet: draw no progress bars.
+
+    Raises:
+        UsageError: the cells or their patients are too few, or the bundle has no heads of this version.
+        GateError: on other patients the adapted heads know blasts less well than the bundle does; nothing is written.
+    """
+    opened = bundle.open_bundle(model, trust)
+    network, heads = _network(opened, model, trust)
+    samples = sorted((s for s in LAYOUTS[layout].find(root) if s.labelled), key=lambda s: s.path)
+    refuse_nobodys(samples, root, patients=patients)
+    colours = colours_by_data_set(samples, um_per_pixel=um_per_pixel, quiet=quiet)
+    spec = opened.manifest.input
+    crops, found = read_found(samples, spec, um_per_pixel=um_per_pixel, colours=colours, quiet=quiet)
+    samples, crops = [s for s, there in zip(samples, found, strict=True) if there], crops[found]
+    _refuse_few(samples, root)
+    features = features_by(network, quarter_turns(crops), spec).reshape(TURNS, len(samples), -1)
+    margins = _out_of_fold(heads, features, samples)
+    gain = _gain(samples, margins_of(heads.scores(features[0]), heads.columns), margins)
+    if gain.after["auroc"] < gain.before["auroc"]:
+        raise GateError(
+            f"heads fitted on {root} know blasts of other patients less well (AUROC {gain.after['auroc']:.4f}) than "
+            f"{model} as it is ({gain.before['auroc']:.4f}); nothing is written: label more cells, of more patients"
+        )
+    adapted = fitted(heads, np.concatenate(features), samples * TURNS)
+    made_folder(out)
+    recipe = asdict(Recipe(layout, um_per_pixel, epochs=0, start=str(model)))
+    recipe |= {"datasets": _data_sets(model, trust, samples), "adapted_from": opened.manifest.id}
+    unknown = opened.manifest.unknown
+    if unknown is not None:  # the site's own cells are like the training's now
+        far = float(np.quantile(adapted.scores(features[0])[:, -1], 1 - FAR))
+        unknown = unknown.model_copy(update={"distance": max(unknown.distance, round(REACH * far, 3))})
+    write_classifier(
+        out / CLASSIFIER,
+        Classifier(
+            adapted.on(network),
+            spec,
+            adapted.columns,
+            choose_decision(labels_of(samples), margins),
+            unknown,
+            {**_colours(model, trust), **colours},
+            recipe,
+            0,
+            {f"{name}_before": value for name, value in gain.before.items()} | dict(gain.after),
+        ),
+    )
+    return out / CLASSIFIER, gain
+
+
+def _network(opened: bundle.Bundle, model: Path, trust: Trust) -> tuple[BlastNet, Heads]:
+    """The bundle's network in torch, and its heads."""
+    graph = onnx.load_from_string(opened.read(bundle.FP32)).graph
+    kept = {t.name: numpy_helper.to_array(t).astype(np.float64) for t in graph.initializer}
+    columns, trunk = opened.manifest.columns, BlastNet()
+    weight, wide = kept.get("head.weight"), trunk.shape.features
+    pooled = {node.op_type for node in graph.node}
+    if weight is None or weight.shape != (len(columns.names), wide) or "ReduceL2" not in pooled:
+        raise UsageError(f"{model} has no heads of this version; adapt a bundle that this version exported")
+    trunk.load_state_dict(dict(trunk_of(model, trust).weights), strict=False)
+    gate = kept.get("gate.weight", np.zeros((0, wide)))
+    heads = Heads(columns, weight, kept["head.bias"], gate, kept.get("gate.bias", np.zeros(0)))
+    return trunk.eval(), heads
+
+
+def _refuse_few(samples: Sequence[Sample], root: Path) -> None:
+    for kind in ("normal", "blast"):
+        cells = [s for s in samples if s.kind == kind]
+        owners = {s.patient for s in cells}
+        if len(cells) < FEWEST_CELLS or len(owners) < FEWEST_PATIENTS:
+            raise UsageError(
+                f"{root} shows {len(cells)} {kind} cells of {len(owners)} patients; heads are adapted on "
+                f"{FEWEST_CELLS} cells of {FEWEST_PATIENTS} patients of each class at least: label more"
+            )
+
+
+def fitted(heads: Heads, features: NDArray[np.floating], samples: Sequence[Sample]) -> Heads:
+    """The heads with what these cells add to the margin of the blasts; every kind of blast gets the same."""
+    rows, truth = np.asarray(features, np.float64), labels_of(samples)
+    mean, spread = rows.mean(axis=0), rows.std(axis=0) + 1e-6
+    _, place, count = np.unique([f"{s.kind}/{s.patient}" for s in samples], return_inverse=True, return_counts=True)
+    share = 1 / np.sqrt(count[place])
+    share /= 2 * np.bincount(truth, share)[truth]
+    before = margins_of(heads.scores(rows), heads.columns)
+    slope, offset = logistic((rows - mean) / spread, truth, share, penalty=PENALTY, given=before)
+    weight, bias = heads.weight.copy(), heads.bias.copy()
+    for k in heads.columns.blasts:
+        weight[k] += slope / spread
+        bias[k] += offset - (slope / spread) @ mean
+    return replace(heads, weight=weight, bias=bias)
+
+
+def _out_of_fold(heads: Heads, features: NDArray[np.floating], samples: Sequence[Sample]) -> Numbers:
+    """(N,) margins of cells by heads that were fitted on other patients'; folds hold both classes where they can."""
+    owners, labels = group_numbers(samples), labels_of(samples)
+    folds = _dealt(owners, labels)
+    margins = np.zeros(len(samples))
+    for fold in range(folds.max() + 1):
+        use, held = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        adapted = fitted(heads, np.concatenate(features[:, use]), [samples[int(k)] for k in use] * TURNS)
+        margins[held] = margins_of(adapted.scores(features[0, held]), heads.columns)
+    return margins
+
+
+def _dealt(owners: Labels, labels: Labels) -> Labels:
+    """(N,) the fold of each cell: the patients of each class, those with most cells first, dealt out in turn."""
+    names, place, sizes = np.unique(owners, return_inverse=True, return_counts=True)
+    ill = np.bincount(place, labels) * 2 > sizes
+    folds = np.zeros(len(names), np.int64)
+    few = min(FOLDS, *(max(int((ill == kind).sum()), 2) for kind in (False, True)))
+    for kind in (False, True):
+        rows = np.flatnonzero(ill == kind)
+        order = rows[np.argsort(-sizes[rows], kind="stable")]
+        folds[order] = np.arange(len(order)) % few
+    return np.asarray(folds[place], np.int64)
+
+
+def _gain(samples: Sequence[Sample], before: Numbers, after: Numbers) -> Gain:
+    labels = labels_of(samples)
+
+    def figures(margins: Numbers) -> dict[str, float]:
+        called = (sigmoid(margins) >= 0.5).astype(np.int64)  # noqa: PLR2004
+        return {"auroc": auroc(labels, margins), "weighted_f1": weighted_f1(labels, called)}
+
+    return Gain(len(samples), len({s.patient for s in samples}), figures(before), figures(after))
+
+
+def _data_sets(model: Path, trust: Trust, samples: Sequence[Sample]) -> list[str]:
+    return list(dict.fromkeys([*open_judge(model, trust).home, *data_sets_of(samples)]))
+
+
+def _colours(model: Path, trust: Trust) -> Mapping[str, CellColours]:
+    return open_judge(model, trust).colours
