@@ -3,7 +3,7 @@
 Healthy donors (BCCD, Barcelona tiles, `draaslan-blood-cell`): how many whole cells are called blasts. Cells of
 DeepAPL's patients, each image a frame of its own: AUROC of the probability in the reports.
 
-    python -m bench.looks [--split test] [--every N]
+    python -m bench.looks [--split test] [--every N] [--bundle BUNDLE] [--look "as it is" ...]
 
 needs MICROSCOPE_DATA, and MICROSCOPE_DEEPAPL for the second. Each look is a site of its own, whose colours the agent
 learns as it goes.
@@ -27,7 +27,10 @@ from agent.pipeline import Station, examine
 from agent.site import NO_SITE
 from bench.restain import LOOKS, restain
 from bench.results import Figures
+from contract.arguments import place
 from contract.bundle import SHIPPED, Bundle, open_bundle
+from contract.signature import SHIPPED_ONLY, Trust
+from contract.trust_options import add_trust, trust_from
 from contract.types import Frame, Image, Prediction
 from training.datasets import LAYOUTS
 from training.datasets.files import images_below, read_image
@@ -76,7 +79,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """The shipped model and its engine; each site gets a station of its own, which has learned nothing yet."""
+    """A model and its engine; each site gets a station of its own, which has learned nothing yet."""
 
     bundle: Bundle
     engine: Engine
@@ -91,16 +94,23 @@ def measure() -> Figures:
     return figures_of("validation", EVERY)
 
 
-def figures_of(split: Split, every: int) -> Figures:
-    """The figures of all sites and looks, on one image in ``every``."""
+def figures_of(
+    split: Split,
+    every: int,
+    looks: Sequence[str] = (AS_IT_IS, *LOOKS),
+    *,
+    model: Path = SHIPPED,
+    trust: Trust | None = None,
+) -> Figures:
+    """The figures of a model on all sites under some looks, on one image in ``every``."""
     data, deepapl = (os.environ.get(name) for name in ("MICROSCOPE_DATA", "MICROSCOPE_DEEPAPL"))
     if not data:
         return {"skipped": "MICROSCOPE_DATA names no images"}
-    bundle = open_bundle(SHIPPED)
+    bundle = open_bundle(model, trust or SHIPPED_ONLY)
     found: Figures = {}
     with closing(open_engine(bundle, "onnxruntime")) as engine:
         agent = Agent(bundle, engine)
-        for look in (AS_IT_IS, *LOOKS):
+        for look in looks:
             for site, (folder, um_per_pixel) in FRAMES.items():
                 paths = images_below(Path(data) / folder)[::every]
                 found |= healthy(agent, paths, um_per_pixel, look, site).figures(f"{site}, {look}")
@@ -155,8 +165,13 @@ def main() -> None:
     parser = argparse.ArgumentParser("bench.looks", description=__doc__)
     parser.add_argument("--split", choices=("validation", "test"), default="validation", help="of DeepAPL's patients")
     parser.add_argument("--every", type=int, default=1, help="one image in so many")
+    parser.add_argument("--bundle", type=place, default=SHIPPED, help="default: the one that ships")
+    names = (AS_IT_IS, *LOOKS)
+    parser.add_argument("--look", choices=names, action="append", help="default: all; repeat")
+    add_trust(parser)
     given = parser.parse_args()
-    for name, value in figures_of(given.split, given.every).items():
+    found = figures_of(given.split, given.every, given.look or names, model=given.bundle, trust=trust_from(given))
+    for name, value in found.items():
         sys.stdout.write(f"{name:40} {value}\n")
 
 

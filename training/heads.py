@@ -25,7 +25,7 @@ PENALTY = 0.01
 """Of the squared weights, where the cells' weights sum to one."""
 FINE: Mapping[ClassName, float] = {"lymphoblast": 0.001}
 """The same of kinds that small differences of texture tell; see training/RESULTS.md."""
-FOREIGN = 0.35
+FOREIGN = 0.5
 """Share of a kind's normal cells that come from data sets without blasts of that kind."""
 DIRECTIONS = 64
 STEPS, CLOSE = 25, 1e-4
@@ -135,12 +135,14 @@ def logistic(
         given: (N,) what is known before: the log-odds to which the fitted ones are added.
     """
     wide = np.column_stack([rows, np.ones(len(rows))])
+    rough = wide.astype(np.float32)  # the slope alone must be exact; the curvature only says how far to go
     held = np.append(np.full(rows.shape[1], 2 * penalty), 1e-9)
     found = np.zeros(wide.shape[1])
     for _ in range(STEPS):
         chance = 1 / (1 + np.exp(-np.clip(given + wide @ found, -40, 40)))
         slope = wide.T @ (share * (chance - truth)) + held * found
-        curve = (wide * (share * np.maximum(chance * (1 - chance), 1e-6))[:, None]).T @ wide
+        bend = (share * np.maximum(chance * (1 - chance), 1e-6)).astype(np.float32)
+        curve = ((rough * bend[:, None]).T @ rough).astype(np.float64)
         step = np.linalg.solve(curve + np.diag(held), slope)
         found -= step
         if np.abs(step).max() < CLOSE:

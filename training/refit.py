@@ -1,6 +1,7 @@
 """Heads fitted again on a finished trunk: out of fold, to see what they know of people that they have not seen."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -18,15 +19,16 @@ from training.datasets.crops import read_found
 from training.datasets.files import read_image
 from training.datasets.outlines import outline_of
 from training.datasets.sample import Sample, labels_of
-from training.folds import fold_figures, fold_rows, group_numbers, out_of_fold
+from training.folds import Scorer, fold_figures, fold_rows, group_numbers, out_of_fold
 from training.heads import fit_heads, trainable
 from training.judge import PREFERRED, Judge
-from training.metrics import Labels, sigmoid
+from training.metrics import Labels, Numbers, auroc, sigmoid
 from training.network import BlastNet, features_by
 
 FEATURES = "features"
 """Name of the tensor in a bundle's graphs that its heads read."""
 BATCH = 32
+EVEN = 0.5
 
 
 def fold_report(
@@ -55,19 +57,34 @@ def fold_report(
         raise UsageError("in some images with folds no cell is found; figures on the others would flatter")
     features = features_of(judge, quarter_turns(crops), judge.spec).reshape(TURNS, len(cells), -1)
     others = np.flatnonzero(found[len(folded) :]) + len(folded)
+    areas = np.array([_area(s, um_per_pixel) for s in folded])
+    sized = {
+        name: _sized(judge, folded, factors, um_per_pixel=um_per_pixel, quiet=quiet)
+        for name, factors in _sizes(areas).items()
+    }
+    margins = {name: np.zeros(len(folded)) for name in sized}
 
-    def fit(rows: Labels) -> Any:
+    def fit(rows: Labels) -> Scorer:
         use = np.concatenate([rows, others])
         heads = fit_heads(np.concatenate(features[:, use]), [cells[k] for k in use] * TURNS)
-        return lambda held: margins_of(heads.scores(features[0, held]), heads.columns)
 
-    margins = out_of_fold(folds, fit)
-    areas = np.array([_area(s, um_per_pixel) for s in folded])
-    probabilities = sigmoid(margins)
+        def score(held: Labels) -> Numbers:
+            for name, drawn in sized.items():
+                margins[name][held] = margins_of(heads.scores(drawn[held]), heads.columns)
+            return margins_of(heads.scores(features[0, held]), heads.columns)
+
+        return score
+
+    probabilities, labels = sigmoid(out_of_fold(folds, fit)), labels_of(folded)
     return {
         "cells": len(folded),
         "groups": len({s.patient for s in folded}),
-        "figures": fold_figures(labels_of(folded), probabilities, group_numbers(folded), beside=areas),
+        "figures": fold_figures(labels, probabilities, group_numbers(folded), beside=areas),
+        "called": float((probabilities >= EVEN).mean()),
+        "sizes": {
+            name: {"auroc": auroc(labels, found), "called": float((found >= 0).mean())}
+            for name, found in margins.items()
+        },
     }
 
 
@@ -90,7 +107,31 @@ def shown_folds(report: Mapping[str, Any]) -> str:
     lines = [f"out of fold: {report['cells']} cells of {report['groups']} groups, nobody in two folds"]
     for name, found in report["figures"].items():
         lines.append(f"{name:28} {found['value']:.4f} ({found['low']:.3f} to {found['high']:.3f})")
+    lines.append(f"called blast at even odds: {100 * report['called']:.1f} %")
+    for name, found in report["sizes"].items():
+        lines.append(f"{name:28} AUROC {found['auroc']:.4f}, called blast {100 * found['called']:.1f} %")
     return "\n".join(lines)
+
+
+def _sizes(areas: Numbers) -> Mapping[str, Numbers]:
+    """By how much each cell is drawn larger, (N,), in each of the trials of what size does."""
+    same = np.ones(len(areas))
+    return {
+        "drawn 5 % too small": 0.95 * same,
+        "drawn 5 % too large": 1.05 * same,
+        "all of one area": np.sqrt(np.median(areas) / np.maximum(areas, 1.0)),
+    }
+
+
+def _sized(
+    judge: Judge, samples: Sequence[Sample], factors: Numbers, *, um_per_pixel: float | None, quiet: bool
+) -> Tensor:
+    """Features of cells that are drawn larger by a factor each."""
+    drawn = [
+        replace(s, um_per_pixel=(um_per_pixel or s.um_per_pixel) * float(factor))
+        for s, factor in zip(samples, factors, strict=True)
+    ]
+    return features_of(judge, read_found(drawn, judge.spec, colours=judge.colours, quiet=quiet)[0], judge.spec)
 
 
 def _area(sample: Sample, um_per_pixel: float | None) -> float:

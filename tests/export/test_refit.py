@@ -46,6 +46,9 @@ def test_out_of_fold_figures_come_with_intervals_over_people_and_beside_size_alo
     found = report["figures"]
     assert found["auroc"]["value"] > 0.8, "drawn blasts differ from drawn normal cells at first sight"
     assert found["auroc"]["low"] <= found["auroc"]["value"] <= found["auroc"]["high"]
+    assert set(report["sizes"]) == {"drawn 5 % too small", "drawn 5 % too large", "all of one area"}
+    assert all(abs(size["auroc"] - found["auroc"]["value"]) < 0.3 for size in report["sizes"].values())
+    assert all(0 <= size["called"] <= 1 for size in report["sizes"].values())
     assert found["gain"]["value"] == pytest.approx(found["auroc"]["value"] - found["auroc_beside"]["value"])
 
 
