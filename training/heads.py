@@ -153,7 +153,7 @@ def logistic(
 def calibrated(heads: Heads, features: NDArray[np.floating], samples: Sequence[Sample]) -> Heads:
     """The same heads, the score of each kind of blast made a log-odds on its own data sets (Platt 1999).
 
-    Scale and offset are fitted with both classes weighing alike, so that a score of 0 says that neither is likelier.
+    Each kind gets a scale and an offset of its own, so that one threshold is right for data sets of either kind.
 
     Args:
         heads: fitted on other cells.
@@ -167,7 +167,7 @@ def calibrated(heads: Heads, features: NDArray[np.floating], samples: Sequence[S
         use = np.array([s.dataset in home and (_is(s, name) or s.kind == "normal") for s in samples])
         truth = np.array([_is(s, name) for s in samples], np.int64)[use]
         if 0 < truth.sum() < len(truth):
-            share = np.where(truth == 1, 0.5 / truth.sum(), 0.5 / (1 - truth).sum())
+            share = np.full(len(truth), 1 / len(truth))
             (scale,), offset = logistic(scores[use, k : k + 1].astype(np.float64), truth, share, penalty=1e-4)
             if scale > 0:
                 weight[k] *= scale
