@@ -18,7 +18,6 @@ from contract import bundle
 from contract.arguments import made_folder
 from contract.decide import margins_of
 from contract.errors import GateError, UsageError
-from contract.manifest import CellColours
 from contract.signature import SHIPPED_ONLY, Trust
 from training.augment import TURNS, quarter_turns
 from training.checkpoint import CLASSIFIER, Classifier, write_classifier
@@ -34,7 +33,7 @@ from training.metrics import Labels, Numbers, auroc, sigmoid, weighted_f1
 from training.network import BlastNet, features_by
 from training.overview import refuse_nobodys
 from training.recipe import Recipe
-from training.trunk import trunk_of
+from training.trunk import digest_of, trunk_of
 
 PENALTY = 3.0
 """Of what is added to the weights, as in training/heads.py; see training/RESULTS.md."""
@@ -94,6 +93,7 @@ def adapt(
     """
     opened = bundle.open_bundle(model, trust)
     network, heads = _network(opened, model, trust)
+    judge = open_judge(model, trust)
     samples = sorted((s for s in LAYOUTS[layout].find(root) if s.labelled), key=lambda s: s.path)
     refuse_nobodys(samples, root, patients=patients)
     colours = colours_by_data_set(samples, um_per_pixel=um_per_pixel, quiet=quiet)
@@ -111,8 +111,9 @@ def adapt(
         )
     adapted = fitted(heads, np.concatenate(features), samples * TURNS)
     made_folder(out)
-    recipe = asdict(Recipe(layout, um_per_pixel, epochs=0, start=str(model)))
-    recipe |= {"datasets": _data_sets(model, trust, samples), "adapted_from": opened.manifest.id}
+    recipe = asdict(Recipe(layout, um_per_pixel, epochs=0, start=digest_of(model)))
+    datasets = list(dict.fromkeys([*judge.home, *data_sets_of(samples)]))
+    recipe |= {"datasets": datasets, "adapted_from": opened.manifest.id}
     unknown = opened.manifest.unknown
     if unknown is not None:  # the site's own cells are like the training's now
         far = float(np.quantile(adapted.scores(features[0])[:, -1], 1 - FAR))
@@ -125,7 +126,7 @@ def adapt(
             adapted.columns,
             choose_decision(labels_of(samples), margins),
             unknown,
-            {**_colours(model, trust), **colours},
+            {**judge.colours, **colours},
             recipe,
             0,
             {f"{name}_before": value for name, value in gain.before.items()} | dict(gain.after),
@@ -209,11 +210,3 @@ def _gain(samples: Sequence[Sample], before: Numbers, after: Numbers) -> Gain:
         return {"auroc": auroc(labels, margins), "weighted_f1": weighted_f1(labels, called)}
 
     return Gain(len(samples), len({s.patient for s in samples}), figures(before), figures(after))
-
-
-def _data_sets(model: Path, trust: Trust, samples: Sequence[Sample]) -> list[str]:
-    return list(dict.fromkeys([*open_judge(model, trust).home, *data_sets_of(samples)]))
-
-
-def _colours(model: Path, trust: Trust) -> Mapping[str, CellColours]:
-    return open_judge(model, trust).colours
