@@ -29,6 +29,8 @@ from training.datasets.crops import read_crops
 from training.datasets.files import images_below, short_name
 from training.datasets.sample import SPLITS, Sample, labelled, labels_of
 from training.metrics import of_sigma
+from training.options import add_patients
+from training.overview import refuse_nobodys
 from training.recipe import colours_in, scale_of, scale_of_training
 
 USAGE = "compare-engines BUNDLE --data DIR [--engines NAME [NAME ...]] [options]"
@@ -49,13 +51,21 @@ WORKERS = {
 """The program that runs each engine, in a process of its own; the first engine is the reference."""
 
 
-def read_cells(data: Path, layout: str | None, split: str, bundle: Bundle, *, um_per_pixel: float | None) -> Cells:
+def read_cells(
+    data: Path,
+    layout: str | None,
+    split: str,
+    bundle: Bundle,
+    *,
+    um_per_pixel: float | None = None,
+    patients: str | None = None,
+) -> Cells:
     """Read the cells; with a layout, the labelled ones of one split.
 
     Raises:
-        UsageError: there are none.
+        UsageError: there are none, or nobody knows whose they are and ``patients`` does not say so.
     """
-    samples = _labelled(data, layout, split) if layout else _any(data)
+    samples = _labelled(data, layout, split, patients=patients) if layout else _any(data)
     if not samples:
         raise UsageError(f"{data} holds no cell to compare on (layout {layout}, split {split}); name another folder")
     training = json.loads(bundle.read(REPORT))["training"]
@@ -108,7 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _compared(given: argparse.Namespace) -> dict[str, Any]:
     bundle = open_bundle(given.bundle, trust_from(given))
     given.engines = [REFERENCE, *(name for name in given.engines or WORKERS if name != REFERENCE)]
-    cells = read_cells(given.data, given.layout, given.split, bundle, um_per_pixel=given.um_per_pixel)
+    cells = read_cells(
+        given.data, given.layout, given.split, bundle, um_per_pixel=given.um_per_pixel, patients=given.patients
+    )
     scored, missing = run_engines(given, cells.crops)
     if len(scored) <= 1:
         raise MissingError(f"nothing to compare {REFERENCE} with: {'; '.join(missing.values()) or 'name more engines'}")
@@ -152,9 +164,10 @@ def _write(out: Path, report: Mapping[str, Any], page: str) -> Path:
     return out / "compare.html"
 
 
-def _labelled(data: Path, layout: str, split: str) -> list[Sample]:
-    chosen = next(s for s in SPLITS if s == split)
-    return labelled(LAYOUTS[layout].find(data), chosen)
+def _labelled(data: Path, layout: str, split: str, *, patients: str | None) -> list[Sample]:
+    chosen, samples = next(s for s in SPLITS if s == split), LAYOUTS[layout].find(data)
+    refuse_nobodys(samples, data, patients=patients)
+    return labelled(samples, chosen)
 
 
 def _any(data: Path) -> list[Sample]:
@@ -219,6 +232,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="X",
         help="scale of all images; default: the training's or each one's own",
     )
+    add_patients(cells)
     engines = parser.add_argument_group("engines")
     engines.add_argument(
         "--engines",

@@ -135,3 +135,24 @@ def test_scores_keep_their_order_through_batches_and_files(tmp_path: Path) -> No
     again = read_scored(tmp_path / "s.npz")
     assert (again.name, again.alone_ms, again.together_ms) == (made.name, made.alone_ms, made.together_ms)
     assert np.array_equal(again.scores, made.scores)
+
+
+def test_labelled_images_without_patients_are_refused_unless_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = write_cells(tmp_path / "whole", patients=1, each=6)
+    (whole / "patient-0").rename(tmp_path / "nobodys")
+    options = [
+        "--data",
+        str(tmp_path / "nobodys"),
+        "--layout",
+        "folders",
+        "--split",
+        "training",
+        "--um-per-pixel",
+        "0.2",
+    ]
+    more = ["--engines", "int8-cpu", "--out", str(tmp_path / "out")]
+    assert main([str(SHIPPED), *options, *more]) == 2
+    assert "--patients none" in capsys.readouterr().err
+    assert main([str(SHIPPED), *options, *more, "--patients", "none"]) == 0
