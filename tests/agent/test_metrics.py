@@ -241,15 +241,17 @@ def test_a_client_that_reads_nothing_holds_up_nobody() -> None:
 
 
 def test_while_the_disk_stands_still_probes_are_answered_and_metrics_say_why_they_are_not() -> None:
-    flows = threading.Event()
+    flows, asked = threading.Event(), threading.Event()
 
     def stuck() -> Health:
+        asked.set()
         flows.wait(60)
         return FULL
 
     with ThreadPoolExecutor(1) as pool, serving(stuck) as port:
         first = pool.submit(get, port, "/metrics")
         try:
+            assert asked.wait(10)
             status, _, text = get(port, "/metrics")
             assert (status, "does the outbox's disk answer?" in text) == (503, True)
             assert get(port, "/healthz")[0] == 200

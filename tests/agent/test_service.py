@@ -115,9 +115,11 @@ import ctypes, sys, threading, time
 from agent.__main__ import main
 
 def kill():
-    while not (found := [thread for thread in threading.enumerate() if thread.name == "courier"]):
+    while not (found := [t for t in threading.enumerate() if t.name == "courier" and t.ident]):
         time.sleep(0.05)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(found[0].ident), ctypes.py_object(SystemExit))
+    while found[0].is_alive():  # what is raised within a callback is lost
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(found[0].ident), ctypes.py_object(SystemExit))
+        time.sleep(0.5)
 
 threading.Thread(target=kill).start()
 sys.exit(main(sys.argv[1:]))
