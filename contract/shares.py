@@ -1,4 +1,4 @@
-"""A slide's share of blasts in words, for every program that prints it."""
+"""Text of a slide's blast fraction, the same in every program that prints it."""
 
 from contract.messages import SlideSummary
 
