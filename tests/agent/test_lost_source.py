@@ -229,14 +229,14 @@ def test_sighup_makes_another_connection_and_the_service_goes_on(
     status, frames = (subscribe(mosquitto, f"{tmp_path.name}/v1/lab/scope-1/{name}") for name in ("status", "frame"))
     with agent(tmp_path, mosquitto.port, {"kind": "synthetic", "fps": 10}) as running:
         assert json.loads(status.next(60)["payload"])["state"] == "online"
+        seqs = (json.loads(frames.next(60)["payload"])["seq"] for _ in iter(int, 1))
         for _ in range(3):
-            frames.next(60)
+            before = next(seqs)
             running.process.send_signal(signal.SIGHUP)
             assert json.loads(status.next(60)["payload"])["state"] == "online"
+        assert any(seq > before + 20 for seq in seqs)  # made after the last connection, not left over from before
         log = running.stop()
         assert json.loads(status.next()["payload"])["state"] == "stopped"
-    seqs = [json.loads(message["payload"])["seq"] for message in frames.take(1)]
-    assert seqs[0] > 1
     assert "WARNING agent.wire" not in log, log
 
 
