@@ -12,7 +12,7 @@ from pydantic import AfterValidator
 
 from contract.errors import UsageError
 
-SHIPPED_BUNDLE = Path(__file__).resolve().parent.parent / "models" / "blast-2"
+SHIPPED_BUNDLE = Path(__file__).resolve().parent.parent / "models" / "blast-4"
 COARSEST_UM = 10.0
 """Micrometres per pixel: more than a red cell is no microscopy of cells."""
 FINEST_UM = 0.005
