@@ -53,7 +53,11 @@ class VideoSource(BaseModel):
             try:
                 if not capture.isOpened():
                     raise SourceError(f"{self.uri} is no video that OpenCV decodes; FFV1 in MKV or MJPEG in AVI are")
-                yield self._frames(run, stop, Stream(capture, str(self.uri)))
+                stream = Stream(capture, str(self.uri), file=name)
+                try:
+                    yield self._frames(run, stop, stream)
+                finally:
+                    stream.release()
             finally:
                 capture.release()
 

@@ -11,6 +11,7 @@ from statistics import median
 import cv2
 import numpy as np
 
+from agent.sources.sizes import Sizes
 from contract.errors import SourceError
 from contract.pictures import MAX_PIXELS, UnfitPictureError, decode_picture
 from contract.types import NO_IMAGE, Image
@@ -42,10 +43,16 @@ class Stream:
     OpenCV hides damage: FFmpeg fills a cut JPEG with the picture before it, and stretches one of another size. So the
     JPEGs of a stream are fetched as they are and decoded by ``contract.pictures``. Where pictures are coded as changes
     of those before them, one that was lost in transport spoils all up to the next key frame; its gap in time tells.
+    Of a file, packets tell whether a picture has another size than the first.
     """
 
-    def __init__(self, capture: cv2.VideoCapture, name: str) -> None:
-        """Take an open capture, to which ``name`` is what errors call it.
+    def __init__(self, capture: cv2.VideoCapture, name: str, *, file: str = "") -> None:
+        """Take an open capture.
+
+        Args:
+            capture: it is released with the stream.
+            name: what errors call it.
+            file: what OpenCV opens once more to read the sizes of pictures; empty for a camera.
 
         Raises:
             SourceError: its pictures are larger than any that is decoded.
@@ -57,6 +64,9 @@ class Stream:
         self._by_ffmpeg = capture.getBackendName() == "FFMPEG"
         jpegs = self._by_ffmpeg and _codec(capture) in MOTION_JPEG
         self._raw = bool(jpegs and capture.set(cv2.CAP_PROP_FORMAT, -1))
+        self._sizes: Sizes | None = None
+        if file and self._by_ffmpeg and not self._raw:
+            self._sizes = Sizes(cv2.VideoCapture(file, cv2.CAP_FFMPEG), _codec(capture))
         width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if not self._raw and width * height > MAX_PIXELS:
             raise SourceError(
@@ -71,11 +81,13 @@ class Stream:
             return None
         if self._raw:
             return _decoded(np.asarray(content, np.uint8))
-        if self._by_ffmpeg and self._gaps.spoil(
-            self._capture.get(cv2.CAP_PROP_POS_MSEC), key=self._capture.get(cv2.CAP_PROP_FRAME_TYPE) == KEY
-        ):
+        at_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+        if self._by_ffmpeg and self._gaps.spoil(at_ms, key=self._capture.get(cv2.CAP_PROP_FRAME_TYPE) == KEY):
             text = "pictures before it were lost, and it was made from them; only the next key frame is whole again"
             return Shot(fault="incomplete", detail=text)
+        if self._sizes and self._sizes.differ(at_ms):
+            text = "it has another size than the video's first picture, and would be stretched to that; "
+            return Shot(fault="unreadable", detail=text + "record pictures of each size into a file of their own")
         return Shot(np.asarray(content, np.uint8))
 
     @property
@@ -86,6 +98,8 @@ class Stream:
     def release(self) -> None:
         """Close it."""
         self._capture.release()
+        if self._sizes:
+            self._sizes.release()
 
 
 class _Gaps:

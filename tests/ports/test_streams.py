@@ -13,9 +13,12 @@ from typing import ClassVar
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.sources.opencv import CameraSource, VideoSource
 from agent.sources.place import VIDEOS, recording_at
+from agent.sources.sizes import size_said
 from agent.sources.stream import _Gaps
 from contract.types import Frame, Image
 
@@ -45,8 +48,8 @@ def without_tables(data: bytes) -> bytes:
     return data
 
 
-def an_avi(path: Path, jpegs: Sequence[bytes], size: tuple[int, int] = SIZE) -> VideoSource:
-    """Motion JPEG in AVI, its pictures as they are given."""
+def an_avi(path: Path, jpegs: Sequence[bytes], size: tuple[int, int] = SIZE, *, code: bytes = b"MJPG") -> VideoSource:
+    """Motion JPEG, or another coding, in AVI, its pictures as they are given."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return name + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
@@ -56,8 +59,10 @@ def an_avi(path: Path, jpegs: Sequence[bytes], size: tuple[int, int] = SIZE) -> 
 
     width, height = size
     avih = struct.pack("<14I", 100000, 0, 0, 0x10, len(jpegs), 0, 1, 0, width, height, 0, 0, 0, 0)
-    strh = b"vidsMJPG" + struct.pack("<I2H8I4h", 0, 0, 0, 0, 1, 10, 0, len(jpegs), 0, 2**32 - 1, 0, 0, 0, width, height)
-    strf = struct.pack("<3I2H4s5I", 40, width, height, 1, 24, b"MJPG", width * height * 3, 0, 0, 0, 0)
+    strh = (
+        b"vids" + code + struct.pack("<I2H8I4h", 0, 0, 0, 0, 1, 10, 0, len(jpegs), 0, 2**32 - 1, 0, 0, 0, width, height)
+    )
+    strf = struct.pack("<3I2H4s5I", 40, width, height, 1, 24, code, width * height * 3, 0, 0, 0, 0)
     movi, index, at = b"", b"", 4
     for data in jpegs:
         movi += chunk(b"00dc", data)
@@ -68,12 +73,19 @@ def an_avi(path: Path, jpegs: Sequence[bytes], size: tuple[int, int] = SIZE) -> 
     return VideoSource(uri=path, um_per_pixel=0.1)
 
 
-def a_recording(path: Path, code: str, numbers: Sequence[int]) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*code), 25, SIZE)
+def a_recording(path: Path, code: str, numbers: Sequence[int], size: tuple[int, int] = SIZE) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*code), 25, size)
     for number in numbers:
-        writer.write(picture(number))
+        writer.write(picture(number, size))
     writer.release()
     return path
+
+
+def packets_of(path: Path) -> list[bytes]:
+    """What a video holds, one picture each."""
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    assert capture.set(cv2.CAP_PROP_FORMAT, -1)
+    return [content.tobytes() for good, content in iter(capture.read, (False, None)) if good]
 
 
 def frames_of(source: VideoSource) -> list[Frame]:
@@ -192,6 +204,70 @@ class TestLoss:
         keys = [True, False, False, False, False, False, True, False]
         spoilt = [gaps.spoil(at, key=key) for at, key in zip(times, keys, strict=True)]
         assert spoilt == [False] * 4 + [True] * 2 + [False] * 2
+
+
+OTHER = (160, 120)
+CODES = [(".mpg", "PIM1"), (".mpg", "mpg2"), (".ts", "mp4v"), (".ts", "mpg2"), (".webm", "VP80"), (".webm", "VP90")]
+
+
+class TestSize:
+    """FFmpeg stretches pictures of another size to that of the first; they are refused."""
+
+    @pytest.mark.parametrize(("suffix", "code"), CODES)
+    def test_pictures_of_another_size_than_the_first_are_refused(self, tmp_path: Path, suffix: str, code: str) -> None:
+        first = a_recording(tmp_path / f"a{suffix}", code, range(50))
+        second = a_recording(tmp_path / f"b{suffix}", code, range(50, 60), OTHER)
+        whole = frames_of(VideoSource(uri=first, um_per_pixel=0.1))
+        assert not any(frame.fault for frame in whole)
+        with first.open("ab") as file:
+            file.write(second.read_bytes())
+        seen = frames_of(VideoSource(uri=first, um_per_pixel=0.1))
+        assert len(seen) > 55
+        good = [frame for frame in seen if not frame.fault]
+        assert len(good) > 10
+        for one, other in zip(good, whole[: len(good)], strict=True):
+            assert np.array_equal(one.image, other.image)
+        assert all(frame.fault for frame in seen[50:])
+        assert any(frame.fault == "unreadable" and "would be stretched" in frame.detail for frame in seen)
+
+    @pytest.mark.parametrize(("suffix", "code", "tag"), [(".webm", "VP80", b"VP80"), (".avi", "XVID", b"FMP4")])
+    def test_those_between_pictures_of_another_size_are_delivered(
+        self, tmp_path: Path, suffix: str, code: str, tag: bytes
+    ) -> None:
+        packets = []
+        for part, size in enumerate([SIZE, OTHER, SIZE]):
+            packets += packets_of(
+                a_recording(tmp_path / f"{part}{suffix}", code, range(10 * part, 10 * part + 10), size)
+            )
+        assert len(packets) == 30
+        seen = frames_of(an_avi(tmp_path / "a.avi", packets, code=tag))
+        assert [frame.fault for frame in seen] == [""] * 10 + ["unreadable"] * 10 + [""] * 10
+        for number in (*range(10), *range(20, 30)):
+            assert np.abs(seen[number].image.astype(int) - picture(number)).mean() < 8
+
+    @pytest.mark.parametrize(("suffix", "code"), CODES)
+    @pytest.mark.parametrize("size", [(64, 48), (322, 242), (2048, 16)])
+    def test_the_size_is_read_from_what_is_stored(
+        self, tmp_path: Path, suffix: str, code: str, size: tuple[int, int]
+    ) -> None:
+        path = a_recording(tmp_path / f"a{suffix}", code, range(2), size)
+        packet, *_ = packets_of(path)
+        assert size_said({"PIM1": "mpg1", "mp4v": "FMP4"}.get(code, code), packet) == size
+
+    @pytest.mark.parametrize(("code", "head"), [("h264", b"\x67"), ("HEVC", b"\x42\x01")])
+    def test_a_sequence_of_another_description_is_told_from_the_first(self, code: str, head: bytes) -> None:
+        start, picture_unit = b"\0\0\0\1", b"\x02\x01 a picture"
+        first, second = (size_said(code, start + head + word + start + picture_unit) for word in (b"a", b"b"))
+        assert first == size_said(code, start[1:] + head + b"a")
+        assert first is not None
+        assert second not in {first, None}
+        assert size_said(code, start + picture_unit) is None
+
+    @given(st.sampled_from(["mpg1", "FMP4", "VP80", "VP90", "h264", "hevc", "ffv1"]), st.binary(max_size=40))
+    def test_any_bytes_say_a_size_or_nothing(self, code: str, packet: bytes) -> None:
+        heads = {"mpg1": b"\0\0\1\xb3", "FMP4": b"\0\0\1\x20", "VP80": b"\0\0\0\x9d\1\x2a", "VP90": b"\x82\x49\x83\x42"}
+        said = size_said(code, heads.get(code, b"\0\0\1") + packet)
+        assert said is None or len(said) > 0
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
