@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from agent.settings import ENV_PREFIX, Settings
 from agent.site import agreed_scale, read_site
-from contract.arguments import home_path
+from contract.arguments import named_path
 from contract.secrets import masked, masked_addresses
 from contract.settings import (
     Form,
@@ -106,7 +106,7 @@ def _site_layer(values: Tree) -> Iterator[Layer]:
     """What the site file says of the source: the weakest layer; the rendered smear has a scale of its own."""
     path, source = values.get("site_file"), values.get("source")
     if path and isinstance(source, dict) and source.get("kind", "synthetic") != "synthetic":
-        scale = read_site(home_path(path)).um_per_pixel
+        scale = read_site(named_path(path)).um_per_pixel
         if scale:
             yield Layer(f"site file {path}", {"source": {"um_per_pixel": scale.value}})
 

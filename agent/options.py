@@ -5,7 +5,7 @@ import re
 from importlib.metadata import version
 from typing import TypeAlias
 
-from contract.arguments import SHIPPED_BUNDLE, micrometres, place, whole
+from contract.arguments import SHIPPED_BUNDLE, Parser, micrometres, place, whole
 from contract.topics import WORD, is_topic_word
 from contract.trust_options import add_trust
 
@@ -15,7 +15,7 @@ RESEARCH_ONLY = "Research use only. It assists haematologists; it never diagnose
 
 def parser() -> argparse.ArgumentParser:
     """Every command; which one was asked for stands in ``command``."""
-    made = argparse.ArgumentParser(
+    made: argparse.ArgumentParser = Parser(
         prog="microscope-agent",
         description=f"Finds white blood cells in microscope frames and scores each for a blast. {RESEARCH_ONLY}",
         epilog="Exit codes: 0 done, 1 a check failed, 2 wrong usage or settings, 4 a component is missing, "

@@ -23,6 +23,7 @@ from bench.int8 import ratios
 from bench.ort_quantiser import write_theirs
 from calibration.methods import METHODS
 from calibration.ranges import calibrate_by
+from contract.arguments import place
 from contract.decide import margins_of
 from contract.manifest import Decision, InputSpec
 from contract.types import Crops
@@ -152,8 +153,8 @@ def _difference(
 def main() -> int:
     """Entry point; prints the figures as JSON."""
     parser = argparse.ArgumentParser("python -m bench.quantisers", description=__doc__.partition("\n")[0])
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("checkpoint", type=place)
+    parser.add_argument("--data", type=place, required=True)
     parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True)
     parser.add_argument("--split", choices=["validation", "test"], default="validation")
     parser.add_argument("--no-speed", action="store_true")

@@ -25,7 +25,7 @@ _DRIVERS = {
     "postgresql+psycopg": "postgresql+psycopg",
 }
 """The driver for each way to write an address."""
-_HARMLESS = {"application_name", "connect_timeout", "dbname", "host", "hostaddr", "mode", "port", "sslmode", "user"}
+_HARMLESS = {"application_name", "connect_timeout", "host", "hostaddr", "mode", "port", "sslmode", "user"}
 """Options of an address that may be shown."""
 _SILENCE_MS = 10_000
 """A server whose machine is gone says nothing; TCP by itself would wait for a quarter of an hour, or for ever. The

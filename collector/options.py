@@ -4,7 +4,7 @@ import argparse
 from functools import partial
 from importlib.metadata import version
 
-from contract.arguments import overrides, place
+from contract.arguments import Parser, overrides, place
 
 ENV_PREFIX = "MICROSCOPE_COLLECT_"
 SHORT = {"host": "mqtt.host", "port": "mqtt.port", "username": "mqtt.username", "database": "database"}
@@ -13,7 +13,7 @@ SHORT = {"host": "mqtt.host", "port": "mqtt.port", "username": "mqtt.username", 
 
 def parser() -> argparse.ArgumentParser:
     """Every command; which one was asked for stands in ``command``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="microscope-collect",
         description="Store what microscope agents report, each report once, and acknowledge it to them. Settings are "
         f"read as the agent's are: command line, environment ({ENV_PREFIX}MQTT__PASSWORD), systemd credentials, file.",

@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 from pydantic import AfterValidator
 
 from contract.errors import UsageError
+from contract.secrets import MASK
 
 SHIPPED_BUNDLE = Path(__file__).resolve().parent.parent / "models" / "blast-4"
 COARSEST_UM = 10.0
@@ -18,6 +19,16 @@ COARSEST_UM = 10.0
 FINEST_UM = 0.005
 SETTING = re.compile(r"[A-Za-z0-9_.]+")
 """A setting's name as it may be repeated: what looks otherwise may be a secret in the wrong place."""
+
+_ADDRESS = re.compile(r"\S*(?:://|:\S*@)\S*")
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose complaints repeat no address, which may hold a password: those of a service stand in the journal."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and exit with 2."""
+        super().error(_ADDRESS.sub(MASK, message))
 
 
 def micrometres(text: str) -> float:
@@ -99,6 +110,14 @@ def home_path(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError as cause:
         raise ValueError(f"{str(path)!r}: there is no such home folder; write the whole path") from cause
+
+
+def named_path(path: str | Path) -> Path:
+    """The same for a path that stands in no setting; UsageError where there is no such home, or it is no path."""
+    try:
+        return home_path(path)
+    except ValueError as cause:
+        raise UsageError(str(cause)) from cause
 
 
 UserPath = Annotated[Path, AfterValidator(home_path)]

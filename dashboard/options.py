@@ -2,7 +2,7 @@
 
 import argparse
 
-from contract.arguments import overrides, place
+from contract.arguments import Parser, overrides, place
 from contract.topics import is_topic_word
 
 ENV_PREFIX = "MICROSCOPE_DASHBOARD_"
@@ -25,7 +25,7 @@ SHORT = {
 
 def parser() -> argparse.ArgumentParser:
     """The command."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="microscope-dashboard",
         description="Show what microscope agents publish. Settings are read as the agent's are: command line, "
         f"environment ({ENV_PREFIX}MQTT__HOST; the password also from {PASSWORD}), systemd credentials, file.",

@@ -20,7 +20,7 @@ from agent.sources.exposure import changed_at
 from agent.sources.names import is_folder, printable
 from agent.sources.scale import Scale
 from agent.sources.stream import Shot, Stream, openable
-from contract.arguments import UserPath, home_path
+from contract.arguments import UserPath, named_path
 from contract.errors import SourceError, UsageError
 from contract.secrets import PIPELINE
 from contract.secrets import masked as shown
@@ -279,7 +279,7 @@ class _Reader:
             return cv2.VideoCapture(self._uri, cv2.CAP_GSTREAMER)
         if "://" not in self._uri:
             device = re.fullmatch(r"[0-9]{1,4}", self._uri)
-            return cv2.VideoCapture(int(self._uri) if device else str(home_path(self._uri)), cv2.CAP_ANY)
+            return cv2.VideoCapture(int(self._uri) if device else str(named_path(self._uri)), cv2.CAP_ANY)
         limits = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
             self._timeout_ms,

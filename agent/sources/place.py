@@ -7,6 +7,7 @@ from typing import TypeAlias
 from agent.sources.directory import DirectorySource
 from agent.sources.names import is_folder
 from agent.sources.opencv import CameraSource, VideoSource
+from contract.arguments import named_path
 from contract.secrets import PIPELINE
 
 VIDEOS = frozenset(
@@ -46,11 +47,11 @@ def source_at(place: str, um_per_pixel: float) -> AnyPlace:
     """The source that a place's name means; whether there is something is seen when it is opened.
 
     A number, a device, an address or a pipeline is a camera; a name that ends like a video is a video, unless it is a
-    folder; all others are a folder of images or one image.
+    folder; all others are a folder of images or one image. Raises UsageError where `~` means no home folder.
     """
     if CAMERA.fullmatch(place) and (place.startswith("/dev/") or not Path(place).exists()):
         return CameraSource(uri=place, um_per_pixel=um_per_pixel)
-    path = Path(place)
+    path = named_path(place)
     if path.suffix.lower() in VIDEOS and not path.is_dir():
         return VideoSource(uri=path, um_per_pixel=um_per_pixel)
     return DirectorySource(uri=path, um_per_pixel=um_per_pixel)

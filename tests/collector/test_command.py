@@ -252,3 +252,45 @@ def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("MICROSCOPE_COLLECT_DATABSE", "sqlite://")
     with pytest.raises(UsageError, match="nearest is 'database'"):
         load()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://u:GE7HEIM@127.0.0.1:1/db",
+        "postgresql://u@127.0.0.1:1/db?password=GE7HEIM",
+        "postgresql://u@127.0.0.1:1/db?sslpassword=GE7HEIM",
+        "postgresql://u@127.0.0.1:1/db?nosuch=GE7HEIM",
+        "postgresql://u@127.0.0.1:1/db?options=-cx%3DGE7HEIM",
+        "postgresql://u@127.0.0.1:1/db?dbname=user%3Du+password%3DGE7HEIM",
+        "postgresql://u:a/GE7HEIM@127.0.0.1:1/db",
+        "postgresql://u:a@GE7HEIM@127.0.0.1:1/db",
+        "postgresql://127.0.0.1:GE7HEIM/db",
+        "postgres://u:GE7HEIM@127.0.0.1:1/db",
+        "postgresql:/u:GE7HEIM@127.0.0.1/db",
+        "host=127.0.0.1 password=GE7HEIM",
+        "sqlite:////nowhere/c.sqlite?password=GE7HEIM",
+    ],
+)
+def test_no_password_is_shown_that_stands_in_the_database_s_address(address: str) -> None:
+    pytest.importorskip("psycopg")
+    done = collect("status", "--log", "DEBUG", "--database", address)
+    assert done.returncode in {2, 4}
+    assert "database" in done.stderr
+    assert "GE7HEIM" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("query", ["?password=GE7HEIM", "?sslpassword=GE7HEIM", "?dbname=x+password%3DGE7HEIM", ""])
+def test_nor_does_the_log_of_a_collector_that_waits_for_it(mosquitto: Broker, query: str) -> None:
+    pytest.importorskip("psycopg")
+    command = [sys.executable, "-m", "collector", "--log", "DEBUG", "--port", str(mosquitto.port)]
+    address = f"postgresql://u:GE7HEIM@127.0.0.1:1/db{query}"
+    with subprocess.Popen([*command, "--database", address], **PIPED) as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if "can not be used" in line:
+                process.send_signal(signal.SIGTERM)
+    assert "127.0.0.1:1/db" in said
+    assert "GE7HEIM" not in said

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.arguments import made_folder, micrometres, whole
+from contract.arguments import Parser, made_folder, micrometres, whole
 from contract.errors import UsageError
 
 
@@ -34,3 +34,18 @@ def test_a_folder_that_can_not_be_made_is_an_error_with_its_cause(tmp_path: Path
     with pytest.raises(UsageError, match="file/out can not be made"):
         made_folder(tmp_path / "file" / "out")
     assert made_folder(tmp_path / "new").is_dir()
+
+
+@pytest.mark.parametrize("words", [["{}"], ["show", "{}"], ["--to={}"], ["--nosuch", "{}"], ["show", "--count", "{}"]])
+@pytest.mark.parametrize("address", ["postgresql://u:GE7HEIM@h/db", "rtsp://h/GE7HEIM", "u:GE7HEIM@h"])
+def test_a_complaint_repeats_no_address(capsys: pytest.CaptureFixture[str], words: list[str], address: str) -> None:
+    """Whoever writes it in the wrong place has a password in it."""
+    parser = Parser("program")
+    below = parser.add_subparsers(required=True).add_parser("show")
+    below.add_argument("--count", type=int)
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args([word.format(address) for word in words])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "program" in said
+    assert "GE7HEIM" not in said

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from contract.arguments import COARSEST_UM, FINEST_UM
+from contract.arguments import COARSEST_UM, FINEST_UM, named_path
 from contract.errors import UsageError
 from training.datasets import folders
 from training.datasets.files import undivided
@@ -98,7 +98,7 @@ def _samples(part: Part, name: str, file: Path, layouts: Mapping[str, Layout], *
     if part.layout not in layouts:
         raise UsageError(f"{name}: there is no such layout; use one of {', '.join(sorted(layouts))}")
     try:
-        found = layouts[part.layout].find(file.parent / part.folder)
+        found = layouts[part.layout].find(file.parent / named_path(part.folder))
     except UsageError as cause:
         raise UsageError(f"{name}: {cause}") from cause
     own = f" {number}" if part.layout == folders.NAME else ""
