@@ -36,8 +36,15 @@ class Client(paho.Client):
 
     def _packet_read(self) -> MQTTErrorCode:
         code = super()._packet_read()
-        del self._in_packet["packet"][self.largest :]
+        self._cut()
         return code
+
+    def _packet_handle(self) -> MQTTErrorCode:
+        self._cut()
+        return super()._packet_handle()
+
+    def _cut(self) -> None:
+        del self._in_packet["packet"][self.largest :]
 
 
 class Door:
