@@ -1,6 +1,7 @@
 """Truths about the house itself."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
     "agent", "collect", "compare_engines", "dashboard", "evaluate_classifier", "export_engine", "train_classifier",
 )  # fmt: skip
+ROOMS = ("contract", "mqttlink", "agent", "calibration", "training", "export", "collector", "dashboard", "bench")
 HIDDEN = ["amqtt", "onnx", "onnxscript", "psycopg", "rich", "sqlalchemy", "torch"]
 """Libraries of the extras."""
 HEAVY = ("torch", "onnx", "tensorrt", "pycuda", "paho")
@@ -168,6 +170,19 @@ def _base_dependencies(python: str) -> list[str]:
     requirements = [Requirement(text) for text in wanted]
     board = {"python_version": python, "platform_machine": "aarch64", "sys_platform": "linux"}
     return [f"{r.name}{r.specifier}" for r in requirements if r.marker is None or r.marker.evaluate(board)]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_architecture_names_every_file_of_a_room(room: str) -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    table = text.partition(f"| in `{room}/` |")[2].partition("\n\n")[0]
+    rows = {row.split("|")[1].strip(" `/"): row for row in table.splitlines() if row.startswith("| `")}
+    for file in sorted((ROOT / room).rglob("*.py")):
+        folder, name = file.parent.relative_to(ROOT / room).as_posix(), f"`{file.name}`"
+        if file.name != "__init__.py":
+            assert name in (table if folder == "." else rows.get(folder, "")), f"{room}/{folder}/{file.name}"
+    named = set(re.findall(r"`(\w+\.py)`", table))
+    assert named <= {file.name for file in (ROOT / room).rglob("*.py")}, "a file that is gone"
 
 
 def test_the_project_holds_no_picture_that_it_did_not_render() -> None:

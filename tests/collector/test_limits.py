@@ -55,6 +55,20 @@ def test_it_says_no_more_at_once_than_the_broker_takes(make_report: Make, tmp_pa
         assert broker.most <= at_once
 
 
+def test_a_broker_that_answers_none_of_its_words_is_told_of_and_tried_again(
+    make_report: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mqttlink.inflight.ANSWER_WITHIN_S", 0.5)
+    settings = settings_at(1, tmp_path, "unanswered")
+    with Store(settings.database) as store:
+        store.store([Arrival("limits/v1/lab/d/frame", make_report(1, device="d").model_dump_json().encode(), NOW)])
+    with strict_broker(answer_after_s=None) as (broker, port), collecting(settings_at(port, tmp_path, "unanswered")):
+        assert until(lambda: broker.connects >= 2)
+        assert until(lambda: len(broker.topics) >= 2), "the word is said again"
+    assert set(broker.topics) == {"limits/v1/lab/d/ack"}
+    assert "answers none of them" in caplog.text
+
+
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_a_message_that_is_too_long_neither_fills_the_memory_nor_stops_what_follows(
     mosquitto: Broker, make_report: Make, tmp_path: Path, version: str
