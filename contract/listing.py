@@ -133,7 +133,7 @@ def _sorted_out(entries: Iterator[os.DirEntry[str]], below: str, listing: Listin
             inner.append(entry.name)
         elif suffix in SUFFIXES:
             names.append(entry.name)
-        elif entry.is_symlink() and (listing.root / below / entry.name).is_dir():
+        elif _is_link(entry) and os.path.isdir(listing.root / below / entry.name):  # noqa: PTH112 - raises nothing
             listing.linked.append(f"{below}/{entry.name}" if below else entry.name)
         elif suffix not in NO_PICTURES:
             listing.left_out[suffix] += 1
@@ -144,5 +144,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     """Tell a folder; what can not be looked at is taken for a file, and told when it is read."""
     try:
         return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
+
+
+def _is_link(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_symlink()
     except OSError:
         return False

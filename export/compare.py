@@ -16,7 +16,7 @@ import numpy as np
 from contract.arguments import micrometres, place, whole
 from contract.bundle import REPORT, Bundle, open_bundle
 from contract.commands import outcome, process
-from contract.durable import write_whole
+from contract.durable import PRIVATE, write_whole
 from contract.errors import EngineError, IntegrityError, MissingError, UsageError
 from contract.scoring import Scored, read_scored
 from contract.terminal import say
@@ -158,7 +158,7 @@ def _write(out: Path, report: Mapping[str, Any], page: str) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
         write_whole(out / "compare.json", (json.dumps(report, indent=1) + "\n").encode())
-        write_whole(out / "compare.html", page.encode())
+        write_whole(out / "compare.html", page.encode(), mode=PRIVATE)
     except OSError as cause:
         raise UsageError(f"the report can not be written to {out} ({cause.strerror}); choose another --out") from cause
     return out / "compare.html"

@@ -1,11 +1,15 @@
 """Which files of a folder are the slide's pictures, and what is said of the others."""
 
+import errno
 import os
 import tempfile
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import permutations
 from pathlib import Path
+
+import pytest
 
 from contract.listing import Listing, pictures_below
 
@@ -82,6 +86,50 @@ def test_what_is_named_like_a_picture_is_listed_whatever_it_is(tmp_path: Path) -
     os.mkfifo(tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to("nowhere")
     assert names_of(pictures_below(made(tmp_path, "c.png"))) == ["a.png", "b.png", "c.png"]
+
+
+class Stale:
+    """An entry of a folder that can not be looked at, as on a network's file system or a worn stick."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        raise OSError(errno.ESTALE, f"Stale file handle, {follow_symlinks=}")
+
+    def is_symlink(self) -> bool:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_file_that_can_not_be_looked_at_is_listed_and_the_others_around_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(tmp_path, "a.png", "z.png")
+    real = os.scandir
+
+    @contextmanager
+    def scandir(place: Path) -> Iterator[Iterator[object]]:
+        with real(place) as entries:
+            yield iter([Stale("m.png"), Stale("n"), Stale("o.czi"), *entries])
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    listing = pictures_below(tmp_path)
+    assert names_of(listing) == ["a.png", "m.png", "z.png"]
+    assert (listing.left_out[".czi"], listing.unread) == (1, [])
+
+
+def test_a_listing_takes_little_memory_for_a_file(tmp_path: Path) -> None:
+    count = 20_000
+    for number in range(count):
+        os.close(os.open(tmp_path / f"img{number}.png", os.O_CREAT | os.O_WRONLY))
+    tracemalloc.start()
+    try:
+        listing = pictures_below(tmp_path)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(listing) == count
+    assert held / count < 150, "bytes: 120 MB for 800,000 files"
 
 
 @contextmanager

@@ -32,7 +32,8 @@ def report(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
     options = ["--data", str(drawn), "--um-per-pixel", "0.2", "--out", str(out)]
     assert main([str(SHIPPED), *options]) == 0
     found: dict[str, Any] = json.loads((out / "compare.json").read_text())
-    return {**found, "page": (out / "compare.html").read_text()}
+    page = out / "compare.html"
+    return {**found, "page": page.read_text(), "mode": page.stat().st_mode & 0o777}
 
 
 def test_every_engine_is_compared_or_its_absence_explained(report: dict[str, Any]) -> None:
@@ -54,6 +55,10 @@ def test_the_page_holds_the_figures_and_loads_nothing(report: dict[str, Any]) ->
     assert page.count("<svg viewBox") >= 5
     assert "http" not in page.replace('http-equiv="Content-Security-Policy"', "")
     assert "data:image/png;base64," in page
+
+
+def test_the_page_shows_cells_and_is_for_this_user_alone(report: dict[str, Any]) -> None:
+    assert report["mode"] == 0o600
 
 
 def test_labels_bring_accuracy(drawn: Path, tmp_path: Path) -> None:

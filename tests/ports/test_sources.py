@@ -3,8 +3,10 @@
 import http.server
 import os
 import re
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -32,6 +34,17 @@ SIZE = (64, 48)
 def picture(number: int) -> Image:
     """A grey frame whose brightness tells its number."""
     return np.full((SIZE[1], SIZE[0], 3), 40 + 10 * number, np.uint8)
+
+
+def tagged(data: bytes, block: bytes, size: tuple[int, int]) -> bytes:
+    """A PNG or WebP with a block of EXIF data."""
+    if data.startswith(b"\x89PNG"):
+        part = b"eXIf" + block
+        return data[:33] + struct.pack(">I", len(block)) + part + struct.pack(">I", zlib.crc32(part)) + data[33:]
+    width, height = (struct.pack("<I", side - 1)[:3] for side in size)
+    head = b"VP8X" + struct.pack("<IB", 10, 8) + bytes(3) + width + height
+    body = data[12:] + b"EXIF" + struct.pack("<I", len(block)) + block + bytes(len(block) % 2)
+    return b"RIFF" + struct.pack("<I", 4 + len(head) + len(body)) + b"WEBP" + head + body
 
 
 def a_folder(place: Path) -> DirectorySource:
@@ -116,6 +129,16 @@ class TestDirectory:
         (tmp_path / "1.jpg").write_bytes(jpeg[:2] + tag + jpeg[2:])
         assert np.asarray(cv2.imread(str(tmp_path / "1.jpg"))).shape[:2] == SIZE, "the tag says nothing"
         assert read_picture(tmp_path / "1.jpg").shape[:2] == (SIZE[1], SIZE[0])
+
+    @pytest.mark.parametrize("suffix", [".png", ".webp"])
+    @pytest.mark.parametrize("orientation", [3, 6, 8])
+    def test_nor_is_one_of_another_kind_turned(self, tmp_path: Path, suffix: str, orientation: int) -> None:
+        half = picture(1)
+        half[:, : SIZE[0] // 2] = 0
+        plain = cv2.imencode(suffix, half, [cv2.IMWRITE_WEBP_QUALITY, 101] if suffix == ".webp" else [])[1].tobytes()
+        block = struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 274, 3, 1, orientation, 0)
+        (tmp_path / f"1{suffix}").write_bytes(tagged(plain, block, SIZE))
+        assert np.array_equal(read_picture(tmp_path / f"1{suffix}"), half)
 
     def test_a_jpeg_or_png_may_be_followed_by_other_bytes(self, tmp_path: Path) -> None:
         for suffix in (".jpg", ".png"):
@@ -237,6 +260,15 @@ class TestVideo:
         assert not any(frame.fault for frame in good)
         assert last.fault == "incomplete"
         assert "announces 5 frames" in last.detail
+
+    def test_a_video_whose_medium_is_gone_ends_the_run_in_words(self, tmp_path: Path) -> None:
+        stick = tmp_path / "stick"
+        stick.mkdir()
+        with a_video(stick).open("r", threading.Event()) as frames:
+            next(frames)
+            stick.rename(tmp_path / "pulled out")
+            with pytest.raises(SourceError, match=r"smear\.avi is gone while it was read"):
+                list(frames)
 
     def test_a_name_that_is_no_utf_8_is_a_name(self, tmp_path: Path) -> None:
         path = a_video(tmp_path).uri.rename(tmp_path / os.fsdecode(b"\xff.avi"))

@@ -1,18 +1,24 @@
 """What all data sets have in common: refusals, splits by image, crops."""
 
+import errno
 import os
+import shutil
+import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from agent.sources.directory import DirectorySource, listed
 from contract.errors import UsageError
 from contract.manifest import InputSpec
+from contract.pictures import SUFFIXES
 from training.datasets import LAYOUTS
 from training.datasets.crops import read_crops
-from training.datasets.files import read_image
+from training.datasets.files import images_below, read_image
 from training.datasets.sample import Sample, labelled, labels_of, shuffled
 
 SPEC = InputSpec(um_per_pixel=0.2, size=16, mean=(0, 0, 0), std=(1, 1, 1))
@@ -71,3 +77,53 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("text")
     with pytest.raises(UsageError, match=r"a\.jpg can not be read"):
         read_image(tmp_path / "a.jpg")
+
+
+def test_a_folder_that_can_not_be_read_is_named_and_kinds_that_are_not_read_are_told(
+    drawn_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a model would be trained without them, and nobody would know."""
+    shutil.copytree(drawn_folder, tmp_path / "own")
+    (tmp_path / "own/patient-0/blast/slide.czi").touch()
+    assert len(LAYOUTS["folders"].find(tmp_path / "own")) == len(LAYOUTS["folders"].find(drawn_folder))
+    assert "1 file that is no picture of a kind that is read (.czi)" in caplog.text
+    real = os.scandir
+
+    def scandir(place: Path) -> object:
+        if Path(place).name == "patient-1":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(UsageError, match=r"the folder patient-1 can not be read \(Permission denied\)"):
+        LAYOUTS["folders"].find(tmp_path / "own")
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_a_cell_is_the_same_to_training_and_agent_whatever_its_bits(
+    drawn_folder: Path, tmp_path: Path, bits: int
+) -> None:
+    """The model would else learn another brightness than it is shown later."""
+    sample, *_ = LAYOUTS["folders"].find(drawn_folder)
+    cell = np.asarray(cv2.imread(str(sample.path)), np.uint8)
+    cell[0, 0] = 255  # the camera's full scale is seen somewhere
+    cv2.imwrite(str(tmp_path / "plain.png"), cell)
+    (tmp_path / "deep").mkdir()
+    path = tmp_path / "deep" / "a.tif"
+    cv2.imwrite(str(path), cell if bits == 8 else cell.astype(np.uint16) << (bits - 8))
+    with DirectorySource(uri=path.parent, um_per_pixel=0.2).open("r", threading.Event()) as frames:
+        (frame,) = frames
+    assert np.array_equal(frame.image, cell)
+    plain, deep = (
+        read_crops([replace(sample, path=place)], SPEC, um_per_pixel=0.2, quiet=True)
+        for place in (tmp_path / "plain.png", path)
+    )
+    assert np.array_equal(plain, deep)
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_training_and_agent_take_the_same_suffixes(tmp_path: Path, suffix: str) -> None:
+    for name in (f"a{suffix}", f"b{suffix.upper()}", "c.mkv"):
+        (tmp_path / name).touch()
+    assert sorted(images_below(tmp_path)) == sorted(listed(tmp_path))
+    assert len(images_below(tmp_path)) == 2

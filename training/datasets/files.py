@@ -1,6 +1,7 @@
 """Image files below a folder, and the index that may lie beside them."""
 
 import csv
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,16 +12,25 @@ from contract.pictures import UnfitPictureError, read_picture
 from contract.types import Image
 from training.datasets.sample import Sample
 
+log = logging.getLogger(__name__)
 INDEX = "index.csv"
 HIGHEST = 4
 """An index is looked for in the folder that is named and in so many folders above it."""
 
 
 def images_below(root: Path) -> list[Path]:
-    """Every image file below a folder, in a fixed order; UsageError if there is no such folder."""
+    """Every image file below a folder, in a fixed order; UsageError if there is no such folder, or not all can be read.
+
+    What is left out for its kind is told in the log.
+    """
     if not root.is_dir():
         raise UsageError(f"{root} is no folder; name the folder that holds the images")
-    return sorted(pictures_below(root))
+    listing = pictures_below(root)
+    for below, why in listing.unread:
+        raise UsageError(f"{root}: the folder {below} can not be read ({why}); get the right to, or take it out")
+    if listing.words:
+        log.warning("%s", listing.words)
+    return sorted(listing)
 
 
 def short_name(path: Path, root: Path) -> str:
