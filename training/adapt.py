@@ -5,6 +5,7 @@ blasts: linear in the features, held near zero by a penalty, so that a hundred c
 How much it helps is measured out of fold, on nobody's cells whose others were fitted on.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from contract.arguments import made_folder
 from contract.decide import margins_of
 from contract.errors import GateError, UsageError
 from contract.signature import SHIPPED_ONLY, Trust
+from contract.terminal import say
 from training.augment import TURNS, quarter_turns
 from training.checkpoint import CLASSIFIER, Classifier, write_classifier
 from training.datasets import LAYOUTS
@@ -31,7 +33,7 @@ from training.heads import Heads, logistic
 from training.judge import open_judge
 from training.metrics import Labels, Numbers, auroc, sigmoid, weighted_f1
 from training.network import BlastNet, features_by
-from training.overview import refuse_nobodys
+from training.overview import few_words, overview, refuse_nobodys
 from training.recipe import Recipe
 from training.trunk import digest_of, trunk_of
 
@@ -51,17 +53,25 @@ class Gain:
         patients: whose they are.
         before: figures of the bundle as it is, by name.
         after: the same out of fold.
+        warning: why these figures say little of others; "" if the cells are enough.
     """
 
     cells: int
     patients: int
     before: Mapping[str, float]
     after: Mapping[str, float]
+    warning: str = ""
 
     def lines(self) -> list[str]:
         """For a reader at a terminal."""
-        rows = [f"{name:12} {self.before[name]:.4f} before, {self.after[name]:.4f} after" for name in self.before]
-        return [f"on {self.cells} cells of {self.patients} patients, each by heads fitted on other patients:", *rows]
+        places = 2 if self.warning else 4
+        rows = [
+            f"{name:12} {self.before[name]:.{places}f} before, {self.after[name]:.{places}f} after"
+            for name in self.before
+        ]
+        warned = [f"watch out: {self.warning}"] if self.warning else []
+        head = f"on {self.cells} cells of {self.patients} patients, each by heads fitted on other patients:"
+        return [*warned, head, *rows]
 
 
 def adapt(
@@ -85,7 +95,7 @@ def adapt(
         um_per_pixel: scale of all images, if not each one's own.
         trust: whose signature is good enough.
         patients: ``none`` takes images of which nobody knows whose they are.
-        quiet: draw no progress bars.
+        quiet: draw no progress bars, and say nothing of the cells.
 
     Raises:
         UsageError: the cells or their patients are too few, or the bundle has no heads of this version.
@@ -96,6 +106,8 @@ def adapt(
     judge = open_judge(model, trust)
     samples = sorted((s for s in LAYOUTS[layout].find(root) if s.labelled), key=lambda s: s.path)
     refuse_nobodys(samples, root, patients=patients)
+    if not quiet:
+        say(*overview(samples, um_per_pixel=um_per_pixel), to=sys.stderr)
     colours = colours_by_data_set(samples, um_per_pixel=um_per_pixel, quiet=quiet)
     spec = opened.manifest.input
     crops, found = read_found(samples, spec, um_per_pixel=um_per_pixel, colours=colours, quiet=quiet)
@@ -209,4 +221,5 @@ def _gain(samples: Sequence[Sample], before: Numbers, after: Numbers) -> Gain:
         called = (sigmoid(margins) >= 0.5).astype(np.int64)  # noqa: PLR2004
         return {"auroc": auroc(labels, margins), "weighted_f1": weighted_f1(labels, called)}
 
-    return Gain(len(samples), len({s.patient for s in samples}), figures(before), figures(after))
+    owners = len({s.patient for s in samples})
+    return Gain(len(samples), owners, figures(before), figures(after), few_words(samples))

@@ -250,6 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             judge = open_judge(given.model, trust)
             samples = LAYOUTS[given.layout].find(given.data)
             refuse_nobodys(samples, given.data, patients=given.patients)
+            say(*overview(samples, um_per_pixel=scale), to=sys.stderr)
             found = fold_report(judge, samples, um_per_pixel=scale)
             report = {"schema_version": 1, "model": dict(judge.origin), **found}
             text = shown_folds(report)

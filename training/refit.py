@@ -24,6 +24,7 @@ from training.heads import fit_heads, trainable
 from training.judge import PREFERRED, Judge
 from training.metrics import Labels, Numbers, auroc, sigmoid
 from training.network import BlastNet, features_by
+from training.overview import few_words
 
 FEATURES = "features"
 """Name of the tensor in a bundle's graphs that its heads read."""
@@ -79,6 +80,7 @@ def fold_report(
     return {
         "cells": len(folded),
         "groups": len({s.patient for s in folded}),
+        "warning": few_words(folded),
         "figures": fold_figures(labels, probabilities, group_numbers(folded), beside=areas),
         "called": float((probabilities >= EVEN).mean()),
         "sizes": {
@@ -104,12 +106,16 @@ def features_of(judge: Judge, crops: Crops, spec: InputSpec) -> Tensor:
 
 def shown_folds(report: Mapping[str, Any]) -> str:
     """The report for a reader at a terminal."""
-    lines = [f"out of fold: {report['cells']} cells of {report['groups']} groups, nobody in two folds"]
+    few = bool(report["warning"])
+    lines = [f"watch out: {report['warning']}"] if few else []
+    lines.append(f"out of fold: {report['cells']} cells of {report['groups']} groups, nobody in two folds")
     for name, found in report["figures"].items():
-        lines.append(f"{name:28} {found['value']:.4f} ({found['low']:.3f} to {found['high']:.3f})")
+        rounded, whole = f"{found['value']:.2f}", f"{found['value']:.4f} ({found['low']:.3f} to {found['high']:.3f})"
+        lines.append(f"{name:28} {rounded if few else whole}")
     lines.append(f"called blast at even odds: {100 * report['called']:.1f} %")
+    places = 2 if few else 4
     for name, found in report["sizes"].items():
-        lines.append(f"{name:28} AUROC {found['auroc']:.4f}, called blast {100 * found['called']:.1f} %")
+        lines.append(f"{name:28} AUROC {found['auroc']:.{places}f}, called blast {100 * found['called']:.1f} %")
     return "\n".join(lines)
 
 

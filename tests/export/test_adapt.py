@@ -1,5 +1,6 @@
 """Heads that are fitted further on a site's own cells: what it gains, and what is refused."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -49,7 +50,12 @@ def test_an_adapted_classifier_is_exported_like_any(
     made: Bundle, turned_round: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words(made.path, turned_round, tmp_path / "adapted")) == 0
-    assert "before" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "training: 64 cells (32 blast, 32 normal) of 8 patients" in told.err
+    assert "scale: 0.2 um per pixel, as told for all images" in told.err
+    assert told.out.startswith("watch out: 96 cells of 12 patients are too few")
+    assert "before" in told.out
+    assert not re.search(r"\d\.\d{3}", told.out), "so few cells give no figure of three places"
     out = tmp_path / "drawn-2"
     assert run(tmp_path / "adapted" / "classifier.pt", turned_round, out, "--um-per-pixel", "0.2", "--no-gate") == 0
     kept = read_classifier(tmp_path / "adapted" / "classifier.pt")

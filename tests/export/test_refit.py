@@ -1,6 +1,7 @@
 """Heads that are fitted again on a bundle's features, out of fold."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from training.datasets.crops import read_crops
 from training.datasets.sample import Sample
 from training.evaluate import main as evaluate
 from training.judge import open_judge
-from training.refit import features_of, fold_report
+from training.refit import features_of, fold_report, shown_folds
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +53,23 @@ def test_out_of_fold_figures_come_with_intervals_over_people_and_beside_size_alo
     assert found["gain"]["value"] == pytest.approx(found["auroc"]["value"] - found["auroc_beside"]["value"])
 
 
+def test_few_cells_or_people_give_a_warning_and_no_interval(made: Bundle, folded: list[Sample]) -> None:
+    few = fold_report(open_judge(made.path, UNSIGNED), folded, quiet=True)
+    text = shown_folds(few)
+    assert text.startswith("watch out: 72 cells of 12 patients are too few")
+    assert not re.search(r"\d\.\d{3}", text)
+    enough = shown_folds({**few, "warning": ""})
+    assert re.search(r"auroc +\d\.\d{4} \(\d\.\d{3} to \d\.\d{3}\)", enough)
+
+
 def test_cells_without_folds_are_refused(
     made: Bundle, drawn_cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [str(made.path), "--data", str(drawn_cells), "--layout", "folders", "--folds", "--allow-unsigned"]
     assert evaluate([*words, "--out", str(tmp_path / "report.json")]) == 2
-    assert "fold" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("training: 16 cells (")
+    assert "fold" in said
     assert not (tmp_path / "report.json").exists()
 
 

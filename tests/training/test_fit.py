@@ -81,6 +81,18 @@ def test_a_finished_training_is_left_as_it_is(trained: Path, drawn_folder: Path)
     assert (trained / LAST).read_bytes() == before
 
 
+def test_training_first_says_the_cells_of_each_split_and_the_scale(
+    drawn_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", str(drawn_folder), "--layout", "folders", "--um-per-pixel", "0.2", "--epochs", "0"]
+    main([*words, "--out", str(tmp_path / "run")])
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines[:4]] == ["training", "validation", "test", "scale"]
+    assert "cells (" in lines[0]
+    assert "of 4 patients; groups: " in lines[0]
+    assert lines[3] == "scale: 0.2 um per pixel, as told for all images"
+
+
 def test_a_wrong_folder_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", str(tmp_path), "--layout", "deepapl", "--out", str(tmp_path / "out")]) == 2
     text = capsys.readouterr().err
