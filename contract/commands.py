@@ -58,6 +58,8 @@ def collect() -> int:
 
 def dashboard() -> int:
     """`microscope-dashboard`."""
+    open_streams()
+    heed()
     return process("microscope-dashboard", partial(_load_and_run, "dashboard.__main__"))
 
 

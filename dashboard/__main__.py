@@ -1,22 +1,26 @@
 """`microscope-dashboard`: subscribes to every agent of a broker and shows what arrives, in the terminal."""
 
+from contract.signals import Manner, Signals, heed, heeded, leave
+from contract.terminal import open_streams, say
+
+if __name__ == "__main__":  # before anything slow is imported
+    open_streams()
+    heed()
+
 import argparse
 import json
 import queue
-import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 from contract.commands import how_to_install, outcome, process
 from contract.durable import write_whole
 from contract.errors import MissingError, UsageError
 from contract.messages import FrameReport, SlideSummary
-from contract.terminal import say
 from dashboard.link import Arrival, Link
 from dashboard.options import parser, settings_given
 from dashboard.settings import load
@@ -60,12 +64,14 @@ class _Lines:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code of contract/errors.py."""
-    options = parser().parse_args(arguments)
-    return outcome("microscope-dashboard", lambda: _show(options, _stop_on_signals()))
+    with heeded() as signals:
+        options = parser().parse_args(arguments)
+        signals.decide(Manner())
+        return leave(outcome("microscope-dashboard", lambda: _show(options, signals)))
 
 
-def _show(options: argparse.Namespace, stop: Callable[[], bool]) -> int:
-    tally = _watch(options, stop)
+def _show(options: argparse.Namespace, signals: Signals) -> int:
+    tally = _watch(options, signals)
     summary = tally.summary()
     say(*lines_of(summary, tally.slides()).split("\n"))
     if options.summary:
@@ -87,17 +93,20 @@ def _touch(path: Path) -> None:
         raise UsageError(f"--ready-file: {path} can not be made ({cause.strerror}); name another") from cause
 
 
-def _watch(options: argparse.Namespace, stop: Callable[[], bool]) -> Tally:
+def _watch(options: argparse.Namespace, signals: Signals) -> Tally:
+    stop = signals.begin()
     settings = load(options.config, settings_given(options))
     tally, topics = Tally(), f"{settings.mqtt.prefix}/v1/{settings.site}/{settings.device}/#"
     link = Link(settings.mqtt, topics, renewed=lambda: load(options.config, settings_given(options)).mqtt)
     with link, _screen(options) as screen:
-        link.wait_subscribed(_CONNECT_S)
+        link.wait_subscribed(_CONNECT_S, stop=stop)
+        if stop.is_set():
+            return tally
         if options.ready_file:
             _touch(options.ready_file)
         screen.note(f"subscribed to {topics}")
         end, trouble = _End(options), ""
-        while not (stop() or end.reached(tally)):
+        while not (stop.is_set() or end.reached(tally)):
             with suppress(queue.Empty):
                 _take(link.arrivals.get(timeout=0.05), tally, end=end, screen=screen)
             if link.trouble != trouble:
@@ -156,17 +165,6 @@ def _screen(options: argparse.Namespace) -> AbstractContextManager[Screen]:
     except ImportError as cause:
         raise MissingError(f"{cause.name} is not installed; {how_to_install('dashboard')}, or use --plain") from cause
     return LiveTable()
-
-
-def _stop_on_signals() -> Callable[[], bool]:
-    asked: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        asked.append(number)
-
-    signal.signal(signal.SIGTERM, note)
-    signal.signal(signal.SIGINT, note)
-    return lambda: bool(asked)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from mqttlink.client import Client, Door
 from mqttlink.contact import Contact
 
 _TURN_S = 0.25
+_LET_GO_S = 0.7
+"""Longest wait for the thread's end: it may hang in a name service."""
 _MOST_WAITING = 10_000
 """Messages that wait to be counted; the broker keeps the rest."""
 
@@ -66,12 +68,14 @@ class Link:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing.set()
-        self._thread.join(2)
+        self._thread.join(_LET_GO_S)
 
-    def wait_subscribed(self, timeout_s: float) -> None:
-        """Until the broker has subscribed us; BrokerError if it does not, or the first attempt fails."""
-        self._settled.wait(timeout_s)
-        if self._trouble:
+    def wait_subscribed(self, timeout_s: float, *, stop: threading.Event | None = None) -> None:
+        """Until the broker has subscribed us or ``stop`` is set; BrokerError if it does not, or the first try fails."""
+        deadline = time.monotonic() + timeout_s
+        while not (self._settled.wait(_TURN_S / 5) or (stop and stop.is_set()) or time.monotonic() > deadline):
+            pass
+        if self._trouble and not (stop and stop.is_set()):
             raise BrokerError(f"the broker at {where(self._settings)} can not be reached: {self._trouble}")
 
     @property

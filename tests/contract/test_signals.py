@@ -37,6 +37,30 @@ print("ends in order", flush=True)
 """
 
 
+FIRST = """
+import runpy, sys
+import contract.signals
+
+class Slow:
+    def find_spec(self, name, *_):
+        if name in {"numpy", "paho", "pydantic", "rich", "sqlalchemy"}:
+            print("heeded" if contract.signals._heeded else "not heeded", flush=True)
+            sys.exit(0)
+
+sys.meta_path.insert(0, Slow())
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__")
+"""
+"""Ends with the first import of something slow, and says whether signals are heeded by then."""
+NO_NAMES = """
+import runpy, socket, sys, threading
+socket.getaddrinfo = lambda *_, **__: (print("asks", flush=True), threading.Event().wait())
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__")
+"""
+"""A program whose name service never answers."""
+
+
 def heeds(pid: int) -> bool:
     """Whether the process catches SIGTERM, by the kernel's word."""
     found = re.search(r"SigCgt:\s*([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text())
@@ -58,8 +82,29 @@ def test_the_first_thing_that_a_command_does_is_to_heed_signals(
     assert (process.returncode, said) == (code, "")
 
 
-def test_the_installed_command_heeds_signals_before_it_imports_itself() -> None:
-    script = "import contract.commands as c, contract.signals as s, sys; sys.argv[1:] = ['--version']; c.agent()"
+@pytest.mark.parametrize("module", ["agent", "collector", "dashboard"])
+def test_signals_are_heeded_before_anything_slow_is_imported(module: str) -> None:
+    done = subprocess.run([sys.executable, "-c", FIRST, module], capture_output=True, text=True, check=False)
+    assert done.stdout == "heeded\n", done.stderr
+
+
+@pytest.mark.parametrize("module", ["collector", "dashboard"])
+def test_a_name_service_that_hangs_keeps_no_program_from_its_end(tmp_path: Path, module: str) -> None:
+    """Of an agent, `tests/agent/test_lost_source.py` holds the same."""
+    more = ["--database", f"sqlite:///{tmp_path / 'c.sqlite'}"] if module == "collector" else ["--plain"]
+    command = [sys.executable, "-c", NO_NAMES, module, "--host", "broker.example", *more]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asks\n"
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("command", ["agent", "collect", "dashboard"])
+def test_the_installed_command_heeds_signals_before_it_imports_itself(command: str) -> None:
+    script = f"import contract.commands as c, contract.signals as s, sys; sys.argv[1:] = ['--help']; c.{command}()"
     check = f"import atexit\nimport contract.signals as s\natexit.register(lambda: print(len(s._heeded)))\n{script}"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "1"
