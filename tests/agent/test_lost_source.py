@@ -222,6 +222,36 @@ def test_a_camera_that_falls_silent_is_an_alarm_and_a_line_of_the_log_until_it_i
     assert "ended without it" not in log
 
 
+@pytest.mark.parametrize(
+    ("query", "settings"),
+    [
+        ("?user=admin&pwd=GE7HEIM", {}),
+        ("GE7HEIM/stream", {}),
+        ("?pwd={password}", {"source.password": "GE7HEIM"}),
+        ("", {"source.username": "admin", "source.password": "GE7HEIM"}),
+    ],
+)
+def test_a_camera_s_password_is_in_no_message_no_log_and_no_audit_line(
+    mosquitto: Broker, subscribe: Open, camera: str, tmp_path: Path, query: str, settings: dict[str, object]
+) -> None:
+    heard = subscribe(mosquitto, f"{tmp_path.name}/v1/lab/scope-1/#")
+    said, names = "", set[str]()
+    with agent(
+        tmp_path, mosquitto.port, {"kind": "camera", "uri": camera + query}, "-m", "agent", **settings
+    ) as running:
+        while not {"frame", "health", "status", "slide"} <= names:
+            message = heard.next(60)
+            names.add(message["topic"].rsplit("/", 1)[-1])
+            said += json.dumps(message)
+        Camera.silent.set()
+        assert running.says("the camera has delivered no frame since ")
+        said += running.stop()
+    said += "".join(file.read_text() for file in (tmp_path / "state" / "audit").iterdir())
+    assert "127.0.0.1" in said
+    assert "settings" in said, "the audit log has the settings"
+    assert "GE7HEIM" not in said
+
+
 def test_sighup_makes_another_connection_and_the_service_goes_on(
     mosquitto: Broker, subscribe: Open, tmp_path: Path
 ) -> None:

@@ -10,6 +10,11 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 import cv2
 import numpy as np
 import pytest
@@ -277,7 +282,8 @@ class TestCommand:
         assert re.fullmatch(r"8\d% sure to be within 10%", sure)
         assert "of 8 frames" in cells
         assert section == "[source]"
-        assert setting.startswith("um_per_pixel = 0.1")
+        pasted = tomllib.loads(f"{section}\n{setting}\n")
+        assert pasted["source"]["um_per_pixel"] == pytest.approx(0.1, abs=0.05)
         assert done.stderr == ""
 
     def test_a_given_scale_that_disagrees_is_warned_of_and_json_is_json(self, folder: Path) -> None:

@@ -212,4 +212,6 @@ def test_config_show_prints_every_setting_with_its_origin(tmp_path: Path) -> Non
 
 def test_config_schema_is_a_json_schema() -> None:
     done = call([sys.executable, "-m", "agent", "config", "schema"])
-    jsonschema.Draft202012Validator.check_schema(json.loads(done.stdout))
+    schema = json.loads(done.stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"

@@ -1,5 +1,6 @@
 """What is exported, as programs of other people read it."""
 
+import csv
 import io
 import json
 from collections.abc import Callable
@@ -56,6 +57,21 @@ def test_a_name_that_is_a_formula_stands_behind_a_quote_and_numbers_stay_numbers
     table = pd.read_csv(io.StringIO(exported(address, "reports", "csv")))
     assert set(table["slide_id"]) == {"'=A1*2"}
     assert table["seq"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_whatever_a_formula_begins_with_stands_behind_a_quote(make_report: Make, tmp_path: Path, first: str) -> None:
+    """In every column that others fill: a file's name, too, and a slide's in its summary."""
+    url, name = f"sqlite:///{tmp_path / 'c.sqlite'}", f"{first}cmd|' /C calc'!A0"
+    report = make_report(1, slide_id=name)
+    report = report.model_copy(update={"frame": report.frame.model_copy(update={"source": name, "id": name})})
+    with Store(url) as store:
+        store.store([Arrival("microscopy/v1/lab/scope-1/frame", report.model_dump_json().encode(), NOON)])
+    kinds: tuple[What, ...] = ("reports", "cells")
+    for what in kinds:
+        rows = list(csv.reader(io.StringIO(exported(url, what, "csv"))))
+        assert f"'{name}" in rows[1]
+        assert not any(cell.startswith(first) for cell in rows[1])
 
 
 def test_a_summary_of_a_slide_is_a_row_of_numbers(address: str) -> None:

@@ -24,6 +24,7 @@ from rich.console import Console
 from agent.wire.broker import Broker, find_program
 from contract.connection import BrokerSettings
 from contract.messages import FrameReport, Health, Interval, ModelInfo, Quality, SlideSummary, Status, Topics
+from contract.terminal import printable
 from dashboard.link import Link
 from dashboard.table import picture
 from dashboard.tally import Numbers, Tally, percentile
@@ -239,6 +240,38 @@ def test_a_report_that_names_another_than_its_topic_is_malformed(make_report: Ma
     for topic in ("p/v1/lab/scope-2/frame", "p/v1/ward/scope-1/frame"):
         assert tally.take(topic, body, received_at=NOW, retained=False) == "malformed"
     assert (tally.received, tally.devices) == (0, {})
+
+
+@pytest.mark.parametrize("epoch", ["e+", "e\0", "e\x1b[2J", "e\u202e", "x" * 65, ""])
+def test_a_report_or_health_of_an_epoch_that_is_none_is_malformed(make_report: Make, epoch: str) -> None:
+    tally, topic = Tally(), "p/v1/lab/scope-1/"
+    health = Health(at=NOW, frames=1, refused=0, cells=0, queued=3, engine="x", epoch="e")
+    messages: dict[str, dict[str, Any]] = {
+        "frame": {**json.loads(make_report(1).model_dump_json()), "epoch": epoch},
+        "health": {**json.loads(health.model_dump_json()), "rescued": {epoch: 1}},
+    }
+    for name, tree in messages.items():
+        assert tally.take(topic + name, json.dumps(tree).encode(), received_at=NOW, retained=False) == "malformed"
+    assert (tally.received, tally.malformed) == (0, 2)
+
+
+def test_no_name_reaches_the_terminal_as_it_came(make_report: Make) -> None:
+    """Of files, slides and people's words, that only their length bounds."""
+    odd = "\x1b]0;x\x07\x1b[2J\nlab/scope-9 #1\u202e"
+    tally, report = Tally(), make_report(1, slide_id=odd)
+    report = report.model_copy(update={
+        "frame": report.frame.model_copy(update={"source": odd}),
+        "quality": Quality(accepted=False, reasons=["empty"], detail=odd), "cells": [],
+    })  # fmt: skip
+    take(tally, report)
+    tally.take(
+        "p/v1/lab/scope-1/slide", slide_of(slide_id=odd).model_dump_json().encode(), received_at=NOW, retained=True
+    )
+    drawn = Console(width=300, file=io.StringIO(), record=True)
+    drawn.print(picture(tally))
+    text = drawn.export_text() + printable(line_of(report, None)) + printable(slide_line(slide_of(slide_id=odd)))
+    assert not {"\x1b", "\x07", "\u202e"} & set(text)
+    assert not any(line.startswith("lab/scope-9") for line in text.splitlines())
 
 
 def said_of(reports: list[FrameReport]) -> list[str]:
