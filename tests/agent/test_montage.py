@@ -1,5 +1,6 @@
 """The gallery: every cell of a slide once, in order of its score."""
 
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -130,6 +131,16 @@ def test_the_page_needs_no_other_file_and_names_every_cell(replayed: Path) -> No
     assert re.findall(r"<figcaption[^>]*>(\S+) ", text) == [e.cell.object_id.rpartition("-")[2] for e in entries]
     assert text.count("data:image/jpeg;base64,") == len(entries)
     assert not re.findall(r'(?:src|href)="(?!data:)', text)
+
+
+@pytest.mark.parametrize("out", ["private.png", "private.jpg", "private.html"])
+def test_what_shows_cells_is_for_this_user_alone_whatever_the_umask(replayed: Path, out: str) -> None:
+    before = os.umask(0)
+    try:
+        assert montage(replayed, out, "--crops", str(replayed / "crops")) == 0
+    finally:
+        os.umask(before)
+    assert (replayed / out).stat().st_mode & 0o777 == 0o600
 
 
 def written(reports: list[FrameReport], folder: Path) -> list[str]:

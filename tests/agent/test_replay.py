@@ -32,7 +32,8 @@ from contract.bundle import INT8_CPU, SHIPPED
 from contract.durable import draft_of, growing
 from contract.errors import UsageError
 from contract.messages import FrameReport
-from contract.pictures import read_picture
+from contract.pictures import decode_picture, read_picture
+from contract.types import Image
 
 Report = dict[str, Any]
 
@@ -411,6 +412,27 @@ def test_a_name_that_is_long_or_odd_ends_no_batch_and_montage_finds_its_pictures
     said = capsys.readouterr().err
     assert "without a picture" not in said
     assert "\x1b" not in said
+
+
+def test_a_medium_that_is_gone_ends_replay_in_words_and_not_as_a_success(
+    smear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stick = tmp_path / "stick"
+    shutil.copytree(smear, stick)
+    decoded: list[int] = []
+
+    def pulled_out_after_three(data: bytearray) -> Image:
+        decoded.append(len(data))
+        if len(decoded) == 3:
+            stick.rename(tmp_path / "elsewhere")
+        return decode_picture(data)
+
+    monkeypatch.setattr("agent.sources.directory.decode_picture", pulled_out_after_three)
+    assert replay(stick, tmp_path / "r.jsonl") == 4
+    said = capsys.readouterr().err
+    assert f"{stick} is gone while its pictures were read" in said
+    assert not (tmp_path / "r.jsonl").exists(), "it is not whole"
+    assert len(reports(draft_of(tmp_path / "r.jsonl"))) == 3
 
 
 def test_pictures_are_for_this_user_alone_whatever_the_umask(smear: Path, tmp_path: Path) -> None:
