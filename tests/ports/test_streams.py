@@ -21,6 +21,7 @@ from agent.sources.place import VIDEOS, recording_at
 from agent.sources.sizes import size_said
 from agent.sources.stream import _Gaps
 from contract.types import Frame, Image
+from tests.h264 import key_frames
 
 SIZE = (320, 240)
 
@@ -244,6 +245,15 @@ class TestSize:
         assert [frame.fault for frame in seen] == [""] * 10 + ["unreadable"] * 10 + [""] * 10
         for number in (*range(10), *range(20, 30)):
             assert np.abs(seen[number].image.astype(int) - picture(number)).mean() < 8
+
+    def test_so_are_those_of_h264(self, tmp_path: Path) -> None:
+        size, other = (64, 48), (32, 32)
+        packets = [*key_frames(size, [50, 60, 70]), *key_frames(other, [80, 90]), *key_frames(size, [100, 110])]
+        seen = frames_of(an_avi(tmp_path / "a.avi", packets, size, code=b"H264"))
+        assert [frame.fault for frame in seen] == [""] * 3 + ["unreadable"] * 2 + [""] * 2
+        means = [frame.image.mean() for frame in seen if not frame.fault]
+        assert means == sorted(means)
+        assert len(set(means)) == 5
 
     @pytest.mark.parametrize(("suffix", "code"), CODES)
     @pytest.mark.parametrize("size", [(64, 48), (322, 242), (2048, 16)])
