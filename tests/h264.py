@@ -1,6 +1,12 @@
 """H.264 pictures of one brightness each, written bit by bit: OpenCV's FFmpeg reads them and has no encoder for them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+
+VIDEO, TABLE = 0x100, 0x1000
+"""Where a transport stream has its pictures, and the table that says so."""
+PACKET = 188
+TICKS = 3600
+"""Of 90 kHz, from one picture to the next: 25 a second."""
 
 
 def key_frames(size: tuple[int, int], levels: Iterable[int]) -> list[bytes]:
@@ -19,6 +25,52 @@ def key_frames(size: tuple[int, int], levels: Iterable[int]) -> list[bytes]:
         sequence + picture + _unit(0x65, _slice(width * height, level, number % 2))
         for number, level in enumerate(levels)
     ]
+
+
+def copies(size: tuple[int, int], numbers: Iterable[int]) -> list[bytes]:
+    """A packet for each number behind a key frame: a picture that repeats the one before it."""
+    blocks = size[0] // 16 * (size[1] // 16)
+    return [
+        _unit(0x41, _closed(f"{_ue(0)}{_ue(5)}{_ue(0)}{number % 16:04b}000{_ue(0)}{_ue(1)}{_ue(blocks)}"))
+        for number in numbers
+    ]
+
+
+def transport_stream(pictures: Iterable[bytes]) -> list[bytes]:
+    """The packets of 188 bytes that carry pictures (ISO 13818-1), the tables first; each picture begins one."""
+    program = _section(0, b"\x00\x01\xc1\x00\x00" + bytes([0, 1, 0xE0 | TABLE >> 8, TABLE & 255]))
+    streams = bytes([0xE0 | VIDEO >> 8, VIDEO & 255, 0xF0, 0, 0x1B, 0xE0 | VIDEO >> 8, VIDEO & 255, 0xF0, 0])
+    table = _section(2, b"\x00\x01\xc1\x00\x00" + streams)
+    packets = [*_packets(0, program, 0), *_packets(TABLE, table, 0)]
+    sent = 0
+    for number, picture in enumerate(pictures, start=1):
+        time = number * TICKS
+        stamp = bytes(
+            [0x21 | time >> 29 & 14, time >> 22 & 255, time >> 14 & 254 | 1, time >> 7 & 255, time << 1 & 254 | 1]
+        )
+        packets += _packets(VIDEO, b"\0\0\1\xe0\0\0\x80\x80\x05" + stamp + picture, sent)
+        sent = len(packets) - 2
+    return packets
+
+
+def _packets(place: int, content: bytes, sent: int) -> Iterator[bytes]:
+    for at in range(0, len(content), PACKET - 4):
+        part, number = content[at : at + PACKET - 4], (sent + at // (PACKET - 4)) % 16
+        room = PACKET - 4 - len(part)
+        filled = bytes([room - 1, *([0] * (room > 1)), *([255] * (room - 2))]) if room else b""
+        first = 0x40 if at == 0 else 0
+        yield bytes([0x47, first | place >> 8, place & 255, (0x30 if room else 0x10) | number]) + filled + part
+
+
+def _section(kind: int, content: bytes) -> bytes:
+    """A table with its checksum, as the first of a packet."""
+    body = bytes([kind, 0xB0, len(content) + 4]) + content
+    check = 0xFFFFFFFF
+    for byte in body:
+        check ^= byte << 24
+        for _ in range(8):
+            check = (check << 1 ^ (0x04C11DB7 if check >> 31 else 0)) & 0xFFFFFFFF
+    return b"\0" + body + check.to_bytes(4, "big")
 
 
 def _slice(blocks: int, level: int, number: int) -> bytes:

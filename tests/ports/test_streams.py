@@ -21,7 +21,7 @@ from agent.sources.place import VIDEOS, recording_at
 from agent.sources.sizes import size_said
 from agent.sources.stream import _Gaps
 from contract.types import Frame, Image
-from tests.h264 import key_frames
+from tests.h264 import copies, key_frames, transport_stream
 
 SIZE = (320, 240)
 
@@ -198,6 +198,25 @@ class TestLoss:
         for frame in seen:
             if not frame.fault:
                 assert min(np.abs(frame.image.astype(int) - true.image).mean() for true in whole) < 1
+
+    def test_of_h264_too(self, tmp_path: Path) -> None:
+        """A packet of the second key frame is lost, and the three pictures behind it would repeat the first."""
+        size, pictures = (64, 48), list[bytes]()
+        for level in (50, 100, 150):
+            pictures += [*key_frames(size, [level]), *copies(size, (1, 2, 3))]
+        packets = transport_stream(pictures)
+        (tmp_path / "whole.ts").write_bytes(b"".join(packets))
+        whole = frames_of(VideoSource(uri=tmp_path / "whole.ts", um_per_pixel=0.1))
+        assert [frame.fault for frame in whole] == [""] * 12
+        levels = [round(frame.image.mean()) for frame in whole[::4]]
+        assert len(set(levels)) == 3
+        starts = [k for k, packet in enumerate(packets) if packet[1:3] == b"\x41\x00"]
+        hurt = starts[4] + 3
+        (tmp_path / "hurt.ts").write_bytes(b"".join(packets[:hurt] + packets[hurt + 1 :]))
+        seen = frames_of(VideoSource(uri=tmp_path / "hurt.ts", um_per_pixel=0.1))
+        good = [round(frame.image.mean()) for frame in seen if not frame.fault]
+        assert good == [levels[0]] * 4 + [levels[2]] * 4
+        assert {frame.fault for frame in seen} == {"", "incomplete"}
 
     def test_a_gap_in_time_spoils_what_follows_up_to_a_key_frame(self) -> None:
         gaps = _Gaps()
