@@ -30,7 +30,7 @@ from training.datasets.files import images_below, short_name
 from training.datasets.sample import SPLITS, Sample, labelled, labels_of
 from training.metrics import of_sigma
 from training.options import add_patients
-from training.overview import refuse_nobodys
+from training.overview import few_words, refuse_nobodys
 from training.recipe import colours_in, scale_of, scale_of_training
 
 USAGE = "compare-engines BUNDLE --data DIR [--engines NAME [NAME ...]] [options]"
@@ -72,7 +72,7 @@ def read_cells(
     scale, colours = um_per_pixel or _scale(training["recipe"], layout), colours_in(training)
     crops = read_crops(samples, bundle.manifest.input, um_per_pixel=scale, colours=colours)
     names = [short_name(s.path, data) for s in samples]
-    return Cells(names, crops, labels_of(samples) if layout else None)
+    return Cells(names, crops, labels_of(samples) if layout else None, few_words(samples) if layout else "")
 
 
 def run_engines(given: argparse.Namespace, crops: Crops) -> tuple[dict[str, Scored], dict[str, str]]:
@@ -148,6 +148,7 @@ def _circumstances(given: argparse.Namespace, bundle: Bundle, cells: Cells) -> d
             "labelled": cells.labels is not None,
             "layout": given.layout,
             "split": given.split if given.layout else None,
+            "warning": cells.warning,
         },
         "machine": {"processor": _processor(), "cores": os.cpu_count(), "threads": given.threads},
     }
@@ -203,7 +204,9 @@ def _processor() -> str:
 
 
 def _shown(report: Mapping[str, Any]) -> list[str]:
-    lines = [f"{report['model']['id']}, {report['data']['cells']} cells, against {report['reference']}"]
+    warning = report["data"]["warning"]
+    lines = [f"watch out: {warning}"] if warning else []
+    lines.append(f"{report['model']['id']}, {report['data']['cells']} cells, against {report['reference']}")
     lines.append(f"{'engine':16}{'flips':>8}{'RMSE/sigma':>12}{'ms alone':>10}{'ms of 16':>10}")
     lines += [
         f"{name:16}{f['flips']:8d}{of_sigma(f):>12}{f['ms_alone']:10.2f}{f['ms_together']:10.2f}"

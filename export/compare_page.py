@@ -42,11 +42,15 @@ def compare_page(
 def _figures(report: Mapping[str, Any]) -> str:
     head = ["engine", "flips", "share", "other label", "RMSE", "RMSE / sigma", "99 % within"]
     head += ["accuracy", "AUROC"] if report["data"]["labelled"] else []
-    rows = []
+    rows, warning = [], report["data"].get("warning", "")
+    places = 2 if warning else 4
     for name, found in report["engines"].items():
         row = [name, found["flips"], f"{100 * found['flip_share']:.2f}\u00a0%", found["label_changes"], found["rmse"]]
         row += [found["rmse_over_sigma"], found["distance_quantiles"]["0.99"]]
-        row += [found["accuracy"], found["auroc"]] if report["data"]["labelled"] else []
+        if report["data"]["labelled"]:
+            row += [
+                found[name] if found[name] is None else round(found[name], places) for name in ("accuracy", "auroc")
+            ]
         rows.append(row)
     below = [[name, *(found["margin_quantiles"].values())] for name, found in report["engines"].items()]
     quantiles = [f"{100 * float(q):g} %" for q in next(iter(report["engines"].values()))["margin_quantiles"]]
@@ -54,7 +58,8 @@ def _figures(report: Mapping[str, Any]) -> str:
         head,
         rows,
         caption=f"Against {report['reference']}. Flips: a blast to one and not to the other. Other label: normal, "
-        "uncertain or blast. RMSE: of the margin, logit of blast minus logit of normal; sigma is its spread.",
+        "uncertain or blast. RMSE: of the margin, logit of blast minus logit of normal; sigma is its spread."
+        + (f" Watch out: {warning}." if warning else ""),
     ) + table(["engine", *quantiles], below, caption="Quantiles of the margins.")
 
 

@@ -27,11 +27,13 @@ class Cells:
         names: of the image files, below the folder that was named.
         crops: (N, size, size, 3) uint8.
         labels: (N,) 1 for a blast, 0 for a normal cell; None if nobody knows.
+        warning: why accuracies on them say little; "" if they are enough, or nobody knows what they are.
     """
 
     names: Sequence[str]
     crops: Crops = field(repr=False)
     labels: Labels | None = field(repr=False)
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

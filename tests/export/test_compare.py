@@ -47,7 +47,7 @@ def test_the_reference_agrees_with_itself_and_int8_nearly_does(report: dict[str,
     assert (engines["fp32"]["flips"], engines["fp32"]["rmse"]) == (0, 0)
     assert 0 < engines["int8-cpu"]["rmse_over_sigma"] < 0.5
     assert all(found["ms_alone"] > 0 and found["ms_together"] > 0 for found in engines.values())
-    assert report["data"] == {"cells": 6, "labelled": False, "layout": None, "split": None}
+    assert report["data"] == {"cells": 6, "labelled": False, "layout": None, "split": None, "warning": ""}
 
 
 def test_the_page_holds_the_figures_and_loads_nothing(report: dict[str, Any]) -> None:
@@ -61,13 +61,18 @@ def test_the_page_shows_cells_and_is_for_this_user_alone(report: dict[str, Any])
     assert report["mode"] == 0o600
 
 
-def test_labels_bring_accuracy(drawn: Path, tmp_path: Path) -> None:
+def test_labels_bring_accuracy_and_few_a_warning(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ["--layout", "folders", "--split", "training", "--um-per-pixel", "0.2", "--engines", "int8-cpu"]
     assert main([str(SHIPPED), "--data", str(drawn), "--out", str(tmp_path), *options]) == 0
     found = json.loads((tmp_path / "compare.json").read_text())
     assert list(found["engines"]) == ["fp32", "int8-cpu"]
     assert 0 <= found["engines"]["int8-cpu"]["accuracy"] <= 1
-    assert "Reliability" in (tmp_path / "compare.html").read_text()
+    page = (tmp_path / "compare.html").read_text()
+    assert "Reliability" in page
+    assert "are too few to speak of others" in page
+    assert capsys.readouterr().out.startswith("watch out: ")
 
 
 def test_what_can_not_be_compared_is_one_line(drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
