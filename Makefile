@@ -29,8 +29,10 @@ install:
 uninstall:
 	@PURGE='$(PURGE)' systemd/uninstall.sh
 
+# So many tests at a time; those of one file keep together, and so do those in the booted box (tests/conftest.py).
+WORKERS := 2
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m 'not soak' $(ARGS)
+	$(BIN)/python -m pytest -m 'not soak' -n $(WORKERS) --dist loadgroup $(ARGS)
 
 # The oldest versions that pyproject.toml allows, in an environment of their own; only uv can choose them.
 LOWEST := build/lowest

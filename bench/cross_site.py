@@ -1,4 +1,4 @@
-"""The classifier on cells of other laboratories, with and without colour normalisation.
+"""A classifier that sees cells with their surroundings, on other laboratories, with and without colour normalisation.
 
 Healthy donors (BCCD, Barcelona tiles): how many cells are called blasts. C-NMC cells, which lie on black: AUROC. Cells
 of DeepAPL, as they are and as other laboratories would have stained and lit them: AUROC, accuracy, flipped decisions.
@@ -42,6 +42,8 @@ from training.datasets.sample import Sample, Split, labelled, labels_of
 from training.evaluate import scores_of
 from training.metrics import Labels, Numbers, auroc, summary
 
+WITH_SURROUNDINGS = SHIPPED.parent / "blast-2"
+"""It sees what lies around a cell; one that sees cells alone in the training's colours is measured by bench.looks."""
 METHODS: tuple[Method, ...] = ("off", "reinhard", "macenko")
 FRAMES = {"bccd": ("bccd/JPEGImages", 0.075), "pbc": ("txl-pbc-tiles/images", 0.10)}
 CNMC_CELLS = 400
@@ -53,14 +55,14 @@ EVERY = 4
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The shipped model and what its training looked like."""
+    """A model and what its training looked like."""
 
     manifest: Manifest
     reference: Look
 
     def probabilities(self, crops: Crops) -> Numbers:
         """Calibrated probability of a blast of each crop, in INT8."""
-        scores = scores_of(SHIPPED / INT8_CPU, crops, self.manifest.input)
+        scores = scores_of(WITH_SURROUNDINGS / INT8_CPU, crops, self.manifest.input)
         return blast_probability(scores, self.manifest, "int8")
 
     def normalised(self, method: Method, crops: Crops, site: Look) -> Crops:
@@ -99,8 +101,8 @@ def measure() -> Figures:
 
 
 def open_model(deepapl: str | None) -> Model | None:
-    """The shipped model; its reference, if it bears none, from DeepAPL's training cells."""
-    manifest = open_bundle(SHIPPED).manifest
+    """The model; its reference, if it bears none, from DeepAPL's training cells."""
+    manifest = open_bundle(WITH_SURROUNDINGS).manifest
     look: Look | None = manifest.reference
     if look is None and deepapl:
         cells = labelled(LAYOUTS["deepapl"].find(Path(deepapl)), "training")

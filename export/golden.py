@@ -4,17 +4,18 @@ They look like stained cells so that activations take the values that they take 
 bundle.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from contract.bundle import Golden
-from contract.manifest import InputSpec
+from contract.manifest import BLASTS, OTHER, ClassName, InputSpec
 from contract.pixels import stack, to_batch
 from contract.types import Image
 from training.evaluate import scores_of
+from training.metrics import Numbers
 
 CELLS = 16
 CELL_UM = 7.5
@@ -23,16 +24,18 @@ FINE = 4
 """Drawn this many times larger, then reduced: smooth edges."""
 
 
-def golden_batch(spec: InputSpec, graphs: Mapping[str, Path], *, seed: int = 7) -> Golden:
-    """Draw the cells and score them with each graph.
+def golden_batch(spec: InputSpec, kinds: Sequence[ClassName], graphs: Mapping[str, Path], *, seed: int = 7) -> Golden:
+    """Draw cells of each kind in turn and score them with each graph.
 
     Args:
         spec: what the network sees.
+        kinds: the classes that it knows.
         graphs: by the name in the bundle, where each graph lies.
         seed: of the drawing.
     """
     rng = np.random.default_rng(seed)
-    crops = stack((seen(draw_cell(spec, blast=k % 2 == 1, rng=rng), spec) for k in range(CELLS)), spec)
+    drawn = (draw_kind(spec, kinds[k % len(kinds)], rng=rng) for k in range(CELLS))
+    crops = stack((seen(crop, spec) for crop in drawn), spec)
     scores = {name: scores_of(path, crops, spec) for name, path in graphs.items()}
     return Golden(crops, to_batch(crops, spec), scores)
 
@@ -47,25 +50,50 @@ def seen(crop: Image, spec: InputSpec) -> Image:
     return crop
 
 
-def draw_cell(spec: InputSpec, *, blast: bool, rng: np.random.Generator) -> Image:
-    """Draw a white cell among red ones: a blast has a large round pale nucleus, other cells a dark lobed one."""
-    side = spec.size * FINE
-    um = FINE / spec.um_per_pixel
-    canvas = np.full((side, side, 3), rng.normal((222, 214, 228), 4), np.uint8)
-    for _ in range(rng.integers(3, 7)):
-        _red_cell(canvas, rng.uniform(-2, spec.field_um + 2, 2) * um, rng.uniform(3.4, 4.0) * um, rng)
-    middle = side / 2 + rng.uniform(-0.8, 0.8, 2) * um
-    radius = rng.uniform(5.5, 7.5) * um
+def draw_kind(spec: InputSpec, kind: ClassName, *, rng: np.random.Generator) -> Image:
+    """Draw a cell of a class among red ones; `other` is a smudge, the nucleus of a cell that was torn."""
+    if kind != OTHER:
+        return draw_cell(spec, blast=kind in BLASTS, small=kind == "lymphoblast", rng=rng)
+    canvas, middle, um = _field(spec, rng)
+    for along in np.linspace(-4, 4, 7) * um:
+        place = middle + along * np.array([0.8, 0.6]) + rng.normal(0, 0.6, 2) * um
+        _blob(canvas, place, rng.uniform(1.5, 3) * um, rng.normal((186, 140, 176), 8), rng)
+    return _pictured(canvas, spec, rng)
+
+
+def draw_cell(spec: InputSpec, *, blast: bool, rng: np.random.Generator, small: bool = False) -> Image:
+    """Draw a white cell among red ones: a blast has a large round pale nucleus, other cells a dark lobed one.
+
+    A small blast, as lymphoblasts are, has hardly any cytoplasm.
+    """
+    canvas, middle, um = _field(spec, rng)
+    radius = rng.uniform(5.5, 7.5) * (0.7 if small else 1) * um
     _blob(canvas, middle, radius, rng.normal((214, 176, 186) if blast else (216, 198, 210), 6), rng)
     if blast:
-        _blob(canvas, middle + rng.normal(0, 0.3, 2) * um, 0.83 * radius, rng.normal((150, 84, 132), 8), rng)
+        nucleus = (0.93 if small else 0.83) * radius
+        _blob(canvas, middle + rng.normal(0, 0.3, 2) * um, nucleus, rng.normal((150, 84, 132), 8), rng)
         _blob(canvas, middle + rng.normal(0, 1.5, 2) * um, 0.18 * radius, (186, 130, 164), rng)
     else:
         for angle in rng.uniform(0, 2 * np.pi) + np.arange(3) * 1.7:
             lobe = middle + 0.38 * radius * np.array([np.cos(angle), np.sin(angle)])
             _blob(canvas, lobe, 0.36 * radius, rng.normal((122, 48, 92), 8), rng)
-    small = cv2.resize(canvas, (spec.size, spec.size), interpolation=cv2.INTER_AREA)
-    soft = cv2.GaussianBlur(small, (0, 0), 0.7).astype(np.float64)
+    return _pictured(canvas, spec, rng)
+
+
+def _field(spec: InputSpec, rng: np.random.Generator) -> tuple[Image, Numbers, float]:
+    """A canvas with red cells on it, the place of a white one, (x, y), and the canvas's pixels in a micrometre."""
+    side = spec.size * FINE
+    um = FINE / spec.um_per_pixel
+    canvas = np.full((side, side, 3), rng.normal((222, 214, 228), 4), np.uint8)
+    for _ in range(rng.integers(3, 7)):
+        _red_cell(canvas, rng.uniform(-2, spec.field_um + 2, 2) * um, rng.uniform(3.4, 4.0) * um, rng)
+    return canvas, side / 2 + rng.uniform(-0.8, 0.8, 2) * um, um
+
+
+def _pictured(canvas: Image, spec: InputSpec, rng: np.random.Generator) -> Image:
+    """The canvas as a camera would see it: smaller, soft, with noise."""
+    reduced = cv2.resize(canvas, (spec.size, spec.size), interpolation=cv2.INTER_AREA)
+    soft = cv2.GaussianBlur(reduced, (0, 0), 0.7).astype(np.float64)
     return np.clip(soft + rng.normal(0, 2.5, soft.shape), 0, 255).astype(np.uint8)
 
 

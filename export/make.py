@@ -103,7 +103,8 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
         if order.gated:
             refuse_if_blind(trial.gate.held())
             enforce([*faults(trial.costs, Limits()), *_range_faults(trial, table, files)], len(trial.gate.judged()))
-        bundle.write_golden(files[bundle.GOLDEN], golden_batch(classifier.input, {n: files[n] for n in GRAPHS}))
+        golden = golden_batch(classifier.input, classifier.columns.names, {n: files[n] for n in GRAPHS})
+        bundle.write_golden(files[bundle.GOLDEN], golden)
         manifest = _manifest(name, order, classifier, table, trial)
         layers = _sensitivity(files[bundle.FP32], table, trial, quiet=quiet) if order.sensitivity else []
         ranges = _calibration(order, table, chosen, methods)

@@ -115,7 +115,7 @@ class FakeEngine:
         return self.trt.dtype
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return (-1, 3, self.trt.size, self.trt.size) if name == "image" else (-1, 2)
+        return (-1, 3, self.trt.size, self.trt.size) if name == "image" else (-1, self.trt.width)
 
     def get_tensor_profile_shape(self, _: str, profile_index: int) -> list[tuple[int, ...]]:
         assert profile_index == 0
@@ -158,10 +158,10 @@ class FakeTensorRt:
     ILogger = FakeLogger
 
     def __init__(
-        self, gpu: Gpu, compute: Compute, *, largest: int = 16, size: int = 96, version: str = "10.3.0"
+        self, gpu: Gpu, compute: Compute, *, largest: int = 16, size: int = 96, width: int = 2, version: str = "10.3.0"
     ) -> None:
         self.__version__ = version
-        self.gpu, self.compute, self.largest, self.size = gpu, compute, largest, size
+        self.gpu, self.compute, self.largest, self.size, self.width = gpu, compute, largest, size, width
         self.dtype = DataType.FLOAT
         self.loaded: list[bytes] = []
 

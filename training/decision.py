@@ -13,7 +13,7 @@ MISSED_BLASTS = 0.02
 """Share of validation blasts that may fall below the band and so be called normal."""
 FALSE_BLASTS = 0.01
 """Share of validation normal cells that may rise above the band and so be called blast."""
-DOUBTED, FAR, REACH = 0.01, 0.005, 1.25
+DOUBTED, FAR, REACH = 0.02, 0.005, 1.25
 """Share of validation cells that `other` may doubt, and that may be the farthest; how much farther is unknown."""
 
 

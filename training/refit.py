@@ -22,14 +22,17 @@ from training.datasets.sample import Sample, labels_of
 from training.folds import Scorer, fold_figures, fold_rows, group_numbers, out_of_fold
 from training.heads import fit_heads, trainable
 from training.judge import PREFERRED, Judge
-from training.metrics import Labels, Numbers, auroc, sigmoid
+from training.metrics import Labels, Numbers, auroc
 from training.network import BlastNet, features_by
 from training.overview import few_words
 
 FEATURES = "features"
 """Name of the tensor in a bundle's graphs that its heads read."""
 BATCH = 32
-EVEN = 0.5
+EVEN = 0.0
+"""Log-odds from which on a cell is called a blast."""
+ONE_AREA, FITTED_SO = "all of one area", "all of one area, heads too"
+"""Trials of what is known of cells whose size says nothing: by heads that know sizes, and by heads that never did."""
 
 
 def fold_report(
@@ -63,28 +66,32 @@ def fold_report(
         name: _sized(judge, folded, factors, um_per_pixel=um_per_pixel, quiet=quiet)
         for name, factors in _sizes(areas).items()
     }
-    margins = {name: np.zeros(len(folded)) for name in sized}
+    margins = {name: np.zeros(len(folded)) for name in (*sized, FITTED_SO)}
 
     def fit(rows: Labels) -> Scorer:
         use = np.concatenate([rows, others])
-        heads = fit_heads(np.concatenate(features[:, use]), [cells[k] for k in use] * TURNS)
+        owners = [cells[k] for k in use] * TURNS
+        heads = fit_heads(np.concatenate(features[:, use]), owners)
+        alike = [np.concatenate([sized[ONE_AREA][rows], turned[others]]) for turned in features]
+        sizeless = fit_heads(np.concatenate(alike), owners)
 
         def score(held: Labels) -> Numbers:
             for name, drawn in sized.items():
                 margins[name][held] = margins_of(heads.scores(drawn[held]), heads.columns)
+            margins[FITTED_SO][held] = margins_of(sizeless.scores(sized[ONE_AREA][held]), sizeless.columns)
             return margins_of(heads.scores(features[0, held]), heads.columns)
 
         return score
 
-    probabilities, labels = sigmoid(out_of_fold(folds, fit)), labels_of(folded)
+    scores, labels = out_of_fold(folds, fit), labels_of(folded)  # log-odds: in a mean of them none is lost at 0 or 1
     return {
         "cells": len(folded),
         "groups": len({s.patient for s in folded}),
         "warning": few_words(folded),
-        "figures": fold_figures(labels, probabilities, group_numbers(folded), beside=areas),
-        "called": float((probabilities >= EVEN).mean()),
+        "figures": fold_figures(labels, scores, group_numbers(folded), threshold=EVEN, beside=areas),
+        "called": float((scores >= EVEN).mean()),
         "sizes": {
-            name: {"auroc": auroc(labels, found), "called": float((found >= 0).mean())}
+            name: {"auroc": auroc(labels, found), "called": float((found >= EVEN).mean())}
             for name, found in margins.items()
         },
     }
@@ -125,7 +132,7 @@ def _sizes(areas: Numbers) -> Mapping[str, Numbers]:
     return {
         "drawn 5 % too small": 0.95 * same,
         "drawn 5 % too large": 1.05 * same,
-        "all of one area": np.sqrt(np.median(areas) / np.maximum(areas, 1.0)),
+        ONE_AREA: np.sqrt(np.median(areas) / np.maximum(areas, 1.0)),
     }
 
 

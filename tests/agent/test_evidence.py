@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from agent.memory import remember
 from agent.ops.audit import FOLDER, files_of, verify
+from agent.wire.broker import find_program
+from contract.bundle import SHIPPED
 from contract.messages import Health
 
 
@@ -67,7 +69,7 @@ def test_a_run_leaves_its_start_its_model_its_slide_and_its_end(mosquitto: Broke
         "start", "settings_changed", "model_opened", "engine_fallback", "slide_started", "slide_stopped", "stop",
     ]  # fmt: skip
     model = facts(tmp_path, "model_opened")
-    assert (model["id"], model["gate"], model["engine"]) == ("blast-2", "passed", "onnxruntime-int8")
+    assert (model["id"], model["gate"], model["engine"]) == (SHIPPED.name, "passed", "onnxruntime-int8")
     assert len(model["sha256"]) == 64
     assert len(model["key"]) == 16
     assert facts(tmp_path, "slide_started")["slide_id"] == "slide-7"
@@ -137,7 +139,7 @@ def test_every_command_is_on_record(mosquitto: Broker, subscribe: Any, tmp_path:
         assert "online" in statuses.next(30)["payload"]
         for name, payload in (("slide/start", '{"slide_id": "slide-9"}'), ("nonsense", "{}")):
             ask = ["-t", f"{root}/command/{name}", "-m", payload, "-D", "publish", "response-topic", "answers"]
-            publish = ["mosquitto_pub", "-V", "mqttv5", "-p", str(mosquitto.port), *ask]
+            publish = [str(find_program("mosquitto_pub")), "-V", "mqttv5", "-p", str(mosquitto.port), *ask]
             subprocess.run(publish, check=True)
             answers.next(30)
         process.terminate()

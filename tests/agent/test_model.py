@@ -75,4 +75,4 @@ def test_one_that_can_not_be_used_leaves_the_old_one_at_work(
         model.reload()
     assert model.station is before
     golden = before.bundle.golden
-    assert before.engine.scores(golden.batch).shape == (len(golden.batch), 2)
+    assert before.engine.scores(golden.batch).shape == (len(golden.batch), before.bundle.manifest.columns.width)

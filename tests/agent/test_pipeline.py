@@ -15,7 +15,7 @@ from agent.sources.synthetic import SyntheticSource
 from contract.bundle import SHIPPED, open_bundle
 from contract.errors import OutboxFull
 from contract.known_error import KnownError, ModelError, PatientRate
-from contract.manifest import Decision, Decisions, Precision
+from contract.manifest import Columns, Decision, Decisions, Precision
 from contract.messages import FrameReport
 from contract.types import Frame, Tensor
 
@@ -23,15 +23,23 @@ NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)
 
 
 class DarknessEngine:
-    """Scores a crop by how dark it is: a true engine of three lines."""
+    """Scores a crop by how dark it is: a true engine of a few lines."""
 
     name = "darkness"
     precision: Precision = "fp32"
 
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+
     def scores(self, batch: Tensor) -> Tensor:
-        """Bright speaks for normal, dark for blast."""
+        """Bright speaks for normal, dark for a blast of any kind; every cell is one to be judged."""
         bright = batch.mean(axis=(1, 2, 3))
-        return np.stack([bright, -bright], axis=1).astype(np.float32)
+        scores = np.zeros((len(batch), self.columns.width), np.float32)
+        scores[:, self.columns.normal] = bright
+        scores[:, self.columns.blasts] = -bright[:, None]
+        if self.columns.other is not None:
+            scores[:, self.columns.other] = -9
+        return scores
 
     def close(self) -> None:
         """Hold nothing."""
@@ -59,7 +67,8 @@ class ListSink:
 
 @pytest.fixture(scope="module")
 def station() -> Station:
-    return Station("lab", "scope-1", open_bundle(SHIPPED), DarknessEngine())
+    bundle = open_bundle(SHIPPED)
+    return Station("lab", "scope-1", bundle, DarknessEngine(bundle.manifest.columns))
 
 
 @pytest.fixture(scope="module")
@@ -177,13 +186,13 @@ def test_a_slide_is_corrected_for_the_error_of_the_engines_numbers(
         for rate in (PatientRate(mean=mean, std=0.2, patients=9) for mean in (0.9, 0.8))
     )
     known = KnownError(on="drawn cells", fp32=fp32, int8=int8)
-    engine = DarknessEngine()
+    engine = DarknessEngine(station.bundle.manifest.columns)
     engine.precision = precision
     sharp = Decision(temperature=1, threshold=0.5, uncertain_from=0.5, uncertain_to=0.5)
     changes = {"known_error": known, "decisions": Decisions(fp32=sharp, int8=sharp)}
     manifest = station.bundle.manifest.model_copy(update=changes)
     knowing = replace(station, bundle=replace(station.bundle, manifest=manifest), engine=engine)
-    assert (knowing.known_error, station.known_error) == (fp32 if precision == "fp32" else int8, None)
+    assert knowing.known_error == (fp32 if precision == "fp32" else int8)
     slides = knowing.slides("r")
     slides.start("slide-7")
     sink, counters = ListSink(), Counters()

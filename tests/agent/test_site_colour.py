@@ -22,7 +22,7 @@ from contract.types import Frame, Tensor
 
 
 class Recorder:
-    """Keeps every batch; calls nothing a blast."""
+    """Keeps every batch; scores every cell 0 in all columns of the shipped model."""
 
     name = "recorder"
     precision: Precision = "fp32"
@@ -32,7 +32,7 @@ class Recorder:
 
     def scores(self, batch: Tensor) -> Tensor:
         self.batches.append(batch)
-        return np.zeros((len(batch), 2), np.float32)
+        return np.zeros((len(batch), open_bundle(SHIPPED).manifest.columns.width), np.float32)
 
     def close(self) -> None:
         """Nothing to close."""

@@ -37,7 +37,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, path in files.items():
         path.write_text(f"stands for {name}")
     crops = np.random.default_rng(1).integers(0, 255, (2, 16, 16, 3), np.uint8)
-    golden = Golden(crops, to_batch(crops, small.input), {INT8_CPU: np.zeros((2, 2), np.float32)})
+    golden = Golden(crops, to_batch(crops, small.input), {INT8_CPU: np.zeros((2, small.columns.width), np.float32)})
     write_golden(files[GOLDEN], golden)
     return write_bundle(folder / "bundle", small, files, key=OURS).path
 

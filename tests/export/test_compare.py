@@ -103,7 +103,11 @@ def four() -> Cells:
 
 
 def margins(*values: float) -> Scored:
-    scores = np.array([[0, value] for value in values], np.float32)
+    """Scores of the shipped model's columns with these margins; every cell is one to be judged."""
+    columns = open_bundle(SHIPPED).manifest.columns
+    scores = np.full((len(values), columns.width), -99, np.float32)
+    scores[:, columns.normal] = 0
+    scores[:, columns.blasts[0]] = values
     return Scored("made up", scores, 1.0, 0.5)
 
 

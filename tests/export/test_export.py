@@ -23,10 +23,10 @@ from contract.bundle import (
     Bundle,
     open_bundle,
 )
-from contract.manifest import InputSpec
+from contract.manifest import ClassName, InputSpec
 from contract.signature import UNSIGNED, Trust
 from export.__main__ import main
-from export.golden import draw_cell
+from export.golden import draw_cell, golden_batch
 from tests.exporting import run
 from training.checkpoint import read_classifier
 from training.datasets import LAYOUTS
@@ -82,6 +82,16 @@ def test_the_golden_scores_are_what_the_graphs_say(made: Bundle) -> None:
     for name, scores in made.golden.scores.items():
         again = scores_of(made.path / name, made.golden.crops, made.manifest.input)
         assert np.abs(again - scores).max() < 1e-3
+
+
+def test_the_golden_batch_holds_a_cell_of_each_kind() -> None:
+    """By the area of what is dark: a myeloblast's nucleus is the largest, a smudge has none."""
+    spec = InputSpec(um_per_pixel=0.2, size=100, mean=(0, 0, 0), std=(1, 1, 1))
+    kinds: tuple[ClassName, ...] = ("normal", "lymphoblast", "myeloblast", "other")
+    crops = golden_batch(spec, kinds, {}).crops
+    dark = (crops[..., 1] < 110).sum((1, 2))
+    normal, small, large, smudge = (dark[k::4].mean() for k in range(4))
+    assert smudge < min(normal, small) < max(normal, small) < large
 
 
 def test_the_golden_cells_are_drawn_the_same_each_time() -> None:

@@ -17,7 +17,7 @@ from training.datasets.crops import read_crops
 from training.datasets.sample import Sample
 from training.evaluate import main as evaluate
 from training.judge import open_judge
-from training.refit import features_of, fold_report, shown_folds
+from training.refit import FITTED_SO, ONE_AREA, features_of, fold_report, shown_folds
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_out_of_fold_figures_come_with_intervals_over_people_and_beside_size_alo
     found = report["figures"]
     assert found["auroc"]["value"] > 0.8, "drawn blasts differ from drawn normal cells at first sight"
     assert found["auroc"]["low"] <= found["auroc"]["value"] <= found["auroc"]["high"]
-    assert set(report["sizes"]) == {"drawn 5 % too small", "drawn 5 % too large", "all of one area"}
+    assert set(report["sizes"]) == {"drawn 5 % too small", "drawn 5 % too large", ONE_AREA, FITTED_SO}
     assert all(abs(size["auroc"] - found["auroc"]["value"]) < 0.3 for size in report["sizes"].values())
     assert all(0 <= size["called"] <= 1 for size in report["sizes"].values())
     assert found["gain"]["value"] == pytest.approx(found["auroc"]["value"] - found["auroc_beside"]["value"])

@@ -62,7 +62,9 @@ def on_a_fake_gpu(bundle: Bundle, precision: Precision) -> Engine:
         return np.asarray(session.run(None, {bundle.manifest.input.name: batch})[0], np.float32)
 
     gpu = Gpu()
-    trt = FakeTensorRt(gpu, compute, largest=MAX_BATCH, size=bundle.manifest.input.size)
+    trt = FakeTensorRt(
+        gpu, compute, largest=MAX_BATCH, size=bundle.manifest.input.size, width=bundle.manifest.columns.width
+    )
     return TensorRtEngine(b"plan", precision=precision, trt=trt, memory=PyCudaMemory(FakeDriver(gpu)))
 
 
@@ -70,7 +72,7 @@ def on_a_fake_gpu(bundle: Bundle, precision: Precision) -> Engine:
 def test_any_number_of_cells_gets_as_many_rows(engine: Engine, bundle: Bundle, count: int) -> None:
     batch = np.resize(bundle.golden.batch, (count, *bundle.golden.batch.shape[1:]))
     scores = engine.scores(batch)
-    assert scores.shape == (count, 2)
+    assert scores.shape == (count, bundle.manifest.columns.width)
     assert scores.dtype == np.float32
 
 
