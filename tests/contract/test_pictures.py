@@ -16,7 +16,6 @@ from contract.pictures import MAX_BYTES, SUFFIXES, UnfitPictureError, decode_pic
 from contract.samples import FIELD
 from contract.types import Image
 
-
 OLDER = int(cv2.__version__.split(".")[0]) < 5
 
 
