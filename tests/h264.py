@@ -27,6 +27,37 @@ def key_frames(size: tuple[int, int], levels: Iterable[int]) -> list[bytes]:
     ]
 
 
+def described(size: tuple[int, int], *, profile: int = 66, chroma: int = 1, fields: bool = False) -> bytes:
+    """A sequence parameter set (7.3.2.1): its size in whole blocks, and what is cut off them.
+
+    Args:
+        size: width and height, multiples of 4.
+        profile: those above 100 tell their chroma, and here have scaling lists too.
+        chroma: 0 none, 1 a quarter, 2 a half, 3 as much as luma.
+        fields: pictures may be interlaced.
+    """
+    blocks = [-(-size[0] // 16), -(-size[1] // (32 if fields else 16))]
+    units = [2 if chroma in {1, 2} else 1, (2 if chroma == 1 else 1) * (2 if fields else 1)]
+    spare = [16 * blocks[0] - size[0], 16 * (2 if fields else 1) * blocks[1] - size[1]]
+    bits = _ue(0)
+    if profile >= 100:
+        bits += _ue(chroma) + ("0" if chroma == 3 else "") + _ue(0) + _ue(0) + "01"
+        lists = ["1" + _ue(0) * 15 + _ue(15), "1" + _ue(16), *["0"] * (10 if chroma == 3 else 6)]
+        bits += "".join(lists)  # the first is told whole, the second ends with its first step, which leads to 0
+    bits += _ue(0) + _ue(0) + _ue(2) + _ue(1) + "0" + _ue(blocks[0] - 1) + _ue(blocks[1] - 1)
+    bits += ("00" if fields else "1") + "1"
+    bits += f"1{_ue(0)}{_ue(spare[0] // units[0])}{_ue(0)}{_ue(spare[1] // units[1])}" if any(spare) else "0"
+    return _unit(0x67, bytes([profile, 0, 40]) + _closed(bits + "0"))
+
+
+def described_by_h265(size: tuple[int, int], *, layers: int = 0) -> bytes:
+    """The same of H.265 (ITU-T H.265, 7.3.2.2), with so many sub-layers that tell their profile and level."""
+    known = "11" * layers + ("00" * (8 - layers) if layers else "") + "1" * (96 * layers)
+    sizes = _ue(0) + _ue(1) + _ue(size[0] + 8) + _ue(size[1] + 4) + "1" + _ue(0) + _ue(4) + _ue(2) + _ue(0)
+    bits = f"{0:04b}{layers:03b}1" + f"{1:096b}" + known + sizes
+    return _unit(0x42, b"\x01" + _closed(bits))
+
+
 def copies(size: tuple[int, int], numbers: Iterable[int]) -> list[bytes]:
     """A packet for each number behind a key frame: a picture that repeats the one before it."""
     blocks = size[0] // 16 * (size[1] // 16)

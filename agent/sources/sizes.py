@@ -25,9 +25,14 @@ _SRGB, _DEEP = 7, 2
 """Of VP9: colours without a range, and the first profile of more than 8 bits."""
 _VP8_KEY, _VP9_KEY = b"\x9d\x01\x2a", 0x498342
 _H264_SEQUENCE, _H265_SEQUENCE = 7, 33
+_WITH_CHROMA = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
+"""Profiles of H.264 that tell their chroma."""
+_FULL_CHROMA, _SMALL_LISTS = 3, 6
+_ESCAPED = b"\0\0\3"
+"""What stands for two zeros where a third byte could make a start code of them."""
 
-Said: TypeAlias = tuple[int, int] | frozenset[bytes]
-"""Width and height, or the description of a sequence of pictures in which they are."""
+Said: TypeAlias = frozenset[tuple[int, int]]
+"""Width and height; several where a packet describes several sequences."""
 
 
 def _bits(data: bytes) -> Callable[[int], int]:
@@ -48,7 +53,7 @@ def _mpeg(packet: bytes) -> Said | None:
     """MPEG-1 and MPEG-2: the head of a sequence."""
     at = packet.find(_SEQUENCE)
     take = _bits(packet[at + 4 : at + 7])
-    return (take(12), take(12)) if at >= 0 else None
+    return frozenset({(take(12), take(12))}) if at >= 0 else None
 
 
 def _mpeg4(packet: bytes) -> Said | None:
@@ -80,7 +85,7 @@ def _layer(take: Callable[[int], int]) -> Said | None:
     take(1)
     width = take(13)
     take(1)
-    return width, take(13)
+    return frozenset({(width, take(13))})
 
 
 def _vp8(packet: bytes) -> Said | None:
@@ -88,7 +93,7 @@ def _vp8(packet: bytes) -> Said | None:
     if packet[:1] and not packet[0] & 1 and packet[3:6] == _VP8_KEY:
         take = _bits(packet[9:5:-1])
         height = take(16) & 0x3FFF
-        return take(16) & 0x3FFF, height
+        return frozenset({(take(16) & 0x3FFF, height)})
     return None
 
 
@@ -107,21 +112,93 @@ def _vp9(packet: bytes) -> Said | None:
     odd = profile & 1
     take((1 + 3 * odd) if take(3) != _SRGB else odd)
     width = take(16) + 1
-    return width, take(16) + 1
+    return frozenset({(width, take(16) + 1)})
 
 
 def _h264(packet: bytes) -> Said | None:
-    """The descriptions of sequences among the units of a packet."""
-    return _sequences(packet, lambda head: head & 0x1F == _H264_SEQUENCE)
+    """The sequence parameter sets among the units of a packet (ITU-T H.264, 7.3.2.1)."""
+    return _sequences(packet, lambda unit: _set_of_h264(unit) if unit[0] & 0x1F == _H264_SEQUENCE else None)
 
 
 def _h265(packet: bytes) -> Said | None:
-    return _sequences(packet, lambda head: head >> 1 & 0x3F == _H265_SEQUENCE)
+    """The same (ITU-T H.265, 7.3.2.2)."""
+    return _sequences(packet, lambda unit: _set_of_h265(unit) if unit[0] >> 1 & 0x3F == _H265_SEQUENCE else None)
 
 
-def _sequences(packet: bytes, is_one: Callable[[int], bool]) -> Said | None:
-    units = (unit.rstrip(b"\0") for unit in packet.split(_START)[1:])
-    return frozenset(unit for unit in units if unit and is_one(unit[0])) or None
+def _sequences(packet: bytes, size: Callable[[bytes], tuple[int, int] | None]) -> Said | None:
+    found = {size(unit.replace(_ESCAPED, b"\0\0")) for unit in packet.split(_START)[1:] if unit}
+    found.discard(None)
+    return frozenset(one for one in found if one) or None
+
+
+def _set_of_h264(unit: bytes) -> tuple[int, int]:
+    take = _bits(unit[1:])
+    profile = take(8)
+    take(16)
+    _code(take)
+    chroma = 1
+    if profile in _WITH_CHROMA:
+        chroma = _code(take)
+        take(int(chroma == _FULL_CHROMA))
+        _code(take), _code(take), take(1)
+        if take(1):
+            _skip_scaling(take, 12 if chroma == _FULL_CHROMA else 8)
+    _code(take)
+    order = _code(take)
+    if order == 0:
+        _code(take)
+    elif order == 1:
+        take(1), _code(take), _code(take)
+        for _ in range(_code(take)):
+            _code(take)
+    _code(take), take(1)
+    width, height = 16 * (_code(take) + 1), 16 * (_code(take) + 1)
+    fields = 2 - take(1)
+    take(int(fields == 2)), take(1)  # noqa: PLR2004
+    left, right, top, bottom = _window(take)
+    across, down = 2 if chroma in {1, 2} else 1, fields * (2 if chroma == 1 else 1)
+    return width - across * (left + right), fields * height - down * (top + bottom)
+
+
+def _set_of_h265(unit: bytes) -> tuple[int, int]:
+    take = _bits(unit[2:])
+    take(4)
+    layers = take(3)
+    take(1 + 96)
+    told = [(take(1), take(1)) for _ in range(layers)]
+    take(2 * (8 - layers) if layers else 0)
+    for profile, level in told:
+        take(88 * profile + 8 * level)
+    _code(take)
+    chroma = _code(take)
+    take(int(chroma == _FULL_CHROMA))
+    width, height = _code(take), _code(take)
+    left, right, top, bottom = _window(take)
+    across, down = 2 if chroma in {1, 2} else 1, 2 if chroma == 1 else 1
+    return width - across * (left + right), height - down * (top + bottom)
+
+
+def _window(take: Callable[[int], int]) -> tuple[int, ...]:
+    """What is cut off at each side."""
+    return tuple(_code(take) for _ in range(4)) if take(1) else (0, 0, 0, 0)
+
+
+def _skip_scaling(take: Callable[[int], int], lists: int) -> None:
+    for number in range(lists):
+        last, coming = 8, 8
+        for _ in range((16 if number < _SMALL_LISTS else 64) * take(1)):
+            if coming:
+                code = _code(take)
+                coming = (last + (code + 1) // 2 * (1 if code % 2 else -1)) % 256
+            last = coming or last
+
+
+def _code(take: Callable[[int], int]) -> int:
+    """An Exp-Golomb code."""
+    zeros = 0
+    while not take(1):
+        zeros += 1
+    return (1 << zeros) - 1 + take(zeros)
 
 
 _READERS: Mapping[str, Callable[[bytes], Said | None]] = {

@@ -21,7 +21,7 @@ from agent.sources.place import VIDEOS, recording_at
 from agent.sources.sizes import size_said
 from agent.sources.stream import _Gaps
 from contract.types import Frame, Image
-from tests.h264 import copies, key_frames, transport_stream
+from tests.h264 import copies, described, described_by_h265, key_frames, transport_stream
 
 SIZE = (320, 240)
 
@@ -281,16 +281,23 @@ class TestSize:
     ) -> None:
         path = a_recording(tmp_path / f"a{suffix}", code, range(2), size)
         packet, *_ = packets_of(path)
-        assert size_said({"PIM1": "mpg1", "mp4v": "FMP4"}.get(code, code), packet) == size
+        assert size_said({"PIM1": "mpg1", "mp4v": "FMP4"}.get(code, code), packet) == frozenset({size})
 
-    @pytest.mark.parametrize(("code", "head"), [("h264", b"\x67"), ("HEVC", b"\x42\x01")])
-    def test_a_sequence_of_another_description_is_told_from_the_first(self, code: str, head: bytes) -> None:
-        start, picture_unit = b"\0\0\0\1", b"\x02\x01 a picture"
-        first, second = (size_said(code, start + head + word + start + picture_unit) for word in (b"a", b"b"))
-        assert first == size_said(code, start[1:] + head + b"a")
-        assert first is not None
-        assert second not in {first, None}
-        assert size_said(code, start + picture_unit) is None
+    @pytest.mark.parametrize("size", [(640, 480), (1920, 1200), (33, 17), (64, 48)])
+    @pytest.mark.parametrize(("profile", "chroma"), [(66, 1), (100, 1), (122, 2), (244, 3), (100, 0)])
+    @pytest.mark.parametrize("fields", [False, True])
+    def test_so_it_is_of_h264(self, size: tuple[int, int], profile: int, chroma: int, *, fields: bool) -> None:
+        even = (size[0] // 4 * 4, size[1] // 4 * 4)
+        packet = (
+            b"\0\0\0\1\x09\x10" + described(even, profile=profile, chroma=chroma, fields=fields) + b"\0\0\1\x65\x88"
+        )
+        assert size_said("h264", packet) == frozenset({even})
+
+    @pytest.mark.parametrize("size", [(640, 480), (1920, 1080), (64, 48)])
+    @pytest.mark.parametrize("layers", [0, 2])
+    def test_so_it_is_of_h265(self, size: tuple[int, int], layers: int) -> None:
+        packet = b"\0\0\0\1\x40\x01\x0c" + described_by_h265(size, layers=layers) + b"\0\0\1\x26\x01\xaf"
+        assert size_said("hevc", packet) == frozenset({size})
 
     @given(st.sampled_from(["mpg1", "FMP4", "VP80", "VP90", "h264", "hevc", "ffv1"]), st.binary(max_size=40))
     def test_any_bytes_say_a_size_or_nothing(self, code: str, packet: bytes) -> None:
