@@ -70,7 +70,9 @@ def test_a_reader_that_has_seen_enough_ends_a_command_in_silence() -> None:
 
 
 def test_ctrl_c_is_a_word_and_no_traceback() -> None:
-    body = "import time; say('ready'); time.sleep(60)"
+    """Also where the tests run in the background of a shell, which has what it starts there ignore Ctrl-C."""
+    heeds = "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    body = f"{heeds}; say('ready'); time.sleep(60)"
     with subprocess.Popen(command(body), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
