@@ -14,6 +14,10 @@ from contract.topics import is_topic_word
 
 _LATEST = 8
 _LATENCIES = 20_000
+_EPOCHS = 100
+"""Of one agent that are remembered; it begins one with each new store."""
+_STRAGGLERS = 10_000
+"""Numbers beside the run without holes that are remembered: whoever may write on a topic could send any."""
 
 
 class Summary(TypedDict):
@@ -42,6 +46,8 @@ class Numbers:
     low: int = 0
     high: int = -1
     others: set[int] = field(default_factory=set)
+    given_up: int = 0
+    """Numbers in holes that are waited for no more."""
 
     def add(self, number: int) -> bool:
         """Note a number; False if it was seen before."""
@@ -50,19 +56,32 @@ class Numbers:
         if self.high < self.low:
             self.low, self.high = number, number - 1
         self.others.add(number)
+        self._join()
+        if len(self.others) > _STRAGGLERS:
+            self._give_up_a_hole()
+        return True
+
+    def _join(self) -> None:
         while self.high + 1 in self.others:
             self.high += 1
             self.others.remove(self.high)
         while self.low - 1 in self.others:
             self.low -= 1
             self.others.remove(self.low)
-        return True
+
+    def _give_up_a_hole(self) -> None:
+        """The one beside the run: what comes there later is taken for known."""
+        above = [number for number in self.others if number > self.high]
+        before = self.high - self.low + 1 + len(self.others)
+        self.low, self.high = (self.low, min(above) - 1) if above else (max(self.others) + 1, self.high)
+        self.given_up += self.high - self.low + 1 + len(self.others) - before
+        self._join()
 
     @property
     def gaps(self) -> int:
         """How many numbers are missing between the lowest and the highest."""
         first, last = min({self.low} | self.others), max({self.high} | self.others)
-        return last - first + 1 - (self.high - self.low + 1) - len(self.others)
+        return last - first + 1 - (self.high - self.low + 1) - len(self.others) + self.given_up
 
 
 @dataclass
@@ -88,6 +107,8 @@ class Device:
         if not self.epochs.setdefault(report.epoch, Numbers()).add(report.seq):
             self.duplicates += 1
             return False
+        if len(self.epochs) > _EPOCHS:
+            del self.epochs[next(iter(self.epochs))]
         self.frames += 1
         self.refused += not report.quality.accepted
         self.sightings.add(report)

@@ -203,6 +203,26 @@ def test_numbers_are_counted_once_in_any_order(numbers: list[int]) -> None:
         assert seen.gaps == max(known) - min(known) + 1 - len(known)
 
 
+@given(st.lists(st.integers(1, 40), unique=True))
+def test_of_numbers_far_apart_few_are_kept_and_every_hole_is_counted(numbers: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("dashboard.tally._STRAGGLERS", 3)
+        seen = Numbers()
+        added = [number for number in numbers if seen.add(number)]
+    assert len(seen.others) <= 3
+    if added:
+        assert seen.gaps == max(added) - min(added) + 1 - len(added)
+
+
+def test_one_agent_can_not_fill_the_memory_with_epochs(make_report: Make) -> None:
+    tally = Tally()
+    for number in range(300):
+        assert take(tally, make_report(1).model_copy(update={"epoch": f"e{number}"})) == "new"
+    [device] = tally.devices.values()
+    assert tally.received == 300
+    assert list(device.epochs) == [f"e{number}" for number in range(200, 300)]
+
+
 def test_the_same_number_of_another_epoch_or_device_is_another_report(make_report: Make) -> None:
     tally = Tally()
     for changes in ({}, {"epoch": "another"}, {"device": "scope-2"}, {"site": "elsewhere"}, {}):
