@@ -50,7 +50,7 @@ from training.network import BATCH, features_by
 from training.options import train_parser
 from training.overview import BY_IMAGE, overview, refuse_nobodys, split_rule
 from training.recipe import Recipe
-from training.trunk import Trunk, digest_of, joined, trunk_of
+from training.trunk import Trunk, digest_of, trunk_of
 
 
 def train(
@@ -98,8 +98,7 @@ def train(
         run, lessons, known, spec=spec, colours=colours, recipe=recipe, identity=identity, out=out, quiet=quiet
     )
     write_classifier(
-        out / CLASSIFIER,
-        _with_heads(run, samples, spec, colours, trunk=trunk, recipe=recipe, identity=identity, quiet=quiet),
+        out / CLASSIFIER, _with_heads(run, samples, spec, colours, recipe=recipe, identity=identity, quiet=quiet)
     )
     return out / CLASSIFIER
 
@@ -264,7 +263,6 @@ def _with_heads(
     spec: InputSpec,
     colours: Mapping[str, CellColours],
     *,
-    trunk: Trunk | None,
     recipe: Recipe,
     identity: Mapping[str, Any],
     quiet: bool,
@@ -273,15 +271,14 @@ def _with_heads(
 
     Images in which no cell is found are left out: in use, nothing is scored there.
     """
-    cells = trainable(samples)
-    network = joined(run.mean.network, trunk) if trunk else run.mean.network
+    cells, trunk = trainable(samples), run.mean.network
     crops, found = read_found(cells, spec, um_per_pixel=recipe.um_per_pixel, colours=colours, quiet=quiet)
     cells = [s for s, there in zip(cells, found, strict=True) if there]
     crops = crops[found]
     training, held = (np.array([s.split == split for s in cells]) for split in ("training", "validation"))
     learnt, judged = ([s for s, use in zip(cells, rows, strict=True) if use] for rows in (training, held))
-    turned = features_by(network, quarter_turns(crops[training]), spec)
-    features = features_by(network, crops[held], spec)
+    turned = features_by(trunk, quarter_turns(crops[training]), spec)
+    features = features_by(trunk, crops[held], spec)
     heads = calibrated(fit_heads(turned, learnt * TURNS), features, judged)
     scores, normal_or_blast = heads.scores(features), np.array([s.labelled for s in judged])
     labels = labels_of([s for s in judged if s.labelled])
@@ -293,7 +290,7 @@ def _with_heads(
         "validation_auroc": auroc(labels, margins),
     }
     judging = heads.columns, decision, unknown, colours
-    return Classifier(heads.on(network), spec, *judging, identity, run.epoch, figures)
+    return Classifier(heads.on(trunk), spec, *judging, identity, run.epoch, figures)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Where a training may start from: the trunk of a checkpoint, or of a bundle."""
 
-import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from training.network import BlastNet
 
 TRUNK = ("stem.", "body.")
 """How the names of its weights begin."""
-KEPT = 0.5
-"""Share of the weights that it started from in a trunk that was trained further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +61,6 @@ def trunk_of(path: Path, trust: Trust = SHIPPED_ONLY) -> Trunk:
     if any(name.startswith(TRUNK) for name in absent):
         raise _other(path)
     return Trunk(weights, seen)
-
-
-def joined(learnt: BlastNet, before: Trunk) -> BlastNet:
-    """A network between what a training started from and what it came to (Wortsman et al. 2022).
-
-    It keeps what the start knew of looks that the training does not show. The normalisations stood still in the
-    training, so that the weights can be averaged as they are.
-    """
-    network = copy.deepcopy(learnt)
-    for name, values in network.state_dict().items():
-        if name in before.weights and values.is_floating_point():
-            values.lerp_(before.weights[name].to(values), KEPT)
-    return network
 
 
 def digest_of(path: Path) -> str:

@@ -14,7 +14,7 @@ from contract.errors import IntegrityError, UsageError
 from contract.manifest import InputSpec
 from training.checkpoint import save
 from training.network import Architecture, BlastNet
-from training.trunk import digest_of, joined, trunk_of
+from training.trunk import digest_of, trunk_of
 
 
 def test_the_trunk_of_a_bundle_computes_what_its_graph_computes() -> None:
@@ -31,14 +31,6 @@ def test_the_trunk_of_a_bundle_computes_what_its_graph_computes() -> None:
         found = network.body(network.stem(torch.from_numpy(batch))).numpy()
     assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
     assert trunk.input == opened.manifest.input
-
-
-def test_a_trunk_that_was_trained_further_keeps_half_of_what_it_started_from() -> None:
-    before, learnt = trunk_of(bundle.SHIPPED), BlastNet()
-    found, plain = joined(learnt, before).state_dict(), learnt.state_dict()
-    for name in ("stem.0.0.weight", "body.3.second.1.bias"):
-        assert torch.allclose(found[name], (plain[name] + before.weights[name]) / 2)
-    assert torch.equal(found["head.weight"], plain["head.weight"])
 
 
 def test_a_bundle_that_was_changed_is_not_started_from(tmp_path: Path) -> None:
