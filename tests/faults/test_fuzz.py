@@ -164,7 +164,8 @@ def bundle(tmp_path: Path) -> Path:
     for path in files.values():
         path.write_text("stands for a file")
     crops = np.random.default_rng(1).integers(0, 255, (2, 16, 16, 3), np.uint8)
-    write_golden(files[GOLDEN], Golden(crops, to_batch(crops, small.input), {INT8_CPU: np.zeros((2, 2), np.float32)}))
+    scores = np.zeros((2, small.columns.width), np.float32)
+    write_golden(files[GOLDEN], Golden(crops, to_batch(crops, small.input), {INT8_CPU: scores}))
     return write_bundle(tmp_path / "bundle", small, files).path
 
 
@@ -202,7 +203,17 @@ def manifests(bundle: Path) -> Try:
 def other_golden(dice: random.Random) -> bytes:
     """An archive that is whole, of arrays that nobody expects."""
     names = ["crops", "batch", f"scores/{INT8_CPU}", "scores/x", "../x"]
-    shapes: list[tuple[int, ...]] = [(), (0,), (2,), (2, 2), (2, 16, 16, 3), (2, 3, 16, 16), (0, 16, 16, 3), (1, 0)]
+    shapes: list[tuple[int, ...]] = [
+        (),
+        (0,),
+        (2,),
+        (2, 2),
+        (2, 5),
+        (2, 16, 16, 3),
+        (2, 3, 16, 16),
+        (0, 16, 16, 3),
+        (1, 0),
+    ]
     arrays = {name: np.zeros(dice.choice(shapes), dice.choice(["u1", "f4", "f8", "U3", "c8"])) for name in names}
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **{name: arrays[name] for name in dice.sample(names, 4)})
