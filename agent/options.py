@@ -68,7 +68,7 @@ def _replay(commands: Commands) -> None:
 
 
 def _montage(commands: Commands) -> None:
-    montage = _command(commands, "montage", "the gallery of a slide's cells, the most suspicious first")
+    montage = _command(commands, "montage", "the gallery of a slide's cells, by the probability of a blast")
     montage.add_argument("reports", type=place, metavar="REPORTS.jsonl", help="what replay wrote with --out")
     seen = montage.add_mutually_exclusive_group(required=True)
     seen.add_argument("--frames", type=place, metavar="SOURCE", help="what replay read; shows the cells at one scale")

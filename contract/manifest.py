@@ -64,7 +64,9 @@ OTHER: ClassName = "other"
 class ClassSpec(Record):
     """One column of the scores."""
 
-    name: ClassName = Field(description="What the column stands for; the reports give its probability by this name.")
+    name: ClassName = Field(
+        description="What the column stands for; reports give its probability by this name, but for `other`, a flag."
+    )
     description: str = Field(description="What was trained under this label.")
 
 

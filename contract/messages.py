@@ -139,7 +139,7 @@ class CellReport(Message):
     )
     classes: dict[str, float] | None = Field(
         None,
-        description="Probability of each class that the model tells apart; they sum to 1, and those of the kinds of "
+        description="Probability of normal and of each kind of blast; they sum to 1, and those of the kinds of "
         "blasts to `probability`. Null from models that say no more than `probability`.",
     )
     flags: list[str] = Field(
@@ -367,9 +367,15 @@ class SlideSummary(Message):
     refused: int = Field(ge=0, description="Of these, frames not fit to be judged.")
     refused_by: dict[str, int] = Field(default_factory=dict, description="Refused frames by reason; some have several.")
     cells: int = Field(ge=0, description="White cells, each counted once: the sum of the four that follow.")
-    normal: int = Field(ge=0, description="Cells called normal by all their whole views together.")
+    normal: int = Field(
+        ge=0, description="Cells called normal by all their whole views together, those in doubt left out."
+    )
     blasts: int = Field(ge=0, description="Cells called blast.")
-    uncertain: int = Field(ge=0, description="Cells between the two, for a person to look at.")
+    uncertain: int = Field(
+        ge=0,
+        description="Cells between the two, and those that most of their whole views doubt (`other`, "
+        "`unlike_training`, `colours_unknown`), for a person to look at.",
+    )
     not_judged: int = Field(
         ge=0,
         validation_alias=AliasChoices("not_judged", "edge_only"),

@@ -14,7 +14,7 @@ from agent.tools.annotate import annotate
 from contract.bundle import SHIPPED, open_bundle
 
 PICTURE = Path(__file__).resolve().parent / "pictures" / "annotated.png"
-FRAME = 9
+FRAME = 8
 """The frame that is drawn: one with several kinds of cells."""
 
 

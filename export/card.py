@@ -26,7 +26,8 @@ averaging). INT8 ranges: method `{method}` on {cells} training cells, spread ove
 |---|---|---|---|
 {decisions}
 
-Chosen on patients that neither trained the network nor are among those below by which it is judged.
+Chosen on the validation split, which did not train the network; figures on it are flattered. The test split is of other
+patients.
 
 {error}
 """
@@ -42,7 +43,8 @@ LIMITS = """## Limits
 
 Trained on {data}.
 
-No image of these data is in this bundle; the golden batch is drawn by the exporter. {weights}
+No image of these data is in this bundle; the golden batch is drawn by the exporter. The weights are
+for research use only. {weights}
 """
 
 

@@ -232,7 +232,7 @@ def _name(out: Path) -> tuple[str, int]:
     """Model and version, from the name of the folder."""
     parts = re.fullmatch(r"([a-z0-9][a-z0-9.-]{0,50})-(\d{1,9})", out.resolve().name)
     if not parts:
-        raise UsageError(f"{out} can not be a bundle: name it by model and version in lower case, for example blast-2")
+        raise UsageError(f"{out} can not be a bundle: name it by model and version in lower case, for example lab-1")
     return parts[1], int(parts[2])
 
 

@@ -97,7 +97,7 @@ def _int8(group: argparse._ArgumentGroup) -> None:
 
 def _bundle(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--out", type=place, metavar="DIR", help="folder to write: MODEL-VERSION, for example blast-2")
+    add("--out", type=place, metavar="DIR", help="folder to write: MODEL-VERSION, for example lab-1")
     add("--replace", action="store_true", help="a bundle that lies there may go; for one that has run nowhere")
     add("--key", type=place, metavar="KEY.pem", help="sign it; without, agents open it only where told to")
     add(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 import cv2
 import numpy as np
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from agent.tools.legend import BLACK, COLOURS, REFERENCE_HEIGHT, WHITE, extent, strip, write
 from contract.labels import spoken
 from contract.messages import CellReport, FrameReport
-from contract.types import Image
+from contract.types import Doubt, Image
 
 Outline: TypeAlias = NDArray[np.int32]
 """(K, 2) points in pixels of the frame."""
 NO_OUTLINE: Outline = np.zeros((0, 2), np.int32)
+DOUBTS = frozenset(get_args(Doubt))
+"""Flags of a cell that is `uncertain` whatever its probability."""
 DARK_TEXT = {"uncertain", "not_judged"}
 Rectangle = tuple[int, int, int, int]
 """Left, upper, right, lower edge, in pixels."""
@@ -92,7 +94,14 @@ def _shared(a: Rectangle, b: Rectangle) -> int:
 
 
 def words_of(cell: CellReport) -> str:
-    """Name on the slide, label, and the probability of a cell that is judged."""
+    """Name on the slide, label, the probability of a cell that is judged, and why it is in doubt whatever that is."""
     name = cell.object_id.rpartition("-")[2]
     said = "" if cell.probability is None else f"{cell.probability:.2f}"
-    return f"{name} {spoken(cell.label)} {said}".strip()
+    doubts = [flag.replace("_", " ") for flag in cell.flags if flag in DOUBTS and cell.label == "uncertain"]
+    why = f"({', '.join(doubts)})" if doubts else ""
+    return f"{name} {spoken(cell.label)} {said} {why}".strip()
+
+
+def in_doubt(cell: CellReport) -> bool:
+    """Whether a view is left out of what its slide says of the cell."""
+    return not DOUBTS.isdisjoint(cell.flags)

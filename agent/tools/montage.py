@@ -1,4 +1,4 @@
-"""The gallery of a slide's cells, the most suspicious first: one picture, or one page with every cell's figures."""
+"""The gallery of a slide's cells, by the probability of a blast: one picture, or one page with every cell's figures."""
 
 import base64
 import codecs
@@ -21,7 +21,7 @@ from agent.drawn import marked
 from agent.slides.figures import logit, probability_of
 from agent.sources.names import picture_file
 from agent.sources.place import recording_at
-from agent.tools.annotate import words_of
+from agent.tools.annotate import in_doubt, words_of
 from agent.tools.legend import COLOURS, bar_um
 from contract.durable import PRIVATE, write_whole
 from contract.errors import UsageError
@@ -112,7 +112,7 @@ def entries_of(reports: Iterable[FrameReport]) -> list[Entry]:
             views = [(same.get(name, name), earlier, cell) for name, earlier, cell in views]
         views += [(cell.object_id or cell.cell_id, report, cell) for cell in report.cells]
     views.sort(key=lambda view: view[0])
-    said = sorted((c.probability, c.label) for _, _, c in views if c.probability is not None)
+    said = sorted((c.probability, c.label) for _, _, c in views if c.probability is not None and not in_doubt(c))
     entries = [_entry([(r, c) for _, r, c in same], said) for _, same in groupby(views, key=lambda view: view[0])]
     return sorted(entries, key=lambda e: (1.0 if e.probability is None else -e.probability, e.cell.cell_id))
 
@@ -122,10 +122,14 @@ def _entry(views: Sequence[tuple[FrameReport, CellReport]], said: Sequence[tuple
     if not whole:
         report, cell = max(views, key=lambda view: view[1].area_um2)
         return Entry(report, cell, None, cell.label, len(views))
-    mean = fmean(logit(probability) for *_, probability in whole)
-    report, cell, _ = min(whole, key=lambda view: abs(logit(view[2]) - mean))
+    sure = [view for view in whole if not in_doubt(view[1])]
+    most = 2 * len(sure) > len(whole)  # as the slide counts: what most views doubt is uncertain
+    judged = sure if most else whole
+    mean = fmean(logit(probability) for *_, probability in judged)
+    report, cell, _ = min(judged, key=lambda view: abs(logit(view[2]) - mean))
     together = probability_of(mean)
-    return Entry(report, cell, together, cell.label if len(whole) == 1 else _called(together, said), len(views))
+    label = "uncertain" if not most else cell.label if len(whole) == 1 else _called(together, said)
+    return Entry(report, cell, together, label, len(views))
 
 
 def _called(probability: float, said: Sequence[tuple[float, Label]]) -> Label:

@@ -83,6 +83,11 @@ def test_the_label_names_the_cell_of_the_slide() -> None:
     assert words_of(cell("not_judged", flags=("edge",))) == "not judged"
 
 
+def test_the_label_says_why_a_cell_is_in_doubt_whatever_its_probability() -> None:
+    assert words_of(cell("uncertain", flags=("other", "colours_unknown"))) == "uncertain 0.97 (other, colours unknown)"
+    assert words_of(cell("uncertain")) == "uncertain 0.97"
+
+
 @pytest.mark.parametrize("label", LABELS)
 def test_the_box_has_the_colour_of_its_label_and_leaves_the_cell_to_be_seen(label: Label) -> None:
     drawn = annotate(blank(), report(cell(label)))

@@ -24,8 +24,10 @@ MakeReport = Callable[..., FrameReport]
 
 
 def label_for(probability: float, flags: tuple[str, ...]) -> Label:
-    if flags:
+    if "edge" in flags:
         return "not_judged"
+    if flags:
+        return "uncertain"
     return "blast" if probability > 0.5 else "normal"
 
 
@@ -34,7 +36,7 @@ def cell(name: str, probability: float, *flags: str, area: float = 100) -> CellR
     label = label_for(probability, flags)
     return CellReport(
         cell_id=f"{name}-{probability}", box=box, area_um2=area, label=label,
-        probability=None if flags else probability, flags=list(flags), object_id=name,
+        probability=None if "edge" in flags else probability, flags=list(flags), object_id=name,
     )  # fmt: skip
 
 
@@ -54,6 +56,19 @@ def test_a_cell_bears_the_label_of_all_its_whole_views_not_that_of_the_one_that_
     found = next(entry for entry in entries if entry.views > 1)
     assert found.probability == pytest.approx(0.384, abs=0.001)
     assert (found.cell.label, found.label) == ("blast", "normal")
+
+
+def test_a_cell_that_most_views_doubt_is_uncertain_and_views_in_doubt_do_not_count_else(
+    make_report: MakeReport,
+) -> None:
+    """As the slide counts it; a sure cell of the same probability lends its label to neither."""
+    doubted = [cell("a", 0.02, "other"), cell("a", 0.03, "unlike_training"), cell("a", 0.9)]
+    surer = [cell("b", 0.04), cell("b", 0.06), cell("b", 0.99, "other")]
+    views = [*doubted, *surer, cell("c", 0.02)]
+    entries = entries_of(make_report(k, cells=[view]) for k, view in enumerate(views, start=1))
+    found = {entry.cell.object_id: entry for entry in entries}
+    assert (found["a"].label, found["b"].label, found["c"].label) == ("uncertain", "normal", "normal")
+    assert found["b"].probability == pytest.approx(0.049, abs=0.001)
 
 
 def test_cells_that_a_later_report_withdraws_are_not_shown_unless_they_come_again(make_report: MakeReport) -> None:

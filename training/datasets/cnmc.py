@@ -177,7 +177,6 @@ LAYOUT = Layout(
         limits="""- C-NMC's cells were cut out, laid on black and normalised in stain by its authors: cells on a smear
   are another domain until measured.
 - C-NMC's leukaemia is B-lineage acute lymphoblastic leukaemia; it holds no other cell type.""",
-        weights="The weights are for research use only.",
         kind="lymphoblast",
     ),
     teaches_trunk=False,

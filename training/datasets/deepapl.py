@@ -73,10 +73,10 @@ LAYOUT = Layout(
   (C-NMC): no figure holds for them, and INT8 and FP32 differ there (5 labels of 51 such cells), for their activations
   leave the ranges.
 - DeepAPL's leukaemias are acute myeloid and promyelocytic ones: it holds no lymphoblasts.
-- Promyelocytes, erythroblasts, variant lymphocytes, smudges and the other cells of DeepAPL set apart above were not
-  trained as either class: what the model says of them is not knowledge.""",
-        weights="""The weights are for research use only: the
-data were published for replication, without an open licence.""",
+- Cells of DeepAPL marked (rare) above, such as promyelocytes, erythroblasts and variant lymphocytes, were trained
+  as no class: what the model says of them is not knowledge. Those marked (reject), smudges above all, are trained
+  as `other`, where the model has that class.""",
+        weights="DeepAPL's images were published for replication, without an open licence.",
         storable=False,
         kind="myeloblast",
     ),

@@ -82,6 +82,5 @@ LAYOUT = Layout(
         normal="images in folders named normal",
         blast="images in folders named blast, lymphoblast or myeloblast",
         limits="- The user's own images: whatever differs from them is another domain until measured.",
-        weights="The weights are for research use only.",
     ),
 )

@@ -17,7 +17,7 @@ class About:
         normal: which cells are its normal ones.
         blast: which cells are its blasts; empty if it has none.
         limits: what a model can not know from it, as Markdown items.
-        weights: under which terms the weights may be used.
+        weights: why they may be used for research only, beyond what every model card says.
         storable: whether its terms allow to put an image of it into a report.
         kind: what its blasts are trained under.
     """
@@ -26,7 +26,7 @@ class About:
     normal: str
     blast: str
     limits: str
-    weights: str
+    weights: str = ""
     storable: bool = True
     kind: ClassName = "blast"
 

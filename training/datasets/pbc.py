@@ -65,6 +65,5 @@ LAYOUT = Layout(
         blast="",
         limits="""- Which donor a PBC cell comes from is not known: its splits are by image, and figures on it say
   nothing of new donors.""",
-        weights="The weights are for research use only.",
     ),
 )
