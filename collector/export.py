@@ -74,7 +74,7 @@ def export(url: str, what: What, *, form: Form, slide_id: str | None, out: IO[st
         amend = _amender(connection, slide_id) if what == "cells" else tuple
         result = connection.execution_options(yield_per=_CHUNK).execute(query)
         names = list(result.keys())
-        rows = (told for row in result if (told := amend(row)))
+        rows = (tuple(_text(value) for value in told) for row in result if (told := amend(row)))
         if what == "slides" and form == "csv":
             names, rows = [*names[:-1], *summary_columns()], ((*row[:-1], *summary_values(row[-1])) for row in rows)
         return _csv(names, rows, out) if form == "csv" else _jsonl(names, rows, out)
@@ -119,7 +119,7 @@ def _amender(connection: sa.Connection, slide_id: str | None) -> Callable[[sa.Ro
     amendments = read_amendments(connection, slide_id)
 
     def amend(row: sa.Row[Any]) -> tuple[Any, ...]:
-        amended = amendments.get((row.device, row.epoch, parted(row.object_id)[0]))
+        amended = amendments.get((row.device, row.epoch, parted(_text(row.object_id))[0]))
         if amended is None:
             return tuple(row)
         if amended.took_back(row.object_id, row.seq):
@@ -127,6 +127,11 @@ def _amender(connection: sa.Connection, slide_id: str | None) -> Callable[[sa.Ro
         return tuple({**row._asdict(), "object_id": amended.name(row.object_id)}.values())
 
     return amend
+
+
+def _text(value: Any) -> Any:
+    """A value as it was stored; of bytes, which only damage to an SQLite file makes of text, what can be read."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _csv(names: list[str], rows: Iterable[tuple[Any, ...]], out: IO[str]) -> int:

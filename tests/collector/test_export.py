@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -72,6 +74,21 @@ def test_whatever_a_formula_begins_with_stands_behind_a_quote(make_report: Make,
         rows = list(csv.reader(io.StringIO(exported(url, what, "csv"))))
         assert f"'{name}" in rows[1]
         assert not any(cell.startswith(first) for cell in rows[1])
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("what", ["reports", "cells"])
+def test_text_that_damage_made_bytes_of_is_told_as_far_as_it_can_be_read(
+    address: str, tmp_path: Path, what: What, form: Form
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "c.sqlite")) as database, database:
+        for table in ("report", "cell"):
+            for _, name, kind, *_ in database.execute(f"pragma table_info({table})").fetchall():
+                if kind.upper().startswith(("VARCHAR", "TEXT")):
+                    database.execute(f"update {table} set {name} = x'61ff'")  # noqa: S608 - our own names
+    text = exported(address, what, form)
+    assert "a\ufffd" in text or "a\\ufffd" in text
+    assert "b'" not in text
 
 
 def test_a_summary_of_a_slide_is_a_row_of_numbers(address: str) -> None:
