@@ -1,7 +1,6 @@
 """What signals do to a program: from its first moment on, and whatever its main thread hangs in."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import until
+from tests.waiting import heeds, until
 
 HANGING = """
 import os, sys
@@ -59,12 +58,6 @@ sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__")
 """
 """A program whose name service never answers."""
-
-
-def heeds(pid: int) -> bool:
-    """Whether the process catches SIGTERM, by the kernel's word."""
-    found = re.search(r"SigCgt:\s*([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text())
-    return found is not None and bool(int(found[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

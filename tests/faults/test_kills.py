@@ -28,7 +28,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from agent.wire.broker import Broker
-from tests.waiting import until
+from tests.waiting import heeds, until
 
 log = logging.getLogger(__name__)
 Key: TypeAlias = tuple[str, int]
@@ -102,7 +102,8 @@ class Scene:
             self.ledger.read(self.outbox)
 
     def stop_agent(self) -> None:
-        """Have it end in order: what is on its way arrives first."""
+        """Have it end in order: what is on its way arrives first. It may have been started a moment ago."""
+        assert until(lambda: heeds(self.running["agent"].pid)), self.evidence()
         self.running["agent"].send_signal(signal.SIGTERM)
         code = self.running["agent"].wait(60)
         assert code == 0, self.evidence()
