@@ -13,6 +13,7 @@ import simplejpeg
 
 from contract import tiff
 from contract.samples import DEPTHS, Samples, colours_from
+from contract.seam import seam
 from contract.types import Image
 
 SUFFIXES = frozenset(
@@ -109,7 +110,7 @@ def _at_once(path: str, flags: int) -> int:
 def _jpeg(data: bytearray, *, whole: bool) -> Image:
     """By libjpeg itself, whose warnings OpenCV hides: of a damaged picture it fills in what is missing."""
     try:
-        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+        height, width, space, thinning = simplejpeg.decode_jpeg_header(data)
     except ValueError as cause:
         fault: Fault = "unreadable" if len(data) > len(JPEG) and b"\xff\xda" in data else "incomplete"
         raise UnfitPictureError(fault, f"it can not be decoded ({cause})") from cause
@@ -120,6 +121,10 @@ def _jpeg(data: bytearray, *, whole: bool) -> Image:
         image = _strict(data, "CMYK" if inks else "BGR", whole=whole)
     except ValueError as cause:
         raise UnfitPictureError("incomplete", f"the picture is damaged or cut short ({cause})") from cause
+    if whole and (at := seam(image, thinning)):
+        raise UnfitPictureError(
+            "incomplete", f"the picture is damaged: from row {at[0]}, column {at[1]} on its brightness is shifted"
+        )
     if inks:
         return np.asarray(_decoded(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION), np.uint8)
     return image
