@@ -26,6 +26,7 @@ from training.datasets.sample import Sample, labels_of
 from training.folds import group_numbers
 from training.heads import fit_heads, trainable
 from training.judge import Judge, open_judge
+from training.laboratories import foreign_features
 from training.metrics import Labels, auroc
 from training.refit import features_of
 
@@ -45,8 +46,10 @@ def gains(judge: Judge, file: Path, laboratory: str) -> Mapping[str, float]:
     rest = [s for s in trainable(samples) if s.dataset != laboratory and s.split == "training"]
     if not own:
         raise UsageError(f"{file} holds no labelled cells of {laboratory}; name one of its layouts")
+    elsewhere, places = foreign_features(lambda views: features_of(judge, views, judge.spec), rest, judge.spec)
+    owners = [rest[k] for k in places]
     known, rest = _features(judge, rest)
-    heads = fit_heads(np.concatenate(known), rest * TURNS)
+    heads = fit_heads(np.concatenate([*known, *elsewhere]), [*rest * TURNS, *owners])
     features, own = _features(judge, own)
     labels, people = labels_of(own), group_numbers(own)
     before = margins_of(heads.scores(features[0]), heads.columns)

@@ -37,7 +37,12 @@ def moments_of(image: Image, outline: NDArray[np.int32]) -> Numbers | None:
         return None
     side = max(right - x, bottom - y)
     mask = drawn(outline, (x, y), side, side)[: bottom - y, : right - x] > 0
-    pixels = image[y:bottom, x:right][mask][:, ::-1] / 255
+    return moments_within(image[y:bottom, x:right], mask)
+
+
+def moments_within(image: Image, mask: NDArray[np.bool_]) -> Numbers | None:
+    """The same, of the pixels of an image where ``mask``, (height, width), is true."""
+    pixels = image[mask][:, ::-1] / 255
     if len(pixels) < MIN_PIXELS:
         return None
     return np.stack([pixels.mean(axis=0), np.square(pixels).mean(axis=0)])

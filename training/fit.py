@@ -44,6 +44,7 @@ from training.datasets.outlines import colours_by_data_set
 from training.datasets.sample import Sample, data_sets_of, labels_of, scales_of, shuffled
 from training.decision import choose_decision, choose_unknown
 from training.heads import calibrated, fit_heads, trainable
+from training.laboratories import foreign_features
 from training.loop import CellKind, Cells, Run, Taught, kinds_of, learn, restore, start, state_of, weigh
 from training.metrics import auroc, log_loss
 from training.network import BATCH, features_by
@@ -278,8 +279,12 @@ def _with_heads(
     training, held = (np.array([s.split == split for s in cells]) for split in ("training", "validation"))
     learnt, judged = ([s for s, use in zip(cells, rows, strict=True) if use] for rows in (training, held))
     turned = features_by(trunk, quarter_turns(crops[training]), spec)
+    elsewhere, places = foreign_features(
+        lambda views: features_by(trunk, views, spec), learnt, spec, um_per_pixel=recipe.um_per_pixel, quiet=quiet
+    )
     features = features_by(trunk, crops[held], spec)
-    heads = calibrated(fit_heads(turned, learnt * TURNS), features, judged)
+    heads = fit_heads(np.concatenate([turned, *elsewhere]), [*learnt * TURNS, *(learnt[k] for k in places)])
+    heads = calibrated(heads, features, judged)
     scores, normal_or_blast = heads.scores(features), np.array([s.labelled for s in judged])
     labels = labels_of([s for s in judged if s.labelled])
     margins = margins_of(scores[normal_or_blast], heads.columns)

@@ -22,6 +22,7 @@ from training.datasets.sample import Sample, labels_of
 from training.folds import Scorer, fold_figures, fold_rows, group_numbers, out_of_fold
 from training.heads import fit_heads, trainable
 from training.judge import PREFERRED, Judge
+from training.laboratories import foreign_features
 from training.metrics import Labels, Numbers, auroc
 from training.network import BlastNet, features_by
 from training.overview import few_words
@@ -61,6 +62,10 @@ def fold_report(
         raise UsageError("in some images with folds no cell is found; figures on the others would flatter")
     features = features_of(judge, quarter_turns(crops), judge.spec).reshape(TURNS, len(cells), -1)
     others = np.flatnonzero(found[len(folded) :]) + len(folded)
+    parts, places = foreign_features(
+        lambda views: features_of(judge, views, judge.spec), cells, judge.spec, um_per_pixel=um_per_pixel, quiet=quiet
+    )
+    elsewhere = np.concatenate([features[0, :0], *parts])
     areas = np.array([_area(s, um_per_pixel) for s in folded])
     sized = {
         name: _sized(judge, folded, factors, um_per_pixel=um_per_pixel, quiet=quiet)
@@ -70,8 +75,11 @@ def fold_report(
 
     def fit(rows: Labels) -> Scorer:
         use = np.concatenate([rows, others])
-        owners = [cells[k] for k in use] * TURNS
-        heads = fit_heads(np.concatenate(features[:, use]), owners)
+        there = np.isin(places, use)
+        owners = [cells[k] for k in [*use] * TURNS]
+        heads = fit_heads(
+            np.concatenate([*features[:, use], elsewhere[there]]), [*owners, *(cells[k] for k in places[there])]
+        )
         alike = [np.concatenate([sized[ONE_AREA][rows], turned[others]]) for turned in features]
         sizeless = fit_heads(np.concatenate(alike), owners)
 
