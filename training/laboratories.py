@@ -21,8 +21,9 @@ from training.augment import DENSITY, TURNS
 from training.datasets.crops import read_outlined
 from training.datasets.sample import Sample
 
-LABORATORIES, EVERY = 32, 4
-"""How many, and that each has one in so many of the training's cells."""
+LABORATORIES, EVERY, EVERY_ON_BLACK = 32, 4, 16
+"""How many, and that each has one in so many of the training's cells, or of those that lie on black: these are the
+lymphoblasts and their normal cells, and of more such views their own look is known less well."""
 STRENGTH, NOISE = (0.5, 1.0), (2.0, 4.0)
 """Between which a laboratory's strength of change, and its noise in grey levels, is drawn."""
 WITHIN = 127
@@ -75,7 +76,7 @@ def foreign_features(
 
     Args:
         features: of crops as the network sees them, (N, features).
-        samples: of which each laboratory gets one in ``EVERY``.
+        samples: of which each laboratory gets one in ``EVERY``, by data set.
         spec: what the network sees; where it does not see cells alone and aligned, there are no views.
         um_per_pixel: scale of all images, if not each one's own.
         quiet: draw no progress bar.
@@ -87,19 +88,23 @@ def foreign_features(
     if spec.cell is not None and samples:
         crops = read_outlined(samples, spec, um_per_pixel=um_per_pixel, quiet=quiet)
         there = np.flatnonzero(crops[..., 3].max(axis=(1, 2)) > WITHIN)
-        for rows, views in _views(crops[there], [samples[int(k)].dataset for k in there], spec.cell):
+        for rows, views in _views(crops[there], [samples[int(k)] for k in there], spec.cell):
             parts.append(features(views))
             places.append(there[rows])
     return parts, np.concatenate(places)
 
 
-def _views(crops: NDArray[np.uint8], names: Sequence[str], cell: CellView) -> Iterator[tuple[NDArray[np.int64], Crops]]:
+def _views(
+    crops: NDArray[np.uint8], cells: Sequence[Sample], cell: CellView
+) -> Iterator[tuple[NDArray[np.int64], Crops]]:
     """By laboratory and data set: which crops, and what the network sees of them there."""
+    origins = [(s.dataset, s.cut_out) for s in cells]
     for number in range(LABORATORIES):
         rng = np.random.default_rng(number)
         laboratory = drawn(rng)
-        for name in dict.fromkeys(names):
-            rows = np.flatnonzero([own == name for own in names])[number % EVERY :: EVERY]
+        for origin in dict.fromkeys(origins):
+            every = EVERY_ON_BLACK if origin[1] else EVERY
+            rows = np.flatnonzero([own == origin for own in origins])[number % every :: every]
             if len(rows):
                 yield rows, _seen(crops[rows], laboratory, cell, rng)
 

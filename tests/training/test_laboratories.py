@@ -77,6 +77,11 @@ def test_what_alignment_can_not_undo_differs_between_laboratories(samples: list[
     assert min(np.abs(one.astype(int) - picture)[cells].mean() for picture in turned) > 5
 
 
+def test_of_cells_on_black_each_laboratory_shows_fewer(samples: list[Sample]) -> None:
+    parts, _ = seen([*samples, *(replace(s, dataset="b", cut_out=True) for s in samples * 4)])
+    assert [len(crops) for crops in parts[:2]] == [len(samples) // 4 + (len(samples) % 4 > 0), len(samples) // 4]
+
+
 def test_a_model_that_sees_surroundings_has_no_such_views(samples: list[Sample]) -> None:
     assert seen(samples, SPEC.model_copy(update={"cell": None})) == ([], [])
 
