@@ -158,6 +158,7 @@ def _speak_pg(connection: Any, how: Mapping[str, str | int]) -> None:
     """
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
+        connection.close()  # not every version of SQLAlchemy does, when a listener raises
         raise UsageError(
             f"the database's encoding is {encoding}, which can not hold every name; make one with encoding UTF8 "
             "(create database ... encoding 'UTF8' template template0)"
