@@ -13,7 +13,7 @@ from pydantic import AfterValidator
 from contract.errors import UsageError
 from contract.secrets import MASK
 
-SHIPPED_BUNDLE = Path(__file__).resolve().parent.parent / "models" / "blast-5"
+SHIPPED_BUNDLE = Path(__file__).resolve().parent.parent / "models" / "blast-6"
 COARSEST_UM = 10.0
 """Micrometres per pixel: more than a red cell is no microscopy of cells."""
 FINEST_UM = 0.005
