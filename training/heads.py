@@ -25,7 +25,7 @@ PENALTY = 0.01
 """Of the squared weights, where the cells' weights sum to one."""
 FINE: Mapping[ClassName, float] = {"lymphoblast": 0.001}
 """The same of kinds that small differences of texture tell; see training/RESULTS.md."""
-FOREIGN = 0.4
+FOREIGN = 0.7
 """Share of a kind's normal cells that come from data sets without blasts of that kind."""
 DIRECTIONS = 64
 STEPS, CLOSE = 25, 1e-4
