@@ -2,7 +2,8 @@
 
 Each is a logistic regression with L2 penalty on standardised features. A head for a kind of blast is fitted on the
 blasts of that kind and on normal cells, those of other laboratories among them: a head that saw normal cells of one
-laboratory only would know the laboratory. Blasts of other kinds are left out: both heads may call them blasts.
+laboratory only would know the laboratory (`training.laboratories` draws more of them). Blasts of other kinds are left
+out: both heads may call them blasts.
 
 The distance is that to the training's cells, in the directions in which they spread most, in units of their spread
 (Mahalanobis 1936): 1 is the mean over the training's cells.
