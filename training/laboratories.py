@@ -51,7 +51,7 @@ class Laboratory:
         return found
 
 
-def drawn(rng: np.random.Generator) -> Laboratory:
+def draw_laboratory(rng: np.random.Generator) -> Laboratory:
     """A laboratory: its stains are more or less strong, each in another shade, its light is weaker or of a colour."""
     strength = rng.uniform(*STRENGTH)
     stains = np.diag(np.exp(rng.normal(0, strength / 2, 3))) + rng.normal(0, strength / 4, (3, 3))
@@ -101,7 +101,7 @@ def _views(
     origins = [(s.dataset, s.cut_out) for s in cells]
     for number in range(LABORATORIES):
         rng = np.random.default_rng(number)
-        laboratory = drawn(rng)
+        laboratory = draw_laboratory(rng)
         for origin in dict.fromkeys(origins):
             every = EVERY_ON_BLACK if origin[1] else EVERY
             rows = np.flatnonzero([own == origin for own in origins])[number % every :: every]

@@ -12,7 +12,7 @@ from contract.types import Crops
 from training.augment import LIGHT
 from training.datasets import LAYOUTS
 from training.datasets.sample import Sample
-from training.laboratories import EVERY, LABORATORIES, Laboratory, drawn, foreign_features
+from training.laboratories import EVERY, LABORATORIES, Laboratory, draw_laboratory, foreign_features
 
 SIDE = 64
 GOAL = CellColours(mean=(0.5, 0.35, 0.6), std=(0.16, 0.19, 0.08))
@@ -102,7 +102,7 @@ def test_a_laboratory_that_changes_nothing_shows_the_cells_as_they_are() -> None
 @pytest.mark.parametrize("seed", range(5))
 def test_a_laboratory_keeps_dark_dark(seed: int) -> None:
     """What is denser in all colours stays denser: nuclei stay darker than the field."""
-    laboratory = drawn(np.random.default_rng(seed))
+    laboratory = draw_laboratory(np.random.default_rng(seed))
     grey = np.repeat(np.array([230, 60], np.uint8)[:, None], 3, axis=1).reshape(1, 1, 2, 3)
     looks = Laboratory(laboratory.density, 0.0).looks(grey, np.random.default_rng(0))
     light, dark = looks[0, 0].astype(int).sum(axis=1)
