@@ -10,6 +10,7 @@ if __name__ == "__main__":  # before anything slow is imported, and any file is 
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -29,6 +30,7 @@ ENDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit codes are those of ``contract.errors``."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads wait by spinning; what is asked of it is small
     with heeded() as signals:
         args = parser().parse_args(argv)
         journal.set_up(args.log)

@@ -17,6 +17,7 @@ from contract.types import Image
 Numbers = NDArray[np.float64]
 TRIMMED = 0.1
 """Share of the cells that is left out at either end of each figure."""
+LEVELS = np.arange(256, dtype=np.float64) / 255
 MIN_PIXELS = 30
 """Within an outline; fewer say nothing of a cell's colours."""
 
@@ -42,10 +43,11 @@ def moments_of(image: Image, outline: NDArray[np.int32]) -> Numbers | None:
 
 def moments_within(image: Image, mask: NDArray[np.bool_]) -> Numbers | None:
     """The same, of the pixels of an image where ``mask``, (height, width), is true."""
-    pixels = image[mask][:, ::-1] / 255
-    if len(pixels) < MIN_PIXELS:
+    count, within = int(np.count_nonzero(mask)), mask.view(np.uint8)
+    if count < MIN_PIXELS:
         return None
-    return np.stack([pixels.mean(axis=0), np.square(pixels).mean(axis=0)])
+    found = [cv2.calcHist([image], [plane], within, [256], [0, 256]).ravel() for plane in (2, 1, 0)]
+    return np.stack([LEVELS, np.square(LEVELS)]) @ np.stack(found, axis=1).astype(np.float64) / count
 
 
 def colours_of(cells: Sequence[Numbers] | Numbers) -> CellColours:

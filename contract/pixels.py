@@ -58,7 +58,8 @@ def cut(
     if colours is not None:
         crop = moved(crop, colours, spec.cell.colours)
     if spec.cell.surroundings is not None and outline is not None and len(outline) > 2:  # noqa: PLR2004 - no line
-        crop[drawn(outline, (left, top), side, spec.size) == 0] = _blue_green_red(spec.cell.surroundings)
+        beside = drawn(outline, (left, top), side, spec.size) == 0
+        np.copyto(crop, _blue_green_red(spec.cell.surroundings), where=beside[..., None])
     return crop
 
 
@@ -74,7 +75,8 @@ def moved(crops: NDArray[np.uint8], colours: CellColours, goal: CellColours) -> 
     gain = np.array(goal.std) / np.maximum(colours.std, LEAST_STD)
     table = (levels - np.array(colours.mean)) * gain + np.array(goal.mean)
     table = np.clip(np.rint(table * 255), 0, 255).astype(np.uint8)[:, ::-1]
-    return np.stack([table[crops[..., plane], plane] for plane in range(3)], axis=-1)
+    rows = np.ascontiguousarray(crops).reshape(-1, 1, 3)
+    return np.asarray(cv2.LUT(rows, table[None]), np.uint8).reshape(crops.shape)
 
 
 def drawn(outline: NDArray[np.int32], corner: tuple[int, int], side: int, size: int) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.vision.masks import Mask, Plane, above, opened, squarely_grown
+from agent.vision.ranks import medians, quantile
 
 AZURE = np.array([[-2, 1, 1]], np.float32)
 """Blue, green, red: they sum to zero, so that shade does not count. Nuclei have more of it than red cells, always."""
@@ -81,7 +82,8 @@ def kinds_of(density: NDArray[np.float32], um: float) -> Kinds:
     total = np.asarray(cv2.transform(density, np.ones((1, 3), np.float32)), np.float32)
     azure = np.asarray(cv2.transform(density, AZURE), np.float32)
     stained = above(total, STAINED_DENSITY)
-    lower = _red(density[stained > 0], azure[stained > 0])
+    where = np.flatnonzero(stained)
+    lower = _red(density.reshape(-1, 3).take(where, axis=0), azure.take(where))
     sure = _nuclei(density, azure, lower, um) & stained
     red_pixels = _red_pixels(density, stained, sure, um)
     red = _middle(red_pixels) if len(red_pixels) else EXPECTED_RED
@@ -90,7 +92,7 @@ def kinds_of(density: NDArray[np.float32], um: float) -> Kinds:
         red, red_pixels = EXPECTED_RED, np.zeros((0, 3), np.float32)
         sure = _nuclei(density, azure, EXPECTED_RED[None].astype(np.float32), um) & stained
         own = cv2.countNonZero(sure) * um * um > NUCLEI_UM2
-    nuclei = _middle(density[sure > 0]) if own else _expected(red)
+    nuclei = _middle(density.reshape(-1, 3).take(np.flatnonzero(sure), axis=0)) if own else _expected(red)
     axis: Numbers = np.linalg.solve(_spread(red_pixels, red), nuclei - red).astype(np.float64)
     axis = axis / (axis @ (nuclei - red))
     return Kinds(red, nuclei, axis, float(axis @ red), red_pixels, own)
@@ -103,17 +105,18 @@ def _red(stained: Plane, azure: Plane) -> Plane:
     levels = np.asarray(cv2.convertScaleAbs(np.clip(azure + 0.5, 0, 2), alpha=127), np.uint8).reshape(-1, 1)
     level, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_OTSU)
     lower = levels[:, 0] <= max(level, int(levels.min()))  # Otsu parts nothing where all are of one level
-    along = _middle(stained[lower]).astype(np.float32)
+    along = medians(stained.compress(lower, axis=0))
     along /= np.float32(max(float(np.linalg.norm(along)), 1e-6))
     off = _beside(stained, along)
-    return np.asarray(stained[off <= max(float(np.quantile(off[lower], 1 - ODD_SHARE)), 2 * NOISE)], np.float32)
+    usual = off <= max(quantile(off[lower], 1 - ODD_SHARE), 2 * NOISE)
+    return np.asarray(stained.compress(usual, axis=0), np.float32)
 
 
 def _nuclei(density: NDArray[np.float32], azure: Plane, red: Plane, um: float) -> Mask:
     """What has more azure than red cells, and lies far from them by their own spread."""
     if not len(red):
         return np.zeros(azure.shape, np.uint8)
-    usual = np.median(red, axis=0).astype(np.float64)
+    usual = _middle(red)
     far = _far(density, usual, red[:: 1 + len(red) // ENOUGH]).view(np.uint8)
     return opened(far & above(azure, float(AZURE[0] @ usual) + LEAST_APART), SPECK_UM / um)
 
@@ -134,7 +137,7 @@ def _red_pixels(density: NDArray[np.float32], stained: Mask, sure: Mask, um: flo
 
 
 def _middle(pixels: Plane) -> Numbers:
-    return np.asarray(np.median(pixels, axis=0), np.float64)
+    return medians(pixels).astype(np.float64)
 
 
 def _expected(red: Numbers) -> Numbers:
@@ -144,7 +147,8 @@ def _expected(red: Numbers) -> Numbers:
 
 def _beside(pixels: Plane, along: Plane) -> Plane:
     """How far each density lies from the line through 0 in a direction of length 1."""
-    squares = np.einsum("ij,ij->i", pixels, pixels) - np.square(pixels @ along)
+    blue, green, red = pixels.T
+    squares = blue * blue + green * green + red * red - np.square(pixels @ along)
     return np.asarray(np.sqrt(np.maximum(squares, 0)), np.float32)
 
 
@@ -154,5 +158,5 @@ def _spread(pixels: Plane, red: Numbers) -> Numbers:
     if not len(pixels):
         return np.asarray(least)
     off = _beside(pixels, (red / np.linalg.norm(red)).astype(np.float32))
-    usual = pixels[off <= np.quantile(off, 1 - ODD_SHARE)] - red
-    return np.asarray(usual.T.astype(np.float64) @ usual / max(1, len(usual)) + least)
+    usual = pixels.compress(off <= quantile(off, 1 - ODD_SHARE), axis=0).T - red[:, None]
+    return np.asarray(usual @ usual.T / max(1, usual.shape[1]) + least)

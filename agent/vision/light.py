@@ -111,16 +111,16 @@ def _to_density(small: Image, bare: tuple[int, int, int]) -> Density:
 def _surface(green: NDArray[np.float32]) -> NDArray[np.float32]:
     terms = _terms(*green.shape)
     values = green.ravel()
-    fit: NDArray[np.float64] = np.zeros(terms.shape[1])
+    pull = STIFFNESS * np.eye(terms.shape[1])
+    surface: NDArray[np.float64] = np.zeros(values.shape)
     darker = values > DARK_DENSITY
     for _ in range(ROUNDS):
-        weighted = terms * np.where(darker, DARK_WEIGHT, 1)[:, None]
-        pull = STIFFNESS * np.eye(len(fit))
-        fit = np.asarray(np.linalg.solve(weighted.T @ terms + pull, weighted.T @ values), np.float64)
-        before, darker = darker, values - terms @ fit > DARK_DENSITY
+        weighted = terms.T * np.where(darker, DARK_WEIGHT, 1)
+        surface = terms @ np.linalg.solve(weighted @ terms + pull, weighted @ values)
+        before, darker = darker, values - surface > DARK_DENSITY
         if np.array_equal(before, darker):
             break
-    return (terms @ fit).reshape(green.shape).astype(np.float32)
+    return surface.reshape(green.shape).astype(np.float32)
 
 
 @lru_cache(maxsize=8)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from agent.vision import light
 from agent.vision.kinds import AZURE, LEAST_APART, NOISE, Kinds, kinds_of
 from agent.vision.masks import Mask, Plane, above
+from agent.vision.ranks import quantile
 from agent.vision.touching import Where
 from contract.types import Image
 
@@ -87,7 +88,7 @@ class Pictures:
     def planes(self, density: Plane, where: Where) -> tuple[Plane, Plane, Plane]:
         """Nuclear, foreign and how much is stained in red cells' densities, of the part that has this density."""
         shade = self.lit.shade[where]
-        rows = cv2.split(cv2.transform(density, self.axes))
+        rows = (self.axes @ density.reshape(-1, 3).T).reshape(-1, *shade.shape)
         far, azure, across, along = (
             cv2.scaleAdd(shade, -lean, row) if lean else row for row, lean in zip(rows, self.leans, strict=True)
         )
@@ -132,12 +133,12 @@ def pictures_of(lit: light.Light) -> Pictures:
     azure = AZURE[0] / max(float(AZURE[0] @ (kinds.nuclei - kinds.red)), LEAST_APART)
     foreign = _foreign(kinds)
     axes = np.stack([kinds.axis, azure, *foreign]).astype(np.float32)
-    reached = np.linalg.norm(kinds.red_pixels @ foreign.T, axis=1)
-    red_level = float(np.quantile(reached, FOREIGN_SHARE)) if len(reached) else FOREIGN[0]
+    reached = _length(kinds.red_pixels @ foreign.T)
+    red_level = quantile(reached, FOREIGN_SHARE) if len(reached) else FOREIGN[0]
     colour = int(np.argmax(kinds.red))
     thick = reached[kinds.red_pixels[:, colour] > THICKER * kinds.red[colour]]
     many = len(kinds.red_pixels) * (lit.um_per_pixel * step) ** 2 > MANY_UM2 and len(thick)
-    held = float(np.quantile(thick, THICKER_SHARE)) / FOREIGN[0] if many else 1.0
+    held = quantile(thick, THICKER_SHARE) / FOREIGN[0] if many else 1.0
     return Pictures(
         lit=lit,
         smooth=smooth,
@@ -157,6 +158,12 @@ def _sparse(picture: NDArray[Any], step: int) -> NDArray[Any]:
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
+def _length(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each of (N, 2)."""
+    x, y = rows.T
+    return np.asarray(np.sqrt(x * x + y * y), np.float64)
+
+
 def _foreign(kinds: Kinds) -> NDArray[np.float64]:
     """(2, 3): directions at right angles to the red cells' colour, by their own standard deviations."""
     length = max(float(np.linalg.norm(kinds.red)), 1e-6)
@@ -164,8 +171,8 @@ def _foreign(kinds: Kinds) -> NDArray[np.float64]:
     across = rows[1:]
     off = kinds.red_pixels @ across.T
     if len(off):
-        far = np.linalg.norm(off, axis=1)
-        off = off[far <= np.quantile(far, FOREIGN_SHARE)]
+        far = _length(off)
+        off = off.compress(far <= quantile(far, FOREIGN_SHARE), axis=0)
     spread = off.T @ off / max(1, len(off))
     values, ways = np.linalg.eigh(spread)
     deviations = np.sqrt(np.minimum(values, (MOST_SPREAD * length) ** 2) + NOISE**2)

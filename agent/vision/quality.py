@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from agent.vision import light, sharpness, stain
 from agent.vision.familiar import far_from
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
+from agent.vision.ranks import quantile
 from agent.vision.remedies import REMEDIES
 from agent.vision.watch import Apparent, ScaleWatch
 from contract.messages import Quality, Reason
@@ -193,7 +194,8 @@ def _unevenness(lit: light.Light) -> float:
     Where large cells fill a corner the surface is a guess, so the bare part of the frame must bear it out.
     """
     step = max(1, min(lit.shade.shape) // SHADE_STEPS)
-    bright, dark = np.percentile(lit.shade[::step, ::step], (1, 99))
+    shade = lit.shade[::step, ::step].ravel()
+    bright, dark = quantile(shade, 0.01), quantile(shade, 0.99)
     return min(float(1 - 10 ** (bright - dark)), BARE_PART * lit.unevenness)
 
 

@@ -219,7 +219,7 @@ def estimate(looks: Sequence[RedCells]) -> ScaleEstimate | None:
     if not seen:
         return None
     marks = _marks(seen)
-    usual = _most_frequent(_counted(marks.places, marks.weights))
+    usual = float(_most_frequent(_smoothed(_counted(marks.places, marks.weights, len(GRID)))))
     sizes = [np.log(one.diameters) for one in seen]
     near = [np.abs(size - usual) < NEAR for size in sizes]
     cells, frames = sum(int(n.sum()) for n in near), sum(bool(n.any()) for n in near)
@@ -267,16 +267,20 @@ def _marks(seen: Sequence[RedCells]) -> _Marks:
     return _Marks(np.clip(places, 0, len(GRID) - 1), angles * diameters.astype(np.float64) ** 2, owners)
 
 
-def _counted(places: NDArray[np.intp], weights: Counts) -> Counts:
-    return np.asarray(np.bincount(places, weights, minlength=len(GRID)), np.float64)
+def _counted(places: NDArray[np.intp], weights: Counts, length: int) -> Counts:
+    return np.asarray(np.bincount(places, weights, minlength=length), np.float64)
 
 
-def _most_frequent(counts: Counts) -> float:
-    """Logarithm of the most frequent diameter."""
+def _smoothed(counts: Counts) -> Counts:
+    """By a Gaussian."""
     half = round(4 * KERNEL / STEP)
     reach = STEP * np.arange(-half, half + 1)
-    smooth = np.convolve(counts, np.exp(-0.5 * (reach / KERNEL) ** 2), mode="same")
-    return float(GRID[0]) + (float(np.argmax(smooth)) + 0.5) * STEP
+    return np.convolve(counts, np.exp(-0.5 * (reach / KERNEL) ** 2), mode="same")
+
+
+def _most_frequent(smooth: Counts) -> Counts:
+    """Logarithm of the most frequent diameter, (...) from smoothed counts (..., len(GRID))."""
+    return np.asarray(float(GRID[0]) + (np.argmax(smooth, axis=-1) + 0.5) * STEP, np.float64)
 
 
 def _wavering(marks: _Marks) -> float:
@@ -284,4 +288,6 @@ def _wavering(marks: _Marks) -> float:
     rng = np.random.default_rng(1)
     number = int(marks.owners.max()) + 1
     drawn = rng.multinomial(number, np.full(number, 1 / number), RESAMPLES)
-    return float(np.std([_most_frequent(_counted(marks.places, marks.weights * row[marks.owners])) for row in drawn]))
+    places = marks.owners * len(GRID) + marks.places
+    own = _counted(places, marks.weights, number * len(GRID)).reshape(number, len(GRID))
+    return float(np.std(_most_frequent(drawn.astype(np.float64) @ np.stack([_smoothed(counts) for counts in own]))))

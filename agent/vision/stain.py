@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from agent.vision.kinds import Kinds, kinds_of
 from agent.vision.light import Density
 from agent.vision.limits import QualityLimits
+from agent.vision.ranks import medians
 
 STAINED_DENSITY = 0.12
 """Sum of the three densities above which a pixel is stained; red cells have 0.25 and more."""
@@ -86,14 +87,14 @@ def measure(density: Density, um: float) -> Stain:
     sample = density[::step, ::step].reshape(-1, 3)
     depth = np.asarray(cv2.transform(sample[None], np.ones((1, 3), np.float32)), np.float32).ravel()
     where = depth > STAINED_DENSITY
-    share, stained = float(where.mean()), sample[where]
+    share, stained = float(where.mean()), sample.compress(where, axis=0)
     if len(stained) < FEWEST:
         return Stain(share)
     sparse = max(1, round((density.size / 3 / KINDS_PIXELS) ** 0.5))
     kinds = kinds_of(np.ascontiguousarray(density[::sparse, ::sparse]), um * sparse)
-    mean, middle = stained.mean(axis=0), np.median(stained, axis=0)
+    mean, middle = stained.mean(axis=0), medians(stained)
     count = min(max(FEWEST, round(DARK_SHARE * len(sample))), len(stained) // 2)
-    dark = np.median(stained[np.argpartition(depth[where], -count)[-count:]], axis=0)
+    dark = medians(stained.take(np.argpartition(depth[where], -count)[-count:], axis=0))
     warm = np.partition(stained @ WARM_WEIGHTS, (len(stained) // 2, len(stained) - count))
     far = kinds.are_far(stained) & (depth[where] > middle.sum())
     azure = stained @ COLD_WEIGHTS > middle @ COLD_WEIGHTS
