@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 from agent.colours import SiteColours
@@ -15,6 +16,7 @@ from agent.engines import Engine
 from agent.ops.health import Counters
 from agent.slides.slide import Sighting, SlideControl
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
+from agent.vision.pictures import pictures_of
 from agent.vision.quality import assess
 from agent.vision.segmentation import find_cells
 from agent.vision.watch import ScaleWatch
@@ -149,11 +151,14 @@ def examine(frame: Frame, station: Station) -> Finding:
     if frame.fault:
         return Finding(Quality(accepted=False, reasons=[frame.fault], detail=frame.detail))
     training = station.bundle.manifest.reference
-    quality = assess(frame.image, frame.um_per_pixel, station.limits, station.watch, training=training)
+    pictures = cache(lambda: pictures_of(frame.image, frame.um_per_pixel))
+    quality = assess(
+        frame.image, frame.um_per_pixel, station.limits, station.watch, training=training, pictures=pictures
+    )
     assessed = time.perf_counter()
     if not quality.accepted:
         return Finding(quality, timing_ms=_timing(frame, started, assessed))
-    cells = find_cells(frame.image, frame.um_per_pixel)
+    cells = find_cells(frame.image, frame.um_per_pixel, pictures())
     segmented = time.perf_counter()
     manifest, colours = station.bundle.manifest, station.colours
     if colours:

@@ -22,6 +22,8 @@ HOLLOW = 0.02
 """Turn the other way (radians per pixel) that ends an arc; a circle of 50 pixels turns 0.04."""
 LEAST_ARC = 2.6
 """Angle (radians) that an arc must have: the fitted diameter of shorter ones wavers."""
+LEAST_EXTENT = 0.8
+"""How wide or high an outline is at least, in diameters of the smallest thing: half a circle is as wide as a whole."""
 ROUNDNESS = 0.06
 """How far an arc's points may lie from the circle, as a share of its radius (root mean square)."""
 DENTS = 0.05
@@ -62,7 +64,7 @@ def arcs(mask: Mask) -> Iterator[Arc]:
     """The arcs of a mask (0 or 1) whose diameters lie within ``SMALLEST`` to ``LARGEST``."""
     outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     for outline in outlines:
-        if len(outline) > SMALLEST * LEAST_ARC / 2:
+        if max(cv2.boundingRect(outline)[2:]) > LEAST_EXTENT * SMALLEST:
             path = _even(outline[:, 0, 0] + 1j * outline[:, 0, 1])
             yield from (arc for arc in _arcs_of(path, mask.shape) if SMALLEST <= arc.diameter < LARGEST)
 

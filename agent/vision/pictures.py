@@ -21,6 +21,8 @@ from agent.vision.ranks import quantile
 from agent.vision.touching import Where
 from contract.types import Image
 
+WORKING_UM = 0.2
+"""Micrometres per pixel to work at: the lobes of a nucleus (2 um) stay apart, at a small part of the pixels."""
 BLUR_PIXELS = 1.0
 """Standard deviation of the blur against noise and colour fringes; twice that still leaves a 2 um lobe."""
 SPARSE, SPARSE_PIXELS = 2, 40_000
@@ -124,8 +126,9 @@ class Pictures:
         return nuclei, foreign, pale
 
 
-def pictures_of(lit: light.Light) -> Pictures:
-    """The pictures of a frame at working scale."""
+def pictures_of(image: Image, um_per_pixel: float) -> Pictures:
+    """The pictures of a frame, (height, width, 3) uint8; errors are those of ``find_cells``."""
+    lit = light.measure(image, um_per_pixel, working_um=WORKING_UM)
     smooth = np.asarray(cv2.GaussianBlur(lit.small, (0, 0), BLUR_PIXELS), np.uint8)
     step = max(SPARSE, round(math.sqrt(lit.shade.size / SPARSE_PIXELS)))
     density = lit.shaded_density(_sparse(smooth, step)) - _sparse(lit.shade, step)[..., None]

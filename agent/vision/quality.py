@@ -1,6 +1,7 @@
 """Is a frame fit to be judged? What is measured, and the reasons in words; ``limits`` has the bounds."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from agent.vision import light, sharpness, stain
 from agent.vision.familiar import far_from
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
+from agent.vision.pictures import Pictures, pictures_of
 from agent.vision.ranks import quantile
 from agent.vision.remedies import REMEDIES
 from agent.vision.watch import Apparent, ScaleWatch
@@ -40,6 +42,7 @@ def assess(
     watch: ScaleWatch | None = None,
     *,
     training: Look | None = None,
+    pictures: Callable[[], Pictures] | None = None,
 ) -> Quality:
     """Measure a frame and say whether it can be judged.
 
@@ -49,6 +52,7 @@ def assess(
         limits: what it must keep.
         watch: what earlier frames said of the scale; without one the scale is believed.
         training: what the model's training images looked like; without it nothing is said of how far they are.
+        pictures: gives those of this very frame, for who needs them again; not called where too little is stained.
 
     Returns:
         Figures that can not be had (a frame too dark has no focus) are 0.
@@ -69,7 +73,8 @@ def assess(
     if faults:
         return _verdict(measured, faults)
     density = lit.density()
-    stained = stain.measure(density, lit.um_per_pixel)
+    seen = pictures or partial(pictures_of, image, um_per_pixel)
+    stained = stain.measure(density, lit.um_per_pixel, lambda: seen().kinds)
     if stained.share < limits.min_stained:
         text = f"the frame is empty: {stained.share:.2%} of it is stained, and {limits.min_stained:.1%} is the least"
         return _verdict(measured, [("empty", text)])

@@ -35,8 +35,6 @@ from agent.vision.pictures import Pictures, pictures_of
 from agent.vision.touching import Patch, split
 from contract.types import Box, Cell, Image
 
-WORKING_UM = 0.2
-"""Micrometres per pixel to work at: the lobes of a nucleus (2 um) stay apart, at a small part of the pixels."""
 NUCLEUS_OPENING_UM, BODY_OPENING_UM, BODY_CLOSING_UM = 0.4, 0.5, 1.0
 """Radii: speckles are smaller than the first two, granules and vacuoles than the last."""
 TAIL_UM, BROAD_TAIL_UM = 0.7, 1.4
@@ -66,20 +64,20 @@ MIN_NUCLEUS_UM2, MIN_NUCLEUS_RADIUS_UM = 5.0, 0.9
 """What it must show of the nucleus; a lobe at the frame's border has that, granules and stain do not."""
 
 
-def find_cells(image: Image, um_per_pixel: float) -> list[Cell]:
+def find_cells(image: Image, um_per_pixel: float, pictures: Pictures | None = None) -> list[Cell]:
     """Find the white cells in a frame.
 
     Args:
         image: (height, width, 3) uint8, at least one pixel.
         um_per_pixel: micrometres per pixel, positive; recall bears an error of a tenth.
+        pictures: of this very frame, where they are made already.
 
     Returns:
         Cells from top to bottom, then left to right, by their boxes. A cell that the frame's border cuts has
         the flag ``edge``; it is left out if less than a recognisable part (``MIN_BODY_UM2``) shows.
     """
-    lit = light.measure(image, um_per_pixel, working_um=WORKING_UM)
-    seen = pictures_of(lit)
-    um = seen.um
+    seen = pictures or pictures_of(image, um_per_pixel)
+    lit, um = seen.lit, seen.um
     nuclei, foreign, pale = seen.masks()
     nuclei = opened(nuclei, NUCLEUS_OPENING_UM / um)
     if not cv2.countNonZero(nuclei):

@@ -5,14 +5,14 @@ either side of green. A hue is the angle of a density from green, positive towar
 strength nor a grey shade counts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.vision.kinds import Kinds, kinds_of
+from agent.vision.kinds import Kinds
 from agent.vision.light import Density
 from agent.vision.limits import QualityLimits
 from agent.vision.ranks import medians
@@ -23,8 +23,6 @@ SAMPLE = 4000
 """Pixels to look at, about; more change no figure by a degree."""
 DARK_SHARE = 0.01
 """Share of the frame that is called its darkest part; in a frame of 50 x 35 um, 4 x 4 um."""
-KINDS_PIXELS = 40_000
-"""Pixels in which red cells and nuclei are sought, about."""
 MAX_OTHER_UM2 = 5.0
 """Area of what is darker than red cells and far from their colour without azure, where less has azure: where the hue is
 turned by 90 to 270 degrees nuclei are so."""
@@ -81,8 +79,14 @@ class Stain:
     kinds: Kinds | None = None
 
 
-def measure(density: Density, um: float) -> Stain:
-    """Measure how a frame is stained, from its optical density at so many micrometres per pixel."""
+def measure(density: Density, um: float, kinds_in: Callable[[], Kinds]) -> Stain:
+    """Measure how a frame is stained.
+
+    Args:
+        density: optical density of the frame.
+        um: micrometres per pixel of it.
+        kinds_in: measures what the frame's red cells and nuclei are like; not called where too little is stained.
+    """
     step = max(1, round((density.size / 3 / SAMPLE) ** 0.5))
     sample = density[::step, ::step].reshape(-1, 3)
     depth = np.asarray(cv2.transform(sample[None], np.ones((1, 3), np.float32)), np.float32).ravel()
@@ -90,8 +94,7 @@ def measure(density: Density, um: float) -> Stain:
     share, stained = float(where.mean()), sample.compress(where, axis=0)
     if len(stained) < FEWEST:
         return Stain(share)
-    sparse = max(1, round((density.size / 3 / KINDS_PIXELS) ** 0.5))
-    kinds = kinds_of(np.ascontiguousarray(density[::sparse, ::sparse]), um * sparse)
+    kinds = kinds_in()
     mean, middle = stained.mean(axis=0), medians(stained)
     count = min(max(FEWEST, round(DARK_SHARE * len(sample))), len(stained) // 2)
     dark = medians(stained.take(np.argpartition(depth[where], -count)[-count:], axis=0))
