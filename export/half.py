@@ -10,7 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from contract.errors import EngineError
 
-KNOWN = frozenset({"Conv", "Relu", "Add", "Mul", "MaxPool", "ReduceMean", "ReduceL2", "Clip", "Log", "Concat", "Gemm"})
+KNOWN = frozenset(
+    {"Conv", "Relu", "Add", "Mul", "MaxPool", "ReduceMean", "ReduceL2", "Clip", "Log", "Concat", "Gemm", "Min"}
+)
 """Operators that compute in the type of what they are given; sums of squares go beyond FP16 and stay FP32."""
 LARGEST = float(np.finfo(np.float16).max)
 

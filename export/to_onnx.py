@@ -19,7 +19,9 @@ OPSET = 18
 OUTPUT = "scores"
 FEATURES = "features"
 """Name of the tensor that the heads read."""
-KNOWN = frozenset({"Conv", "Relu", "Add", "Mul", "MaxPool", "ReduceMean", "ReduceL2", "Clip", "Log", "Concat", "Gemm"})
+KNOWN = frozenset(
+    {"Conv", "Relu", "Add", "Mul", "MaxPool", "ReduceMean", "ReduceL2", "Clip", "Log", "Concat", "Gemm", "Min"}
+)
 TOLERANCE = 1e-3
 """Largest difference of a score between torch and ONNX Runtime, of scores over 1 relative: both sum in float32, in
 different order."""

@@ -158,7 +158,9 @@ def _network(opened: bundle.Bundle, model: Path, trust: Trust) -> tuple[BlastNet
         raise UsageError(f"{model} has no heads of this version; adapt a bundle that this version exported")
     trunk.load_state_dict(dict(trunk_of(model, trust).weights), strict=False)
     gate = kept.get("gate.weight", np.zeros((0, wide)))
-    heads = Heads(columns, weight, kept["head.bias"], gate, kept.get("gate.bias", np.zeros(0)))
+    bias = kept["head.bias"]
+    second, second_bias = kept.get("second.weight", weight), kept.get("second.bias", bias)
+    heads = Heads(columns, weight, bias, second, second_bias, gate, kept.get("gate.bias", np.zeros(0)))
     return trunk.eval(), heads
 
 
@@ -182,11 +184,11 @@ def fitted(heads: Heads, features: NDArray[np.floating], samples: Sequence[Sampl
     share /= 2 * np.bincount(truth, share)[truth]
     before = margins_of(heads.scores(rows), heads.columns)
     slope, offset = logistic((rows - mean) / spread, truth, share, penalty=PENALTY, given=before)
-    weight, bias = heads.weight.copy(), heads.bias.copy()
-    for k in heads.columns.blasts:
-        weight[k] += slope / spread
-        bias[k] += offset - (slope / spread) @ mean
-    return replace(heads, weight=weight, bias=bias)
+    weight, bias = np.stack([heads.weight, heads.second]), np.stack([heads.bias, heads.second_bias])
+    for k in heads.columns.blasts:  # what both heads of a kind get, the lesser of them gets
+        weight[:, k] += slope / spread
+        bias[:, k] += offset - (slope / spread) @ mean
+    return replace(heads, weight=weight[0], bias=bias[0], second=weight[1], second_bias=bias[1])
 
 
 def _out_of_fold(heads: Heads, features: NDArray[np.floating], samples: Sequence[Sample]) -> Numbers:

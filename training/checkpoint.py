@@ -52,6 +52,7 @@ class _Shape(BaseModel):
     blocks: tuple[Blocks, ...] = Field(min_length=1, max_length=8)
     classes: int = Field(ge=2, le=5)
     directions: int = Field(ge=0, le=256)
+    twice: bool = False
 
 
 class _Trained(BaseModel):

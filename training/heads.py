@@ -1,16 +1,16 @@
 """The heads: linear in the trunk's features, one for each kind of blast, one for what is no cell to be judged.
 
-Each is a logistic regression with L2 penalty on standardised features. A head for a kind of blast is fitted on the
-blasts of that kind and on normal cells, those of other laboratories among them: a head that saw normal cells of one
-laboratory only would know the laboratory (`training.laboratories` draws more of them). Blasts of other kinds are left
-out: both heads may call them blasts.
+Each is a logistic regression with L2 penalty on standardised features. A kind of blast has two heads, and the lesser of
+their scores counts: one for the blasts of that kind beside the normal cells of the same laboratories, one beside those
+of all others (`training.laboratories` draws more of them). One head for both would either know the laboratory, or tell
+less well what is alike. Blasts of other kinds are left out: both kinds may call them blasts.
 
 The distance is that to the training's cells, in the directions in which they spread most, in units of their spread
 (Mahalanobis 1936): 1 is the mean over the training's cells.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -26,8 +26,6 @@ PENALTY = 0.01
 """Of the squared weights, where the cells' weights sum to one."""
 FINE: Mapping[ClassName, float] = {"lymphoblast": 0.001}
 """The same of kinds that small differences of texture tell; see training/RESULTS.md."""
-FOREIGN = 0.7
-"""Share of a kind's normal cells that come from data sets without blasts of that kind."""
 DIRECTIONS = 64
 STEPS, CLOSE = 25, 1e-4
 """Newton's method ends after so many steps, or with a step that small."""
@@ -39,8 +37,10 @@ class Heads:
 
     Attributes:
         columns: what stands where in the scores.
-        weight: (classes, features).
+        weight: (classes, features) of each column's first head.
         bias: (classes,).
+        second: (classes, features) of its second; where there is one head alone, the same again.
+        second_bias: (classes,).
         gate: (directions, features) of the distance; no rows where there is none.
         gate_bias: (directions,).
     """
@@ -48,13 +48,15 @@ class Heads:
     columns: Columns
     weight: Numbers
     bias: Numbers
+    second: Numbers
+    second_bias: Numbers
     gate: Numbers
     gate_bias: Numbers
 
     def scores(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
         """Scores of cells, (N, columns.width), from (N, features)."""
         rows = np.asarray(features, np.float64)
-        found = rows @ self.weight.T + self.bias
+        found = np.minimum(rows @ self.weight.T + self.bias, rows @ self.second.T + self.second_bias)
         if self.columns.distance:
             along = rows @ self.gate.T + self.gate_bias
             found = np.column_stack([found, np.square(along).mean(axis=1)])
@@ -62,10 +64,13 @@ class Heads:
 
     def on(self, trunk: BlastNet) -> BlastNet:
         """A copy of a network with these heads."""
-        shape = Architecture(**asdict(trunk.shape) | {"classes": len(self.weight), "directions": len(self.gate)})
-        network = BlastNet(shape)
-        kept = {k: v for k, v in trunk.state_dict().items() if not k.startswith(("head.", "gate."))}
+        twice = not np.array_equal(self.weight, self.second) or not np.array_equal(self.bias, self.second_bias)
+        own_shape = {"classes": len(self.weight), "directions": len(self.gate), "twice": twice}
+        network = BlastNet(Architecture(**asdict(trunk.shape) | own_shape))
+        kept = {k: v for k, v in trunk.state_dict().items() if not k.startswith(("head.", "second.", "gate."))}
         own = {"head.weight": self.weight, "head.bias": self.bias}
+        if twice:
+            own |= {"second.weight": self.second, "second.bias": self.second_bias}
         if self.columns.distance:
             own |= {"gate.weight": self.gate, "gate.bias": self.gate_bias}
         network.load_state_dict(kept | {k: torch.from_numpy(v.astype(np.float32)) for k, v in own.items()})
@@ -108,19 +113,20 @@ def fit_heads(features: NDArray[np.floating], samples: Sequence[Sample]) -> Head
     judged = np.array([s.labelled for s in samples])
     mean, spread = rows[judged].mean(axis=0), rows[judged].std(axis=0) + 1e-6
     scaled = (rows - mean) / spread
-    weight, bias = np.zeros((len(columns.names), rows.shape[1])), np.zeros(len(columns.names))
+    weight, bias = np.zeros((2, len(columns.names), rows.shape[1])), np.zeros((2, len(columns.names)))
     for k, name in enumerate(columns.names):
         if name != "normal":
-            truth, share = _roles(samples, name)
-            use = share > 0
-            penalty = FINE.get(name, PENALTY)
-            slope, weight_0 = logistic(scaled[use], truth[use], share[use], penalty=penalty)
-            weight[k] = slope / spread
-            bias[k] = weight_0 - weight[k] @ mean
+            for which, (truth, share) in enumerate(_roles(samples, name)):
+                use = share > 0
+                penalty = FINE.get(name, PENALTY)
+                slope, weight_0 = logistic(scaled[use], truth[use], share[use], penalty=penalty)
+                weight[which:, k] = slope / spread
+                bias[which:, k] = weight_0 - (slope / spread) @ mean
+    heads = Heads(columns, weight[0], bias[0], weight[1], bias[1], np.zeros((0, rows.shape[1])), np.zeros(0))
     if not columns.distance:
-        return Heads(columns, weight, bias, np.zeros((0, rows.shape[1])), np.zeros(0))
+        return heads
     along = _directions(scaled[judged], _alike([s for s in samples if s.labelled]))
-    return Heads(columns, weight, bias, along / spread, -(along / spread) @ mean)
+    return replace(heads, gate=along / spread, gate_bias=-(along / spread) @ mean)
 
 
 def logistic(
@@ -154,14 +160,16 @@ def logistic(
 def calibrated(heads: Heads, features: NDArray[np.floating], samples: Sequence[Sample]) -> Heads:
     """The same heads, the score of each kind of blast made a log-odds on its own data sets (Platt 1999).
 
-    Each kind gets a scale and an offset of its own, so that one threshold is right for data sets of either kind.
+    Each kind gets a scale and an offset of its own, so that one threshold is right for data sets of either kind. A
+    kind's second head, beside the normal cells of others, stays as it is.
 
     Args:
         heads: fitted on other cells.
         features: (N, features) of cells that the heads have not seen.
         samples: (N,) which these are.
     """
-    weight, bias, scores = heads.weight.copy(), heads.bias.copy(), heads.scores(features)
+    weight, bias = heads.weight.copy(), heads.bias.copy()
+    scores = np.asarray(features, np.float64) @ weight.T + bias
     for k in heads.columns.blasts:
         name = heads.columns.names[k]
         home = {s.dataset for s in samples if _is(s, name)}
@@ -169,11 +177,14 @@ def calibrated(heads: Heads, features: NDArray[np.floating], samples: Sequence[S
         truth = np.array([_is(s, name) for s in samples], np.int64)[use]
         if 0 < truth.sum() < len(truth):
             share = np.full(len(truth), 1 / len(truth))
-            (scale,), offset = logistic(scores[use, k : k + 1].astype(np.float64), truth, share, penalty=1e-4)
+            (scale,), offset = logistic(scores[use, k : k + 1], truth, share, penalty=1e-4)
             if scale > 0:
                 weight[k] *= scale
                 bias[k] = bias[k] * scale + offset
-    return Heads(heads.columns, weight, bias, heads.gate, heads.gate_bias)
+    second, second_bias = heads.second.copy(), heads.second_bias.copy()
+    single = (heads.second == heads.weight).all(axis=1)
+    second[single], second_bias[single] = weight[single], bias[single]
+    return replace(heads, weight=weight, bias=bias, second=second, second_bias=second_bias)
 
 
 def _is(sample: Sample, name: ClassName) -> bool:
@@ -181,27 +192,30 @@ def _is(sample: Sample, name: ClassName) -> bool:
     return sample.label in BLASTS if name == "blast" else sample.label == name
 
 
-def _roles(samples: Sequence[Sample], name: ClassName) -> tuple[Labels, Numbers]:
-    """(N,) whether each cell is of a class, and its weight in the fit; both halves weigh alike, 0 is left out."""
-    truth = np.array([_is(s, name) for s in samples], np.int64)
-    share = _alike(samples)
+def _roles(samples: Sequence[Sample], name: ClassName) -> Iterator[tuple[Labels, Numbers]]:
+    """For each head of a class (N,) whether a cell is of it, and its weight in the fit; 0 is left out.
+
+    Blasts and normal cells weigh alike. A kind of blast has a head for each of the two sorts of normal cells that there
+    are: of data sets with such blasts, and of others.
+    """
+    truth, share = np.array([_is(s, name) for s in samples], np.int64), _alike(samples)
     if name == OTHER:
-        against = np.array([s.labelled for s in samples])
-        parts = [(truth == 1, 0.5), (against, 0.5)]
-    else:
-        home = {s.dataset for s in samples if _is(s, name)}
-        normal, at_home = (
-            np.array([s.kind == "normal" for s in samples]),
-            np.array([s.dataset in home for s in samples]),
-        )
-        foreign = FOREIGN if (normal & ~at_home).any() else 0.0
-        foreign = foreign if (normal & at_home).any() else 1.0
-        parts = [(truth == 1, 0.5), (normal & at_home, 0.5 * (1 - foreign)), (normal & ~at_home, 0.5 * foreign)]
-    found = np.zeros(len(samples))
+        yield truth, _weights(share, [(truth == 1, 0.5), (np.array([s.labelled for s in samples]), 0.5)])
+        return
+    home = {s.dataset for s in samples if _is(s, name)}
+    normal, at_home = (np.array([s.kind == "normal" for s in samples]), np.array([s.dataset in home for s in samples]))
+    for against in (normal & at_home, normal & ~at_home):
+        if against.any():
+            yield truth, _weights(share, [(truth == 1, 0.5), (against, 0.5)])
+
+
+def _weights(share: Numbers, parts: Sequence[tuple[NDArray[np.bool_], float]]) -> Numbers:
+    """(N,) of which each part has its mass."""
+    found = np.zeros(len(share))
     for use, mass in parts:
         if use.any() and mass:
             found[use] = mass * share[use] / share[use].sum()
-    return truth, found / found.sum()
+    return np.asarray(found / found.sum(), np.float64)
 
 
 def _alike(samples: Sequence[Sample]) -> Numbers:

@@ -39,6 +39,7 @@ class Architecture:
         blocks: residual blocks of each stage.
         classes: columns of the scores, without that of the distance.
         directions: of the features in which the distance to the training's cells is measured; 0: it is not.
+        twice: each column is scored twice, and the lesser score counts.
     """
 
     stem: int = 32
@@ -46,6 +47,7 @@ class Architecture:
     blocks: tuple[int, ...] = (1, 2, 1)
     classes: int = 2
     directions: int = 0
+    twice: bool = False
 
     @property
     def features(self) -> int:
@@ -79,12 +81,15 @@ class BlastNet(nn.Module):
         self.stem = nn.Sequential(convolution(3, self.shape.stem, kernel=5, stride=2), nn.ReLU())
         self.body = nn.Sequential(*_stages(self.shape))
         self.head = nn.Linear(self.shape.features, self.shape.classes)
+        self.second = nn.Linear(self.shape.features, self.shape.classes) if self.shape.twice else None
         self.gate = nn.Linear(self.shape.features, self.shape.directions) if self.shape.directions else None
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, size, size) normalised pixels to (N, classes) logits, and the distance where it is measured."""
         features = self.features(image)
         scores = torch.as_tensor(self.head(features))
+        if self.second is not None:
+            scores = torch.minimum(scores, self.second(features))
         if self.gate is None:
             return scores
         along = self.gate(features)

@@ -79,6 +79,45 @@ def test_a_head_that_sees_one_laboratory_learns_the_laboratory() -> None:
     assert (narrow.scores(features[foreign])[:, 1] > 0).mean() > 3 * (wide.scores(features[foreign])[:, 1] > 0).mean()
 
 
+def test_of_the_two_heads_of_a_kind_the_lesser_score_counts(fitted: Heads) -> None:
+    features, _ = cells(np.random.default_rng(6), 20)
+    first, second = features @ fitted.weight.T + fitted.bias, features @ fitted.second.T + fitted.second_bias
+    np.testing.assert_allclose(fitted.scores(features)[:, :-1], np.minimum(first, second), rtol=1e-5, atol=1e-5)
+    names = fitted.columns.names
+    twice = [name for k, name in enumerate(names) if not np.array_equal(fitted.weight[k], fitted.second[k])]
+    assert twice == ["lymphoblast", "myeloblast"]
+
+
+def test_two_heads_know_the_blasts_of_a_laboratory_better_than_one_for_all() -> None:
+    """Normal cells of the other laboratory look like lymphoblasts by what tells these at home, and differ by more."""
+
+    def confused(seed: int) -> tuple[np.ndarray, np.ndarray, list[Sample]]:
+        features, samples = cells(np.random.default_rng(seed), 150)
+        kinds = np.array([f"{s.label} {s.dataset}" for s in samples])
+        features[kinds == "lymphoblast a", 0] -= 3
+        features[kinds == "normal b", :1] += 8
+        features[kinds == "normal b", 4] -= 6
+        return features, kinds, samples
+
+    features, _, samples = confused(0)
+    unseen, kinds, _ = confused(1)
+    home = (kinds == "lymphoblast a") | (kinds == "normal a")
+    both = fit_heads(features, samples).scores(unseen)[:, 1]
+    one = fit_heads(features, [replace(s, dataset="a") for s in samples]).scores(unseen)[:, 1]
+    known = [auroc((kinds[home] == "lymphoblast a").astype(np.int64), s[home].astype(np.float64)) for s in (both, one)]
+    assert known[0] > known[1] + 0.02
+    assert (both[kinds == "normal b"] > 0).mean() <= (one[kinds == "normal b"] > 0).mean()
+
+
+def test_where_all_normal_cells_are_of_one_laboratory_a_kind_has_one_head() -> None:
+    features, samples = cells(np.random.default_rng(0), 100)
+    at_home = np.array([s.dataset == "a" for s in samples])
+    heads = fit_heads(features[at_home], [s for s, use in zip(samples, at_home, strict=True) if use])
+    assert np.array_equal(heads.weight, heads.second)
+    shape = Architecture(stem=4, stages=(8, 8), blocks=(1, 1))
+    assert not heads.on(BlastNet(shape)).shape.twice
+
+
 def test_what_is_unlike_the_training_is_far_and_doubted(fitted: Heads) -> None:
     features, samples = cells(np.random.default_rng(4), 80)
     judged = np.array([s.labelled for s in samples])
