@@ -1,7 +1,7 @@
 """The command `microscope-agent`: reads arguments, owns signals and exit codes."""
 
-from contract.signals import Manner, Signals, heed, heeded, leave
-from contract.terminal import open_streams, say
+from common.signals import Manner, Signals, heed, heeded, leave
+from common.terminal import open_streams, say
 
 if __name__ == "__main__":  # before anything slow is imported, and any file is opened
     open_streams()
@@ -15,10 +15,10 @@ import sys
 from collections.abc import Sequence
 
 from agent.options import parser
-from contract import journal
-from contract.arguments import overrides
-from contract.commands import outcome, process
-from contract.errors import CheckError, UsageError
+from common import journal
+from common.arguments import overrides
+from common.commands import outcome, process
+from common.errors import CheckError, UsageError
 
 log = logging.getLogger(__name__)
 ENDS = {
@@ -29,7 +29,7 @@ ENDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit codes are those of ``contract.errors``."""
+    """Run one command; the exit codes are those of ``common.errors``."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads wait by spinning; what is asked of it is small
     with heeded() as signals:
         args = parser().parse_args(argv)

@@ -11,9 +11,9 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from agent.settings import ENV_PREFIX, Settings
 from agent.site import agreed_scale, read_site
-from contract.arguments import named_path
-from contract.secrets import masked, masked_addresses
-from contract.settings import (
+from common.arguments import named_path
+from common.secrets import masked, masked_addresses
+from common.settings import (
     Form,
     Layer,
     Tree,

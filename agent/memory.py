@@ -5,10 +5,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from contract.arguments import make_state_dir
-from contract.durable import PRIVATE, write_whole
-from contract.errors import IntegrityError, UsageError
-from contract.plain import read_plain
+from common.arguments import make_state_dir
+from common.durable import PRIVATE, write_whole
+from common.errors import IntegrityError, UsageError
+from common.plain import read_plain
 
 FILE = "models.json"
 

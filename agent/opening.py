@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, Future
 from typing import Literal
 
 from agent.sources import Source
-from contract.errors import MicroscopeError
+from common.errors import MicroscopeError
 from contract.types import Frame
 
 RETRY_S = 2.0

@@ -5,7 +5,8 @@ import re
 from importlib.metadata import version
 from typing import TypeAlias
 
-from contract.arguments import SHIPPED_BUNDLE, Parser, micrometres, place, whole
+from common.arguments import Parser, micrometres, place, whole
+from contract.signature import SHIPPED_BUNDLE
 from contract.topics import WORD, is_topic_word
 from contract.trust_options import add_trust
 

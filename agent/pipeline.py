@@ -20,10 +20,10 @@ from agent.vision.pictures import pictures_of
 from agent.vision.quality import assess
 from agent.vision.segmentation import find_cells
 from agent.vision.watch import ScaleWatch
+from common.errors import OutboxFull
 from contract.bundle import Bundle
 from contract.colour import Normaliser
 from contract.decide import decide
-from contract.errors import OutboxFull
 from contract.known_error import ModelError
 from contract.manifest import Decision
 from contract.messages import (

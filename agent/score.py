@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agent.engines.plan import open_engine
-from contract.arguments import place, state_dir_if_any
+from common.arguments import place, state_dir_if_any
+from common.errors import MicroscopeError
 from contract.bundle import open_bundle
-from contract.errors import MicroscopeError
 from contract.scoring import score, scoring_arguments, write_scored
 from contract.trust_options import trust_from
 

@@ -28,11 +28,11 @@ from agent.wire.outbox import Outbox
 from agent.wire.posts import Posts, Shown, attend
 from agent.wire.salvage import damaged
 from agent.wire.window import Window
-from contract.arguments import make_state_dir
-from contract.errors import BrokerError, OutboxError
+from common.arguments import make_state_dir
+from common.errors import BrokerError, OutboxError
+from common.signals import Signals
+from common.words import counted
 from contract.messages import Health, Topics
-from contract.signals import Signals
-from contract.words import counted
 
 log = logging.getLogger(__name__)
 VERSION = version("microscope-agent")

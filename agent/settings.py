@@ -14,12 +14,12 @@ from pydantic_settings import NoDecode
 from agent.sources.directory import DirectorySource
 from agent.sources.opencv import CameraSource, VideoSource
 from agent.sources.synthetic import SyntheticSource
+from common.arguments import UserPath, default_state_dir
 from contract import signature
-from contract.arguments import UserPath, default_state_dir
 from contract.bundle import SHIPPED
-from contract.connection import BrokerSettings, Section
 from contract.requests import COMMANDS, CommandName
 from contract.topics import TopicWord
+from mqttlink.connection import BrokerSettings, Section
 
 ENV_PREFIX = "MICROSCOPE_"
 

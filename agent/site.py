@@ -19,11 +19,11 @@ from agent.colours import SiteColours
 from agent.sources.scale import Scale
 from agent.vision.flatfield import MAX_BYTES, Leveller, read_flat
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
+from common.durable import write_whole
+from common.errors import IntegrityError, UsageError
+from common.plain import read_plain
 from contract.colour import Normaliser, normaliser
-from contract.durable import write_whole
-from contract.errors import IntegrityError, UsageError
 from contract.manifest import CellColours, InputSpec
-from contract.plain import read_plain
 from contract.reference import Look
 from contract.types import Frame
 

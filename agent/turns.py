@@ -18,7 +18,7 @@ from typing_extensions import Self
 
 from agent.opening import Opening
 from agent.sources import Source
-from contract.errors import MicroscopeError
+from common.errors import MicroscopeError
 from contract.types import Frame
 
 log = logging.getLogger(__name__)

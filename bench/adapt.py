@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from contract.arguments import place
+from common.arguments import place
+from common.errors import UsageError
 from contract.decide import margins_of
-from contract.errors import UsageError
 from contract.trust_options import add_trust, trust_from
 from contract.types import Tensor
 from training.adapt import fitted

@@ -27,7 +27,7 @@ from agent.pipeline import Station, examine
 from agent.site import NO_SITE
 from bench.restain import LOOKS, restain
 from bench.results import Figures
-from contract.arguments import place
+from common.arguments import place
 from contract.bundle import SHIPPED, Bundle, open_bundle
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.trust_options import add_trust, trust_from

@@ -23,7 +23,7 @@ from bench.int8 import ratios
 from bench.ort_quantiser import write_theirs
 from calibration.methods import METHODS
 from calibration.ranges import calibrate_by
-from contract.arguments import place
+from common.arguments import place
 from contract.decide import margins_of
 from contract.manifest import Decision, InputSpec
 from contract.types import Crops

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.errors import CheckError
+from common.errors import CheckError
 from contract.types import Tensor
 
 BINS = 8192

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.histogram import Histogram
-from contract.errors import UsageError
+from common.errors import UsageError
 
 Range: TypeAlias = tuple[float, float]
 """The smallest and the largest value to cover."""

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from calibration.histogram import Histogram
 from calibration.methods import parameters_of, range_of
 from calibration.sample import fingerprint
-from contract.errors import UsageError
+from common.errors import UsageError
 from contract.manifest import InputSpec, Sha256
 from contract.pixels import to_batch
 from contract.types import Crops, Tensor

@@ -1,7 +1,7 @@
 """`microscope-collect`: stores what the agents of a broker report, each report once, and acknowledges it."""
 
-from contract.signals import Manner, Signals, heed, heeded
-from contract.terminal import open_streams, output_failed, say
+from common.signals import Manner, Signals, heed, heeded
+from common.terminal import open_streams, output_failed, say
 
 if __name__ == "__main__":  # before anything slow is imported, and any file is opened
     open_streams()
@@ -22,18 +22,18 @@ from collector.receive import Collector
 from collector.rescue import rescue
 from collector.settings import CollectorSettings, load
 from collector.store import Store
-from contract import journal
-from contract.arguments import make_state_dir
-from contract.commands import outcome, process
-from contract.durable import PRIVATE, growing, make_private
-from contract.errors import UsageError
-from contract.words import counted
+from common import journal
+from common.arguments import make_state_dir
+from common.commands import outcome, process
+from common.durable import PRIVATE, growing, make_private
+from common.errors import UsageError
+from common.words import counted
 
 log = logging.getLogger("collector")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit codes are those of ``contract.errors``."""
+    """Run the command; the exit codes are those of ``common.errors``."""
     with heeded() as signals:
         options = parser().parse_args(arguments)
         journal.set_up(options.log)

@@ -10,9 +10,9 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from collector.tables import metadata
-from contract.arguments import home_path
-from contract.commands import how_to_install
-from contract.errors import MissingError, UsageError
+from common.arguments import home_path
+from common.commands import how_to_install
+from common.errors import MissingError, UsageError
 
 BUSY_MS = 1000
 """How long a statement waits for another's lock; the network must not wait longer."""

@@ -15,9 +15,9 @@ from collector.amend import parted, read_amendments
 from collector.columns import summary_columns, summary_values
 from collector.numbers import Numbers, shown
 from collector.rows import spans_of
-from contract.errors import StoreError
+from common.errors import StoreError
+from common.words import counted
 from contract.messages import iso
-from contract.words import counted
 
 What: TypeAlias = Literal["reports", "cells", "slides"]
 Form: TypeAlias = Literal["csv", "jsonl"]

@@ -4,7 +4,7 @@ import argparse
 from functools import partial
 from importlib.metadata import version
 
-from contract.arguments import Parser, overrides, place
+from common.arguments import Parser, overrides, place
 
 ENV_PREFIX = "MICROSCOPE_COLLECT_"
 SHORT = {"host": "mqtt.host", "port": "mqtt.port", "username": "mqtt.username", "database": "database"}

@@ -21,10 +21,13 @@ from collector.arrivals import Arrival, StreamName
 from collector.numbers import shown
 from collector.settings import CollectorSettings
 from collector.store import Outcome, Reply, Store
-from contract.connection import BrokerSettings
-from contract.errors import StoreError
+from common.errors import StoreError
 from contract.messages import LARGEST_MESSAGE, Ack, Topics
-from contract.refusals import (
+from mqttlink.client import Client, Door, marks
+from mqttlink.connection import BrokerSettings
+from mqttlink.contact import Contact
+from mqttlink.inflight import InFlight
+from mqttlink.refusals import (
     where,
     why_broken,
     why_hung_up,
@@ -34,9 +37,6 @@ from contract.refusals import (
     why_unanswered,
     why_unreachable,
 )
-from mqttlink.client import Client, Door, marks
-from mqttlink.contact import Contact
-from mqttlink.inflight import InFlight
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from collector import database, rows, tables
 from collector.arrivals import Arrival
 from collector.store import Store
-from contract.carve import Row, open_pages
-from contract.errors import StoreError, UsageError
+from common.carve import Row, open_pages
+from common.errors import StoreError, UsageError
 from contract.messages import FrameReport, SlideSummary
 
 _BATCH = 500

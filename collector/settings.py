@@ -10,10 +10,10 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from collector.options import ENV_PREFIX
-from contract.arguments import default_state_dir
-from contract.connection import BrokerSettings, Section
-from contract.settings import Form, Tree, layers_of, settled
+from common.arguments import default_state_dir
+from common.settings import Form, Tree, layers_of, settled
 from contract.topics import TopicWord, TopicWordOrAny
+from mqttlink.connection import BrokerSettings, Section
 
 
 def _default_database() -> str:

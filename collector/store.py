@@ -28,7 +28,7 @@ from collector.arrivals import (
 )
 from collector.numbers import Numbers, Stream
 from collector.tables import Row
-from contract.errors import IntegrityError, StoreError, UsageError
+from common.errors import IntegrityError, StoreError, UsageError
 from contract.messages import Ack, FrameReport
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from contract.labels import Label
 
 LAYOUT = 2

@@ -17,12 +17,11 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
-from contract.arguments import SHIPPED_BUNDLE
-from contract.errors import BundleMissing, IntegrityError, UsageError
+from common.errors import BundleMissing, IntegrityError, UsageError
+from common.plain import read_plain
 from contract.manifest import Manifest
 from contract.pixels import to_batch
-from contract.plain import read_plain
-from contract.signature import LINE_BYTES, SHIPPED_ONLY, SIGNATURE, UNSIGNED, Trust, public_half, sign
+from contract.signature import LINE_BYTES, SHIPPED_BUNDLE, SHIPPED_ONLY, SIGNATURE, UNSIGNED, Trust, public_half, sign
 from contract.types import Crops, Tensor
 
 MANIFEST = "manifest.json"

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from contract.look import Numbers, density_table
 from contract.reference import Look
 from contract.types import Crops

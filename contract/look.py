@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from contract.reference import Colour, Look, Spread, Stains, Triple
 from contract.types import Image
 

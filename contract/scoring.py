@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from contract.arguments import place
+from common.arguments import place
 from contract.manifest import InputSpec
 from contract.pixels import to_batch
 from contract.trust_options import add_trust

@@ -15,9 +15,9 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from contract.arguments import home_path
-from contract.errors import IntegrityError, UsageError
-from contract.plain import read_plain
+from common.arguments import home_path
+from common.errors import IntegrityError, UsageError
+from common.plain import read_plain
 
 SIGNATURE = "manifest.sig"
 CONTEXT = b"microscope-agent bundle manifest, signature 1\n"
@@ -29,6 +29,8 @@ SHIPPED = "shipped"
 """In the settings, the name of the key that signs the bundles of this project."""
 SHIPPED_KEY = "d7bd59aebfa56618418a4b0377f76c07596b6705fa73ba999d8fd2bf071d5364"
 """That key, public half; it comes with the code, so who can replace it can replace the agent too."""
+SHIPPED_BUNDLE = Path(__file__).resolve().parent.parent / "models" / "blast-6"
+"""The bundle that runs where nobody names another."""
 
 
 @dataclass(frozen=True, slots=True)

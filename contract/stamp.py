@@ -13,11 +13,11 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from common.durable import write_whole
+from common.errors import EngineError
+from common.owned import read_owned, refuse_shared
 from contract.bundle import CALIBRATION, FP32, INT8, Bundle
-from contract.durable import write_whole
-from contract.errors import EngineError
 from contract.manifest import Precision, Sha256
-from contract.owned import read_owned, refuse_shared
 from contract.trt import CudaDevice
 from contract.trust_options import trusting
 

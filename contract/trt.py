@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import ClassVar, Protocol, TypeAlias
 
-from contract.errors import EngineError
+from common.errors import EngineError
 
 OLDEST = 10
 """First major version whose interface is the one that we speak."""

@@ -1,7 +1,7 @@
 """`microscope-dashboard`: subscribes to every agent of a broker and shows what arrives, in the terminal."""
 
-from contract.signals import Manner, Signals, heed, heeded, leave
-from contract.terminal import open_streams, say
+from common.signals import Manner, Signals, heed, heeded, leave
+from common.terminal import open_streams, say
 
 if __name__ == "__main__":  # before anything slow is imported
     open_streams()
@@ -17,9 +17,9 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Protocol
 
-from contract.commands import how_to_install, outcome, process
-from contract.durable import write_whole
-from contract.errors import MissingError, UsageError
+from common.commands import how_to_install, outcome, process
+from common.durable import write_whole
+from common.errors import MissingError, UsageError
 from contract.messages import FrameReport, SlideSummary
 from dashboard.link import Arrival, Link
 from dashboard.options import parser, settings_given
@@ -63,7 +63,7 @@ class _Lines:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code of contract/errors.py."""
+    """Run the command; returns the exit code of common/errors.py."""
     with heeded() as signals:
         options = parser().parse_args(arguments)
         signals.decide(Manner())

@@ -13,12 +13,12 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
 from typing_extensions import Self
 
-from contract.connection import BrokerSettings
-from contract.errors import BrokerError
+from common.errors import BrokerError
 from contract.messages import LARGEST_MESSAGE
-from contract.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
 from mqttlink.client import Client, Door
+from mqttlink.connection import BrokerSettings
 from mqttlink.contact import Contact
+from mqttlink.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
 
 _TURN_S = 0.25
 _LET_GO_S = 0.7

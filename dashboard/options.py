@@ -2,7 +2,7 @@
 
 import argparse
 
-from contract.arguments import Parser, overrides, place
+from common.arguments import Parser, overrides, place
 from contract.topics import is_topic_word
 
 ENV_PREFIX = "MICROSCOPE_DASHBOARD_"

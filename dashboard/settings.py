@@ -10,10 +10,10 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
-from contract.connection import BrokerSettings, Section
-from contract.settings import Form, Tree, layers_of, settled
+from common.settings import Form, Tree, layers_of, settled
 from contract.topics import TopicWordOrAny
 from dashboard.options import ENV_PREFIX, PASSWORD
+from mqttlink.connection import BrokerSettings, Section
 
 
 class DashboardSettings(Section):

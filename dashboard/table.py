@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
+from common.terminal import printable
+from common.words import counted
 from contract.labels import LABELS, spoken
 from contract.messages import SlideSummary
 from contract.shares import corrected_words
-from contract.terminal import printable
-from contract.words import counted
 from dashboard.tally import Tally
 from dashboard.words import NO_SLIDE, RESEARCH_USE, findings, health_words
 

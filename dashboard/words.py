@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from common.words import counted
 from contract.labels import LABELS, spoken
 from contract.messages import FrameReport, Health, SlideSummary
 from contract.shares import corrected_words, percent
-from contract.words import counted
 from dashboard.tally import Summary
 
 RESEARCH_USE = "For research use only; not for diagnosis."

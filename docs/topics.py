@@ -9,9 +9,9 @@ from agent.ops.heartbeat import EVERY_S
 from agent.slides.slide import PUBLISH_EVERY_S
 from agent.wire.courier import CLIENT_ID, HEALTH_EXPIRY_S
 from contract.messages import Ack, FrameReport, Health, Message, SlideSummary, Status
-from contract.refusals import RECEIVE_MAXIMUM, REMEDIES, SESSION_TAKEN_OVER
 from contract.requests import ANSWER_EXPIRY_S
 from mqttlink.inflight import ANSWER_WITHIN_S
+from mqttlink.refusals import RECEIVE_MAXIMUM, REMEDIES, SESSION_TAKEN_OVER
 
 
 @dataclass(frozen=True, slots=True)

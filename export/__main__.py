@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from contract.arguments import place
+from common.arguments import place
+from common.commands import outcome, process
+from common.errors import EngineError, IntegrityError, UsageError
+from common.terminal import say
 from contract.bundle import MANIFEST, REPORT, Bundle, open_bundle
-from contract.commands import outcome, process
-from contract.errors import EngineError, IntegrityError, UsageError
-from contract.terminal import say
 from contract.trust_options import trust_from
 from export.engine import build_as_asked
 from export.keygen import instructions, keygen, read_private_key

@@ -8,7 +8,7 @@ import numpy as np
 
 from calibration.sample import Sampling, sampling, stratified
 from calibration.stain import stains
-from contract.errors import UsageError
+from common.errors import UsageError
 from contract.manifest import CellColours, InputSpec
 from training.checkpoint import Classifier
 from training.datasets import LAYOUTS

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from contract.arguments import micrometres, place, whole
+from common.arguments import micrometres, place, whole
+from common.commands import outcome, process
+from common.durable import PRIVATE, write_whole
+from common.errors import EngineError, IntegrityError, MissingError, UsageError
+from common.terminal import say
 from contract.bundle import REPORT, Bundle, open_bundle
-from contract.commands import outcome, process
-from contract.durable import PRIVATE, write_whole
-from contract.errors import EngineError, IntegrityError, MissingError, UsageError
 from contract.scoring import Scored, read_scored
-from contract.terminal import say
 from contract.trust_options import add_trust, trust_from
 from contract.types import Crops
 from export.compare_page import compare_page

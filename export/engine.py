@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from contract import journal
-from contract.arguments import default_state_dir, place, whole
+from common import journal
+from common.arguments import default_state_dir, place, whole
+from common.commands import outcome, process
+from common.durable import write_whole
+from common.errors import EngineError, IntegrityError, UsageError
+from common.terminal import say
 from contract.bundle import CALIBRATION, Bundle, open_bundle
-from contract.commands import outcome, process
-from contract.durable import write_whole
-from contract.errors import EngineError, IntegrityError, UsageError
 from contract.manifest import Precision
 from contract.signature import Trust
 from contract.stamp import (
@@ -35,7 +36,6 @@ from contract.stamp import (
     make_own_folder,
     write_plan,
 )
-from contract.terminal import say
 from contract.trt import INSTALL, refuse_old
 from contract.trust_options import add_trust, trust_from
 from export.trt_api import Cuda, TensorRt

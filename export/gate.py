@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from contract.errors import GateError
+from common.errors import GateError
+from common.words import counted
 from contract.manifest import Decision, Decisions
-from contract.words import counted
 from training.evaluate import agreement, called_blast
 from training.metrics import Labels, Numbers, auroc, fit_temperature, in_sigmas, sigmoid
 

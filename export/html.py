@@ -13,7 +13,7 @@ from html import escape
 
 import cv2
 
-from contract.errors import CheckError
+from common.errors import CheckError
 from contract.types import Image
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

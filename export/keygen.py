@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from contract.signature import key_id, public_half, public_key_from
 
 PASSPHRASE = "EXPORT_ENGINE_PASSPHRASE"  # noqa: S105 - the variable's name

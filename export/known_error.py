@@ -1,8 +1,8 @@
 """The error that a model is known to make, for the manifest and for the people who read of it."""
 
+from common.words import counted
 from contract.known_error import KnownError, PatientRate
 from contract.manifest import Decisions, Manifest, Unknown
-from contract.words import counted
 from export.scoring import Scored
 from training.judge import PREFERRED
 from training.known_error import known_error

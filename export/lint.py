@@ -12,10 +12,10 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from contract.arguments import place
-from contract.commands import outcome, process
-from contract.errors import UsageError
-from contract.terminal import say
+from common.arguments import place
+from common.commands import outcome, process
+from common.errors import UsageError
+from common.terminal import say
 from export.lint_rules import RULES, SEVERITIES, Finding, Graph
 
 

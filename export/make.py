@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from calibration.methods import AUTO, METHODS
 from calibration.ranges import Table, calibrate, calibrate_by, key_of, read_table
+from common.errors import CheckError, UsageError
 from contract import bundle
-from contract.errors import CheckError, UsageError
 from contract.manifest import Calibration, ClassSpec, Decisions, Gate, Manifest
 from contract.types import Crops
 from export.card import model_card

@@ -3,7 +3,7 @@
 import argparse
 
 from calibration.methods import AUTO, METHODS
-from contract.arguments import micrometres, place, whole
+from common.arguments import micrometres, place, whole
 from contract.manifest import Precision
 from contract.trust_options import add_trust
 from export.engine import add_engine

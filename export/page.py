@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from common.words import counted
 from contract.manifest import Decision, Manifest
-from contract.words import counted
 from export.gate import Limits
 from export.html import Picture, gallery, page, paragraph, plots, section, table, verdict
 from export.known_error import known_error_words

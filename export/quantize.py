@@ -34,7 +34,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from contract.errors import UsageError
+from common.errors import UsageError
 
 Target: TypeAlias = Literal["tensorrt", "cpu"]
 LEVELS = 127

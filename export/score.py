@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnxruntime as ort
 
-from contract.arguments import whole
+from common.arguments import whole
+from common.errors import MicroscopeError
 from contract.bundle import FP32, INT8, INT8_CPU, open_bundle
-from contract.errors import MicroscopeError
 from contract.scoring import score, scoring_arguments, write_scored
 from contract.trust_options import trust_from
 from contract.types import Tensor

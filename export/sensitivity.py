@@ -9,8 +9,8 @@ import onnxruntime as ort
 from tqdm import tqdm
 
 from calibration.ranges import Table
+from common.errors import UsageError
 from contract.decide import margins_of
-from contract.errors import UsageError
 from contract.manifest import TWO, Columns, InputSpec
 from contract.pixels import to_batch
 from contract.types import Crops, Tensor

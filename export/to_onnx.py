@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from contract.errors import CheckError
+from common.errors import CheckError
 from contract.manifest import InputSpec
 
 OPSET = 18

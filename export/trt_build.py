@@ -5,9 +5,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from contract.durable import write_whole
-from contract.errors import EngineError, IntegrityError
-from contract.owned import read_owned
+from common.durable import write_whole
+from common.errors import EngineError, IntegrityError
+from common.owned import read_owned
 from contract.stamp import Recipe
 from contract.trt import Complaints
 from export.trt_api import (

@@ -9,9 +9,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from contract.connection import BrokerSettings, tls_context
-from contract.errors import MicroscopeError, UsageError
+from common.errors import MicroscopeError, UsageError
 from contract.messages import CONTENT_TYPE, SCHEMA_VERSION
+from mqttlink.connection import BrokerSettings, tls_context
 
 log = logging.getLogger(__name__)
 CONNECT_S = 5.0

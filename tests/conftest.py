@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from agent.wire.broker import UNPACKED, Broker, find_program, open_broker
 from agent.wire.debian import unpack_mosquitto
-from contract.errors import BrokerError
+from common.errors import BrokerError
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality
 from tests.wire import check
 

@@ -9,8 +9,8 @@ from agent.config import load as load_agent
 from agent.settings import Settings
 from collector.settings import CollectorSettings
 from collector.settings import load as load_collector
-from contract.errors import UsageError
-from contract.settings import known_names
+from common.errors import UsageError
+from common.settings import known_names
 
 UNITS = Path(__file__).parents[1] / "systemd"
 KNOWN = {"agent": known_names(Settings), "collect": known_names(CollectorSettings)}

@@ -19,8 +19,8 @@ import dashboard.settings
 from agent.sources.opencv import CameraSource, VideoSource
 from agent.sources.place import source_at
 from collector.store import Store
-from contract.errors import UsageError
-from contract.settings import Form, layer_of, paths_of, settled
+from common.errors import UsageError
+from common.settings import Form, layer_of, paths_of, settled
 from contract.signature import SHIPPED_KEY, public_key_from
 from export.options import parser as export_parser
 from tests.drawn import write_cells

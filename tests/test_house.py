@@ -18,7 +18,18 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
     "agent", "collect", "compare_engines", "dashboard", "evaluate_classifier", "export_engine", "train_classifier",
 )  # fmt: skip
-ROOMS = ("contract", "mqttlink", "agent", "calibration", "training", "export", "collector", "dashboard", "bench")
+ROOMS = (
+    "common",
+    "contract",
+    "mqttlink",
+    "agent",
+    "calibration",
+    "training",
+    "export",
+    "collector",
+    "dashboard",
+    "bench",
+)
 HIDDEN = ["amqtt", "onnx", "onnxscript", "psycopg", "rich", "sqlalchemy", "torch"]
 """Libraries of the extras."""
 HEAVY = ("torch", "onnx", "tensorrt", "pycuda", "paho")
@@ -61,7 +72,7 @@ def test_a_reader_that_has_seen_enough_of_the_help_ends_a_command_in_silence(com
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_whose_standard_streams_are_closed_still_works(command: str) -> None:
-    program = f"from contract.commands import {command}; raise SystemExit({command}())"
+    program = f"from common.commands import {command}; raise SystemExit({command}())"
     line = shlex.join([sys.executable, "-c", program, "--help"])
     done = subprocess.run(["sh", "-c", f"{line} <&- >&- 2>&-"], check=False)
     assert done.returncode == 0
@@ -82,9 +93,7 @@ def a_pipe_that_nobody_reads() -> int:
 
 
 def run_command(command: str, words: list[str], *, stdout: int) -> "subprocess.CompletedProcess[str]":
-    program = (
-        f"import sys; sys.argv = ['c', *{words!r}]; from contract.commands import {command}; sys.exit({command}())"
-    )
+    program = f"import sys; sys.argv = ['c', *{words!r}]; from common.commands import {command}; sys.exit({command}())"
     line = [sys.executable, "-c", program]
     return subprocess.run(line, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
 
@@ -94,7 +103,7 @@ def without_torch(command: str, words: list[str]) -> "subprocess.CompletedProces
     program = (
         f"import sys; sys.modules.update(dict.fromkeys({HIDDEN!r}))\n"
         f"sys.argv = ['command', *{words!r}]\n"
-        f"from contract.commands import {command}; sys.exit({command}())"
+        f"from common.commands import {command}; sys.exit({command}())"
     )
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 

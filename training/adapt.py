@@ -15,12 +15,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from common.arguments import made_folder
+from common.errors import GateError, UsageError
+from common.terminal import say
 from contract import bundle
-from contract.arguments import made_folder
 from contract.decide import margins_of
-from contract.errors import GateError, UsageError
 from contract.signature import SHIPPED_ONLY, Trust
-from contract.terminal import say
 from training.augment import TURNS, quarter_turns
 from training.checkpoint import CLASSIFIER, Classifier, write_classifier
 from training.datasets import LAYOUTS

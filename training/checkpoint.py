@@ -14,8 +14,8 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from contract.durable import write_whole
-from contract.errors import UsageError
+from common.durable import write_whole
+from common.errors import UsageError
 from contract.manifest import CellColours, ClassName, Columns, Decision, InputSpec, Unknown
 from training.datasets import LAYOUTS
 from training.network import Architecture, BlastNet

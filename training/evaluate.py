@@ -11,19 +11,19 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from common.arguments import made_folder
+from common.commands import outcome, process
+from common.durable import write_whole
+from common.errors import UsageError
+from common.terminal import say
+from common.words import counted
 from contract import bundle
-from contract.arguments import made_folder
-from contract.commands import outcome, process
 from contract.decide import doubts_of, label_of, margins_of
-from contract.durable import write_whole
-from contract.errors import UsageError
 from contract.manifest import TWO, Columns, Decision, InputSpec, Unknown
 from contract.pixels import to_batch
 from contract.signature import SHIPPED_ONLY, Trust
-from contract.terminal import say
 from contract.trust_options import trust_from
 from contract.types import Crops, Tensor
-from contract.words import counted
 from training.datasets import LAYOUTS, about_of
 from training.datasets.crops import read_found
 from training.datasets.outlines import colours_by_data_set

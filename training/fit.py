@@ -16,15 +16,15 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from contract.arguments import made_folder
+from common.arguments import made_folder
+from common.commands import outcome, process
+from common.errors import UsageError
+from common.terminal import say
 from contract.cell_colours import mean_of
-from contract.commands import outcome, process
 from contract.decide import margins_of
-from contract.errors import UsageError
 from contract.manifest import CellColours, CellView, InputSpec
 from contract.pixels import to_batch
 from contract.signature import SHIPPED_ONLY, Trust
-from contract.terminal import say
 from contract.trust_options import trust_from
 from training.adapt import adapt
 from training.augment import LIGHT, MARGIN, TURNS, Jitter, quarter_turns

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from training.datasets.sample import Sample
 from training.metrics import Labels, Numbers, auroc, bootstrap, weighted_f1
 

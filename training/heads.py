@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from contract.manifest import BLASTS, OTHER, ClassName, Columns
 from training.datasets.sample import Sample
 from training.metrics import Labels, Numbers

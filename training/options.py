@@ -2,7 +2,7 @@
 
 import argparse
 
-from contract.arguments import micrometres, place, whole
+from common.arguments import micrometres, place, whole
 from contract.trust_options import add_trust
 from training.datasets import LAYOUTS
 from training.datasets.sample import SPLITS

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from contract.errors import UsageError
-from contract.words import counted
+from common.errors import UsageError
+from common.words import counted
 from training.datasets.sample import SPLITS, Sample, scales_of
 
 NO_PATIENTS = "none"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from contract.manifest import CellColours
 
 Rule: TypeAlias = Literal["patient", "random"]

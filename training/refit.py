@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from common.errors import UsageError
 from contract.decide import margins_of
-from contract.errors import UsageError
 from contract.manifest import InputSpec
 from contract.pixels import to_batch
 from contract.types import Crops, Tensor

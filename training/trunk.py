@@ -10,8 +10,8 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from common.errors import UsageError
 from contract import bundle
-from contract.errors import UsageError
 from contract.manifest import InputSpec
 from contract.signature import SHIPPED_ONLY, Trust
 from training.checkpoint import load, refused_if_damaged

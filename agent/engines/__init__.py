@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from agent.engines import ort, plan
+from common.errors import EngineError, IntegrityError, UsageError
 from contract.bundle import FP32, INT8, INT8_CPU, Bundle
-from contract.errors import EngineError, IntegrityError, UsageError
 from contract.manifest import Precision
 from contract.types import Tensor
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.errors import EngineError
+from common.errors import EngineError
 from contract.trt import INSTALL, CudaDevice, CudaDriver
 
 NOTHING = np.zeros(0, np.float32)

@@ -7,8 +7,8 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
+from common.errors import EngineError
 from contract.bundle import INT8_CPU, Bundle
-from contract.errors import EngineError
 from contract.manifest import Precision
 from contract.types import Tensor
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from agent.engines.device import open_device
 from agent.engines.trt import TensorRtEngine, load_tensorrt
 from agent.engines.trt_api import DeviceMemory, TensorRt
+from common.errors import EngineError, IntegrityError
+from common.owned import read_owned
 from contract.bundle import Bundle
-from contract.errors import EngineError, IntegrityError
 from contract.manifest import Precision
-from contract.owned import read_owned
 from contract.stamp import (
     PLAN,
     Board,

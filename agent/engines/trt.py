@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import numpy as np
 
 from agent.engines.trt_api import Buffer, DeviceMemory, ICudaEngine, IExecutionContext, TensorRt
-from contract.errors import EngineError
+from common.errors import EngineError
 from contract.manifest import Precision
 from contract.trt import INSTALL, Complaints, refuse_old
 from contract.types import Tensor

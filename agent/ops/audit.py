@@ -18,9 +18,9 @@ from typing_extensions import Self
 
 from agent.ops.chain import CUT, FOREIGN, GIVEN_UP, REMOVED, Entry, Head, Verdict, Verifier, last_entry, note_of
 from agent.ops.logfile import MOST_BYTES, LogFile, first_bytes
-from contract.arguments import make_state_dir
-from contract.errors import AuditError, IntegrityError, MissingError
-from contract.words import counted
+from common.arguments import make_state_dir
+from common.errors import AuditError, IntegrityError, MissingError
+from common.words import counted
 
 log = logging.getLogger(__name__)
 FOLDER = "audit"

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
-from contract.errors import IntegrityError
-from contract.words import counted
+from common.errors import IntegrityError
+from common.words import counted
 
 START = "0" * 64
 """What stands for the hash before the first line."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from agent.ops.audit import AuditLog
 from agent.pipeline import Station
-from contract.errors import MicroscopeError
+from common.errors import MicroscopeError
 from contract.messages import SlideSummary
 
 Note = Callable[[str, Mapping[str, object]], None]

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from typing_extensions import Self
 
-from contract.errors import OutboxError
+from common.errors import OutboxError
 
 log = logging.getLogger(__name__)
 EVERY_S = 4.0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from typing_extensions import Self
 
-from contract.durable import PRIVATE, sync_folder, write_whole
+from common.durable import PRIVATE, sync_folder, write_whole
 
 MOST_BYTES = 1 << 22
 """Longest file that is read, four times as long as the agent makes one."""

@@ -21,9 +21,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from agent.ops.health import Cause
-from contract.errors import CheckError, MicroscopeError
+from common.errors import CheckError, MicroscopeError
 from contract.messages import Health
-from contract.refusals import State
+from mqttlink.refusals import State
 
 log = logging.getLogger(__name__)
 TEXT = "text/plain; charset=utf-8"

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from agent.ops.health import Pulse
 from agent.pipeline import Sink
-from contract.errors import OutboxFull
+from common.errors import OutboxFull
 from contract.messages import FrameReport
 
 _FEEDS_PER_PERIOD = 8

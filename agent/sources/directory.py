@@ -15,8 +15,8 @@ from agent.drawn import is_marked
 from agent.sources.exposure import changed_at, taken_at
 from agent.sources.names import is_folder, printable
 from agent.sources.scale import Scale
-from contract.arguments import UserPath
-from contract.errors import SourceError, UsageError
+from common.arguments import UserPath
+from common.errors import SourceError, UsageError
 from contract.listing import Folder, Listing, pictures_below
 from contract.pictures import SUFFIXES, UnfitPictureError, decode_picture, read_bytes
 from contract.types import Frame, TimedBy

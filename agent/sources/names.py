@@ -4,9 +4,9 @@ import os
 import stat
 from pathlib import Path
 
-from contract.durable import fitting
-from contract.errors import UsageError
-from contract.secrets import masked
+from common.durable import fitting
+from common.errors import UsageError
+from common.secrets import masked
 
 
 def printable(name: str) -> str:

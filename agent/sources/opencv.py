@@ -20,12 +20,12 @@ from agent.sources.exposure import changed_at
 from agent.sources.names import is_folder, printable
 from agent.sources.scale import Scale
 from agent.sources.stream import Shot, Stream, openable
-from contract.arguments import UserPath, named_path
-from contract.errors import SourceError, UsageError
-from contract.secrets import PIPELINE
-from contract.secrets import masked as shown
+from common.arguments import UserPath, named_path
+from common.errors import SourceError, UsageError
+from common.secrets import PIPELINE
+from common.secrets import masked as shown
+from common.words import counted
 from contract.types import Frame
-from contract.words import counted
 
 ESTIMATE = 0.02
 """Share by which the number of frames that a video announces may be wrong: in some kinds of file it is a guess."""

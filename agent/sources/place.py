@@ -7,8 +7,8 @@ from typing import TypeAlias
 from agent.sources.directory import DirectorySource
 from agent.sources.names import is_folder
 from agent.sources.opencv import CameraSource, VideoSource
-from contract.arguments import named_path
-from contract.secrets import PIPELINE
+from common.arguments import named_path
+from common.secrets import PIPELINE
 
 VIDEOS = frozenset(
     {

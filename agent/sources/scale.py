@@ -4,7 +4,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from contract.arguments import COARSEST_UM, FINEST_UM
+from common.arguments import COARSEST_UM, FINEST_UM
 
 Scale: TypeAlias = Annotated[
     float,

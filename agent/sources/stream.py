@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from agent.sources.sizes import Sizes
-from contract.errors import SourceError
+from common.errors import SourceError
 from contract.pictures import MAX_PIXELS, UnfitPictureError, decode_picture
 from contract.types import NO_IMAGE, Image
 

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 from agent.settings import MqttSettings, Settings
 from agent.wire.visit import visit
-from contract.errors import BrokerError, UsageError
+from common.errors import BrokerError, UsageError
 from contract.messages import Topics
 
 VISIT_S = 5.0

@@ -15,10 +15,10 @@ from agent.sources.directory import DirectorySource, listed
 from agent.sources.place import PIXELS, source_at
 from agent.tools.progress import with_bar
 from agent.vision.scale import RED_CELL_UM, TOLERANCE, RedCells, ScaleEstimate, estimate, look
-from contract.errors import CheckError
-from contract.secrets import masked
+from common.errors import CheckError
+from common.secrets import masked
+from common.words import counted
 from contract.types import Frame, Image
-from contract.words import counted
 
 RUN = "calibrate"
 WATCHED_S = 60.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from agent.config import load_alone
 from agent.service import serve
 from agent.wire.broker import Broker, open_broker
-from contract.errors import BrokerError, CheckError, MissingError
+from common.errors import BrokerError, CheckError, MissingError
 
 READY_S = 20.0
 END_S = 30.0

@@ -26,8 +26,8 @@ from agent.trust import open_trusted, said_of
 from agent.vision.quality import assess
 from agent.vision.scale import estimate, look
 from agent.wire.visit import probe
-from contract.errors import CheckError, MicroscopeError, SourceError
-from contract.owned import others_may_write
+from common.errors import CheckError, MicroscopeError, SourceError
+from common.owned import others_may_write
 
 PROBE_S = 5.0
 SCALE_FRAMES = 8

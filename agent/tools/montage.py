@@ -23,14 +23,14 @@ from agent.sources.names import picture_file
 from agent.sources.place import recording_at
 from agent.tools.annotate import in_doubt, words_of
 from agent.tools.legend import COLOURS, bar_um
-from contract.durable import PRIVATE, write_whole
-from contract.errors import UsageError
+from common.durable import PRIVATE, write_whole
+from common.errors import UsageError
+from common.terminal import printable
+from common.words import counted
 from contract.labels import Label, spoken
 from contract.messages import CellReport, FrameReport
 from contract.sightings import Sightings
-from contract.terminal import printable
 from contract.types import Frame, Image
-from contract.words import counted
 
 log = logging.getLogger(__name__)
 FIELD_UM = 22.0

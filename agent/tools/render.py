@@ -8,9 +8,9 @@ import cv2
 
 from agent.sources.synthetic import SyntheticSource
 from agent.tools.progress import with_bar
-from contract.arguments import made_folder
-from contract.durable import write_whole
-from contract.errors import UsageError
+from common.arguments import made_folder
+from common.durable import write_whole
+from common.errors import UsageError
 
 OVERLAP = 0.4
 """Share of a frame that the next one shows again, as a stage moves that is to find its place."""

@@ -25,11 +25,12 @@ from agent.sources.place import VIDEOS, recording_at
 from agent.tools.annotate import annotate
 from agent.tools.progress import with_bar
 from agent.vision.watch import ScaleWatch
-from contract import terminal
-from contract.arguments import state_dir_if_any
+from common import terminal
+from common.arguments import state_dir_if_any
+from common.durable import PRIVATE, growing, write_whole
+from common.errors import UsageError
+from common.words import counted
 from contract.bundle import open_bundle
-from contract.durable import PRIVATE, growing, write_whole
-from contract.errors import UsageError
 from contract.labels import LABELS, spoken
 from contract.listing import Listing
 from contract.messages import FrameReport, SlideSummary
@@ -38,7 +39,6 @@ from contract.shares import corrected_words, percent
 from contract.sightings import Sightings
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame, Image
-from contract.words import counted
 
 log = logging.getLogger(__name__)
 SAID_EVERY_S = 30.0

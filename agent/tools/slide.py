@@ -4,11 +4,11 @@ from pydantic import ValidationError
 
 from agent.settings import Settings
 from agent.wire.visit import REPLIES, visit
-from contract.errors import BrokerError, CheckError, UsageError
+from common.errors import BrokerError, CheckError, UsageError
+from common.words import counted
 from contract.messages import SlideSummary, Topics
 from contract.requests import Answer, CommandName, Nothing, Request, StartSlide
 from contract.shares import corrected_words, percent
-from contract.words import counted
 
 PATIENCE_S = 10.0
 """Longest wait for the broker, and then for the agent."""

@@ -21,20 +21,20 @@ from agent.tools.calibrate import changed, opened
 from agent.vision.flatfield import MAX_BYTES, Leveller, measure, read_flat, write_flat
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
 from agent.vision.scale import ScaleEstimate, estimate, look
-from contract.arguments import state_dir_if_any
+from common.arguments import state_dir_if_any
+from common.durable import write_whole
+from common.errors import CheckError, UsageError
+from common.plain import read_plain
+from common.secrets import masked
+from common.words import counted
 from contract.bundle import SHIPPED, Bundle, open_bundle
 from contract.cell_colours import distance
 from contract.colour import advised
-from contract.durable import write_whole
-from contract.errors import CheckError, UsageError
 from contract.look import look_of, sight_of
 from contract.manifest import CellColours, CellView, Precision
-from contract.plain import read_plain
 from contract.reference import Look, Reference, Spread
-from contract.secrets import masked
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame
-from contract.words import counted
 
 ALIKE, DIFFERENT = 2.0, 4.0
 """Units of the training's spread, up to which a figure is alike, and differs."""

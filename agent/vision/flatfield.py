@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.drawn import PNG, marked
-from contract.durable import write_whole
-from contract.errors import CheckError, IntegrityError, UsageError
+from common.durable import write_whole
+from common.errors import CheckError, IntegrityError, UsageError
+from common.words import counted
 from contract.types import Image
-from contract.words import counted
 
 Surface = NDArray[np.float32]
 """(height, width, 3) float32, blue-green-red."""

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from agent.wire.debian import unpack_mosquitto
-from contract.commands import how_to_install
-from contract.errors import BrokerError
+from common.commands import how_to_install
+from common.errors import BrokerError
 
 log = logging.getLogger(__name__)
 

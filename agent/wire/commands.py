@@ -20,7 +20,7 @@ from typing_extensions import Self
 
 from agent.turns import NoTurn
 from agent.wire.mail import Incoming, Reply, may_answer_on
-from contract.errors import IntegrityError, MicroscopeError
+from common.errors import IntegrityError, MicroscopeError
 from contract.requests import COMMANDS, MAX_REQUEST_BYTES, Answer, Code, CommandName, ErrorInfo
 
 log = logging.getLogger(__name__)

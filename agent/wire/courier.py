@@ -23,10 +23,11 @@ from agent.wire.mail import Incoming, Reply
 from agent.wire.mqtt import Answer, Connection, TooLarge
 from agent.wire.outbox import Outbox
 from agent.wire.sender import Sender, named
-from contract.connection import BrokerSettings
-from contract.errors import OutboxError
+from common.errors import OutboxError
 from contract.messages import Ack, Health, SlideSummary, Status, Topics
-from contract.refusals import (
+from mqttlink.connection import BrokerSettings
+from mqttlink.contact import Contact
+from mqttlink.refusals import (
     NO_TROUBLE,
     State,
     Trouble,
@@ -39,7 +40,6 @@ from contract.refusals import (
     why_unanswered,
     why_unreachable,
 )
-from mqttlink.contact import Contact
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from contract.errors import BrokerError
+from common.errors import BrokerError
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from agent.wire.salvage import RESCUED
-from contract.arguments import make_state_dir
-from contract.durable import make_private
+from common.arguments import make_state_dir
+from common.durable import make_private
 from contract.messages import FrameReport
 
 log = logging.getLogger(__name__)

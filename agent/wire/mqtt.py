@@ -21,11 +21,11 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.settings import MqttSettings
 from agent.wire.mail import Incoming
-from contract.connection import BrokerSettings
 from contract.messages import LARGEST_MESSAGE, OF_VERSION_1, SCHEMA_VERSION
-from contract.refusals import Reason
 from mqttlink.client import CONNECT_S, NO_BOUND, Client, Door, marks, packet_bytes
+from mqttlink.connection import BrokerSettings
 from mqttlink.inflight import InFlight
+from mqttlink.refusals import Reason
 
 LARGEST_IN = 128 * 1024
 """Longest message that a broker may send us, in bytes: nobody fills our memory."""

@@ -5,9 +5,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from contract.arguments import make_state_dir
-from contract.durable import make_private
-from contract.errors import OutboxError
+from common.arguments import make_state_dir
+from common.durable import make_private
+from common.errors import OutboxError
 
 BALLAST_BYTES = 512 * 1024
 

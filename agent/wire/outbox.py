@@ -33,9 +33,9 @@ from agent.wire.salvage import (
     may_be_written,
     salvage,
 )
-from contract.carve import PAGE_BYTES
-from contract.durable import make_private
-from contract.errors import OutboxError, OutboxFull
+from common.carve import PAGE_BYTES
+from common.durable import make_private
+from common.errors import OutboxError, OutboxFull
 from contract.messages import LARGEST_NUMBER, MOST_RESCUED, FrameReport
 
 log = logging.getLogger(__name__)

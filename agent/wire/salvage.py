@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from contract.carve import Row, open_pages
-from contract.durable import make_private
+from common.carve import Row, open_pages
+from common.durable import make_private
 from contract.messages import FrameReport
 
 APPLICATION_ID = 0x4D494352

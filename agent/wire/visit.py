@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from agent.settings import MqttSettings
 from agent.wire.mail import Incoming
 from agent.wire.mqtt import Answer, Connection
-from contract.errors import BrokerError
-from contract.refusals import where, why_hung_up, why_refused, why_unreachable
+from common.errors import BrokerError
+from mqttlink.refusals import where, why_hung_up, why_refused, why_unreachable
 
 
 def probe(settings: MqttSettings, timeout_s: float) -> str:

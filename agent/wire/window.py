@@ -8,7 +8,7 @@ import numpy as np
 
 from agent.pipeline import Sink
 from agent.tools.annotate import annotate
-from contract.errors import SourceError
+from common.errors import SourceError
 from contract.messages import FrameReport
 from contract.requests import Snapshot, TakeSnapshot
 from contract.types import Frame, Image

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from agent.ops.audit import FOLDER, AuditLog, files_of, verify
 from agent.ops.chain import START, Entry, Head, is_torn, last_entry
-from contract.errors import AuditError, IntegrityError, MissingError
-from contract.words import counted
+from common.errors import AuditError, IntegrityError, MissingError
+from common.words import counted
 
 EVENTS = 6
 json_values = st.recursive(
@@ -339,7 +339,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from agent.ops.audit import AuditLog, verify
-from contract.errors import AuditError
+from common.errors import AuditError
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 state = Path(sys.argv[1])

@@ -14,7 +14,7 @@ import pytest
 
 from agent.wire.broker import Broker, find_program, open_broker
 from agent.wire.debian import unpack_mosquitto
-from contract.errors import BrokerError
+from common.errors import BrokerError
 
 Open = Callable[..., Any]
 

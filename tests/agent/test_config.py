@@ -10,10 +10,10 @@ import pytest
 
 from agent.config import load, load_alone
 from agent.settings import Settings
-from contract.arguments import overrides
-from contract.errors import UsageError
+from common.arguments import overrides
+from common.errors import UsageError
+from common.settings import known_names
 from contract.manifest import Decision, Manifest
-from contract.settings import known_names
 
 
 @pytest.fixture(autouse=True)
@@ -270,7 +270,7 @@ def test_without_a_home_folder_state_dir_must_be_set() -> None:
     """In a process of its own, whose user id stands in no passwd file."""
     code = (
         "import os, sys; os.environ.pop('HOME', 0); os.setuid(54321)\n"
-        "from agent.config import load; from contract.errors import UsageError\n"
+        "from agent.config import load; from common.errors import UsageError\n"
         "try: load(None, {})\n"
         "except UsageError as cause: print(cause)\n"
         "print(load(None, {'state_dir': '/here'}).settings.state_dir)"

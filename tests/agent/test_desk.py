@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent.wire.commands import BURST, MOST_WAITING, Desk
 from agent.wire.mail import MOST_WAITING as MOST_ANSWERS
 from agent.wire.mail import Answers, Incoming, Reply, may_answer_on
-from contract.errors import OutboxError
+from common.errors import OutboxError
 from contract.requests import COMMANDS, Answer, Nothing, Restarted
 from tests.waiting import until
 

@@ -14,7 +14,7 @@ from agent.sources.synthetic import SyntheticSource
 from agent.vision.flatfield import FlatField, Leveller, measure, read_flat, write_flat
 from agent.vision.quality import assess
 from agent.vision.segmentation import find_cells
-from contract.errors import CheckError, IntegrityError, UsageError
+from common.errors import CheckError, IntegrityError, UsageError
 from contract.types import Image
 
 SIZE = (240, 320)

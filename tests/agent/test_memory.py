@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.memory import FILE, recall, refuse_rollback, remember
-from contract.errors import IntegrityError, UsageError
+from common.errors import IntegrityError, UsageError
 
 
 def test_where_nothing_ran_anything_may_run(tmp_path: Path) -> None:

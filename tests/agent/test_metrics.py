@@ -21,9 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from agent.ops.health import STALL_S, Counters, Pulse
 from agent.ops.metrics import DEADLINE_S, MOST_CLIENTS, pages, served
 from agent.wire.outbox import Outbox
-from contract.errors import OutboxError
+from common.errors import OutboxError
 from contract.messages import AuditHead, FrameInfo, FrameReport, Health, Quality
-from contract.refusals import State
+from mqttlink.refusals import State
 
 MakeReport = Callable[..., FrameReport]
 FULL = Health(

@@ -10,8 +10,8 @@ from agent.config import load_alone
 from agent.memory import recall
 from agent.model import ModelInUse
 from agent.site import NO_SITE
+from common.errors import IntegrityError, MicroscopeError
 from contract.bundle import SHIPPED
-from contract.errors import IntegrityError, MicroscopeError
 from tests.lab import PUBLIC, write_version
 
 

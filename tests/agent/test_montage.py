@@ -16,7 +16,7 @@ from agent.sources.synthetic import SyntheticSource
 from agent.tools.annotate import words_of
 from agent.tools.legend import COLOURS
 from agent.tools.montage import HEAD, TILE, entries_of, read_reports
-from contract.errors import UsageError
+from common.errors import UsageError
 from contract.labels import Label
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, Join, ModelInfo, Quality, SlideSummary
 

@@ -12,11 +12,11 @@ from agent.wire.broker import Broker, find_program
 from agent.wire.courier import Courier
 from agent.wire.outbox import Outbox
 from collector.settings import CollectorSettings
-from contract.connection import BrokerSettings
 from contract.messages import FrameReport, Topics
-from contract.refusals import REMEDIES
 from mqttlink.client import marks, packet_bytes
+from mqttlink.connection import BrokerSettings
 from mqttlink.inflight import ANSWER_WITHIN_S, InFlight
+from mqttlink.refusals import REMEDIES
 from tests.collecting import collecting, stored
 from tests.couriers import acknowledge, courier_to, health_of, put, seqs_of
 from tests.strict import strict_broker

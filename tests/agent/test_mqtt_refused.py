@@ -15,7 +15,7 @@ from agent.settings import MqttSettings
 from agent.wire.broker import Broker
 from agent.wire.outbox import Outbox
 from agent.wire.visit import probe
-from contract.errors import BrokerError
+from common.errors import BrokerError
 from contract.messages import FrameReport, Topics
 from tests.couriers import courier_to, put
 from tests.waiting import free_port, until

@@ -12,9 +12,9 @@ from agent.settings import MqttSettings
 from agent.wire.broker import Broker
 from agent.wire.outbox import Outbox
 from agent.wire.visit import probe
-from contract.connection import TlsSettings
-from contract.errors import BrokerError, UsageError
+from common.errors import BrokerError, UsageError
 from contract.messages import FrameReport, Topics
+from mqttlink.connection import TlsSettings
 from tests.certificates import certificates_in, tls_lines
 from tests.couriers import courier_to, put
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.ops.notify import Notifier, WatchedSink
-from contract.errors import OutboxFull
+from common.errors import OutboxFull
 from contract.messages import FrameReport, Quality
 
 MakeReport = Callable[..., FrameReport]

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.wire.outbox import Outbox
-from contract.errors import OutboxError, OutboxFull
+from common.errors import OutboxError, OutboxFull
 from contract.messages import FrameReport
 
 Make = Callable[..., FrameReport]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.wire.outbox import Outbox
-from contract.errors import OutboxError
+from common.errors import OutboxError
 from contract.messages import FrameReport
 
 Make = Callable[..., FrameReport]

@@ -12,8 +12,8 @@ from agent.engines import open_engine
 from agent.ops.health import Counters
 from agent.pipeline import Station, examine, run
 from agent.sources.synthetic import SyntheticSource
+from common.errors import OutboxFull
 from contract.bundle import SHIPPED, open_bundle
-from contract.errors import OutboxFull
 from contract.known_error import KnownError, ModelError, PatientRate
 from contract.manifest import Columns, Decision, Decisions, Precision
 from contract.messages import FrameReport

@@ -12,8 +12,8 @@ import pytest
 from agent.engines.device import PyCudaMemory
 from agent.engines.plan import open_plan
 from agent.engines.trt import TensorRtEngine
+from common.errors import EngineError, IntegrityError
 from contract.bundle import CALIBRATION, INT8, SHIPPED, Bundle, open_bundle
-from contract.errors import EngineError, IntegrityError
 from contract.manifest import Precision
 from contract.signature import Trust
 from contract.stamp import (

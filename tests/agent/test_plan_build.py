@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent.engines.plan import Patience, build_apart
+from common.errors import EngineError
 from contract.bundle import SHIPPED, Bundle, open_bundle
-from contract.errors import EngineError
 
 
 @pytest.fixture(scope="module")

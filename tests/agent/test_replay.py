@@ -27,10 +27,10 @@ from agent.__main__ import main
 from agent.sources.directory import listed
 from agent.sources.synthetic import SyntheticSource
 from agent.tools.replay import watched
-from contract.arguments import default_state_dir
+from common.arguments import default_state_dir
+from common.durable import draft_of, growing
+from common.errors import UsageError
 from contract.bundle import INT8_CPU, SHIPPED
-from contract.durable import draft_of, growing
-from contract.errors import UsageError
 from contract.messages import FrameReport
 from contract.pictures import decode_picture, read_picture
 from contract.types import Image

@@ -14,7 +14,7 @@ import pytest
 
 from agent.__main__ import main
 from agent.sources.synthetic import SyntheticSource
-from contract.durable import draft_of
+from common.durable import draft_of
 from tests.agent.test_replay import replay, reports
 
 

@@ -32,7 +32,7 @@ from agent.tools.doctor import Doubt, check_scale
 from agent.vision.arcs import LARGEST, SMALLEST, WHOLE, Arc, arcs
 from agent.vision.limits import QualityLimits
 from agent.vision.scale import RED_CELL_UM, SAME_CELL, RedCells, ScaleEstimate, distinct, estimate, look
-from contract.errors import CheckError, SourceError, UsageError
+from common.errors import CheckError, SourceError, UsageError
 from contract.types import Image
 from training.datasets import deepapl
 from training.datasets.sample import labelled

@@ -14,8 +14,8 @@ from agent.wire.broker import Broker
 from agent.wire.doubts import Doubts
 from agent.wire.outbox import Outbox
 from collector.settings import CollectorSettings
-from contract.connection import BrokerSettings
 from contract.messages import Ack, FrameReport, Topics
+from mqttlink.connection import BrokerSettings
 from tests.collecting import collecting, stored
 from tests.couriers import acknowledge, courier_to, health_of
 from tests.waiting import until

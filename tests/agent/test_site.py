@@ -20,7 +20,7 @@ from agent.vision.flatfield import FlatField, write_flat
 from agent.vision.limits import QualityLimits
 from agent.vision.quality import assess
 from agent.wire.broker import Broker
-from contract.errors import IntegrityError, UsageError
+from common.errors import IntegrityError, UsageError
 from contract.types import Frame, Image
 
 SIDE = 64

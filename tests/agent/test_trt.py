@@ -13,8 +13,8 @@ import pytest
 from agent.engines.device import PyCudaMemory, open_device
 from agent.engines.plan import open_engine as open_trt
 from agent.engines.trt import TensorRtEngine, load_tensorrt
+from common.errors import EngineError
 from contract.bundle import SHIPPED, open_bundle
-from contract.errors import EngineError
 from contract.manifest import Precision
 from contract.types import Tensor
 from tests.cuda_fake import FakeDriver, Gpu

@@ -13,8 +13,8 @@ from agent.memory import recall
 from agent.service import serve
 from agent.settings import Settings
 from agent.tools.doctor import Doubt, check_bundle, check_rights
+from common.errors import BrokerError, IntegrityError, UsageError
 from contract.bundle import SHIPPED
-from contract.errors import BrokerError, IntegrityError, UsageError
 from contract.signature import SIGNATURE, key_id, public_half
 from tests.lab import KEY, PUBLIC, write_version
 

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 import pytest
 
 from agent.turns import NoTurn, Turns
-from contract.errors import IntegrityError, SourceError
+from common.errors import IntegrityError, SourceError
 from contract.types import Frame
 from tests.waiting import until
 

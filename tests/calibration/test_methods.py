@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calibration.histogram import BINS, Histogram
 from calibration.methods import METHODS, percentile, range_of
-from contract.errors import CheckError
+from common.errors import CheckError
 
 VALUES = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=30)
 EVERY = st.sampled_from(sorted(METHODS))

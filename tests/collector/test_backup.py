@@ -12,8 +12,8 @@ import pytest
 from agent.wire.broker import Broker
 from collector.export import status
 from collector.settings import CollectorSettings
-from contract.connection import BrokerSettings
 from contract.messages import FrameReport
+from mqttlink.connection import BrokerSettings
 from tests.collecting import Agent, agent_on, collecting, stored, until
 from tests.postgres import Cluster
 

@@ -21,8 +21,8 @@ from collector.arrivals import Arrival
 from collector.rows import insert_reports
 from collector.settings import CollectorSettings
 from collector.store import Store
-from contract.connection import BrokerSettings
 from contract.messages import FrameReport
+from mqttlink.connection import BrokerSettings
 from tests.collecting import Agent, agent_on, collecting, stored, until
 from tests.faults.test_disk_full import fill
 from tests.faults.test_network import Wire

@@ -16,7 +16,7 @@ from collector.arrivals import Arrival
 from collector.export import export, status
 from collector.rescue import rescue
 from collector.store import Store
-from contract.errors import MicroscopeError, UsageError
+from common.errors import MicroscopeError, UsageError
 from contract.messages import FrameReport
 from tests.collecting import stored
 from tests.waiting import until

@@ -13,8 +13,8 @@ from agent.wire.broker import Broker, find_program
 from collector.arrivals import Arrival
 from collector.settings import CollectorSettings
 from collector.store import Store
-from contract.connection import BrokerSettings
 from contract.messages import LARGEST_MESSAGE, FrameReport
+from mqttlink.connection import BrokerSettings
 from tests.collecting import collecting, stored, until
 from tests.collector.test_store import NOW
 from tests.strict import strict_broker

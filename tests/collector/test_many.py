@@ -9,8 +9,8 @@ import pytest
 
 from agent.wire.broker import Broker
 from collector.settings import CollectorSettings
-from contract.connection import BrokerSettings
 from contract.messages import FrameReport
+from mqttlink.connection import BrokerSettings
 from tests.collecting import Agent, agent_on, collecting, stored, until
 
 Make = Callable[..., FrameReport]

@@ -11,7 +11,7 @@ from collector import tables
 from collector.database import open_engine
 from collector.export import export, status
 from collector.store import Store
-from contract.errors import UsageError
+from common.errors import UsageError
 from contract.messages import FrameReport
 from tests.collector.test_store import frame
 from tests.postgres import Cluster, new_cluster

@@ -14,8 +14,8 @@ import pytest
 from agent.wire.broker import Broker, find_program
 from collector.receive import Collector
 from collector.settings import CollectorSettings
-from contract.connection import BrokerSettings
 from contract.messages import FrameReport
+from mqttlink.connection import BrokerSettings
 from tests.collecting import collecting as in_a_thread
 from tests.collecting import until
 

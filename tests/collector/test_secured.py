@@ -19,8 +19,8 @@ from agent.wire.broker import Broker, find_program
 from agent.wire.courier import Courier
 from agent.wire.outbox import Outbox
 from collector.settings import CollectorSettings
-from contract.connection import BrokerSettings, TlsSettings
 from contract.messages import FrameReport, Topics
+from mqttlink.connection import BrokerSettings, TlsSettings
 from tests.collecting import collecting, stored, until
 from tests.faults.test_refused import DAY, Authority
 

@@ -11,9 +11,9 @@ from sqlalchemy.exc import OperationalError
 from agent.wire.broker import Broker
 from collector.settings import CollectorSettings
 from collector.store import Store
-from contract.connection import BrokerSettings
-from contract.errors import StoreError
+from common.errors import StoreError
 from contract.messages import FrameReport
+from mqttlink.connection import BrokerSettings
 from tests.collecting import agent_on, collecting, stored, until
 from tests.collector.test_store import frame, upto
 

@@ -20,7 +20,7 @@ from collector.arrivals import Arrival
 from collector.database import open_engine
 from collector.export import export, status
 from collector.store import Outcome, Store
-from contract.errors import MissingError, StoreError, UsageError
+from common.errors import MissingError, StoreError, UsageError
 from contract.messages import BoxReport, CellReport, FrameReport, Health, Status
 
 Make = Callable[..., FrameReport]

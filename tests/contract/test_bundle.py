@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from common.errors import BundleMissing, IntegrityError, UsageError
 from contract import bundle
 from contract.bundle import FILES, GOLDEN, INT8_CPU, MANIFEST, Bundle, Golden, write_bundle, write_golden
-from contract.errors import BundleMissing, IntegrityError, UsageError
 from contract.manifest import Calibration, ClassSpec, Decision, Decisions, Gate, InputSpec, Manifest
 from contract.pixels import to_batch
 from contract.signature import SIGNATURE, UNSIGNED, Trust, key_id, public_half, sign

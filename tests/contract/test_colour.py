@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from agent.vision.quality import assess
+from common.errors import UsageError
 from contract.colour import METHODS, Method, advised, normaliser
-from contract.errors import UsageError
 from contract.look import look_of, macenko, sight_of
 from contract.reference import Look, Triple
 from contract.types import Crops, Image

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from common.errors import BundleMissing, IntegrityError
 from contract.bundle import FILES, GOLDEN, INT8_CPU, MANIFEST, SHIPPED, Golden, open_bundle, write_bundle, write_golden
-from contract.errors import BundleMissing, IntegrityError
 from contract.manifest import Manifest
 from contract.pixels import to_batch
 from contract.signature import SIGNATURE, UNSIGNED, Trust, public_half, sign

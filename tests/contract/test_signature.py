@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from contract.errors import IntegrityError, UsageError
+from common.errors import IntegrityError, UsageError
 from contract.signature import LINE_BYTES, SHIPPED_KEY, Trust, key_id, public_half, public_key_from, sign
 
 OURS, THEIRS = (Ed25519PrivateKey.from_private_bytes(bytes([k]) * 32) for k in (1, 2))

@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from agent.wire.broker import Broker, find_program
-from contract.connection import BrokerSettings
+from common.terminal import printable
 from contract.messages import FrameReport, Health, Interval, ModelInfo, Quality, SlideSummary, Status, Topics
-from contract.terminal import printable
 from dashboard.link import Link
 from dashboard.table import picture
 from dashboard.tally import Numbers, Tally, percentile
 from dashboard.words import NO_SLIDE, line_of, lines_of, slide_line
+from mqttlink.connection import BrokerSettings
 
 Make = Callable[..., FrameReport]
 Open = Callable[..., Any]

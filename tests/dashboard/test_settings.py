@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent.config import load as load_agent
-from contract.errors import UsageError
+from common.errors import UsageError
 from dashboard.options import parser, settings_given
 from dashboard.settings import DashboardSettings, load
 from tests.certificates import certificates_in, tls_lines

@@ -12,8 +12,8 @@ import pytest
 
 from agent.engines.device import PyCudaMemory
 from agent.engines.plan import open_plan
+from common.errors import EngineError, IntegrityError, UsageError
 from contract.bundle import FP32, INT8, SHIPPED, Bundle, open_bundle
-from contract.errors import EngineError, IntegrityError, UsageError
 from contract.manifest import Precision
 from contract.stamp import LAYERS, PLAN, STAMP, Profile, Typing
 from export.engine import Built, Tools, build_engine, main

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.ranges import Table
+from common.errors import GateError
 from contract.bundle import CALIBRATION, FP32, SHIPPED
-from contract.errors import GateError
 from contract.manifest import Decision, Decisions
 from export.gate import (
     FEW_CELLS,

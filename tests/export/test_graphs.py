@@ -13,9 +13,9 @@ from onnx import numpy_helper
 from torch import nn
 
 from calibration.ranges import Table, calibrate
+from common.errors import CheckError, UsageError
 from contract.bundle import FP32, INT8, INT8_CPU
 from contract.decide import margins_of
-from contract.errors import CheckError, UsageError
 from contract.manifest import InputSpec
 from contract.pixels import stack
 from contract.types import Crops

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from contract.signature import Trust, key_id, public_half, public_key_from, sign
 from export.keygen import PASSPHRASE, instructions, keygen, read_private_key
 

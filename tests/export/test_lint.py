@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from common.errors import UsageError
 from contract.bundle import FP32, INT8, INT8_CPU, SHIPPED
-from contract.errors import UsageError
 from export.lint import lint, main
 from export.lint_rules import Finding
 from export.quantize import convolutions, quantize

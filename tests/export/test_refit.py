@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import UsageError
 from contract.bundle import Bundle
-from contract.errors import UsageError
 from contract.signature import UNSIGNED
 from tests.drawn import write_cells
 from training.datasets import LAYOUTS

@@ -29,8 +29,8 @@ from agent.wire.commands import Desk
 from agent.wire.courier import Courier
 from agent.wire.mail import Incoming, Reply
 from agent.wire.outbox import Outbox
+from common.errors import IntegrityError, UsageError
 from contract.bundle import FILES, GOLDEN, INT8_CPU, MANIFEST, SHIPPED, Golden, open_bundle, write_bundle, write_golden
-from contract.errors import IntegrityError, UsageError
 from contract.manifest import InputSpec, Manifest
 from contract.messages import FrameReport, Topics
 from contract.pixels import to_batch

@@ -20,8 +20,8 @@ from agent.settings import MqttSettings
 from agent.wire.broker import Broker, find_program
 from agent.wire.courier import Courier
 from agent.wire.outbox import Outbox
-from contract.connection import TlsSettings
 from contract.messages import FrameReport, Topics
+from mqttlink.connection import TlsSettings
 
 Make = Callable[..., FrameReport]
 Open = Callable[..., Any]

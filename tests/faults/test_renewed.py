@@ -14,10 +14,10 @@ from agent.wire.broker import find_program
 from agent.wire.courier import Courier
 from agent.wire.outbox import Outbox
 from collector.settings import CollectorSettings
-from contract.connection import BrokerSettings, TlsSettings
-from contract.errors import UsageError
+from common.errors import UsageError
 from contract.messages import FrameReport
 from mqttlink.client import Door
+from mqttlink.connection import BrokerSettings, TlsSettings
 from tests.collecting import collecting, until
 from tests.faults.test_refused import TOPICS, Authority, tls_lines
 

@@ -15,9 +15,9 @@ import pytest
 
 from agent.engines import GOLDEN_TOLERANCE, Engine, golden_difference, open_engine
 from agent.engines.plan import open_engine as open_trt
+from common.errors import EngineError
 from contract.bundle import SHIPPED, Bundle, open_bundle
 from contract.decide import blast_probability
-from contract.errors import EngineError
 from contract.manifest import Precision
 from contract.pixels import stack, to_batch
 from contract.types import Image, Tensor

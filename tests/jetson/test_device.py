@@ -12,7 +12,7 @@ import pytest
 
 from agent.engines.device import PyCudaMemory, PyCudaStream, open_device
 from agent.engines.trt import TensorRtEngine
-from contract.errors import EngineError
+from common.errors import EngineError
 from contract.trt import CudaDevice
 from contract.types import Tensor
 from tests.trt_fake import DataType, FakeLogger, TensorIOMode

@@ -19,10 +19,10 @@ from agent.wire.mqtt import LARGEST_IN
 from agent.wire.outbox import Outbox
 from collector.arrivals import Arrival
 from collector.settings import CollectorSettings
-from contract.connection import BrokerSettings
 from contract.messages import LARGEST_MESSAGE, FrameReport, Topics
 from dashboard.link import Link
 from mqttlink.client import Door
+from mqttlink.connection import BrokerSettings
 from tests.collecting import collecting
 from tests.waiting import until
 

@@ -14,9 +14,9 @@ from agent.engines.device import PyCudaMemory
 from agent.engines.ort import MAX_BATCH
 from agent.engines.trt import TensorRtEngine
 from agent.settings import Settings
-from contract.arguments import default_state_dir
+from common.arguments import default_state_dir
+from common.errors import EngineError, IntegrityError, UsageError
 from contract.bundle import FP32, INT8, INT8_CPU, SHIPPED, Bundle, Golden, open_bundle
-from contract.errors import EngineError, IntegrityError, UsageError
 from contract.manifest import Precision
 from contract.types import Tensor
 from export.half import half_copy

@@ -23,7 +23,7 @@ from agent.settings import AnySource
 from agent.sources.directory import DirectorySource, listed
 from agent.sources.opencv import CameraSource, VideoSource, _has_gstreamer, filled_in
 from agent.sources.synthetic import SyntheticSource
-from contract.errors import SourceError, UsageError
+from common.errors import SourceError, UsageError
 from contract.listing import Listing
 from contract.pictures import read_picture
 from contract.types import Frame, Image

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from contract.manifest import TWO, CellColours, Decision, InputSpec
 from training.checkpoint import LAST, Classifier, load, read_classifier, save, write_classifier
 from training.fit import _begin

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from agent.sources.directory import DirectorySource, listed
-from contract.errors import UsageError
+from common.errors import UsageError
 from contract.manifest import InputSpec
 from contract.pictures import SUFFIXES
 from training.datasets import LAYOUTS

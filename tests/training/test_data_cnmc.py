@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from training.datasets import cnmc
 from training.datasets.cnmc import patient_of
 from training.datasets.sample import Sample

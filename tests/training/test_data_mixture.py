@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from contract.manifest import InputSpec
 from tests.drawn import write_cells
 from training.datasets import DATA_SETS, LAYOUTS, about_of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from training.datasets import pbc
 
 HEAD = "file,class,subtype,part,sha256\n"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from training.checkpoint import CLASSIFIER, LAST, load, read_classifier, save
 from training.datasets import LAYOUTS
 from training.datasets.sample import labelled

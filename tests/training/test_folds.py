@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from training.datasets.sample import Sample
 from training.folds import auroc_by_subject, auroc_of_groups, fold_figures, fold_rows, out_of_fold
 from training.metrics import Labels, Numbers, auroc

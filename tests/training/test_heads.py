@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from common.errors import UsageError
 from contract.decide import margins_of
-from contract.errors import UsageError
 from contract.manifest import Columns
 from training.datasets.sample import Sample
 from training.decision import choose_unknown

@@ -9,8 +9,8 @@ import onnxruntime as ort
 import pytest
 import torch
 
+from common.errors import IntegrityError, UsageError
 from contract import bundle
-from contract.errors import IntegrityError, UsageError
 from contract.manifest import InputSpec
 from training.checkpoint import save
 from training.network import Architecture, BlastNet

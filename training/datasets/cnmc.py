@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from training.datasets.files import cell_of, find_index, images_below, not_empty, read_image, read_index, undivided
 from training.datasets.layout import About, Layout
 from training.datasets.sample import Sample, Split

@@ -7,7 +7,7 @@ Patients from 80 on and the clinical case are the test; of the others every sixt
 import re
 from pathlib import Path
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from training.datasets.files import images_below, not_empty
 from training.datasets.layout import About, Layout
 from training.datasets.sample import Kind, Sample, Split

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from contract.listing import pictures_below
 from contract.pictures import UnfitPictureError, read_picture
 from contract.types import Image

@@ -11,7 +11,7 @@ import zlib
 from collections import defaultdict
 from pathlib import Path
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from training.datasets.files import images_below
 from training.datasets.layout import About, Layout
 from training.datasets.sample import Kind, Sample, Split

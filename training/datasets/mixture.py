@@ -21,8 +21,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from contract.arguments import COARSEST_UM, FINEST_UM, named_path
-from contract.errors import UsageError
+from common.arguments import COARSEST_UM, FINEST_UM, named_path
+from common.errors import UsageError
 from training.datasets import folders
 from training.datasets.files import undivided
 from training.datasets.layout import Layout

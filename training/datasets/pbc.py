@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from contract.errors import UsageError
+from common.errors import UsageError
 from training.datasets.files import INDEX, cell_of, find_index, images_below, not_empty, read_index
 from training.datasets.layout import About, Layout
 from training.datasets.sample import Kind, Sample, Split

@@ -10,10 +10,9 @@ from typing import Annotated, NoReturn
 
 from pydantic import AfterValidator
 
-from contract.errors import UsageError
-from contract.secrets import MASK
+from common.errors import UsageError
+from common.secrets import MASK
 
-SHIPPED_BUNDLE = Path(__file__).resolve().parent.parent / "models" / "blast-6"
 COARSEST_UM = 10.0
 """Micrometres per pixel: more than a red cell is no microscopy of cells."""
 FINEST_UM = 0.005

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from contract.errors import UsageError
-from contract.secrets import masked_addresses
+from common.errors import UsageError
+from common.secrets import masked_addresses
 
 if sys.version_info >= (3, 11):
     import tomllib

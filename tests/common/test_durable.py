@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.durable import draft_of, fitting, growing, write_whole
-from contract.errors import UsageError
+from common.durable import draft_of, fitting, growing, write_whole
+from common.errors import UsageError
 
 
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.journal import JournalFormatter, goes_to_journal, marked
+from common.journal import JournalFormatter, goes_to_journal, marked
 
 PROGRAMS = {"microscope-agent": ["agent", "run"], "microscope-collect": ["collector"]}
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.arguments import Parser, made_folder, micrometres, whole
-from contract.errors import UsageError
+from common.arguments import Parser, made_folder, micrometres, whole
+from common.errors import UsageError
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e-9", "11", "ten", ""])

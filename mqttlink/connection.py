@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from cryptography.x509 import load_pem_x509_certificate
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
-from contract.arguments import home_path
-from contract.errors import UsageError
+from common.arguments import home_path
+from common.errors import UsageError
 from contract.topics import TopicWord
 
 

@@ -4,7 +4,7 @@ import socket
 import ssl
 from typing import Literal, Protocol
 
-from contract.connection import BrokerSettings, has_expired
+from mqttlink.connection import BrokerSettings, has_expired
 
 
 class Reason(Protocol):

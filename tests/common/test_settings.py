@@ -7,9 +7,9 @@ from typing import Annotated
 import pytest
 from pydantic import Field
 
-from contract.connection import Section
-from contract.errors import UsageError
-from contract.settings import Form, Tree, layer_of, layers_of, merged, paths_of, settled
+from common.errors import UsageError
+from common.settings import Form, Tree, layer_of, layers_of, merged, paths_of, settled
+from mqttlink.connection import Section
 
 
 class _Door(Section):

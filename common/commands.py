@@ -10,9 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 
-from contract.errors import MicroscopeError
-from contract.signals import heed
-from contract.terminal import discard_output, open_streams, output_failed, reader_is_gone, say
+from common.errors import MicroscopeError
+from common.signals import heed
+from common.terminal import discard_output, open_streams, output_failed, reader_is_gone, say
 
 EXTRAS = {
     "onnx": "export,training",
@@ -109,7 +109,7 @@ def outcome(program: str, work: Callable[[], int]) -> int:
 
 def say_failure(program: str, cause: MicroscopeError) -> None:
     """The last words of a command that fails."""
-    from contract import journal  # noqa: PLC0415 - logging is slow to import, and signals are heeded before it
+    from common import journal  # noqa: PLC0415 - logging is slow to import, and signals are heeded before it
 
     print(journal.complaint(f"{program}: {cause}"), file=sys.stderr)  # noqa: T201 - made printable there
 

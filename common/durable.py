@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from contract.errors import UsageError
+from common.errors import UsageError
 
 PRIVATE = 0o600
 """Mode of what shows patients' cells or holds reports: for this user alone."""

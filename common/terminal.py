@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TextIO, cast
 
-from contract.errors import UsageError
+from common.errors import UsageError
 
 STANDARD = (0, 1, 2)
 """File descriptors of standard input, output and error."""

@@ -12,7 +12,7 @@ from tests.waiting import heeds, until
 
 HANGING = """
 import os, sys
-from contract.signals import Manner, heed
+from common.signals import Manner, heed
 
 signals = heed()
 signals.decide(Manner(code=int(sys.argv[2])))
@@ -23,7 +23,7 @@ open(sys.argv[1]).read()  # of a FIFO that nobody writes: Python goes on waiting
 """
 WAITING = """
 import sys
-from contract.signals import Manner, heed
+from common.signals import Manner, heed
 
 signals = heed()
 signals.decide(Manner(survives_hangup="survive" in sys.argv))
@@ -38,12 +38,12 @@ print("ends in order", flush=True)
 
 FIRST = """
 import runpy, sys
-import contract.signals
+import common.signals
 
 class Slow:
     def find_spec(self, name, *_):
         if name in {"numpy", "paho", "pydantic", "rich", "sqlalchemy"}:
-            print("heeded" if contract.signals._heeded else "not heeded", flush=True)
+            print("heeded" if common.signals._heeded else "not heeded", flush=True)
             sys.exit(0)
 
 sys.meta_path.insert(0, Slow())
@@ -97,8 +97,8 @@ def test_a_name_service_that_hangs_keeps_no_program_from_its_end(tmp_path: Path,
 
 @pytest.mark.parametrize("command", ["agent", "collect", "dashboard"])
 def test_the_installed_command_heeds_signals_before_it_imports_itself(command: str) -> None:
-    script = f"import contract.commands as c, contract.signals as s, sys; sys.argv[1:] = ['--help']; c.{command}()"
-    check = f"import atexit\nimport contract.signals as s\natexit.register(lambda: print(len(s._heeded)))\n{script}"
+    script = f"import common.commands as c, common.signals as s, sys; sys.argv[1:] = ['--help']; c.{command}()"
+    check = f"import atexit\nimport common.signals as s\natexit.register(lambda: print(len(s._heeded)))\n{script}"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "1"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.secrets import MASK, masked, masked_addresses
+from common.secrets import MASK, masked, masked_addresses
 
 SECRET = "GE7HEIM"  # noqa: S105 - nobody's
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.terminal import printable
+from common.terminal import printable
 
-SAYS = "from contract.commands import process; from contract.terminal import say\n"
+SAYS = "from common.commands import process; from common.terminal import say\n"
 
 
 @pytest.mark.parametrize(

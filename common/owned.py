@@ -8,7 +8,7 @@ import os
 import stat
 from pathlib import Path
 
-from contract.errors import IntegrityError
+from common.errors import IntegrityError
 
 FOREIGN_WRITERS = stat.S_IWGRP | stat.S_IWOTH
 """Where access control lists grant more, the group's bits show it."""
