@@ -4,7 +4,6 @@ from types import TracebackType
 
 from typing_extensions import Self
 
-from agent.engines import open_engine
 from agent.memory import recall, refuse_rollback, remember
 from agent.ops.evidence import Note, model_opened
 from agent.pipeline import Station
@@ -12,6 +11,7 @@ from agent.settings import Settings
 from agent.site import Site
 from agent.trust import open_trusted
 from agent.vision.watch import ScaleWatch
+from engines.choice import open_engine
 
 
 class ModelInUse:

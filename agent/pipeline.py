@@ -12,7 +12,6 @@ from functools import cache
 from typing import Protocol
 
 from agent.colours import SiteColours
-from agent.engines import Engine
 from agent.ops.health import Counters
 from agent.slides.slide import Sighting, SlideControl
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
@@ -39,6 +38,7 @@ from contract.messages import (
 )
 from contract.pixels import cut, stack, to_batch
 from contract.types import Cells, Crops, Frame, Prediction
+from engines.choice import Engine
 
 log = logging.getLogger(__name__)
 RETRY_FULL_S = 0.5

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.engines import Engine, open_engine
 from agent.pipeline import Station, examine
 from agent.site import NO_SITE
 from bench.restain import LOOKS, restain
@@ -32,6 +31,7 @@ from contract.bundle import SHIPPED, Bundle, open_bundle
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.trust_options import add_trust, trust_from
 from contract.types import Frame, Image, Prediction
+from engines.choice import Engine, open_engine
 from training.datasets import LAYOUTS
 from training.datasets.files import images_below, read_image
 from training.datasets.sample import Sample, Split, labelled

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import cv2
 
-from agent.engines import open_engine
 from agent.pipeline import Station, examine, report_of
 from agent.sources.synthetic import SyntheticSource
 from agent.tools.annotate import annotate
 from contract.bundle import SHIPPED, open_bundle
+from engines.choice import open_engine
 
 PICTURE = Path(__file__).resolve().parent / "pictures" / "annotated.png"
 FRAME = 8

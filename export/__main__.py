@@ -14,7 +14,7 @@ from common.errors import EngineError, IntegrityError, UsageError
 from common.terminal import say
 from contract.bundle import MANIFEST, REPORT, Bundle, open_bundle
 from contract.trust_options import trust_from
-from export.engine import build_as_asked
+from engines.build import build_as_asked
 from export.keygen import instructions, keygen, read_private_key
 from export.options import FOR_BUNDLES, parser
 

@@ -19,9 +19,9 @@ from common.durable import PRIVATE, write_whole
 from common.errors import EngineError, IntegrityError, MissingError, UsageError
 from common.terminal import say
 from contract.bundle import REPORT, Bundle, open_bundle
-from contract.scoring import Scored, read_scored
 from contract.trust_options import add_trust, trust_from
 from contract.types import Crops
+from engines.scoring import Scored, read_scored
 from export.compare_page import compare_page
 from export.differences import Cells, compare, flipped, furthest, words
 from training.datasets import LAYOUTS
@@ -41,12 +41,12 @@ EPILOG = """Exit codes: 0 done, whatever the engines said; 2 wrong usage, 4 ther
 can not be trusted."""
 REFERENCE = "fp32"
 WORKERS = {
-    "fp32": "export.score",
-    "int8-cpu": "export.score",
-    "int8-reference": "export.score",
-    "tensorrt": "agent.score",
-    "tensorrt-fp16": "agent.score",
-    "tensorrt-fp32": "agent.score",
+    "fp32": "engines.score_onnxruntime",
+    "int8-cpu": "engines.score_onnxruntime",
+    "int8-reference": "engines.score_onnxruntime",
+    "tensorrt": "engines.score_tensorrt",
+    "tensorrt-fp16": "engines.score_tensorrt",
+    "tensorrt-fp32": "engines.score_tensorrt",
 }
 """The program that runs each engine, in a process of its own; the first engine is the reference."""
 
@@ -187,7 +187,7 @@ def _command(name: str, given: argparse.Namespace, out: Path) -> list[str]:
         command += ["--trust", key]
     if given.allow_unsigned:
         command.append("--allow-unsigned")
-    if WORKERS[name] == "export.score":
+    if WORKERS[name] == "engines.score_onnxruntime":
         command += ["--threads", str(given.threads)]
     elif given.state_dir:
         command += ["--state-dir", str(given.state_dir)]

@@ -9,8 +9,8 @@ import numpy as np
 from contract.bundle import Bundle
 from contract.decide import blast_probability, label_of, margins_of
 from contract.manifest import Decision, Manifest, Precision
-from contract.scoring import Scored
 from contract.types import Crops
+from engines.scoring import Scored
 from training.metrics import Labels, Numbers, auroc, in_sigmas
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -6,7 +6,7 @@ from calibration.methods import AUTO, METHODS
 from common.arguments import micrometres, place, whole
 from contract.manifest import Precision
 from contract.trust_options import add_trust
-from export.engine import add_engine
+from engines.build import add_engine
 from training.datasets import LAYOUTS
 from training.options import add_patients
 

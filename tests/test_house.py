@@ -16,20 +16,13 @@ from agent.tools.doctor import clashes
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
+    "engines",
     "agent", "collect", "compare_engines", "dashboard", "evaluate_classifier", "export_engine", "train_classifier",
 )  # fmt: skip
 ROOMS = (
-    "common",
-    "contract",
-    "mqttlink",
-    "agent",
-    "calibration",
-    "training",
-    "export",
-    "collector",
-    "dashboard",
+    "common", "contract", "mqttlink", "engines", "agent", "calibration", "training", "export", "collector", "dashboard",
     "bench",
-)
+)  # fmt: skip
 HIDDEN = ["amqtt", "onnx", "onnxscript", "psycopg", "rich", "sqlalchemy", "torch"]
 """Libraries of the extras."""
 HEAVY = ("torch", "onnx", "tensorrt", "pycuda", "paho")

@@ -1,4 +1,4 @@
-"""TensorRT's builder without TensorRT: just the names that `export/trt_build.py` uses; each can be made to fail."""
+"""TensorRT's builder without TensorRT: just the names that `engines/trt_build.py` uses; each can be made to fail."""
 
 import json
 from enum import Enum

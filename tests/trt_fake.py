@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from contract import trt
 from contract.types import Tensor
+from engines import trt_common as trt
 from tests.cuda_fake import STREAMS, Gpu
 
 Compute = Callable[[Tensor], Tensor]

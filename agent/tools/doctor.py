@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 from agent.config import load
-from agent.engines import golden_difference, open_engine
 from agent.memory import refuse_rollback
 from agent.ops.clock import behind_s, is_kept_right
 from agent.settings import Settings
@@ -28,6 +27,7 @@ from agent.vision.scale import estimate, look
 from agent.wire.visit import probe
 from common.errors import CheckError, MicroscopeError, SourceError
 from common.owned import others_may_write
+from engines.choice import golden_difference, open_engine
 
 PROBE_S = 5.0
 SCALE_FRAMES = 8

@@ -15,7 +15,6 @@ from typing import IO
 import cv2
 
 from agent.drawn import marked
-from agent.engines import open_engine
 from agent.pipeline import Finding, Station, crops_of, examine, report_of
 from agent.site import open_site
 from agent.sources.directory import DirectorySource, listed
@@ -39,6 +38,7 @@ from contract.shares import corrected_words, percent
 from contract.sightings import Sightings
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame, Image
+from engines.choice import open_engine
 
 log = logging.getLogger(__name__)
 SAID_EVERY_S = 30.0

@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 
 from agent.colours import ENOUGH
-from agent.engines import open_engine
 from agent.pipeline import Finding, Station, examine
 from agent.site import Comparison, FlatFile, MeasuredScale, Site, SiteFile, read_site, write_site
 from agent.tools.calibrate import changed, opened
@@ -35,6 +34,7 @@ from contract.manifest import CellColours, CellView, Precision
 from contract.reference import Look, Reference, Spread
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame
+from engines.choice import open_engine
 
 ALIKE, DIFFERENT = 2.0, 4.0
 """Units of the training's spread, up to which a figure is alike, and differs."""

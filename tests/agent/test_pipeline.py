@@ -8,7 +8,6 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
-from agent.engines import open_engine
 from agent.ops.health import Counters
 from agent.pipeline import Station, examine, run
 from agent.sources.synthetic import SyntheticSource
@@ -18,6 +17,7 @@ from contract.known_error import KnownError, ModelError, PatientRate
 from contract.manifest import Columns, Decision, Decisions, Precision
 from contract.messages import FrameReport
 from contract.types import Frame, Tensor
+from engines.choice import open_engine
 
 NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)
 

@@ -11,7 +11,7 @@ import pytest
 
 from contract.bundle import SHIPPED, open_bundle
 from contract.manifest import InputSpec
-from contract.scoring import Scored, read_scored, score, write_scored
+from engines.scoring import Scored, read_scored, score, write_scored
 from export.compare import main
 from export.compare_page import compare_page
 from export.differences import Cells, compare, flipped, furthest, words
@@ -92,7 +92,8 @@ def test_what_can_not_be_compared_is_one_line(drawn: Path, tmp_path: Path, capsy
 
 
 def test_a_board_needs_no_torch_to_compare() -> None:
-    program = "import sys, export.compare, export.score; print([m for m in ('torch', 'onnx') if m in sys.modules])"
+    modules = "export.compare, engines.score_onnxruntime, engines.score_tensorrt"
+    program = f"import sys, {modules}; print([m for m in ('torch', 'onnx') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.engines import open_engine
 from contract.bundle import GOLDEN, REPORT, Bundle, open_bundle
 from contract.decide import decide
 from contract.manifest import ClassName, Columns
 from contract.signature import UNSIGNED
 from contract.types import Box, Cell
+from engines.choice import open_engine
 from export.__main__ import main as export
 from tests.drawn import write_cells
 from training.datasets.files import read_image

@@ -13,15 +13,15 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.engines import GOLDEN_TOLERANCE, Engine, golden_difference, open_engine
-from agent.engines.plan import open_engine as open_trt
 from common.errors import EngineError
 from contract.bundle import SHIPPED, Bundle, open_bundle
 from contract.decide import blast_probability
 from contract.manifest import Precision
 from contract.pixels import stack, to_batch
 from contract.types import Image, Tensor
-from export.engine import build_engine
+from engines.build import build_engine
+from engines.choice import GOLDEN_TOLERANCE, Engine, golden_difference, open_engine
+from engines.plan import open_engine as open_trt
 
 pytestmark = pytest.mark.requires_tensorrt
 PRECISIONS: list[Precision] = ["int8", "fp16", "fp32"]

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.engines.device import PyCudaMemory, PyCudaStream, open_device
-from agent.engines.trt import TensorRtEngine
 from common.errors import EngineError
-from contract.trt import CudaDevice
 from contract.types import Tensor
+from engines.device import PyCudaMemory, PyCudaStream, open_device
+from engines.trt import TensorRtEngine
+from engines.trt_common import CudaDevice
 from tests.trt_fake import DataType, FakeLogger, TensorIOMode
 
 pytestmark = pytest.mark.requires_tensorrt
@@ -204,6 +204,6 @@ def test_an_engine_that_is_never_closed_does_not_abort_the_process() -> None:
         open_device()
     except EngineError as missing:
         pytest.skip(str(missing))
-    program = "from agent.engines.device import open_device\nm = open_device()\nwith m.current():\n    s = m.stream()\n"
+    program = "from engines.device import open_device\nm = open_device()\nwith m.current():\n    s = m.stream()\n"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

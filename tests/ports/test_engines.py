@@ -9,17 +9,17 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from agent.engines import AUTO, ENGINES, GOLDEN_TOLERANCE, Engine, golden_difference, open_engine
-from agent.engines.device import PyCudaMemory
-from agent.engines.ort import MAX_BATCH
-from agent.engines.trt import TensorRtEngine
 from agent.settings import Settings
 from common.arguments import default_state_dir
 from common.errors import EngineError, IntegrityError, UsageError
 from contract.bundle import FP32, INT8, INT8_CPU, SHIPPED, Bundle, Golden, open_bundle
 from contract.manifest import Precision
 from contract.types import Tensor
-from export.half import half_copy
+from engines.choice import AUTO, ENGINES, GOLDEN_TOLERANCE, Engine, golden_difference, open_engine
+from engines.device import PyCudaMemory
+from engines.half import half_copy
+from engines.ort import MAX_BATCH
+from engines.trt import TensorRtEngine
 from tests.cuda_fake import FakeDriver, Gpu
 from tests.trt_fake import FakeTensorRt
 
@@ -117,7 +117,7 @@ def test_auto_says_in_the_log_why_it_is_not_the_best(
     """No engine was built into an empty folder, whether TensorRT is here or not."""
     with caplog.at_level("INFO"), closing(open_engine(bundle, state_dir=tmp_path)) as opened:
         assert opened.name == "onnxruntime-int8"
-    [said] = [r.message for r in caplog.records if r.name == "agent.engines"]
+    [said] = [r.message for r in caplog.records if r.name == "engines.choice"]
     assert said.startswith("engine onnxruntime instead of tensorrt: ")
 
 
@@ -128,7 +128,7 @@ def test_who_asked_for_an_engine_to_be_built_is_warned_that_another_runs(
     state_dir.write_text("so that none can be built")
     with closing(open_engine(bundle, state_dir=state_dir, rebuild=True)) as opened:
         assert opened.name == "onnxruntime-int8"
-    [said] = [r for r in caplog.records if r.name == "agent.engines"]
+    [said] = [r for r in caplog.records if r.name == "engines.choice"]
     assert said.levelname == "WARNING"
     assert said.message.startswith("engine onnxruntime instead of tensorrt: ")
 

@@ -1,7 +1,7 @@
 """Every name of TensorRT that we use exists in every TensorRT that we support: asked of the real bindings.
 
-The names are read from our source: mypy holds the engine and the builder to the protocols in `trt_api.py`, and these
-tests hold the protocols to the bindings. What only some versions have must be asked for with a default.
+The names are read from our source: mypy holds the engine and the builder to the protocols in `engines/trt_*.py`, and
+these tests hold the protocols to the bindings. What only some versions have must be asked for with a default.
 """
 
 import ast
@@ -17,11 +17,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STUB = Path(__file__).with_name("tensorrt_stub.c")
-PROTOCOLS = [ROOT / "contract/trt.py", ROOT / "agent/engines/trt_api.py", ROOT / "export/trt_api.py"]
+PROTOCOLS = [ROOT / "engines/trt_common.py", ROOT / "engines/trt_runtime_api.py", ROOT / "engines/trt_builder_api.py"]
 USERS = [
-    ROOT / "contract/trt.py",
-    *(ROOT / "agent/engines" / name for name in ("trt.py", "plan.py")),
-    *(ROOT / "export" / name for name in ("engine.py", "trt_build.py", "trt_layers.py", "trt_progress.py")),
+    ROOT / "engines/trt_common.py",
+    *(ROOT / "engines" / f"{name}.py" for name in ("trt", "plan", "build", "trt_build", "trt_layers", "trt_progress")),
 ]
 VERSIONS = ["cu12 10.3.0", "cu12 10.13.3.9", "cu12 10.16.1.11", "cu13 11.4.0.106"]
 OURS = {"Buffer", "Stream", "DeviceMemory", "CudaDevice", "PrimaryContext", "PrimaryDevice", "CudaDriver", "Cuda"}
@@ -46,9 +45,9 @@ def has(path, owner=trt):
         owner = getattr(owner, part, None)
     return owner is not None
 optional = {path: has(path) for path in json.loads(sys.argv[2])}
-from agent.engines.trt import load_tensorrt
-from contract.trt import Complaints
-from export.trt_progress import Progress
+from engines.trt import load_tensorrt
+from engines.trt_common import Complaints
+from engines.trt_progress import Progress
 complaints = Complaints(load_tensorrt(), logging.getLogger())
 complaints.logger.log(trt.ILogger.ERROR, "as planned")
 progress = Progress(trt.IProgressMonitor)

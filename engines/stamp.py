@@ -18,8 +18,8 @@ from common.errors import EngineError
 from common.owned import read_owned, refuse_shared
 from contract.bundle import CALIBRATION, FP32, INT8, Bundle
 from contract.manifest import Precision, Sha256
-from contract.trt import CudaDevice
 from contract.trust_options import trusting
+from engines.trt_common import CudaDevice
 
 PLAN = "model.engine"
 STAMP = "engine.json"
@@ -108,7 +108,7 @@ def engine_folder(state_dir: Path, bundle: Bundle, precision: Precision) -> Path
 def rebuild_command(state_dir: Path, bundle: Bundle, precision: Precision) -> str:
     """What a user types to build a plan, with this Python."""
     where = [str(bundle.path), "--precision", precision, "--state-dir", str(state_dir)]
-    return shlex.join([sys.executable, "-m", "export.engine", *where, *trusting(bundle.signed_by)])
+    return shlex.join([sys.executable, "-m", "engines.build", *where, *trusting(bundle.signed_by)])
 
 
 def flags_of(precision: Precision, typing: Typing) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import EngineError
-from contract.trt import INSTALL, CudaDevice, CudaDriver
+from engines.trt_common import INSTALL, CudaDevice, CudaDriver
 
 NOTHING = np.zeros(0, np.float32)
 

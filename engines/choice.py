@@ -10,11 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
-from agent.engines import ort, plan
 from common.errors import EngineError, IntegrityError, UsageError
 from contract.bundle import FP32, INT8, INT8_CPU, Bundle
 from contract.manifest import Precision
 from contract.types import Tensor
+from engines import ort, plan
 
 log = logging.getLogger(__name__)
 

@@ -9,14 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.engines.device import open_device
-from agent.engines.trt import TensorRtEngine, load_tensorrt
-from agent.engines.trt_api import DeviceMemory, TensorRt
 from common.errors import EngineError, IntegrityError
 from common.owned import read_owned
 from contract.bundle import Bundle
 from contract.manifest import Precision
-from contract.stamp import (
+from engines.device import open_device
+from engines.stamp import (
     PLAN,
     Board,
     Stamp,
@@ -26,10 +24,12 @@ from contract.stamp import (
     read_stamp,
     rebuild_command,
 )
+from engines.trt import TensorRtEngine, load_tensorrt
+from engines.trt_runtime_api import DeviceMemory, TensorRt
 
 log = logging.getLogger(__name__)
 Build = Callable[[Bundle, Precision, Path], None]
-BUILDER = (sys.executable, "-m", "export.engine")
+BUILDER = (sys.executable, "-m", "engines.build")
 
 
 @dataclass(frozen=True, slots=True)

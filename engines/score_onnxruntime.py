@@ -1,4 +1,4 @@
-"""`python -m export.score`: cells through one graph of a bundle in ONNX Runtime, in a process of its own.
+"""`python -m engines.score_onnxruntime`: cells through one graph of a bundle in ONNX Runtime, in a process of its own.
 
 `compare-engines` calls it: sessions that share a process disturb one another's times.
 """
@@ -13,9 +13,9 @@ import onnxruntime as ort
 from common.arguments import whole
 from common.errors import MicroscopeError
 from contract.bundle import FP32, INT8, INT8_CPU, open_bundle
-from contract.scoring import score, scoring_arguments, write_scored
 from contract.trust_options import trust_from
 from contract.types import Tensor
+from engines.scoring import score, scoring_arguments, write_scored
 
 AS_WRITTEN = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
 OPTIMISED = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = scoring_arguments("export.score", __doc__, GRAPHS)
+    parser = scoring_arguments("engines.score_onnxruntime", __doc__, GRAPHS)
     parser.add_argument("--threads", type=whole(), default=1)
     return parser
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.engines.plan import Patience, build_apart
 from common.errors import EngineError
 from contract.bundle import SHIPPED, Bundle, open_bundle
+from engines.plan import Patience, build_apart
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,15 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from agent.engines.device import PyCudaMemory
-from agent.engines.plan import open_plan
 from common.errors import EngineError, IntegrityError, UsageError
 from contract.bundle import FP32, INT8, SHIPPED, Bundle, open_bundle
 from contract.manifest import Precision
-from contract.stamp import LAYERS, PLAN, STAMP, Profile, Typing
-from export.engine import Built, Tools, build_engine, main
-from export.half import half_copy
-from export.trt_layers import summary
+from engines.build import Built, Tools, build_engine, main
+from engines.device import PyCudaMemory
+from engines.half import half_copy
+from engines.plan import open_plan
+from engines.stamp import LAYERS, PLAN, STAMP, Profile, Typing
+from engines.trt_layers import summary
 from tests.cuda_fake import FakeDriver, Gpu
 from tests.trt_build_fake import FakeBuilderTrt, Flags10
 from tests.trt_fake import FakeTensorRt
@@ -102,7 +102,7 @@ def test_fp16_under_strong_typing_is_built_from_a_copy_in_fp16(
 def test_without_onnx_that_copy_is_refused_with_the_remedy(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "export.half")
+    monkeypatch.delitem(sys.modules, "engines.half")
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(EngineError, match=r"onnx can not be loaded.*pip install onnx, or take --typing weak"):
         build(bundle, tmp_path, FakeBuilderTrt("11.4.0"), precision="fp16")
@@ -123,7 +123,7 @@ def test_the_copy_in_fp16_scores_as_the_graph_in_fp32(bundle: Bundle) -> None:
 
 
 def test_a_graph_with_an_unknown_operator_has_no_copy_in_fp16(bundle: Bundle) -> None:
-    with pytest.raises(EngineError, match=r"DequantizeLinear.*no rule in export/half\.py"):
+    with pytest.raises(EngineError, match=r"DequantizeLinear.*engines/half\.py has no rule"):
         half_copy(bundle.read(INT8))
 
 

@@ -28,7 +28,7 @@ def half_copy(graph: bytes) -> bytes:
     """
     model = onnx.load_model_from_string(graph)
     if strange := {node.op_type for node in model.graph.node} - KNOWN:
-        raise EngineError(f"the FP32 graph holds {', '.join(sorted(strange))}, which has no rule in export/half.py yet")
+        raise EngineError(f"the FP32 graph holds {', '.join(sorted(strange))}, for which engines/half.py has no rule")
     weights = [_halved(tensor) for tensor in model.graph.initializer]
     del model.graph.initializer[:], model.graph.value_info[:]
     model.graph.initializer.extend(weights)

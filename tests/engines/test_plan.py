@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.engines.device import PyCudaMemory
-from agent.engines.plan import open_plan
-from agent.engines.trt import TensorRtEngine
 from common.errors import EngineError, IntegrityError
 from contract.bundle import CALIBRATION, INT8, SHIPPED, Bundle, open_bundle
 from contract.manifest import Precision
 from contract.signature import Trust
-from contract.stamp import (
+from engines.device import PyCudaMemory
+from engines.plan import open_plan
+from engines.stamp import (
     PLAN,
     STAMP,
     Board,
@@ -29,6 +28,7 @@ from contract.stamp import (
     rebuild_command,
     write_plan,
 )
+from engines.trt import TensorRtEngine
 from tests.cuda_fake import FakeDriver, Gpu
 from tests.lab import PUBLIC, write_version
 from tests.trt_fake import FakeTensorRt, sums
@@ -252,5 +252,5 @@ def test_the_command_that_builds_a_plan_names_all_that_the_builder_needs(
         bundle = open_bundle(write_version(tmp_path / "my model", 7), Trust.of([PUBLIC]))
     bundle = bundle if signed else replace(bundle, signed_by="")
     words = shlex.split(rebuild_command(tmp_path / "my state", bundle, "fp16"))
-    assert words[:3] == [sys.executable, "-m", "export.engine"]
+    assert words[:3] == [sys.executable, "-m", "engines.build"]
     assert words[3:] == [str(bundle.path), "--precision", "fp16", "--state-dir", str(tmp_path / "my state"), *options]

@@ -1,7 +1,7 @@
 """The part of TensorRT and CUDA that running a plan needs, as protocols of our own.
 
-What building a plan needs too stands in `contract/trt.py`. The classes bear TensorRT's names. mypy holds `trt.py` to
-what is declared here; a test holds what is declared here against the real bindings of every TensorRT that we support.
+What building a plan needs too stands in `engines/trt_common.py`. The classes bear TensorRT's names. mypy holds `trt.py`
+to what is declared here; a test holds that against the real bindings of every TensorRT that we support.
 `DeviceMemory` hides pycuda, so that another binding of CUDA can take its place.
 """
 
@@ -12,8 +12,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from contract import trt
-from contract.trt import CudaDevice
+from engines import trt_common as trt
+from engines.trt_common import CudaDevice
 
 
 class TensorIOMode(Protocol):

@@ -1,4 +1,4 @@
-"""`python -m agent.score`: cells through a TensorRT engine, in a process of its own.
+"""`python -m engines.score_tensorrt`: cells through a TensorRT engine, in a process of its own.
 
 `compare-engines` calls it: the workshops do not import the agent, and what is compared must be what the agent runs.
 """
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent.engines.plan import open_engine
 from common.arguments import place, state_dir_if_any
 from common.errors import MicroscopeError
 from contract.bundle import open_bundle
-from contract.scoring import score, scoring_arguments, write_scored
 from contract.trust_options import trust_from
+from engines.plan import open_engine
+from engines.scoring import score, scoring_arguments, write_scored
 
 if TYPE_CHECKING:
     from contract.manifest import Precision
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = scoring_arguments("agent.score", __doc__, PRECISIONS)
+    parser = scoring_arguments("engines.score_tensorrt", __doc__, PRECISIONS)
     parser.add_argument(
         "--state-dir", type=place, help="where the agent keeps its TensorRT engines; default: the user's"
     )

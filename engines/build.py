@@ -1,4 +1,4 @@
-"""`python -m export.engine`: build the TensorRT plan of a bundle, on the board that will run it.
+"""`python -m engines.build`: build the TensorRT plan of a bundle, on the board that will run it.
 
 No torch, and onnx for FP16 on TensorRT 11 alone: it must run on the board. The agent starts it as a process of its own
 where `engine_rebuild` allows it: so it can build, and yet does not import this room.
@@ -21,7 +21,8 @@ from common.terminal import say
 from contract.bundle import CALIBRATION, Bundle, open_bundle
 from contract.manifest import Precision
 from contract.signature import Trust
-from contract.stamp import (
+from contract.trust_options import add_trust, trust_from
+from engines.stamp import (
     GRAPHS,
     LAYERS,
     Board,
@@ -36,11 +37,10 @@ from contract.stamp import (
     make_own_folder,
     write_plan,
 )
-from contract.trt import INSTALL, refuse_old
-from contract.trust_options import add_trust, trust_from
-from export.trt_api import Cuda, TensorRt
-from export.trt_build import Work
-from export.trt_layers import Layers
+from engines.trt_build import Work
+from engines.trt_builder_api import Cuda, TensorRt
+from engines.trt_common import INSTALL, refuse_old
+from engines.trt_layers import Layers
 
 TIMING_CACHE = "timing.cache"
 
@@ -165,7 +165,7 @@ def _graph(bundle: Bundle, recipe: Recipe) -> bytes:
     if recipe.precision != "fp16" or recipe.typing == "weak":
         return graph
     try:
-        from export.half import half_copy  # noqa: PLC0415 - onnx need not be on a board; FP16 alone needs it
+        from engines.half import half_copy  # noqa: PLC0415 - onnx need not be on a board; FP16 alone needs it
     except ImportError as missing:
         raise EngineError(
             f"{missing.name} can not be loaded, and an engine in FP16 with strong typing is built from a copy of the "
@@ -201,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"{built.folder}: {built.stamp.board.gpu}, TensorRT {built.stamp.board.tensorrt}", str(built.layers))
         return 0
 
-    return outcome("export.engine", work)
+    return outcome("engines.build", work)
 
 
 def add_engine(group: argparse._ActionsContainer) -> None:
@@ -237,7 +237,7 @@ def build_as_asked(bundle: Bundle, given: argparse.Namespace) -> Built:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m export.engine",
+        "python -m engines.build",
         description="Build the TensorRT engine of a bundle, on the board that will run it.",
         epilog="Exit codes: 0 done, 2 wrong usage, 4 a component is missing or TensorRT failed, 5 the bundle or the "
         "folder of engines can not be trusted.",
@@ -255,4 +255,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    raise SystemExit(process("export.engine", main))
+    raise SystemExit(process("engines.build", main))

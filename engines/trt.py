@@ -6,11 +6,11 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from agent.engines.trt_api import Buffer, DeviceMemory, ICudaEngine, IExecutionContext, TensorRt
 from common.errors import EngineError
 from contract.manifest import Precision
-from contract.trt import INSTALL, Complaints, refuse_old
 from contract.types import Tensor
+from engines.trt_common import INSTALL, Complaints, refuse_old
+from engines.trt_runtime_api import Buffer, DeviceMemory, ICudaEngine, IExecutionContext, TensorRt
 
 log = logging.getLogger(__name__)
 IMAGE_AXES, SCORE_AXES = 4, 2

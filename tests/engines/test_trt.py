@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.engines.device import PyCudaMemory, open_device
-from agent.engines.plan import open_engine as open_trt
-from agent.engines.trt import TensorRtEngine, load_tensorrt
 from common.errors import EngineError
 from contract.bundle import SHIPPED, open_bundle
 from contract.manifest import Precision
 from contract.types import Tensor
+from engines.device import PyCudaMemory, open_device
+from engines.plan import open_engine as open_trt
+from engines.trt import TensorRtEngine, load_tensorrt
 from tests.cuda_fake import FakeDriver, Gpu
 from tests.trt_fake import DataType, FakeTensorRt, sums
 

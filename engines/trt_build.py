@@ -8,9 +8,8 @@ from typing import Any
 from common.durable import write_whole
 from common.errors import EngineError, IntegrityError
 from common.owned import read_owned
-from contract.stamp import Recipe
-from contract.trt import Complaints
-from export.trt_api import (
+from engines.stamp import Recipe
+from engines.trt_builder_api import (
     Builder,
     IBuilderConfig,
     IHostMemory,
@@ -20,8 +19,9 @@ from export.trt_api import (
     OnnxParser,
     TensorRt,
 )
-from export.trt_layers import Layers, summary
-from export.trt_progress import Progress
+from engines.trt_common import Complaints
+from engines.trt_layers import Layers, summary
+from engines.trt_progress import Progress
 
 log = logging.getLogger(__name__)
 WORKSPACE_SHARE = 0.5

@@ -1,15 +1,15 @@
 """The part of TensorRT and CUDA that building a plan needs, as protocols of our own.
 
-What running a plan needs too stands in `contract/trt.py`. The classes bear TensorRT's names; a test holds them against
-the real bindings. What some supported version lacks is not declared here: it is asked for with
+What running a plan needs too stands in `engines/trt_common.py`. The classes bear TensorRT's names; a test holds them
+against the real bindings. What some supported version lacks is not declared here: it is asked for with
 `getattr(owner, "NAME", None)`.
 """
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
-from contract import trt
-from contract.trt import CudaDriver
+from engines import trt_common as trt
+from engines.trt_common import CudaDriver
 
 
 class IHostMemory(Protocol):
