@@ -81,7 +81,7 @@ def test_a_plan_of_another_board_is_refused_unloaded(
 ) -> None:
     """The text names what differs, and the command that builds a plan here."""
     build_fake(fake, bundle, tmp_path, **{fact: "another"})
-    with pytest.raises(EngineError, match=r"was another, is .*python\S* -m export\.engine"):
+    with pytest.raises(EngineError, match=r"was another, is .*python\S* -m engines\.build"):
         open_from(fake, bundle, tmp_path)
     assert fake.loaded == []
 
@@ -102,7 +102,7 @@ def test_a_plan_of_another_recipe_is_refused_unloaded(
     """The text names what differs, both values, and the command that builds a plan here."""
     changes, text = OTHER_RECIPES[case]
     write_plan(engine_folder(tmp_path, bundle, "int8"), b"plan", board_with(fake), recipe_of(bundle, **changes))
-    with pytest.raises(EngineError, match=rf"{text}.*python\S* -m export\.engine"):
+    with pytest.raises(EngineError, match=rf"{text}.*python\S* -m engines\.build"):
         open_from(fake, bundle, tmp_path)
     assert fake.loaded == []
 

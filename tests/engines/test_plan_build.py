@@ -31,7 +31,7 @@ def test_the_builder_is_told_what_to_build(bundle: Bundle, tmp_path: Path) -> No
 
 
 def test_a_builder_that_fails_is_an_error_with_its_exit_code(bundle: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=r"could not be built \(exit 4\).*python\S* -m export\.engine"):
+    with pytest.raises(EngineError, match=r"could not be built \(exit 4\).*python\S* -m engines\.build"):
         build_apart(bundle, "int8", tmp_path, program=builder(tmp_path, "sys.exit(4)"))
 
 
@@ -41,7 +41,7 @@ def test_a_builder_that_hangs_is_ended(bundle: Bundle, tmp_path: Path, *, deaf: 
     listens = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if deaf else ""
     note = tmp_path / "pid"
     program = builder(tmp_path, f"{listens}Path({str(note)!r}).write_text(str(os.getpid()))\ntime.sleep(60)")
-    with pytest.raises(EngineError, match=r"not built within 0 min.*was ended.*python\S* -m export\.engine"):
+    with pytest.raises(EngineError, match=r"not built within 0 min.*was ended.*python\S* -m engines\.build"):
         build_apart(bundle, "int8", tmp_path, program=program, patience=Patience(limit_s=2, farewell_s=0.2))
     with pytest.raises(ProcessLookupError):
         os.kill(int(note.read_text()), 0)
