@@ -16,7 +16,6 @@ from agent.tools.doctor import clashes
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = (
-    "engines",
     "agent", "collect", "compare_engines", "dashboard", "evaluate_classifier", "export_engine", "train_classifier",
 )  # fmt: skip
 ROOMS = (
