@@ -24,6 +24,7 @@ from export.make import write_int8
 from export.quantize import POOLING, convolutions, quantising, quantize
 from export.sensitivity import sensitivity
 from export.to_onnx import KNOWN, write_onnx
+from tests.processor import saturates
 from training.evaluate import scores_of
 from training.network import Architecture, BlastNet, scores_by
 
@@ -212,7 +213,10 @@ def test_both_graphs_share_every_scale_of_an_activation(graphs: Graphs) -> None:
 
 
 def test_the_twin_reads_the_picture_in_a_whole_block_of_channels(graphs: Graphs, tmp_path: Path) -> None:
-    """The fourth channel is empty and weighs nothing: cut away again, results are the same to the bit."""
+    """The fourth channel is empty and weighs nothing: cut away again, results are the same to the bit.
+
+    Where sums of two products are cut off, it matters which two these are.
+    """
     wide = graphs.load(INT8_CPU)
     values = {i.name: i for i in wide.graph.initializer}
     (pad,) = (n for n in wide.graph.node if n.op_type == "Pad")
@@ -225,7 +229,8 @@ def test_the_twin_reads_the_picture_in_a_whole_block_of_channels(graphs: Graphs,
     wide.graph.node.remove(pad)
     onnx.save(wide, tmp_path / "narrow.onnx")
     narrow = scores_of(tmp_path / "narrow.onnx", graphs.crops, graphs.spec)
-    assert np.array_equal(narrow, scores_of(graphs.folder / INT8_CPU, graphs.crops, graphs.spec))
+    here = scores_of(graphs.folder / INT8_CPU, graphs.crops, graphs.spec)
+    assert np.array_equal(narrow, here) or (saturates() and np.abs(narrow - here).max() < 0.05)
 
 
 def test_quantising_leaves_the_fp32_graph_alone(graphs: Graphs) -> None:

@@ -11,6 +11,7 @@ from contract.bundle import FP32, SHIPPED, open_bundle
 from contract.pixels import stack
 from export.golden import draw_cell
 from export.pick import cells_to_pick_on, ranked
+from tests.processor import saturates
 from training.datasets.sample import Kind, Sample
 
 
@@ -27,7 +28,7 @@ def test_tables_are_ranked_by_the_worse_of_their_two_graphs_and_a_spoilt_one_is_
     worse = [max(row.twin or 0, row.s8 or 0) for row in rows]
     assert worse == sorted(worse)
     assert rows[-1].method in {"spoilt", "entropy"}
-    assert 0 < worse[0] < 0.1
+    assert 0 < worse[0] < (0.25 if saturates() else 0.1)
 
 
 def test_tables_are_ranked_on_cells_that_are_all_alike_too() -> None:

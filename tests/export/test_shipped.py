@@ -14,6 +14,8 @@ from contract.bundle import (
     open_bundle,
 )
 from contract.decide import margins_of
+from engines.choice import GOLDEN_TOLERANCE
+from tests.processor import saturates
 from training.evaluate import scores_of
 
 
@@ -23,7 +25,11 @@ def test_a_bundle_that_comes_along_says_here_what_it_said_where_it_was_made(path
     for name, scores in shipped.golden.scores.items():
         again = scores_of(shipped.path / name, shipped.golden.crops, shipped.manifest.input)
         margins, before = (margins_of(rows, shipped.manifest.columns) for rows in (again, scores))
-        assert np.abs(margins - before).max() < (1e-3 if name == FP32 else 0.3)
+        off = np.abs(margins - before)
+        if name != FP32 and saturates():  # the agent's own bound, beyond which it refuses to run here
+            assert (off / np.maximum(np.abs(before), 1)).max() < GOLDEN_TOLERANCE
+        else:
+            assert off.max() < (1e-3 if name == FP32 else 0.3)
 
 
 def test_the_shipped_bundle_is_as_accurate_as_required() -> None:
