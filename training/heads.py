@@ -24,7 +24,7 @@ from training.network import Architecture, BlastNet
 
 PENALTY = 0.01
 """Of the squared weights, where the cells' weights sum to one."""
-FINE: Mapping[ClassName, float] = {"lymphoblast": 0.001}
+FINE: Mapping[ClassName, float] = {"lymphoblast": 0.002}
 """The same of kinds that small differences of texture tell; see training/RESULTS.md."""
 DIRECTIONS = 64
 STEPS, CLOSE = 25, 1e-4
