@@ -32,7 +32,7 @@ from agent.vision.masks import (
 )
 from agent.vision.nucleus import nucleus_of
 from agent.vision.pictures import Pictures, pictures_of
-from agent.vision.touching import Patch, split
+from agent.vision.touching import MIN_NUCLEUS_UM2, Patch, split, without_neighbours
 from contract.types import Box, Cell, Image
 
 NUCLEUS_OPENING_UM, BODY_OPENING_UM, BODY_CLOSING_UM = 0.4, 0.5, 1.0
@@ -60,8 +60,8 @@ MIN_BODY_UM2 = 25.0
 MAX_BODY_UM2 = 1000.0
 """What no cell of the blood has (36 um across): a clump that was not parted, a fold, or no smear at all. Of 2,200 cells
 in four data sets the largest has 524."""
-MIN_NUCLEUS_UM2, MIN_NUCLEUS_RADIUS_UM = 5.0, 0.9
-"""What it must show of the nucleus; a lobe at the frame's border has that, granules and stain do not."""
+MIN_NUCLEUS_RADIUS_UM = 0.9
+"""Of the nucleus, beside its area; a lobe at the frame's border has that, granules and stain do not."""
 
 
 def find_cells(image: Image, um_per_pixel: float, pictures: Pictures | None = None) -> list[Cell]:
@@ -125,8 +125,8 @@ def _trimmed(rough: Patch, seen: Pictures) -> Patch:
     stained = max(CYTOPLASM_SHARE * _quantiles(stain[ring], 0.5)[0], MIN_GREEN_DENSITY)
     kept = (above(foreign, level) | seen.pale(share)) & above(stain, stained)
     body = rough.body & kept | rough.nucleus
-    body = opened(filled(closed(framed(body), GRANULE_UM / um)), BROAD_TAIL_UM / um)[1:-1, 1:-1]
-    return Patch(body & rough.body, rough.nucleus, rough.corner)
+    body = opened(filled(closed(framed(body), GRANULE_UM / um)), BROAD_TAIL_UM / um)[1:-1, 1:-1] & rough.body
+    return without_neighbours(Patch(body, rough.nucleus, rough.corner), um)
 
 
 def _quantiles(values: NDArray[np.float32], *shares: float) -> list[float]:

@@ -1,4 +1,4 @@
-"""Parting white cells that touch."""
+"""Parting cells that touch."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,8 +7,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.vision.masks import Mask, Plane, above, closed, depth, nearest, opened, outlines, painted
+from agent.vision.masks import Mask, Plane, above, closed, depth, framed, nearest, opened, outlines, painted
 
+MIN_NUCLEUS_UM2 = 5.0
+"""Area of nucleus that a white cell shows at least."""
+WAIST_UM = 2.4
+"""Half the width of a waist; what hangs on a white cell by one and holds no nucleus is a red cell that touches it."""
 LOBE_GAP_UM = 0.6
 """Radius of the closing that joins chromatin and lobes before the depth of a nucleus is measured."""
 NECK = 0.66
@@ -72,6 +76,24 @@ class Patch:
         box = np.s_[y : y + height, x : x + width]
         body = np.ascontiguousarray(part[box])
         return Patch(body, body & self.nucleus[box], (self.corner[0] + x, self.corner[1] + y))
+
+
+def without_neighbours(whole: Patch, um: float) -> Patch:
+    """The same without what hangs on it by a waist and holds no nucleus: red cells that touch.
+
+    Args:
+        whole: one body, within the box that its pixels span or a larger one.
+        um: micrometres per pixel.
+    """
+    pieces = opened(framed(whole.body), WAIST_UM / um)[1:-1, 1:-1]
+    if cv2.connectedComponents(pieces)[0] <= 2:  # noqa: PLR2004 - background and one piece
+        return whole
+    owner = nearest(pieces)
+    nuclear = np.bincount(owner[(pieces & whole.nucleus) > 0], minlength=int(owner.max()) + 1)
+    kept = nuclear * um * um >= MIN_NUCLEUS_UM2
+    if not kept.any():
+        return whole
+    return Patch(whole.body & (kept[owner].view(np.uint8) | whole.nucleus), whole.nucleus, whole.corner)
 
 
 def split(whole: Patch, nuclear: Callable[[Where], Plane], um: float) -> list[Patch]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from agent.vision import light
-from agent.vision.touching import Patch, split
+from agent.vision.touching import Patch, split, without_neighbours
 
 UM = 0.2
 
@@ -20,6 +20,23 @@ def test_a_lobe_whose_chromatin_bridges_a_slit_of_the_body_goes_to_its_neighbour
     cv2.line(body, (121, 50), (149, 50), (0,), slit)
     parts = split(Patch(body, body, (0, 0)), lambda where: body[where].astype(np.float32), UM)
     assert [cv2.countNonZero(part.body) for part in parts] == [cv2.countNonZero(body)]
+
+
+@pytest.mark.parametrize("waist_um", [2.0, 4.0])
+def test_a_red_cell_that_hangs_on_a_white_one_by_a_waist_is_left_out(waist_um: float) -> None:
+    """The white cell keeps its size; a broad neck with a nucleus to either side is kept."""
+    body, nucleus = np.zeros((100, 160), np.uint8), np.zeros((100, 160), np.uint8)
+    cv2.circle(body, (50, 50), 32, (1,), cv2.FILLED)
+    alone = cv2.countNonZero(body)
+    cv2.circle(nucleus, (50, 50), 20, (1,), cv2.FILLED)
+    half = round(waist_um / UM / 2)
+    cv2.rectangle(body, (50, 50 - half), (110, 50 + half), (1,), cv2.FILLED)
+    cv2.circle(body, (110, 50), 18, (1,), cv2.FILLED)
+    cut = without_neighbours(Patch(body, nucleus, (0, 0)), UM)
+    assert cv2.countNonZero(cut.body) == pytest.approx(alone, rel=0.05)
+    cv2.circle(nucleus, (110, 50), 10, (1,), cv2.FILLED)
+    both = without_neighbours(Patch(body, nucleus, (0, 0)), UM)
+    assert cv2.countNonZero(both.body) == cv2.countNonZero(body)
 
 
 @pytest.mark.parametrize(("across_um", "nucleus_um"), [(8.0, 5.6), (8.0, 6.8), (12.0, 10.0), (14.0, 11.0)])
