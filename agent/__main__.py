@@ -76,6 +76,7 @@ def _replay(args: argparse.Namespace, signals: Signals) -> int:
         slide_per_folder=args.slide_per_folder,
         summary=args.summary,
         site_file=args.site_file,
+        processes=args.processes,
     )
     summary = replay(job, signals.begin(), progress=sys.stderr.isatty())
     say(*str(summary).split("\n"), to=sys.stderr)

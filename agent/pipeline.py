@@ -8,16 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol
 
 from agent.colours import SiteColours
 from agent.ops.health import Counters
 from agent.slides.slide import Sighting, SlideControl
+from agent.vision.inspection import Inspection, inspect
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
-from agent.vision.pictures import pictures_of
-from agent.vision.quality import assess
-from agent.vision.segmentation import find_cells
+from agent.vision.quality import watched
 from agent.vision.watch import ScaleWatch
 from common.errors import OutboxFull
 from contract.bundle import Bundle
@@ -145,28 +143,25 @@ def run(
             return
 
 
-def examine(frame: Frame, station: Station) -> Finding:
-    """Judge one frame and every white cell in it."""
-    started = time.perf_counter()
+def examine(frame: Frame, station: Station, seen: Inspection | None = None) -> Finding:
+    """Judge one frame and every white cell in it; ``seen`` is what it shows by itself, where that is known already."""
     if frame.fault:
         return Finding(Quality(accepted=False, reasons=[frame.fault], detail=frame.detail))
-    training = station.bundle.manifest.reference
-    pictures = cache(lambda: pictures_of(frame.image, frame.um_per_pixel))
-    quality = assess(
-        frame.image, frame.um_per_pixel, station.limits, station.watch, training=training, pictures=pictures
-    )
-    assessed = time.perf_counter()
+    manifest, colours, image, um = station.bundle.manifest, station.colours, frame.image, frame.um_per_pixel
+    seen = seen or inspect(image, um, station.limits, manifest.reference)
+    started = time.perf_counter()
+    quality = watched(seen.quality, station.watch, image, um, station.limits) if station.watch else seen.quality
+    asked = time.perf_counter()
+    quality_ms = seen.quality_ms + (asked - started) * 1e3
     if not quality.accepted:
-        return Finding(quality, timing_ms=_timing(frame, started, assessed))
-    cells = find_cells(frame.image, frame.um_per_pixel, pictures())
-    segmented = time.perf_counter()
-    manifest, colours = station.bundle.manifest, station.colours
+        return Finding(quality, timing_ms=_timing(frame, quality_ms))
     if colours:
-        colours.learn(frame.image, cells)
-    scores = station.engine.scores(to_batch(crops_of(frame, cells, station), manifest.input))
+        colours.learn(image, seen.cells)
+    scores = station.engine.scores(to_batch(crops_of(frame, seen.cells, station), manifest.input))
     doubts = colours.doubts if colours else ()
-    predictions = tuple(decide(cells, scores, manifest, station.engine.precision, doubts=doubts))
-    return Finding(quality, predictions, _timing(frame, started, assessed, segmented, time.perf_counter()))
+    predictions = tuple(decide(seen.cells, scores, manifest, station.engine.precision, doubts=doubts))
+    classify_ms = (time.perf_counter() - asked) * 1e3
+    return Finding(quality, predictions, _timing(frame, quality_ms, seen.segment_ms, classify_ms))
 
 
 def crops_of(frame: Frame, cells: Cells, station: Station) -> Crops:
@@ -243,16 +238,13 @@ def _cell_report(cell_id: str, prediction: Prediction, object_id: str) -> CellRe
     )
 
 
-def _timing(frame: Frame, started: float, *marks: float) -> Timing:
-    """Milliseconds from a start and the ends of quality, segment and classify, as far as the frame came."""
-    steps = [round((b - a) * 1e3, 3) for a, b in zip((started, *marks), marks, strict=False)] + [0.0] * 3
-    total = frame.read_ms + (marks[-1] - started) * 1e3
+def _timing(frame: Frame, quality_ms: float, segment_ms: float = 0.0, classify_ms: float = 0.0) -> Timing:
     return Timing(
         read=round(frame.read_ms, 3),
-        quality=steps[0],
-        segment=steps[1],
-        classify=steps[2],
-        total=round(total, 3),
+        quality=round(quality_ms, 3),
+        segment=round(segment_ms, 3),
+        classify=round(classify_ms, 3),
+        total=round(frame.read_ms + quality_ms + segment_ms + classify_ms, 3),
     )
 
 

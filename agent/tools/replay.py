@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import cv2
 
+from agent.ahead import helpers, inspected
 from agent.drawn import marked
 from agent.pipeline import Finding, Station, crops_of, examine, report_of
 from agent.site import open_site
@@ -23,6 +25,7 @@ from agent.sources.opencv import VideoSource
 from agent.sources.place import VIDEOS, recording_at
 from agent.tools.annotate import annotate
 from agent.tools.progress import with_bar
+from agent.vision.inspection import inspect
 from agent.vision.watch import ScaleWatch
 from common import terminal
 from common.arguments import state_dir_if_any
@@ -41,6 +44,7 @@ from contract.types import Frame, Image
 from engines.choice import open_engine
 
 log = logging.getLogger(__name__)
+Item = TypeVar("Item")
 SAID_EVERY_S = 30.0
 """Seconds between two lines that say how far it is, where no bar is drawn."""
 LIKELY_SCALE = 0.87, 1.15
@@ -64,6 +68,7 @@ class Job:
         slide_per_folder: count the frames of each folder apart, as a slide of the folder's name.
         summary: file for the slide's summary in JSON, or None.
         site_file: what was measured of the microscope, or None.
+        processes: that inspect frames beside this one; None: as many as help.
     """
 
     source: Path
@@ -78,6 +83,7 @@ class Job:
     slide_per_folder: bool = False
     summary: Path | None = None
     site_file: Path | None = None
+    processes: int | None = None
 
 
 @dataclass(slots=True)
@@ -198,8 +204,11 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
         slides = station.slides(run, summary.count)
         if not job.slide_per_folder:
             slides.start(job.slide or _slide(job.source))
-        for seq, frame in enumerate(watched(site.level(frames), summary.planned, bar=progress), start=1):
-            finding = examine(frame, station)
+        look = partial(inspect, limits=station.limits, training=bundle.manifest.reference)
+        processes = helpers(summary.planned) if job.processes is None else job.processes
+        seen = house.enter_context(closing(inspected(site.level(frames), look, processes)))
+        for seq, (frame, shown) in enumerate(watched(seen, summary.planned, bar=progress), start=1):
+            finding = examine(frame, station, shown)
             if job.slide_per_folder:
                 slides.start(_folder(job, frame))
             sighting = slides.see(frame, finding.quality, finding.predictions)
@@ -216,9 +225,7 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
     return summary
 
 
-def watched(
-    frames: Iterator[Frame], planned: int | None, *, bar: bool, every_s: float = SAID_EVERY_S
-) -> Iterator[Frame]:
+def watched(frames: Iterator[Item], planned: int | None, *, bar: bool, every_s: float = SAID_EVERY_S) -> Iterator[Item]:
     """Hand frames on and show how far it is: a bar on a terminal, elsewhere a line in the log now and then."""
     if bar:
         yield from with_bar(frames, planned, shown=True)

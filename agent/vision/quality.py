@@ -31,6 +31,8 @@ MAX_BLANK = 0.02
 """Share of rows of one colour at the lower border from which a frame counts as torn; real rows have noise."""
 BARE_PART = 1.5
 """How much more uneven the light of a whole frame may be than that of its bare part."""
+HIDING: frozenset[Reason] = frozenset(("too_small", "too_large", "incomplete", "overexposed", "underexposed", "empty"))
+"""Reasons for which nothing more is measured in a frame."""
 SHADE_STEPS = 24
 """Steps each way in which the light is looked at; it is a smooth surface."""
 
@@ -50,7 +52,7 @@ def assess(
         image: (height, width, 3) uint8.
         um_per_pixel: micrometres per pixel, positive.
         limits: what it must keep.
-        watch: what earlier frames said of the scale; without one the scale is believed.
+        watch: what the frames before it said of the scale; without one the scale is believed.
         training: what the model's training images looked like; without it nothing is said of how far they are.
         pictures: gives those of this very frame, for who needs them again; not called where too little is stained.
 
@@ -60,6 +62,31 @@ def assess(
     faults = list(_faults_of_size(image.shape, um_per_pixel))
     if faults:
         return _verdict(Quality(accepted=False), faults)
+    alone = _alone(image, um_per_pixel, limits, training, pictures or partial(pictures_of, image, um_per_pixel))
+    return watched(alone, watch, image, um_per_pixel, limits) if watch else alone
+
+
+def watched(alone: Quality, watch: ScaleWatch, image: Image, um_per_pixel: float, limits: QualityLimits) -> Quality:
+    """The quality of a frame by itself, and by what it and the frames before it say of the scale.
+
+    Args:
+        alone: what ``assess`` says of the frame without a watch.
+        watch: looks at the frame too, unless that is refused for what hides red cells.
+        image: the frame.
+        um_per_pixel: its scale.
+        limits: what the scale must keep.
+    """
+    apparent = None if HIDING.intersection(alone.reasons) else watch.see(image, um_per_pixel)
+    if apparent is None:
+        return alone
+    wrong = list(_faults_of_scale(apparent, limits))
+    scale = round(apparent.usual, 3) if wrong or apparent.agreed else alone.scale
+    return _verdict(alone.model_copy(update={"scale": scale}), wrong)
+
+
+def _alone(
+    image: Image, um_per_pixel: float, limits: QualityLimits, training: Look | None, pictures: Callable[[], Pictures]
+) -> Quality:
     lit = light.measure(image, um_per_pixel, working_um=WORKING_UM)
     background = sum(lit.bare) / 3 / 255
     measured = Quality(
@@ -73,8 +100,7 @@ def assess(
     if faults:
         return _verdict(measured, faults)
     density = lit.density()
-    seen = pictures or partial(pictures_of, image, um_per_pixel)
-    stained = stain.measure(density, lit.um_per_pixel, lambda: seen().kinds)
+    stained = stain.measure(density, lit.um_per_pixel, lambda: pictures().kinds)
     if stained.share < limits.min_stained:
         text = f"the frame is empty: {stained.share:.2%} of it is stained, and {limits.min_stained:.1%} is the least"
         return _verdict(measured, [("empty", text)])
@@ -88,25 +114,20 @@ def assess(
             "far_from_training": far_from(stained.kinds, training) if training and stained.kinds else None,
         }
     )
-    faults = [*_faults_of_stain(stained, limits), *_faults_of_optics(measured, limits)]
-    apparent = watch.see(image, um_per_pixel) if watch else None
-    if apparent:
-        wrong = list(_faults_of_scale(apparent, limits))
-        faults += wrong
-        if wrong or apparent.agreed:
-            measured = measured.model_copy(update={"scale": round(apparent.usual, 3)})
-    return _verdict(measured, faults)
+    return _verdict(measured, [*_faults_of_stain(stained, limits), *_faults_of_optics(measured, limits)])
 
 
 Fault = tuple[Reason, str]
 
 
 def _verdict(measured: Quality, faults: list[Fault]) -> Quality:
+    """What was measured, refused for these faults too."""
+    told = [f"{text}: {REMEDIES[reason]}" for reason, text in faults]
     return measured.model_copy(
         update={
-            "accepted": not faults,
-            "reasons": [reason for reason, _ in faults],
-            "detail": "; ".join(f"{text}: {REMEDIES[reason]}" for reason, text in faults),
+            "accepted": measured.accepted and not faults,
+            "reasons": [*measured.reasons, *(reason for reason, _ in faults)],
+            "detail": "; ".join([measured.detail, *told] if measured.detail else told),
         }
     )
 
