@@ -29,8 +29,9 @@ from training.datasets.outlines import colours_by_data_set
 from training.datasets.sample import Sample, data_sets_of, labels_of
 from training.decision import FAR, REACH, choose_decision
 from training.folds import group_numbers
-from training.heads import Heads, logistic
+from training.heads import Heads
 from training.judge import open_judge
+from training.linear import logistic
 from training.metrics import Labels, Numbers, auroc, sigmoid, weighted_f1
 from training.network import BlastNet, features_by
 from training.overview import few_words, overview, refuse_nobodys

@@ -43,7 +43,7 @@ from training.datasets.files import short_name
 from training.datasets.outlines import colours_by_data_set
 from training.datasets.sample import Sample, data_sets_of, labels_of, scales_of, shuffled
 from training.decision import choose_decision, choose_unknown
-from training.heads import calibrated, fit_heads, trainable
+from training.heads import FINE, calibrated, fit_heads, trainable
 from training.laboratories import foreign_features
 from training.loop import CellKind, Cells, Run, Taught, kinds_of, learn, restore, start, state_of, weigh
 from training.metrics import auroc, log_loss
@@ -51,6 +51,7 @@ from training.network import BATCH, features_by
 from training.options import train_parser
 from training.overview import BY_IMAGE, overview, refuse_nobodys, split_rule
 from training.recipe import Recipe
+from training.sizes import changes_of
 from training.trunk import Trunk, digest_of, trunk_of
 
 
@@ -283,7 +284,16 @@ def _with_heads(
         lambda views: features_by(trunk, views, spec), learnt, spec, um_per_pixel=recipe.um_per_pixel, quiet=quiet
     )
     features = features_by(trunk, crops[held], spec)
-    heads = fit_heads(np.concatenate([turned, *elsewhere]), [*learnt * TURNS, *(learnt[k] for k in places)])
+    homes = {s.dataset for s in learnt if s.label in FINE}
+    sizes = changes_of(
+        lambda views: features_by(trunk, views, spec),
+        [s for s in learnt if s.dataset in homes],
+        spec,
+        um_per_pixel=recipe.um_per_pixel,
+        colours=colours,
+        quiet=quiet,
+    )
+    heads = fit_heads(np.concatenate([turned, *elsewhere]), [*learnt * TURNS, *(learnt[k] for k in places)], sizes)
     heads = calibrated(heads, features, judged)
     scores, normal_or_blast = heads.scores(features), np.array([s.labelled for s in judged])
     labels = labels_of([s for s in judged if s.labelled])

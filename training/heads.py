@@ -1,15 +1,16 @@
 """The heads: linear in the trunk's features, one for each kind of blast, one for what is no cell to be judged.
 
-Each is a logistic regression with L2 penalty on standardised features. A kind of blast has two heads, and the lesser of
-their scores counts: one for the blasts of that kind beside the normal cells of the same laboratories, one beside those
-of all others (`training.laboratories` draws more of them). One head for both would either know the laboratory, or tell
-less well what is alike. Blasts of other kinds are left out: both kinds may call them blasts.
+Each is a logistic regression with L2 penalty on standardised features, or a discriminant (`training.linear`). A kind of
+blast has two heads, and the lesser of their scores counts: one for the blasts of that kind beside the normal cells of
+the same laboratories, one beside those of all others (`training.laboratories` draws more of them). One head for both
+would either know the laboratory, or tell less well what is alike. Blasts of other kinds are left out: both kinds may
+call them blasts.
 
 The distance is that to the training's cells, in the directions in which they spread most, in units of their spread
 (Mahalanobis 1936): 1 is the mean over the training's cells.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -19,16 +20,18 @@ from numpy.typing import NDArray
 from common.errors import UsageError
 from contract.manifest import BLASTS, OTHER, ClassName, Columns
 from training.datasets.sample import Sample
+from training.linear import discriminant, logistic
 from training.metrics import Labels, Numbers
 from training.network import Architecture, BlastNet
+from training.sizes import Changes
 
 PENALTY = 0.01
 """Of the squared weights, where the cells' weights sum to one."""
-FINE: Mapping[ClassName, float] = {"lymphoblast": 0.002}
-"""The same of kinds that small differences of texture tell; see training/RESULTS.md."""
+FINE: frozenset[ClassName] = frozenset(("lymphoblast",))
+"""Kinds that small differences of texture tell, which differ from person to person: their heads are discriminants."""
+SIZES = 1.5
+"""How much more than it varies within a class counts what a cell's features change by where it is drawn 5 % larger."""
 DIRECTIONS = 64
-STEPS, CLOSE = 25, 1e-4
-"""Newton's method ends after so many steps, or with a step that small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,13 @@ def columns_of(samples: Sequence[Sample]) -> Columns:
     return Columns(("normal", *kinds, *others), distance=bool(others))
 
 
-def fit_heads(features: NDArray[np.floating], samples: Sequence[Sample]) -> Heads:
+def fit_heads(features: NDArray[np.floating], samples: Sequence[Sample], sizes: Changes | None = None) -> Heads:
     """Fit the heads.
 
     Args:
         features: (N, features) of the cells.
         samples: (N,) which these are; see ``trainable``.
+        sizes: what a wrong scale changes in some of them, for kinds of ``FINE``.
 
     Raises:
         UsageError: there is no normal cell, or no blast.
@@ -113,13 +117,18 @@ def fit_heads(features: NDArray[np.floating], samples: Sequence[Sample]) -> Head
     judged = np.array([s.labelled for s in samples])
     mean, spread = rows[judged].mean(axis=0), rows[judged].std(axis=0) + 1e-6
     scaled = (rows - mean) / spread
+    _, people = np.unique([f"{s.dataset}/{s.patient}" for s in samples], return_inverse=True)
     weight, bias = np.zeros((2, len(columns.names), rows.shape[1])), np.zeros((2, len(columns.names)))
     for k, name in enumerate(columns.names):
         if name != "normal":
+            nuisances = _nuisances(sizes, name, spread) if sizes and name in FINE else []
             for which, (truth, share) in enumerate(_roles(samples, name)):
                 use = share > 0
-                penalty = FINE.get(name, PENALTY)
-                slope, weight_0 = logistic(scaled[use], truth[use], share[use], penalty=penalty)
+                if name in FINE:
+                    nuisance = nuisances[which] if which < len(nuisances) else 0.0
+                    slope, weight_0 = discriminant(scaled[use], truth[use], share[use], people[use], nuisance=nuisance)
+                else:
+                    slope, weight_0 = logistic(scaled[use], truth[use], share[use], penalty=PENALTY)
                 weight[which:, k] = slope / spread
                 bias[which:, k] = weight_0 - (slope / spread) @ mean
     heads = Heads(columns, weight[0], bias[0], weight[1], bias[1], np.zeros((0, rows.shape[1])), np.zeros(0))
@@ -127,34 +136,6 @@ def fit_heads(features: NDArray[np.floating], samples: Sequence[Sample]) -> Head
         return heads
     along = _directions(scaled[judged], _alike([s for s in samples if s.labelled]))
     return replace(heads, gate=along / spread, gate_bias=-(along / spread) @ mean)
-
-
-def logistic(
-    rows: Numbers, truth: Labels, share: Numbers, *, penalty: float = PENALTY, given: Numbers | float = 0.0
-) -> tuple[Numbers, float]:
-    """Weights and bias of a logistic regression with L2 penalty, by Newton's method.
-
-    Args:
-        rows: (N, features), standardised.
-        truth: (N,) 0 or 1.
-        share: (N,) weights of the rows that sum to one.
-        penalty: of half the squared weights, twice.
-        given: (N,) what is known before: the log-odds to which the fitted ones are added.
-    """
-    wide = np.column_stack([rows, np.ones(len(rows))])
-    rough = wide.astype(np.float32)  # the slope alone must be exact; the curvature only says how far to go
-    held = np.append(np.full(rows.shape[1], 2 * penalty), 1e-9)
-    found = np.zeros(wide.shape[1])
-    for _ in range(STEPS):
-        chance = 1 / (1 + np.exp(-np.clip(given + wide @ found, -40, 40)))
-        slope = wide.T @ (share * (chance - truth)) + held * found
-        bend = (share * np.maximum(chance * (1 - chance), 1e-6)).astype(np.float32)
-        curve = ((rough * bend[:, None]).T @ rough).astype(np.float64)
-        step = np.linalg.solve(curve + np.diag(held), slope)
-        found -= step
-        if np.abs(step).max() < CLOSE:
-            break
-    return found[:-1], float(found[-1])
 
 
 def calibrated(heads: Heads, features: NDArray[np.floating], samples: Sequence[Sample]) -> Heads:
@@ -185,6 +166,12 @@ def calibrated(heads: Heads, features: NDArray[np.floating], samples: Sequence[S
     single = (heads.second == heads.weight).all(axis=1)
     second[single], second_bias[single] = weight[single], bias[single]
     return replace(heads, weight=weight, bias=bias, second=second, second_bias=second_bias)
+
+
+def _nuisances(sizes: Changes, name: ClassName, spread: Numbers) -> list[Numbers]:
+    """For each head of a class that there are such cells for: the covariance of what a wrong scale changes."""
+    changes = sizes.features / spread
+    return [SIZES * (changes * share[:, None]).T @ changes for _, share in _roles(sizes.samples, name)]
 
 
 def _is(sample: Sample, name: ClassName) -> bool:

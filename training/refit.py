@@ -1,7 +1,6 @@
 """Heads fitted again on a finished trunk: out of fold, to see what they know of people that they have not seen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -26,12 +25,15 @@ from training.laboratories import foreign_features
 from training.metrics import Labels, Numbers, auroc
 from training.network import BlastNet, features_by
 from training.overview import few_words
+from training.sizes import STEP, Changes, resized
 
 FEATURES = "features"
 """Name of the tensor in a bundle's graphs that its heads read."""
 BATCH = 32
 EVEN = 0.0
 """Log-odds from which on a cell is called a blast."""
+SMALL, LARGE = f"drawn {STEP:.0%} too small".replace("%", " %"), f"drawn {STEP:.0%} too large".replace("%", " %")
+"""Trials of what a wrong scale does."""
 ONE_AREA, FITTED_SO = "all of one area", "all of one area, heads too"
 """Trials of what is known of cells whose size says nothing: by heads that know sizes, and by heads that never did."""
 
@@ -78,7 +80,9 @@ def fold_report(
         there = np.isin(places, use)
         owners = [cells[k] for k in [*use] * TURNS]
         heads = fit_heads(
-            np.concatenate([*features[:, use], elsewhere[there]]), [*owners, *(cells[k] for k in places[there])]
+            np.concatenate([*features[:, use], elsewhere[there]]),
+            [*owners, *(cells[k] for k in places[there])],
+            Changes((sized[LARGE][rows] - sized[SMALL][rows]) / 2, [folded[k] for k in rows]),
         )
         alike = [np.concatenate([sized[ONE_AREA][rows], turned[others]]) for turned in features]
         sizeless = fit_heads(np.concatenate(alike), owners)
@@ -138,8 +142,8 @@ def _sizes(areas: Numbers) -> Mapping[str, Numbers]:
     """By how much each cell is drawn larger, (N,), in each of the trials of what size does."""
     same = np.ones(len(areas))
     return {
-        "drawn 5 % too small": 0.95 * same,
-        "drawn 5 % too large": 1.05 * same,
+        SMALL: (1 - STEP) * same,
+        LARGE: (1 + STEP) * same,
         ONE_AREA: np.sqrt(np.median(areas) / np.maximum(areas, 1.0)),
     }
 
@@ -148,10 +152,7 @@ def _sized(
     judge: Judge, samples: Sequence[Sample], factors: Numbers, *, um_per_pixel: float | None, quiet: bool
 ) -> Tensor:
     """Features of cells that are drawn larger by a factor each."""
-    drawn = [
-        replace(s, um_per_pixel=(um_per_pixel or s.um_per_pixel) * float(factor))
-        for s, factor in zip(samples, factors, strict=True)
-    ]
+    drawn = resized(samples, factors, um_per_pixel)
     return features_of(judge, read_found(drawn, judge.spec, colours=judge.colours, quiet=quiet)[0], judge.spec)
 
 

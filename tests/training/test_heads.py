@@ -12,9 +12,10 @@ from contract.decide import margins_of
 from contract.manifest import Columns
 from training.datasets.sample import Sample
 from training.decision import choose_unknown
-from training.heads import Heads, calibrated, columns_of, fit_heads, logistic, trainable
+from training.heads import Heads, calibrated, columns_of, fit_heads, trainable
 from training.metrics import auroc, sigmoid
 from training.network import Architecture, BlastNet
+from training.sizes import Changes
 
 WIDE = 40
 
@@ -163,12 +164,14 @@ def test_the_columns_are_those_of_the_cells() -> None:
     assert [s.label for s in trainable([sample(2, "other"), sample(1, ""), *few])] == ["normal", "lymphoblast", "other"]
 
 
-def test_the_regression_is_at_its_minimum() -> None:
-    """The gradient of the penalised log loss is zero there."""
-    rng = np.random.default_rng(0)
-    rows, truth, share = rng.normal(size=(200, 5)), rng.integers(0, 2, 200), rng.random(200)
-    share /= share.sum()
-    slope, bias = logistic(rows, truth, share, penalty=0.01)
-    rest = share * (sigmoid(rows @ slope + bias) - truth)
-    np.testing.assert_allclose(rows.T @ rest + 2 * 0.01 * slope, 0, atol=1e-5)
-    assert rest.sum() == pytest.approx(0, abs=1e-5)
+def test_a_wrong_scale_counts_for_less_where_it_is_known_what_it_changes() -> None:
+    """Feature 0 tells lymphoblasts, and is what a wrong scale moves; 4 tells them less well."""
+    features, samples = cells(np.random.default_rng(0), 150)
+    lymphoblasts = np.array([s.label == "lymphoblast" for s in samples])
+    features[lymphoblasts, 4] += 2
+    moved = np.zeros((len(samples), WIDE))
+    moved[:, 0] = 3
+    blind, free = (fit_heads(features, samples, sizes) for sizes in (Changes(moved, samples), None))
+    heed = [abs(heads.weight[1, 0] / heads.weight[1, 4]) for heads in (blind, free)]
+    assert heed[0] < 0.3 * heed[1]
+    assert np.array_equal(blind.weight[2], free.weight[2])
