@@ -22,12 +22,12 @@ from agent.settings import Settings
 from agent.site import open_site
 from agent.trust import said_of
 from agent.turns import Turns
-from agent.wire.courier import Courier, Renewed
 from agent.wire.discovery import birth_topic, discovery, discovery_topic
+from agent.wire.handlers import CommandHandlers, Shown, attend
 from agent.wire.outbox import Outbox
-from agent.wire.posts import Posts, Shown, attend
+from agent.wire.publisher import Publisher, Renewed
 from agent.wire.salvage import damaged
-from agent.wire.window import Window
+from agent.wire.snapshot import SnapshotTap
 from common.arguments import make_state_dir
 from common.errors import BrokerError, OutboxError
 from common.signals import Signals
@@ -64,7 +64,7 @@ def serve(
 
     Raises:
         BrokerError: the source ended, and the broker has not taken every report; they stay in the outbox. Or the
-            courier's thread ended before it was told to, by a fault in this program.
+            publisher's thread ended before it was told to, by a fault in this program.
         MicroscopeError: an adapter can not be built; the text says which and why.
     """
     site, shown, name = open_site(settings.site_file), tuple(shown), secrets.token_hex(4)
@@ -77,23 +77,23 @@ def serve(
         outbox = house.enter_context(_outbox(settings, audit))
         model.remember()
         topics = Topics(prefix=settings.mqtt.prefix, site=settings.site, device=settings.device)
-        courier = _courier(settings, topics, outbox, renewed)
+        publisher = _publisher(settings, topics, outbox, renewed)
         turns = Turns(settings.source, name, stop)
-        vitals = _Vitals(settings, audit, model, outbox, courier, turns)
+        vitals = _Vitals(settings, audit, model, outbox, publisher, turns)
         heartbeat = Heartbeat(partial(vitals.beat, stop))
         turns.on_trouble = vitals.pulse.on_silence = heartbeat.hasten
         house.enter_context(vitals.shown())
-        slides = model.station.slides(name, SlideNotes(audit.note, courier.slide))
+        slides = model.station.slides(name, SlideNotes(audit.note, publisher.slide))
         if settings.slide.id:
             slides.start(settings.slide.id)
         _say_what_runs(settings, model.station)
-        sink = Window(WatchedSink(outbox, vitals.systemd, fit=lambda: courier.alive, pulse=vitals.pulse))
-        posts = Posts(settings, shown, model=model, turns=turns, slides=slides, window=sink)
-        with attend(courier, topics, posts, audit):
-            house.enter_context(courier)  # now that commands have somebody to go to
+        sink = SnapshotTap(WatchedSink(outbox, vitals.systemd, fit=lambda: publisher.alive, pulse=vitals.pulse))
+        handlers = CommandHandlers(settings, shown, model=model, turns=turns, slides=slides, tap=sink)
+        with attend(publisher, topics, handlers, audit):
+            house.enter_context(publisher)  # now that commands have somebody to go to
             if signals:
-                signals.last_words = partial(_last_words, audit, courier)
-                signals.on_hangup = courier.reconnect
+                signals.last_words = partial(_last_words, audit, publisher)
+                signals.on_hangup = publisher.reconnect
             with heartbeat, turns:
                 for frames in turns:
                     live = settings.source.live
@@ -101,16 +101,16 @@ def serve(
                     run(seen, model.station, sink, slides=slides, counters=vitals.counters, stop=stop, live=live)
             slides.stop()
         vitals.systemd.stopping()
-        left = courier.drain(stop=stop)
+        left = publisher.drain(stop=stop)
         done = vitals.last()
-    _account_for(left, settings, trouble=courier.trouble, stopped=stop.is_set())
+    _account_for(left, settings, trouble=publisher.trouble, stopped=stop.is_set())
     return done
 
 
-def _last_words(audit: AuditLog, courier: Courier | None = None) -> None:
+def _last_words(audit: AuditLog, publisher: Publisher | None = None) -> None:
     """What an agent says that was told to stop and hangs."""
-    if courier:
-        courier.close()
+    if publisher:
+        publisher.close()
     audit.note("stop", {"because": "told to, and something hung"})
 
 
@@ -122,7 +122,7 @@ class _Vitals:
     audit: AuditLog
     model: ModelInUse
     outbox: Outbox
-    courier: Courier
+    publisher: Publisher
     turns: Turns
     counters: Counters = field(default_factory=Counters)
     pulse: Pulse = field(default_factory=Pulse)
@@ -135,8 +135,8 @@ class _Vitals:
         pages = metrics.pages(
             self.health,
             version=VERSION,
-            trouble=lambda: self.courier.trouble,
-            hangs=lambda: self.pulse.hangs() if self.courier.alive else "the courier's thread is gone",
+            trouble=lambda: self.publisher.trouble,
+            hangs=lambda: self.pulse.hangs() if self.publisher.alive else "the publisher's thread is gone",
             idles=self.pulse.idles,
         )
         with metrics.served(self.settings.metrics.port, pages) as alarm:
@@ -145,12 +145,12 @@ class _Vitals:
 
     def health(self) -> Health:
         """What is so now."""
-        silent = self.courier.alarms(silent_after_s=self.settings.outbox.silence_s)
+        silent = self.publisher.alarms(silent_after_s=self.settings.outbox.silence_s)
         return self.counters.health(
             queued=self.outbox.count(),
             engine=self.model.station.engine.name,
             outbox=self.outbox,
-            line=self.courier,
+            line=self.publisher,
             pulse=self.pulse,
             audit=self.audit,
             sys=SYS,
@@ -158,35 +158,35 @@ class _Vitals:
         )
 
     def beat(self, stop: threading.Event) -> None:
-        """Tell the broker and systemd; without its courier the agent ends."""
+        """Tell the broker and systemd; without its publisher the agent ends."""
         self.audit.catch_up()
         now = self.health()
-        self.courier.health(now)
-        ills = "; ".join([self.courier.trouble or "online", *now.alarms])
+        self.publisher.health(now)
+        ills = "; ".join([self.publisher.trouble or "online", *now.alarms])
         self.systemd.status(
             f"{counted(now.frames, 'frame')}, {counted(now.cells, 'cell')}, {_waiting(now.queued)}; {ills}"
         )
-        if not self.courier.alive:
+        if not self.publisher.alive:
             stop.set()
 
     def last(self) -> Health:
-        """Tell the broker for the last time; BrokerError if the courier is gone."""
+        """Tell the broker for the last time; BrokerError if the publisher is gone."""
         done = self.health()
-        if not self.courier.alive:
+        if not self.publisher.alive:
             raise BrokerError(
-                "the courier's thread is gone by a fault in this program, which stands above; start the agent again: "
+                "the publisher's thread is gone by a fault in this program, which stands above; start the agent again: "
                 f"{_waiting(done.queued)} in {self.settings.state_dir / OUTBOX_FILE}"
             )
-        self.courier.health(done)
+        self.publisher.health(done)
         return done
 
 
-def _courier(settings: Settings, topics: Topics, outbox: Outbox, renewed: Renewed | None) -> Courier:
+def _publisher(settings: Settings, topics: Topics, outbox: Outbox, renewed: Renewed | None) -> Publisher:
     forget_on = settings.outbox.forget_on
-    courier = Courier(settings.mqtt, topics, outbox, forget_on=forget_on, version=VERSION, renewed=renewed)
+    publisher = Publisher(settings.mqtt, topics, outbox, forget_on=forget_on, version=VERSION, renewed=renewed)
     if settings.mqtt.discovery:
-        _tell_home_assistant(courier, topics, settings.mqtt.discovery)
-    return courier
+        _tell_home_assistant(publisher, topics, settings.mqtt.discovery)
+    return publisher
 
 
 def _say_what_runs(settings: Settings, station: Station) -> None:
@@ -200,11 +200,11 @@ def _say_what_runs(settings: Settings, station: Station) -> None:
     )
 
 
-def _tell_home_assistant(courier: Courier, topics: Topics, prefix: str) -> None:
+def _tell_home_assistant(publisher: Publisher, topics: Topics, prefix: str) -> None:
     """Now, on every connect, and when it has started anew."""
     topic, message = discovery_topic(prefix, topics), discovery(topics, VERSION)
-    again = courier.announce(topic, message)
-    courier.route(birth_topic(prefix), lambda birth: again() if birth.payload == b"online" else None)
+    again = publisher.announce(topic, message)
+    publisher.route(birth_topic(prefix), lambda birth: again() if birth.payload == b"online" else None)
 
 
 def _outbox(settings: Settings, audit: AuditLog) -> Outbox:

@@ -52,7 +52,7 @@ Allowed = Annotated[tuple[CommandName, ...], BeforeValidator(_several), NoDecode
 
 
 class MqttSettings(BrokerSettings):
-    """The broker, and the courier's way with it."""
+    """The broker, and the publisher's way with it."""
 
     commands: Allowed = Field(
         tuple(COMMANDS),

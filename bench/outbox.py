@@ -1,4 +1,4 @@
-"""How many reports a second the outbox and the courier carry, beside bare paho and a bare disk in the same run.
+"""How many reports a second the outbox and the publisher carry, beside bare paho and a bare disk in the same run.
 
 All depends on how fast the disk of the folder where it is started syncs: that is measured beside it.
 """
@@ -22,8 +22,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from agent.settings import MqttSettings
 from agent.wire.broker import Broker, open_broker
-from agent.wire.courier import Courier
 from agent.wire.outbox import Outbox
+from agent.wire.publisher import Publisher
 from bench.results import Figures
 from contract.messages import FrameInfo, FrameReport, ModelInfo, Quality, Topics
 
@@ -113,7 +113,7 @@ def _bare_commits(folder: Path) -> float:
 
 
 def _bare_paho(broker: Broker) -> float:
-    """QoS 1 messages a second with paho's own thread and queue, from memory, at the courier's window."""
+    """QoS 1 messages a second with paho's own thread and queue, from memory, at the publisher's window."""
     client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
     client.max_inflight_messages_set(MqttSettings().window)
     client.max_queued_messages_set(0)
@@ -179,10 +179,10 @@ def _delivering(broker: Broker, path: Path, forget_on: ForgetOn = "broker") -> I
     settings = MqttSettings(host=broker.host, port=broker.port, version=broker.version)
     with (
         Outbox(path, max_mb=512) as outbox,
-        Courier(settings, TOPICS, outbox, forget_on=forget_on, version="bench") as courier,
+        Publisher(settings, TOPICS, outbox, forget_on=forget_on, version="bench") as publisher,
     ):
-        if not courier.wait_connected(10):
-            raise TimeoutError(courier.trouble)
+        if not publisher.wait_connected(10):
+            raise TimeoutError(publisher.trouble)
         yield outbox
 
 

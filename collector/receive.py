@@ -23,9 +23,9 @@ from collector.settings import CollectorSettings
 from collector.store import Outcome, Reply, Store
 from common.errors import StoreError
 from contract.messages import LARGEST_MESSAGE, Ack, Topics
+from mqttlink.backoff import ReconnectBackoff
 from mqttlink.client import Client, Door, marks
 from mqttlink.connection import BrokerSettings
-from mqttlink.contact import Contact
 from mqttlink.inflight import InFlight
 from mqttlink.refusals import (
     where,
@@ -82,7 +82,7 @@ class Collector:
         """What came and is not stored yet, with the ticket under which the broker waits for our word."""
         self._replies: dict[tuple[str, str], Reply] = {}
         self._reply_at = self._try_at = self._gap_said_at = 0.0
-        self._contact, self._hear_by = Contact(), _NEVER
+        self._contact, self._hear_by = ReconnectBackoff(), _NEVER
         self._failures = 0
         self._welcome = self._ready = self._leaves = False
         self._gaps: dict[StreamName, str] = {}

@@ -15,9 +15,9 @@ from typing_extensions import Self
 
 from common.errors import BrokerError
 from contract.messages import LARGEST_MESSAGE
+from mqttlink.backoff import ReconnectBackoff
 from mqttlink.client import Client, Door
 from mqttlink.connection import BrokerSettings
-from mqttlink.contact import Contact
 from mqttlink.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
 
 _TURN_S = 0.25
@@ -55,7 +55,7 @@ class Link:
         self.arrivals: queue.Queue[Arrival] = queue.Queue(_MOST_WAITING)
         self._settings, self._topics = settings, topics
         self._door = Door(settings, "", renewed=renewed, largest=LARGEST_MESSAGE)
-        self._contact, self._closing, self._settled = Contact(), threading.Event(), threading.Event()
+        self._contact, self._closing, self._settled = ReconnectBackoff(), threading.Event(), threading.Event()
         self._trouble = self._fault = "not connected yet"
         self._heard_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)

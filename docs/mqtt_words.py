@@ -1,6 +1,6 @@
 """What the page about messages says beside its tables."""
 
-from agent.wire.commands import BURST, PER_SECOND
+from agent.wire.dispatcher import BURST, PER_SECOND
 from contract.requests import MAX_REQUEST_BYTES
 
 MADE = "<!-- made by `make docs`; change the code, not this file -->\n\n"

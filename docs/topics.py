@@ -7,7 +7,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.ops.heartbeat import EVERY_S
 from agent.slides.slide import PUBLISH_EVERY_S
-from agent.wire.courier import CLIENT_ID, HEALTH_EXPIRY_S
+from agent.wire.publisher import CLIENT_ID, HEALTH_EXPIRY_S
 from contract.messages import Ack, FrameReport, Health, Message, SlideSummary, Status
 from contract.requests import ANSWER_EXPIRY_S
 from mqttlink.inflight import ANSWER_WITHIN_S

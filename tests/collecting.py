@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from agent.settings import MqttSettings
 from agent.wire.broker import Broker
-from agent.wire.courier import Courier
 from agent.wire.outbox import Outbox
+from agent.wire.publisher import Publisher
 from collector import tables
 from collector.arrivals import Key
 from collector.database import open_engine
@@ -84,7 +84,7 @@ def agent_on(
     )
     with (
         Outbox(folder / f"{device}.sqlite", max_mb=8) as outbox,
-        Courier(settings, topics, outbox, forget_on="consumer", version="1"),
+        Publisher(settings, topics, outbox, forget_on="consumer", version="1"),
     ):
         yield Agent(outbox, device, make_report)
 

@@ -49,7 +49,7 @@ class Books(Protocol):
 
 
 class Line(Protocol):
-    """What the health message must know of the courier."""
+    """What the health message must know of the publisher."""
 
     @property
     def state(self) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from agent.settings import MqttSettings, Settings
-from agent.wire.visit import visit
+from agent.wire.broker_probe import probing
 from common.errors import BrokerError, UsageError
 from contract.messages import Topics
 
@@ -64,7 +64,7 @@ def _of_strangers(mqtt: MqttSettings, root: str) -> Iterator[str]:
     try:
         commands, reads = _may_command(stranger, root), _may_read(stranger, mqtt, root)
     except BrokerError:
-        with visit(mqtt, VISIT_S):  # is it they who are not let in, or everybody?
+        with probing(mqtt, VISIT_S):  # is it they who are not let in, or everybody?
             return
     if commands or reads:
         may = " and ".join([*["command this agent"] * commands, *["read its reports"] * reads])
@@ -75,14 +75,14 @@ def _of_strangers(mqtt: MqttSettings, root: str) -> Iterator[str]:
 
 
 def _may_command(mqtt: MqttSettings, root: str) -> bool:
-    with visit(mqtt, VISIT_S) as guest:
+    with probing(mqtt, VISIT_S) as guest:
         return guest.may_publish(f"{root}/command")
 
 
 def _may_read(stranger: MqttSettings, mqtt: MqttSettings, root: str) -> bool:
     """Whether something that we publish reaches a stranger; some brokers agree to every subscription."""
     topic = f"{root}/doctor"
-    with visit(stranger, VISIT_S) as guest, visit(mqtt, VISIT_S) as we:
+    with probing(stranger, VISIT_S) as guest, probing(mqtt, VISIT_S) as we:
         return guest.listen_to(topic) and we.may_publish(topic) and guest.hears(topic, _ECHO_S)
 
 

@@ -24,7 +24,7 @@ from agent.tools.calibrate import changed
 from agent.trust import open_trusted, said_of
 from agent.vision.quality import assess
 from agent.vision.scale import estimate, look
-from agent.wire.visit import probe
+from agent.wire.broker_probe import probe
 from common.errors import CheckError, MicroscopeError, SourceError
 from common.owned import others_may_write
 from engines.choice import golden_difference, open_engine

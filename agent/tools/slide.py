@@ -3,7 +3,7 @@
 from pydantic import ValidationError
 
 from agent.settings import Settings
-from agent.wire.visit import REPLIES, visit
+from agent.wire.broker_probe import REPLIES, probing
 from common.errors import BrokerError, CheckError, UsageError
 from common.words import counted
 from contract.messages import SlideSummary, Topics
@@ -53,7 +53,7 @@ def _asked(settings: Settings, name: CommandName, request: Request) -> SlideSumm
         raise UsageError("with mqtt.version = 3.1.1 no agent can answer; set it to 5 for this command")
     topics = Topics(prefix=settings.mqtt.prefix, site=settings.site, device=settings.device)
     topic = f"{topics.root}/command/{name}"
-    with visit(settings.mqtt, PATIENCE_S) as broker:
+    with probing(settings.mqtt, PATIENCE_S) as broker:
         heard = broker.ask(topic, request.model_dump_json().encode(), expiry_s=int(PATIENCE_S))
     agent = f"the agent {settings.site}/{settings.device}"
     if heard is None:

@@ -17,7 +17,7 @@ _NEVER = float("inf")
 
 
 class Delivery:
-    """The books of one courier; only its thread writes them.
+    """The books of one publisher; only its thread writes them.
 
     A report that was sent stays on the books under its ticket until the broker answers; what it had not answered when
     a connection ended is sent again on the next. Refused reports go back into line, and the line stops for a while. If

@@ -1,7 +1,7 @@
 """One connection to the MQTT broker, through paho.
 
-Its owner's thread does everything, network included: paho's callbacks only leave a note, and ``take_notes`` reads the
-notes out to the ``Listener``. So nothing is shared with a network thread.
+Its owner's thread does everything, network included: paho's callbacks only leave a note, and ``dispatch_events`` reads
+the notes out to the ``Listener``. So nothing is shared with a network thread.
 """
 
 import select
@@ -20,7 +20,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.settings import MqttSettings
-from agent.wire.mail import Incoming
+from agent.wire.responses import Incoming
 from contract.messages import LARGEST_MESSAGE, OF_VERSION_1, SCHEMA_VERSION
 from mqttlink.client import CONNECT_S, NO_BOUND, Client, Door, marks, packet_bytes
 from mqttlink.connection import BrokerSettings
@@ -168,7 +168,7 @@ class Connection:
             client.loop_write()
         client.loop_misc()
 
-    def take_notes(self) -> None:
+    def dispatch_events(self) -> None:
         """Tell the listener what has happened since."""
         while self._notes:
             self._notes.popleft()()

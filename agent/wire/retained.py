@@ -10,7 +10,7 @@ MOST_WAITING = 64
 class Retained:
     """Messages for one retained topic, each sent when the broker has answered the one before.
 
-    Any thread may ``say`` something; the rest is the courier's.
+    Any thread may ``say`` something; the rest is the publisher's.
     """
 
     def __init__(self, topic: str) -> None:

@@ -19,8 +19,8 @@ from agent.settings import MqttSettings, Settings
 from agent.tools.access import concerns, is_loopback
 from agent.tools.doctor import Doubt, check_access, check_clock
 from agent.wire.broker import Broker, find_program
-from agent.wire.courier import Courier
 from agent.wire.outbox import Outbox
+from agent.wire.publisher import Publisher
 from contract.messages import Topics
 
 Open = Callable[..., AbstractContextManager[Broker]]
@@ -94,13 +94,13 @@ def test_the_trials_reach_no_command_of_an_agent_that_runs(mosquitto: Broker, tm
     topics = Topics(prefix="microscopy", site="lab", device="scope-1")
     with (
         Outbox(tmp_path / "outbox", max_mb=8) as outbox,
-        Courier(MqttSettings(port=mosquitto.port), topics, outbox, forget_on="consumer", version="1") as courier,
+        Publisher(MqttSettings(port=mosquitto.port), topics, outbox, forget_on="consumer", version="1") as publisher,
     ):
-        courier.route(topics.commands, heard.append)
-        assert courier.wait_connected(10)
+        publisher.route(topics.commands, heard.append)
+        assert publisher.wait_connected(10)
         assert len(list(concerns(settings_for(mosquitto)))) == 1
         time.sleep(0.2)
-        assert (heard, courier.ignored_acks, courier.state) == ([], 0, "online")
+        assert (heard, publisher.ignored_acks, publisher.state) == ([], 0, "online")
 
 
 def test_plain_text_to_another_machine_is_a_doubt(mosquitto: Broker) -> None:

@@ -12,9 +12,9 @@ from pydantic import SecretStr
 
 from agent.settings import MqttSettings
 from agent.wire.broker import Broker, find_program
-from agent.wire.commands import Desk
-from agent.wire.courier import Courier
+from agent.wire.dispatcher import CommandDispatcher
 from agent.wire.outbox import Outbox
+from agent.wire.publisher import Publisher
 from contract.messages import FrameReport, Topics
 from contract.requests import Nothing, Restarted
 
@@ -60,14 +60,14 @@ def test_the_technician_commands_and_a_stranger_does_not(
     login = {"port": broker.port, "username": "scope-1", "password": SecretStr("scope-1")}
     with (
         Outbox(tmp_path / "outbox", max_mb=8) as outbox,
-        Courier(MqttSettings.model_validate(login), TOPICS, outbox, forget_on="consumer", version="1") as courier,
-        Desk(TOPICS.root, {"source/restart": restart}, courier.answer) as desk,
+        Publisher(MqttSettings.model_validate(login), TOPICS, outbox, forget_on="consumer", version="1") as publisher,
+        CommandDispatcher(TOPICS.root, {"source/restart": restart}, publisher.answer) as dispatcher,
     ):
-        courier.route(TOPICS.commands, desk.take)
+        publisher.route(TOPICS.commands, dispatcher.take)
         outbox.put(make_report(1, outbox.epoch))
-        assert courier.drain(20) == 0
+        assert publisher.drain(20) == 0
         assert ask(broker, "stranger") == ""
         assert done == []
         assert json.loads(ask(broker, "technician"))["result"] == {"source": "camera"}
-        assert courier.state == "online"
+        assert publisher.state == "online"
     assert "access list" not in caplog.text

@@ -1,4 +1,4 @@
-"""The courier's books: what is sent next, what is done with."""
+"""The publisher's books: what is sent next, what is done with."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

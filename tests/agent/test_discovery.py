@@ -13,9 +13,9 @@ import pytest
 
 from agent.settings import MqttSettings
 from agent.wire.broker import Broker, find_program
-from agent.wire.courier import Courier
 from agent.wire.discovery import birth_topic, discovery, discovery_topic
 from agent.wire.outbox import Outbox
+from agent.wire.publisher import Publisher
 from contract.messages import Health, ModelInfo, SlideSummary, Status, Topics
 
 Open = Callable[..., Any]
@@ -90,24 +90,24 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
         yield outbox
 
 
-def courier_to(broker: Broker, outbox: Outbox, version: str = "5") -> Courier:
+def publisher_to(broker: Broker, outbox: Outbox, version: str = "5") -> Publisher:
     settings = MqttSettings.model_validate({"port": broker.port, "version": version})
-    return Courier(settings, TOPICS, outbox, forget_on="broker", version="1")
+    return Publisher(settings, TOPICS, outbox, forget_on="broker", version="1")
 
 
-def describe(courier: Courier) -> str:
+def describe(publisher: Publisher) -> str:
     """As the service does."""
     topic, message = discovery_topic("ha", TOPICS), discovery(TOPICS, "1")
-    again = courier.announce(topic, message)
-    courier.route(birth_topic("ha"), lambda _: again())
+    again = publisher.announce(topic, message)
+    publisher.route(birth_topic("ha"), lambda _: again())
     return topic
 
 
 def test_it_is_said_on_every_connect_and_when_home_assistant_was_born(
     open_mosquitto: Open, subscribe: Open, outbox: Outbox
 ) -> None:
-    with open_mosquitto() as broker, courier_to(broker, outbox) as courier:
-        topic = describe(courier)
+    with open_mosquitto() as broker, publisher_to(broker, outbox) as publisher:
+        topic = describe(publisher)
         listener = subscribe(broker, topic)
         first = listener.next()
         assert json.loads(first["payload"])["o"]["sw"] == "1"
@@ -119,7 +119,7 @@ def test_it_is_said_on_every_connect_and_when_home_assistant_was_born(
         with open_mosquitto(port=broker.port) as again:
             kept = subscribe(again, topic).next(30)
             assert kept["payload"] == first["payload"]
-            assert courier.alive
+            assert publisher.alive
 
 
 def test_a_broker_that_denies_it_is_named_and_reports_still_leave(
@@ -127,24 +127,24 @@ def test_a_broker_that_denies_it_is_named_and_reports_still_leave(
 ) -> None:
     rules = tmp_path / "acl"
     rules.write_text(f"topic readwrite {TOPICS.root}/#\n")
-    with open_mosquitto(config_lines=[f"acl_file {rules}"]) as broker, courier_to(broker, outbox) as courier:
-        topic = describe(courier)
+    with open_mosquitto(config_lines=[f"acl_file {rules}"]) as broker, publisher_to(broker, outbox) as publisher:
+        topic = describe(publisher)
         outbox.put(make_report(1, outbox.epoch))
-        assert courier.drain(20) == 0
-        assert courier.wait_connected(10)
-        courier.health(health())
-        assert courier.drain(20) == 0
+        assert publisher.drain(20) == 0
+        assert publisher.wait_connected(10)
+        publisher.health(health())
+        assert publisher.drain(20) == 0
     assert topic in caplog.text
-    assert courier.state == "online"
+    assert publisher.state == "online"
 
 
 def test_health_expires_and_what_must_not_be_lost_does_not(
     mosquitto: Broker, subscribe: Open, outbox: Outbox, make_report: Open
 ) -> None:
     listener = subscribe(mosquitto, f"{TOPICS.root}/#")
-    with courier_to(mosquitto, outbox) as courier:
-        courier.health(health())
-        courier.slide(summary())
+    with publisher_to(mosquitto, outbox) as publisher:
+        publisher.health(health())
+        publisher.slide(summary())
         outbox.put(make_report(1, outbox.epoch))
         heard = {message["topic"]: message["properties"] for message in listener.take(4)}
     assert {topic.rpartition("/")[2] for topic, marks in heard.items() if "message-expiry-interval" in marks} == {
@@ -153,5 +153,5 @@ def test_health_expires_and_what_must_not_be_lost_does_not(
 
 
 def test_a_broker_without_mqtt_5_has_the_description_too(mosquitto: Broker, subscribe: Open, outbox: Outbox) -> None:
-    with courier_to(mosquitto, outbox, "3.1.1") as courier:
-        assert json.loads(subscribe(mosquitto, describe(courier), "-V", "mqttv311").next()["payload"])["cmps"]
+    with publisher_to(mosquitto, outbox, "3.1.1") as publisher:
+        assert json.loads(subscribe(mosquitto, describe(publisher), "-V", "mqttv311").next()["payload"])["cmps"]

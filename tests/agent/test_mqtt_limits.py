@@ -1,4 +1,4 @@
-"""What a broker takes at once, how long a message may be, and what the courier does where the broker is frugal."""
+"""What a broker takes at once, how long a message may be, and what the publisher does where the broker is frugal."""
 
 import json
 import subprocess
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agent.wire.broker import Broker, find_program
-from agent.wire.courier import Courier
 from agent.wire.outbox import Outbox
+from agent.wire.publisher import Publisher
 from collector.settings import CollectorSettings
 from contract.messages import FrameReport, Topics
 from mqttlink.client import marks, packet_bytes
@@ -18,7 +18,7 @@ from mqttlink.connection import BrokerSettings
 from mqttlink.inflight import ANSWER_WITHIN_S, InFlight
 from mqttlink.refusals import REMEDIES
 from tests.collecting import collecting, stored
-from tests.couriers import acknowledge, courier_to, health_of, put, seqs_of
+from tests.publishing import acknowledge, publisher_to, health_of, put, seqs_of
 from tests.strict import strict_broker
 from tests.waiting import until
 
@@ -44,8 +44,8 @@ def put_one_large(outbox: Outbox, make_report: Make, topics: Topics, *, total: i
     return max(size for size in sizes if size != max(sizes))
 
 
-def state_of(courier: Courier) -> str:
-    return courier.state
+def state_of(publisher: Publisher) -> str:
+    return publisher.state
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 10])
@@ -54,10 +54,10 @@ def test_all_that_is_under_way_together_is_no_more_than_the_broker_takes(
 ) -> None:
     with strict_broker(at_once=at_once, answer_after_s=0.02) as (broker, port):
         put(outbox, make_report, 20)
-        with courier_to(port, topics, outbox) as courier:
-            courier.announce("homeassistant/device/x/config", b"{}")
-            courier.health(health_of(1))
-            assert courier.drain(60) == 0, courier.trouble
+        with publisher_to(port, topics, outbox) as publisher:
+            publisher.announce("homeassistant/device/x/config", b"{}")
+            publisher.health(health_of(1))
+            assert publisher.drain(60) == 0, publisher.trouble
         assert (broker.connects, broker.thrown_out) == (1, 0)
         assert broker.most <= at_once
         assert broker.topics[0] == broker.topics[-1] == topics.status
@@ -70,9 +70,9 @@ def test_a_real_broker_that_takes_one_at_a_time_gets_everything(
 ) -> None:
     with open_mosquitto(config_lines=["max_inflight_messages 1"]) as broker:
         listener = subscribe(broker, f"{topics.root}/#")
-        with courier_to(broker, topics, outbox) as courier:
+        with publisher_to(broker, topics, outbox) as publisher:
             put(outbox, make_report, 30)
-            assert courier.drain(30) == 0
+            assert publisher.drain(30) == 0
         names = [message["topic"].rsplit("/", 1)[-1] for message in listener.take(32)]
     assert names == ["status", *["frame"] * 30, "status"]
 
@@ -82,17 +82,17 @@ def test_a_broker_that_answers_nothing_is_left_told_of_and_tried_again(
 ) -> None:
     with strict_broker(answer_after_s=None) as (broker, port):
         put(outbox, make_report, 5)
-        with courier_to(port, topics, outbox) as courier:
-            assert until(lambda: courier.state == "unanswered", ANSWER_WITHIN_S + 30)
-            assert "answers none of them" in courier.trouble
-            assert courier.alarms(silent_after_s=300) == [courier.trouble]
+        with publisher_to(port, topics, outbox) as publisher:
+            assert until(lambda: publisher.state == "unanswered", ANSWER_WITHIN_S + 30)
+            assert "answers none of them" in publisher.trouble
+            assert publisher.alarms(silent_after_s=300) == [publisher.trouble]
             assert until(lambda: broker.connects == 2)
             assert until(lambda: broker.topics.count(topics.frame) == 10)
-            assert state_of(courier) == "unanswered", "a welcome is no answer"
+            assert state_of(publisher) == "unanswered", "a welcome is no answer"
             broker.answer_after_s = 0.0
-            assert courier.drain(30) == 0
-            assert state_of(courier) == "online"
-            assert courier.alarms(silent_after_s=300) == []
+            assert publisher.drain(30) == 0
+            assert state_of(publisher) == "online"
+            assert publisher.alarms(silent_after_s=300) == []
 
 
 def overdue(flight: InFlight) -> bool:
@@ -129,21 +129,21 @@ def test_a_report_that_is_too_large_stands_aside_and_leaves_when_a_broker_takes_
     bound = put_one_large(outbox, make_report, topics, total=7, large=3)
     with open_mosquitto(config_lines=[f"max_packet_size {bound}"]) as broker:
         listener = subscribe(broker, topics.frame)
-        with courier_to(broker, topics, outbox, forget_on=forget_on) as courier:
+        with publisher_to(broker, topics, outbox, forget_on=forget_on) as publisher:
             assert seqs_of(listener.take(6)) == [1, 2, 4, 5, 6, 7]
             assert until(lambda: outbox.aside.places)
-            assert courier.state == "online"
+            assert publisher.state == "online"
             [alarm] = outbox.alarms()
             assert f"report 3 (smear-00003.png) has {bound + 503} bytes, more than the broker takes" in alarm
-            assert courier.drain(10) == 1
+            assert publisher.drain(10) == 1
             acknowledge(broker, topics, json.dumps({"epoch": outbox.epoch, "upto": 7}))
             assert until(lambda: outbox.count() == 1)
             assert outbox.oldest() == 8, "consumers need not wait for it"
     with open_mosquitto() as broker:
         listener = subscribe(broker, topics.frame)
-        with courier_to(broker, topics, outbox, forget_on=forget_on) as courier:
+        with publisher_to(broker, topics, outbox, forget_on=forget_on) as publisher:
             assert seqs_of(listener.take(1)) == [3]
-            assert courier.drain(10) == 0
+            assert publisher.drain(10) == 0
             assert outbox.alarms() == []
             acknowledge(broker, topics, json.dumps({"epoch": outbox.epoch, "upto": 7}))
             assert until(lambda: outbox.count() == 0)
@@ -155,8 +155,8 @@ def test_the_bound_is_kept_to_the_byte(open_mosquitto: Open, topics: Topics, out
     report = make_report(1, outbox.epoch, site=site, device=device)
     outbox.put(report)
     lines = [f"max_packet_size {size_of(report, topics)}"]
-    with open_mosquitto(config_lines=lines) as broker, courier_to(broker, topics, outbox) as courier:
-        assert courier.drain(10) == 0
+    with open_mosquitto(config_lines=lines) as broker, publisher_to(broker, topics, outbox) as publisher:
+        assert publisher.drain(10) == 0
 
 
 def test_a_consumer_does_not_wait_for_what_stands_aside(
@@ -168,12 +168,12 @@ def test_a_consumer_does_not_wait_for_what_stands_aside(
         database = f"sqlite:///{tmp_path / 'c.sqlite'}"
         mqtt = BrokerSettings(port=broker.port, prefix="test")
         settings = CollectorSettings(name="aside", device=device, mqtt=mqtt, database=database)
-        with collecting(settings), courier_to(broker, topics, outbox, forget_on="consumer") as courier:
+        with collecting(settings), publisher_to(broker, topics, outbox, forget_on="consumer") as publisher:
             assert until(lambda: outbox.aside.places)
 
             def told() -> bool:
                 message = health_of(9).model_copy(update={"epoch": outbox.epoch, "oldest": outbox.oldest()})
-                courier.health(message)
+                publisher.health(message)
                 return outbox.count() == 1
 
             assert until(told)
@@ -185,19 +185,19 @@ def test_what_is_retained_and_too_large_is_left_out_and_told_and_the_rest_is_sai
 ) -> None:
     with open_mosquitto(config_lines=["max_packet_size 2500"]) as broker:
         listener = subscribe(broker, topics.frame)
-        with courier_to(broker, topics, outbox) as courier:
-            courier.announce("homeassistant/device/x/config", b"x" * 3000)
-            courier.health(health_of(1).model_copy(update={"alarms": ["y" * 3000]}))
+        with publisher_to(broker, topics, outbox) as publisher:
+            publisher.announce("homeassistant/device/x/config", b"x" * 3000)
+            publisher.health(health_of(1).model_copy(update={"alarms": ["y" * 3000]}))
             put(outbox, make_report, 5)
             listener.take(5)
-            assert courier.drain(10) == 0
-            assert until(lambda: len(courier.alarms(silent_after_s=300)) == 2)
-            told = " ".join(courier.alarms(silent_after_s=300))
+            assert publisher.drain(10) == 0
+            assert until(lambda: len(publisher.alarms(silent_after_s=300)) == 2)
+            told = " ".join(publisher.alarms(silent_after_s=300))
             assert "the message for homeassistant/device/x/config has 3" in told
             assert f"the message for {topics.health} has 3" in told
-            courier.health(health_of(2))
+            publisher.health(health_of(2))
             assert json.loads(subscribe(broker, topics.health).next()["payload"])["frames"] == 2
-            assert len(courier.alarms(silent_after_s=300)) == 1
+            assert len(publisher.alarms(silent_after_s=300)) == 1
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
@@ -206,14 +206,14 @@ def test_a_message_of_any_length_to_the_agent_is_passed_over(
 ) -> None:
     (tmp_path / "long").write_bytes(b" " * 3_000_000)
     program = [str(find_program("mosquitto_pub")), "-p", str(mosquitto.port), "-q", "1", "-t", topics.ack]
-    with courier_to(mosquitto, topics, outbox, forget_on="consumer", version=version) as courier:
+    with publisher_to(mosquitto, topics, outbox, forget_on="consumer", version=version) as publisher:
         put(outbox, make_report, 3)
-        assert courier.drain(20) == 0
-        age = courier._contact._since
+        assert publisher.drain(20) == 0
+        age = publisher._contact._since
         subprocess.run([*program, "-f", tmp_path / "long"], check=True)
         acknowledge(mosquitto, topics, json.dumps({"epoch": outbox.epoch, "upto": 3}))
         assert until(lambda: outbox.count() == 0)
-        assert courier._contact._since == age, "it is the same connection"
+        assert publisher._contact._since == age, "it is the same connection"
 
 
 @pytest.mark.parametrize(
@@ -223,8 +223,8 @@ def test_a_broker_without_what_we_need_is_named_as_such(
     open_mosquitto: Open, topics: Topics, outbox: Outbox, make_report: Make, line: str, code: int, remedy: str
 ) -> None:
     put(outbox, make_report, 2)
-    with open_mosquitto(config_lines=[line]) as broker, courier_to(broker, topics, outbox) as courier:
-        assert until(lambda: courier.state == "refused")
-        assert f"({code})" in courier.trouble
-        assert remedy in courier.trouble
+    with open_mosquitto(config_lines=[line]) as broker, publisher_to(broker, topics, outbox) as publisher:
+        assert until(lambda: publisher.state == "refused")
+        assert f"({code})" in publisher.trouble
+        assert remedy in publisher.trouble
     assert remedy in REMEDIES[code][1]

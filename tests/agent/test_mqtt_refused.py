@@ -1,4 +1,4 @@
-"""Brokers that refuse a courier, or are not there: each case in words of its own."""
+"""Brokers that refuse a publisher, or are not there: each case in words of its own."""
 
 import logging
 import os
@@ -13,11 +13,11 @@ from pydantic import SecretStr
 
 from agent.settings import MqttSettings
 from agent.wire.broker import Broker
+from agent.wire.broker_probe import probe
 from agent.wire.outbox import Outbox
-from agent.wire.visit import probe
 from common.errors import BrokerError
 from contract.messages import FrameReport, Topics
-from tests.couriers import courier_to, put
+from tests.publishing import publisher_to, put
 from tests.waiting import free_port, until
 
 Make = Callable[..., FrameReport]
@@ -31,14 +31,14 @@ def test_a_wrong_password_is_named_and_never_shown(
     lines = ["allow_anonymous false", f"password_file {passwords}"]
     wrong = {"username": "scope", "password": SecretStr("hunter2hunter2")}
     with open_mosquitto(config_lines=lines) as broker:
-        with courier_to(broker, topics, outbox, **wrong) as courier:
-            assert until(lambda: "refused user scope" in courier.trouble)
-            assert "mqtt.password" in courier.trouble
+        with publisher_to(broker, topics, outbox, **wrong) as publisher:
+            assert until(lambda: "refused user scope" in publisher.trouble)
+            assert "mqtt.password" in publisher.trouble
         with pytest.raises(BrokerError, match=r"mqtt\.password") as refusal:
             probe(MqttSettings(port=broker.port, **wrong), 5)
         right = {"username": "scope", "password": SecretStr("right")}
-        with courier_to(broker, topics, outbox, **right) as courier:
-            assert courier.wait_connected(10)
+        with publisher_to(broker, topics, outbox, **right) as publisher:
+            assert publisher.wait_connected(10)
     assert "hunter2" not in caplog.text + str(refusal.value)
 
 
@@ -47,24 +47,24 @@ def test_a_publish_that_the_brokers_access_list_denies_is_kept_and_retried(
 ) -> None:
     rules = tmp_path / "acl"
     rules.write_text(f"topic write {topics.status}\n")
-    with open_mosquitto(config_lines=[f"acl_file {rules}"]) as broker, courier_to(broker, topics, outbox) as courier:
+    with open_mosquitto(config_lines=[f"acl_file {rules}"]) as broker, publisher_to(broker, topics, outbox) as publisher:
         put(outbox, make_report, 5)
-        assert until(lambda: "(135)" in courier.trouble)
-        assert topics.frame in courier.trouble
-        assert "access list" in courier.trouble
+        assert until(lambda: "(135)" in publisher.trouble)
+        assert topics.frame in publisher.trouble
+        assert "access list" in publisher.trouble
         assert outbox.count() == 5
         rules.write_text("topic readwrite #\n")
         os.kill(broker.pid, signal.SIGHUP)
-        assert courier.drain(20) == 0
-        assert courier.trouble == ""
+        assert publisher.drain(20) == 0
+        assert publisher.trouble == ""
 
 
 def test_two_agents_of_one_name_get_a_hint(
     mosquitto: Broker, topics: Topics, outbox: Outbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with courier_to(mosquitto, topics, outbox) as first, Outbox(tmp_path / "other", max_mb=8) as other:
+    with publisher_to(mosquitto, topics, outbox) as first, Outbox(tmp_path / "other", max_mb=8) as other:
         assert first.wait_connected(10)
-        with courier_to(mosquitto, topics, other):
+        with publisher_to(mosquitto, topics, other):
             assert until(lambda: "perhaps another client has the same name (an agent: site and device)" in caplog.text)
 
 

@@ -1,4 +1,4 @@
-"""The courier over TLS, against real brokers."""
+"""The publisher over TLS, against real brokers."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,13 +10,13 @@ from pydantic import SecretStr
 
 from agent.settings import MqttSettings
 from agent.wire.broker import Broker
+from agent.wire.broker_probe import probe
 from agent.wire.outbox import Outbox
-from agent.wire.visit import probe
 from common.errors import BrokerError, UsageError
 from contract.messages import FrameReport, Topics
 from mqttlink.connection import TlsSettings
 from tests.certificates import certificates_in, tls_lines
-from tests.couriers import courier_to, put
+from tests.publishing import publisher_to, put
 
 Make = Callable[..., FrameReport]
 Open = Callable[..., Any]
@@ -43,9 +43,9 @@ def test_mutual_tls_with_a_password_carries_reports(
 ) -> None:
     tls = TlsSettings(ca=certificates / "ours.crt", cert=certificates / "agent.crt", key=certificates / "agent.key")
     login = {"username": "scope", "password": SecretStr("right")}
-    with courier_to(mutual_tls, topics, outbox, tls=tls, **login) as courier:
+    with publisher_to(mutual_tls, topics, outbox, tls=tls, **login) as publisher:
         put(outbox, make_report, 50)
-        assert courier.drain(20) == 0, courier.trouble
+        assert publisher.drain(20) == 0, publisher.trouble
 
 
 def test_tls_faults_are_told_apart(open_mosquitto: Open, certificates: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_silent_camera_is_no_work(manager: Manager, make_report: MakeReport) -
     assert manager.heard()
 
 
-def test_work_without_a_courier_starves_the_watchdog(manager: Manager, make_report: MakeReport) -> None:
+def test_work_without_a_publisher_starves_the_watchdog(manager: Manager, make_report: MakeReport) -> None:
     WatchedSink(Shelf(), Notifier(manager.environment), fit=lambda: False).put(make_report())
     assert manager.heard() == []
 

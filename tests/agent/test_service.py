@@ -115,7 +115,7 @@ import ctypes, sys, threading, time
 from agent.__main__ import main
 
 def kill():
-    while not (found := [t for t in threading.enumerate() if t.name == "courier" and t.ident]):
+    while not (found := [t for t in threading.enumerate() if t.name == "publisher" and t.ident]):
         time.sleep(0.05)
     while found[0].is_alive():  # what is raised within a callback is lost
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(found[0].ident), ctypes.py_object(SystemExit))
@@ -126,11 +126,11 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_an_agent_whose_courier_died_ends_with_an_error(mosquitto: Broker, tmp_path: Path) -> None:
+def test_an_agent_whose_publisher_died_ends_with_an_error(mosquitto: Broker, tmp_path: Path) -> None:
     arguments = command("run", tmp_path, mosquitto.port, source__fps=20, source__frames=1_000_000)
     done = call([sys.executable, "-c", KILL_THE_COURIER, *arguments[3:]])
     assert done.returncode == 4
-    assert "the courier's thread is gone" in done.stderr
+    assert "the publisher's thread is gone" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from collector.settings import CollectorSettings
 from contract.messages import Ack, FrameReport, Topics
 from mqttlink.connection import BrokerSettings
 from tests.collecting import collecting, stored
-from tests.couriers import acknowledge, courier_to, health_of
+from tests.publishing import acknowledge, publisher_to, health_of
 from tests.waiting import until
 
 Make = Callable[..., FrameReport]
@@ -51,7 +51,7 @@ def test_reports_of_an_older_copy_arrive_under_a_new_epoch(
         with Outbox(path, max_mb=8) as outbox:
             put(outbox, make_report, topics, "a1", "a2")
         shutil.copytree(tmp_path / "o", tmp_path / "copy")
-        with Outbox(path, max_mb=8) as outbox, courier_to(mosquitto, topics, outbox, forget_on=forget_on):
+        with Outbox(path, max_mb=8) as outbox, publisher_to(mosquitto, topics, outbox, forget_on=forget_on):
             first = outbox.epoch
             put(outbox, make_report, topics, *(f"a{number}" for number in range(3, 8)))
             assert until(lambda: collector.totals.new == 7)
@@ -59,14 +59,14 @@ def test_reports_of_an_older_copy_arrive_under_a_new_epoch(
         shutil.copytree(tmp_path / "copy", tmp_path / "o")
         with (
             Outbox(path, max_mb=8) as outbox,
-            courier_to(mosquitto, topics, outbox, forget_on=forget_on) as courier,
+            publisher_to(mosquitto, topics, outbox, forget_on=forget_on) as publisher,
         ):
             assert outbox.epoch == first
             assert until(lambda: outbox.epoch != first), "the collector's word on `online` tells"
             put(outbox, make_report, topics, "b3", "b4")
             assert until(lambda: collector.totals.new == 9)
-            assert "of which 2 have been made" in courier.alarms(silent_after_s=300)[0]
-            courier.health(health_of(2).model_copy(update={"epoch": outbox.epoch, "oldest": outbox.oldest()}))
+            assert "of which 2 have been made" in publisher.alarms(silent_after_s=300)[0]
+            publisher.health(health_of(2).model_copy(update={"epoch": outbox.epoch, "oldest": outbox.oldest()}))
             assert until(lambda: outbox.count() == 0)
             second = outbox.epoch
         assert collector.totals.quarantined == 0
@@ -153,19 +153,19 @@ def test_an_acknowledgement_of_what_can_not_be_is_an_alarm_and_begins_few_epochs
     mosquitto: Broker, topics: Topics, outbox: Outbox, make_report: Make
 ) -> None:
     epochs = {outbox.epoch}
-    with courier_to(mosquitto, topics, outbox, forget_on="consumer") as courier:
+    with publisher_to(mosquitto, topics, outbox, forget_on="consumer") as publisher:
         put(outbox, make_report, topics, "1", "2")
-        assert courier.drain(10) == 0
+        assert publisher.drain(10) == 0
         for number in range(1, 4):
             acknowledge(mosquitto, topics, json.dumps({"epoch": outbox.epoch, "upto": 10**number}))
             assert until(lambda: outbox.epoch not in epochs)
             epochs.add(outbox.epoch)
         acknowledge(mosquitto, topics, json.dumps({"epoch": outbox.epoch, "upto": 100000}))
-        assert until(lambda: courier.ignored_acks == 4)
+        assert until(lambda: publisher.ignored_acks == 4)
         epochs.add(outbox.epoch)
         assert len(epochs) == 4
         assert outbox.count() == 2
-        assert f"an acknowledgement on {topics.ack} speaks of report 100000" in courier.alarms(silent_after_s=300)[0]
+        assert f"an acknowledgement on {topics.ack} speaks of report 100000" in publisher.alarms(silent_after_s=300)[0]
 
 
 def test_a_consumer_that_was_set_back_is_told_of_until_it_has_caught_up() -> None:

@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from agent.settings import MqttSettings
 from agent.wire.broker import Broker, find_program
-from agent.wire.courier import Courier
 from agent.wire.outbox import Outbox
+from agent.wire.publisher import Publisher
 from contract.messages import FrameReport, Topics
 
 Make = Callable[..., FrameReport]
@@ -42,8 +42,8 @@ def filled(tmp_path: Path, make_report: Make) -> Iterator[Outbox]:
         yield outbox
 
 
-def courier_to(broker: Broker, topics: Topics, outbox: Outbox) -> Courier:
-    return Courier(MqttSettings(port=broker.port), topics, outbox, forget_on="consumer", version="1")
+def publisher_to(broker: Broker, topics: Topics, outbox: Outbox) -> Publisher:
+    return Publisher(MqttSettings(port=broker.port), topics, outbox, forget_on="consumer", version="1")
 
 
 def acknowledge(broker: Broker, topics: Topics, outbox: Outbox, upto: int) -> None:
@@ -70,22 +70,22 @@ def until(truth: Callable[[], Any], timeout_s: float = 30) -> bool:
 def test_a_silent_consumer_is_an_alarm_until_it_speaks(
     mosquitto: Broker, topics: Topics, filled: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with courier_to(mosquitto, topics, filled) as courier:
+    with publisher_to(mosquitto, topics, filled) as publisher:
 
         def alarms() -> list[str]:
-            return courier.alarms(silent_after_s=SILENT_AFTER_S)
+            return publisher.alarms(silent_after_s=SILENT_AFTER_S)
 
-        assert courier.wait_connected(10)
+        assert publisher.wait_connected(10)
         assert until(alarms)
         assert f"read {topics.ack}" in alarms()[0]
-        assert courier.state == "online"
+        assert publisher.state == "online"
         acknowledge(mosquitto, topics, filled, 4)
         assert until(lambda: not alarms())
         assert until(alarms), "the fifth still waits"
         acknowledge(mosquitto, topics, filled, 4)
         assert not until(lambda: not alarms(), timeout_s=0.5), "to say the same again is no progress"
         acknowledge(mosquitto, topics, filled, 5)
-        assert until(lambda: courier.silence_s is None)
+        assert until(lambda: publisher.silence_s is None)
         assert alarms() == []
     assert caplog.text.count("no consumer has acknowledged") == 2, "each silence is told once"
 
@@ -94,15 +94,15 @@ def test_what_waits_for_the_broker_is_not_the_consumers_fault(
     open_mosquitto: Open, topics: Topics, filled: Outbox
 ) -> None:
     with open_mosquitto() as broker:
-        courier = courier_to(broker, topics, filled)
-        courier.__enter__()
-        assert until(lambda: courier.alarms(silent_after_s=SILENT_AFTER_S))
+        publisher = publisher_to(broker, topics, filled)
+        publisher.__enter__()
+        assert until(lambda: publisher.alarms(silent_after_s=SILENT_AFTER_S))
     try:
-        assert until(lambda: courier.state != "online")
-        assert courier.alarms(silent_after_s=SILENT_AFTER_S) == []
-        assert courier.silence_s is not None
+        assert until(lambda: publisher.state != "online")
+        assert publisher.alarms(silent_after_s=SILENT_AFTER_S) == []
+        assert publisher.silence_s is not None
     finally:
-        courier.__exit__(None, None, None)
+        publisher.__exit__(None, None, None)
 
 
 def test_an_agent_that_may_not_hear_consumers_says_so_however_well_reports_leave(
@@ -115,10 +115,10 @@ def test_an_agent_that_may_not_hear_consumers_says_so_however_well_reports_leave
     rules = tmp_path / "rules.json"
     rules.write_text(json.dumps({"defaultACLAccess": may, "clients": [], "groups": [], "roles": []}))
     lines = [f"plugin {GUARD}", f"plugin_opt_config_file {rules}"]
-    with open_mosquitto(config_lines=lines) as broker, courier_to(broker, topics, filled) as courier:
-        assert courier.drain(20) == 0
-        assert courier.state == "denied"
-        assert topics.ack in courier.trouble
+    with open_mosquitto(config_lines=lines) as broker, publisher_to(broker, topics, filled) as publisher:
+        assert publisher.drain(20) == 0
+        assert publisher.state == "denied"
+        assert topics.ack in publisher.trouble
         assert filled.count() == 5
 
 

@@ -16,8 +16,8 @@ from pydantic import SecretStr
 
 from agent.settings import MqttSettings
 from agent.wire.broker import Broker, find_program
-from agent.wire.courier import Courier
 from agent.wire.outbox import Outbox
+from agent.wire.publisher import Publisher
 from collector.settings import CollectorSettings
 from contract.messages import FrameReport, Topics
 from mqttlink.connection import BrokerSettings, TlsSettings
@@ -91,11 +91,11 @@ def settings_for(guarded: Guarded, database: str, **changes: Any) -> CollectorSe
 
 @contextmanager
 def agent(guarded: Guarded, folder: Path) -> Iterator[Outbox]:
-    """An agent's outbox, and the courier that empties it once the collector has stored."""
+    """An agent's outbox, and the publisher that empties it once the collector has stored."""
     settings = MqttSettings(**guarded.login("scope-1"))
     with (
         Outbox(folder / "outbox.sqlite", max_mb=8) as outbox,
-        Courier(settings, TOPICS, outbox, forget_on="consumer", version="1"),
+        Publisher(settings, TOPICS, outbox, forget_on="consumer", version="1"),
     ):
         yield outbox
 

@@ -25,10 +25,10 @@ from pydantic import ValidationError
 import collector.settings
 from agent.config import load, load_alone
 from agent.settings import MqttSettings
-from agent.wire.commands import Desk
-from agent.wire.courier import Courier
-from agent.wire.mail import Incoming, Reply
+from agent.wire.dispatcher import CommandDispatcher
 from agent.wire.outbox import Outbox
+from agent.wire.publisher import Publisher
+from agent.wire.responses import Incoming, Reply
 from common.errors import IntegrityError, UsageError
 from contract.bundle import FILES, GOLDEN, INT8_CPU, MANIFEST, SHIPPED, Golden, open_bundle, write_bundle, write_golden
 from contract.manifest import InputSpec, Manifest
@@ -84,16 +84,19 @@ OVERRIDES = {
 
 @pytest.fixture
 def commands() -> Try:
-    """A desk where everything is allowed."""
+    """A dispatcher where everything is allowed."""
     answers: list[Reply] = []
-    desk = Desk(TOPICS.root, dict.fromkeys(COMMANDS, lambda _: None), answers.append, audit=lambda *_: None)
+    allowed = dict.fromkeys(COMMANDS, lambda _: None)
+    dispatcher = CommandDispatcher(TOPICS.root, allowed, answers.append, audit=lambda *_: None)
 
     def one(dice: random.Random) -> str:
         name = dice.choice(list(REQUESTS))
         topic = name if dice.random() < 0.8 else damaged(name.encode(), dice).decode(errors="replace")
         reply_to = dice.choice(["r", "", "p/v1/s/d/ack", "a/#", str(odd(dice))])
         payload = mutant(REQUESTS[name], dice)
-        answer = desk.carry_out(Incoming(f"{TOPICS.root}/command/{topic}", payload, dice.random() < 0.1, reply_to))
+        answer = dispatcher.carry_out(
+            Incoming(f"{TOPICS.root}/command/{topic}", payload, dice.random() < 0.1, reply_to)
+        )
         said = Answer[Restarted].model_validate_json(answer)
         assert said.ok is (said.error is None)
         return said.error.code if said.error else "carried out"
@@ -103,25 +106,25 @@ def commands() -> Try:
 
 @pytest.fixture
 def acks(tmp_path: Path, make_report: Callable[..., FrameReport]) -> Iterator[Try]:
-    """A courier whose consumer has gone mad; what it was not told to forget stays."""
+    """A publisher whose consumer has gone mad; what it was not told to forget stays."""
     with Outbox(tmp_path / "outbox.sqlite", max_mb=8) as outbox:
         for seq in range(1, 101):
             outbox.put(make_report(seq, outbox.epoch))
         outbox.acknowledge(outbox.epoch, 10)
-        courier = Courier(MqttSettings(), TOPICS, outbox, forget_on="consumer", version="1")
+        publisher = Publisher(MqttSettings(), TOPICS, outbox, forget_on="consumer", version="1")
         valid = {"epoch": outbox.epoch, "upto": 10}
 
         def one(dice: random.Random) -> str:
-            before, epoch, waiting, oldest = courier.ignored_acks, outbox.epoch, outbox.count(), outbox.oldest()
+            before, epoch, waiting, oldest = publisher.ignored_acks, outbox.epoch, outbox.count(), outbox.oldest()
             content = mutant(valid, dice)
-            courier.on_message(Incoming(TOPICS.ack, content))
+            publisher.on_message(Incoming(TOPICS.ack, content))
             if outbox.epoch != epoch:  # it knows reports that were never here: this outbox is an older copy of itself
                 assert outbox.count() == waiting, "what waited stays, under its old epoch"
                 valid["epoch"] = outbox.epoch
                 for _ in range(10):
                     outbox.put(make_report(outbox.next_seq(), outbox.epoch))
                 return "begun again"
-            if courier.ignored_acks > before:
+            if publisher.ignored_acks > before:
                 assert outbox.count() == waiting
                 return "ignored"
             told = json.loads(content)
@@ -132,7 +135,7 @@ def acks(tmp_path: Path, make_report: Callable[..., FrameReport]) -> Iterator[Tr
             return "taken"
 
         yield one
-        with courier:  # which closes what it has opened
+        with publisher:  # which closes what it has opened
             pass
 
 

@@ -44,8 +44,8 @@ import ctypes, signal, sys, threading
 from agent.__main__ import main
 
 def kill(*_):
-    [courier] = [thread.ident for thread in threading.enumerate() if thread.name == "courier"]
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(courier), ctypes.py_object(SystemExit))
+    [publisher] = [thread.ident for thread in threading.enumerate() if thread.name == "publisher"]
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(publisher), ctypes.py_object(SystemExit))
 
 signal.signal(signal.SIGUSR1, kill)
 sys.exit(main(sys.argv[1:]))
@@ -191,7 +191,7 @@ def test_an_agent_that_lost_its_courier_ends_and_the_next_one_delivers_all(
         process.send_signal(signal.SIGUSR1)
         _, said = process.communicate(timeout=30)
     assert process.returncode == 4, said
-    assert "the courier's thread is gone" in said
+    assert "the publisher's thread is gone" in said
     heard = list(seqs_of(listener, 0.5))
     with agent(manager, mosquitto, tmp_path, frames=10) as process:
         assert process.wait(30) == 0

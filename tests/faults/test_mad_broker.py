@@ -12,8 +12,8 @@ from contextlib import closing, suppress
 import pytest
 
 from agent.settings import MqttSettings
-from agent.wire.mail import Incoming
 from agent.wire.mqtt import Answer, Connection
+from agent.wire.responses import Incoming
 from tests.faults.mutants import damaged
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def mad_broker() -> Iterator[MadBroker]:
 
 
 class Notebook:
-    """Hears what the courier would hear."""
+    """Hears what the publisher would hear."""
 
     def __init__(self) -> None:
         self.heard: Counter[str] = Counter()
@@ -107,7 +107,7 @@ class Notebook:
 
 
 def converse(port: int, book: Notebook) -> None:
-    """One connection, as the courier holds it; what it takes for an unreachable broker may come out of it."""
+    """One connection, as the publisher holds it; what it takes for an unreachable broker may come out of it."""
     connection = Connection(MqttSettings(port=port), "mad", will=("w", b""), listener=book)
     try:
         with suppress(OSError, ValueError):
@@ -115,7 +115,7 @@ def converse(port: int, book: Notebook) -> None:
             deadline = time.monotonic() + 10
             while connection.is_open:
                 connection.listen()
-                connection.take_notes()
+                connection.dispatch_events()
                 assert time.monotonic() < deadline
     finally:
         connection.hang_up()

@@ -18,8 +18,8 @@ from pydantic import SecretStr
 
 from agent.settings import MqttSettings
 from agent.wire.broker import Broker, find_program
-from agent.wire.courier import Courier
 from agent.wire.outbox import Outbox
+from agent.wire.publisher import Publisher
 from contract.messages import FrameReport, Topics
 from mqttlink.connection import TlsSettings
 
@@ -89,24 +89,24 @@ def outbox(tmp_path: Path, make_report: Make) -> Iterator[Outbox]:
         yield outbox
 
 
-def courier_to(broker: Broker, outbox: Outbox, **changes: Any) -> Courier:
+def publisher_to(broker: Broker, outbox: Outbox, **changes: Any) -> Publisher:
     settings = MqttSettings(host="localhost", port=broker.port, **changes)
-    return Courier(settings, TOPICS, outbox, forget_on="broker", version="1")
+    return Publisher(settings, TOPICS, outbox, forget_on="broker", version="1")
 
 
-def refused(courier: Courier, outbox: Outbox) -> tuple[str, str]:
-    """State and words of a courier that is in trouble, with everything still there."""
+def refused(publisher: Publisher, outbox: Outbox) -> tuple[str, str]:
+    """State and words of a publisher that is in trouble, with everything still there."""
     deadline = time.monotonic() + 20
-    with courier:
-        while courier.state in {"connecting", "online"} and time.monotonic() < deadline:
+    with publisher:
+        while publisher.state in {"connecting", "online"} and time.monotonic() < deadline:
             time.sleep(0.01)
         assert outbox.count() == REPORTS
-        return courier.state, courier.trouble
+        return publisher.state, publisher.trouble
 
 
-def delivered(courier: Courier, outbox: Outbox) -> bool:
-    with courier:
-        return courier.drain(20) == 0 and courier.state == "online" and outbox.count() == 0
+def delivered(publisher: Publisher, outbox: Outbox) -> bool:
+    with publisher:
+        return publisher.drain(20) == 0 and publisher.state == "online" and outbox.count() == 0
 
 
 def tls_lines(ours: Authority, pair: tuple[Path, Path]) -> list[str]:
@@ -117,9 +117,9 @@ def test_a_wrong_password(open_mosquitto: Open, outbox: Outbox, tmp_path: Path) 
     file = tmp_path / "passwords"
     subprocess.run([str(find_program("mosquitto_passwd")), "-c", "-b", file, "scope", "right"], check=True)
     with open_mosquitto(config_lines=["allow_anonymous false", f"password_file {file}"]) as broker:
-        state, words = refused(courier_to(broker, outbox, username="scope", password=SecretStr("wrong")), outbox)
+        state, words = refused(publisher_to(broker, outbox, username="scope", password=SecretStr("wrong")), outbox)
         assert (state, "correct mqtt.username and mqtt.password" in words) == ("login", True)
-        assert delivered(courier_to(broker, outbox, username="scope", password=SecretStr("right")), outbox)
+        assert delivered(publisher_to(broker, outbox, username="scope", password=SecretStr("right")), outbox)
 
 
 def test_an_authority_that_did_not_sign_the_broker(
@@ -127,23 +127,23 @@ def test_an_authority_that_did_not_sign_the_broker(
 ) -> None:
     theirs = Authority(tmp_path, "theirs")
     with open_mosquitto(config_lines=tls_lines(ours, ours.sign("broker"))) as broker:
-        state, words = refused(courier_to(broker, outbox, tls=TlsSettings(ca=theirs.certificate)), outbox)
+        state, words = refused(publisher_to(broker, outbox, tls=TlsSettings(ca=theirs.certificate)), outbox)
         assert (state, "set mqtt.tls.ca to the authority that signed it" in words) == ("untrusted", True)
-        assert delivered(courier_to(broker, outbox, tls=TlsSettings(ca=ours.certificate)), outbox)
+        assert delivered(publisher_to(broker, outbox, tls=TlsSettings(ca=ours.certificate)), outbox)
 
 
 def test_a_broker_of_another_name(open_mosquitto: Open, ours: Authority, outbox: Outbox) -> None:
     """The certificate is localhost's, not that of its address."""
     with open_mosquitto(config_lines=tls_lines(ours, ours.sign("broker"))) as broker:
         settings = MqttSettings(host="127.0.0.1", port=broker.port, tls=TlsSettings(ca=ours.certificate))
-        courier = Courier(settings, TOPICS, outbox, forget_on="broker", version="1")
-        state, words = refused(courier, outbox)
+        publisher = Publisher(settings, TOPICS, outbox, forget_on="broker", version="1")
+        state, words = refused(publisher, outbox)
         assert (state, "set mqtt.host to a name that it holds" in words) == ("untrusted", True)
 
 
 def test_a_certificate_of_the_broker_that_has_expired(open_mosquitto: Open, ours: Authority, outbox: Outbox) -> None:
     with open_mosquitto(config_lines=tls_lines(ours, ours.sign("old-broker", until=-DAY))) as broker:
-        state, words = refused(courier_to(broker, outbox, tls=TlsSettings(ca=ours.certificate)), outbox)
+        state, words = refused(publisher_to(broker, outbox, tls=TlsSettings(ca=ours.certificate)), outbox)
         assert (state, "renew it at the broker, or set this computer's clock" in words) == ("expired", True)
         assert "not trusted" not in words
 
@@ -153,10 +153,10 @@ def test_a_certificate_of_the_agent_that_has_expired(open_mosquitto: Open, ours:
     with open_mosquitto(config_lines=lines) as broker:
         cert, key = ours.sign("old-agent", until=-DAY)
         tls = TlsSettings(ca=ours.certificate, cert=cert, key=key)
-        state, words = refused(courier_to(broker, outbox, tls=tls), outbox)
+        state, words = refused(publisher_to(broker, outbox, tls=tls), outbox)
         assert (state, "renew mqtt.tls.cert" in words) == ("expired", True), words
         cert, key = ours.sign("agent")
-        assert delivered(courier_to(broker, outbox, tls=TlsSettings(ca=ours.certificate, cert=cert, key=key)), outbox)
+        assert delivered(publisher_to(broker, outbox, tls=TlsSettings(ca=ours.certificate, cert=cert, key=key)), outbox)
 
 
 def test_a_certificate_of_the_agent_by_a_stranger(
@@ -166,7 +166,7 @@ def test_a_certificate_of_the_agent_by_a_stranger(
     with open_mosquitto(config_lines=lines) as broker:
         cert, key = Authority(tmp_path, "theirs").sign("agent")
         state, words = refused(
-            courier_to(broker, outbox, tls=TlsSettings(ca=ours.certificate, cert=cert, key=key)), outbox
+            publisher_to(broker, outbox, tls=TlsSettings(ca=ours.certificate, cert=cert, key=key)), outbox
         )
         assert state == "tls"
         assert "mqtt.tls.cert" in words  # how much more the broker's alert tells, if it arrives, is the network's luck
@@ -176,20 +176,20 @@ def test_a_topic_that_the_access_list_denies(open_mosquitto: Open, outbox: Outbo
     rules = tmp_path / "acl"
     rules.write_text(f"topic write {TOPICS.status}\n")
     with open_mosquitto(config_lines=[f"acl_file {rules}"]) as broker:
-        courier = courier_to(broker, outbox)
-        state, words = refused(courier, outbox)
+        publisher = publisher_to(broker, outbox)
+        state, words = refused(publisher, outbox)
         assert (state, "correct its access list" in words) == ("denied", True)
         rules.write_text("topic readwrite #\n")
         os.kill(broker.pid, signal.SIGHUP)
-        assert delivered(courier_to(broker, outbox), outbox)
+        assert delivered(publisher_to(broker, outbox), outbox)
 
 
 def test_a_name_that_another_agent_takes_over(
     mosquitto: Broker, outbox: Outbox, make_report: Make, tmp_path: Path
 ) -> None:
-    with courier_to(mosquitto, outbox) as first, Outbox(tmp_path / "other", max_mb=8) as other:
+    with publisher_to(mosquitto, outbox) as first, Outbox(tmp_path / "other", max_mb=8) as other:
         assert first.drain(20) == 0
-        with courier_to(mosquitto, other) as second:
+        with publisher_to(mosquitto, other) as second:
             assert second.wait_connected(20)
             deadline = time.monotonic() + 20
             while first.state != "taken_over" and time.monotonic() < deadline:

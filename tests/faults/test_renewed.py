@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from agent.settings import MqttSettings
 from agent.wire.broker import find_program
-from agent.wire.courier import Courier
 from agent.wire.outbox import Outbox
+from agent.wire.publisher import Publisher
 from collector.settings import CollectorSettings
 from common.errors import UsageError
 from contract.messages import FrameReport
@@ -49,13 +49,13 @@ def test_agent_and_collector_show_the_certificate_that_has_taken_the_place_of_on
         settings = CollectorSettings(
             name="renewed", mqtt=BrokerSettings(**mqtt), database=f"sqlite:///{tmp_path / 'c.sqlite'}"
         )
-        courier = Courier(MqttSettings(**mqtt), TOPICS, outbox, forget_on="consumer", version="1")
-        with courier, collecting(settings, wait=False) as collector:
-            assert until(lambda: courier.state == "untrusted")
+        publisher = Publisher(MqttSettings(**mqtt), TOPICS, outbox, forget_on="consumer", version="1")
+        with publisher, collecting(settings, wait=False) as collector:
+            assert until(lambda: publisher.state == "untrusted")
             shutil.copy(ours.certificate, ca)
-            assert until(lambda: courier.state == "tls", 30), courier.trouble
+            assert until(lambda: publisher.state == "tls", 30), publisher.trouble
             put_in_place(ours.sign("client"), cert, key)
-            assert until(lambda: courier.state == "online", 30), courier.trouble
+            assert until(lambda: publisher.state == "online", 30), publisher.trouble
             assert until(lambda: collector.ready, 30)
             assert until(lambda: outbox.count() == 0, 90), "sent again by then, though nobody listened at first"
 
@@ -75,10 +75,10 @@ def test_a_password_that_was_changed_is_read_before_the_next_connection(
         def settings() -> MqttSettings:
             return MqttSettings(port=broker.port, username="scope", password=SecretStr(word[0]))
 
-        with Courier(settings(), TOPICS, outbox, forget_on="broker", version="1", renewed=settings) as courier:
-            assert until(lambda: courier.state == "login")
+        with Publisher(settings(), TOPICS, outbox, forget_on="broker", version="1", renewed=settings) as publisher:
+            assert until(lambda: publisher.state == "login")
             word[0] = "right"
-            assert courier.drain(30) == 0, courier.trouble
+            assert publisher.drain(30) == 0, publisher.trouble
 
 
 def test_while_a_renewal_is_half_done_what_was_read_before_is_used_on(

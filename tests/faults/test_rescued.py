@@ -7,8 +7,8 @@ from pathlib import Path
 from agent.ops.health import Counters
 from agent.settings import MqttSettings
 from agent.wire.broker import Broker
-from agent.wire.courier import Courier
 from agent.wire.outbox import Outbox
+from agent.wire.publisher import Publisher
 from collector.settings import CollectorSettings
 from contract.messages import FrameReport, Topics
 from tests.collecting import collecting, stored, until
@@ -40,14 +40,14 @@ def test_rescued_reports_leave_though_others_between_them_are_lost(
     with (
         Outbox(tmp_path / "outbox.sqlite", max_mb=8) as outbox,
         collecting(settings),
-        Courier(MqttSettings.model_validate(mqtt), TOPICS, outbox, forget_on="consumer", version="1") as courier,
+        Publisher(MqttSettings.model_validate(mqtt), TOPICS, outbox, forget_on="consumer", version="1") as publisher,
     ):
         rescued = [FrameReport.model_validate_json(body).seq for _, body in outbox.pending(0, REPORTS)]
         assert max(rescued) - min(rescued) >= len(rescued) > REPORTS // 2, "there is no hole: this test shows nothing"
 
         def beat() -> None:
             while not ended.wait(0.2):
-                courier.health(Counters().health(queued=outbox.count(), engine="x", outbox=outbox))
+                publisher.health(Counters().health(queued=outbox.count(), engine="x", outbox=outbox))
 
         heart = threading.Thread(target=beat)
         heart.start()

@@ -52,7 +52,7 @@ def test_the_journal_can_be_searched_by_priority(agent: Box) -> None:
     deadline = time.monotonic() + 20
     while not (said := agent.run(*warnings, check=False)) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert "agent.wire.courier: " in said
+    assert "agent.wire.publisher: " in said
     assert "<4>" not in said
     plain = agent.run("journalctl", "-u", AGENT, "-p", "warning", "--no-pager", "-o", "cat")
     assert "connected to the broker at" not in plain

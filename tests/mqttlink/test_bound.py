@@ -13,10 +13,10 @@ from paho.mqtt.enums import MQTTErrorCode
 
 from agent.settings import MqttSettings
 from agent.wire.broker import Broker, find_program
-from agent.wire.courier import Courier
-from agent.wire.mail import Incoming
 from agent.wire.mqtt import LARGEST_IN
 from agent.wire.outbox import Outbox
+from agent.wire.publisher import Publisher
+from agent.wire.responses import Incoming
 from collector.arrivals import Arrival
 from collector.settings import CollectorSettings
 from contract.messages import LARGEST_MESSAGE, FrameReport, Topics
@@ -93,10 +93,10 @@ def heard_of_a_courier(
 ) -> list[int]:
     came = queue.Queue[Incoming]()
     settings = MqttSettings(port=mosquitto.port, version=version)
-    with Courier(settings, topics, outbox, forget_on="broker", version="1") as courier:
-        courier.route(f"{topics.root}/bound", came.put)
-        assert courier.wait_connected(10)
-        assert until(lambda: None not in courier._beside._asked.values() and len(courier._beside._asked) > 1)
+    with Publisher(settings, topics, outbox, forget_on="broker", version="1") as publisher:
+        publisher.route(f"{topics.root}/bound", came.put)
+        assert publisher.wait_connected(10)
+        assert until(lambda: None not in publisher._beside._asked.values() and len(publisher._beside._asked) > 1)
         say(f"{topics.root}/bound", 10 * LARGEST_IN)
         sizes: list[int] = []
         while not sizes or sizes[-1] != len(SHORT):
@@ -163,9 +163,9 @@ def test_a_report_that_no_subscriber_takes_stands_aside_whatever_the_broker_anno
         body["quality"]["detail"] = "x" * (LARGEST_MESSAGE if seq == 2 else 1)
         outbox.put(FrameReport.model_validate(body))
     settings = MqttSettings(port=mosquitto.port, version=version)
-    with Courier(settings, topics, outbox, forget_on="broker", version="1") as courier:
-        assert courier.drain(20) == 1
+    with Publisher(settings, topics, outbox, forget_on="broker", version="1") as publisher:
+        assert publisher.drain(20) == 1
         assert until(lambda: outbox.count() == 1)
-        assert courier.state == "online"
+        assert publisher.state == "online"
     [alarm] = outbox.alarms()
     assert "report 2" in alarm

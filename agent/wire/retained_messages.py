@@ -1,10 +1,10 @@
-"""What a courier carries beside reports: retained messages, answers to commands, and what comes in."""
+"""What a publisher carries beside reports: retained messages, answers to commands, and what comes in."""
 
 import logging
 from collections.abc import Callable
 
-from agent.wire.mail import Answers, Incoming, Reply
 from agent.wire.mqtt import Connection, TooLarge
+from agent.wire.responses import Incoming, Reply, ResponseQueue
 from agent.wire.retained import Retained
 from contract.requests import ANSWER_EXPIRY_S, too_large
 
@@ -14,8 +14,8 @@ Route = Callable[[Incoming], None]
 """Takes up a message."""
 
 
-class Beside:
-    """Any thread may call ``retain``, ``route`` and ``answer``; the rest is the courier's.
+class RetainedMessages:
+    """Any thread may call ``retain``, ``route`` and ``answer``; the rest is the publisher's.
 
     Args:
         connection: to the broker.
@@ -29,7 +29,7 @@ class Beside:
         """Who takes up a message, by its topic, or by the beginning of it: `<beginning>/#`."""
         self._asked: dict[str, int | None] = {}
         """The question's ticket, by topic: what has been subscribed to on this connection."""
-        self._answers = Answers()
+        self._answers = ResponseQueue()
         self._left_out: dict[str, str] = {}
         """By topic: why what should stand there does not."""
 

@@ -19,7 +19,7 @@ LEAST_SIDE = 48
 """Pixels; no picture is made smaller than that."""
 
 
-class Window:
+class SnapshotTap:
     """A sink before another: frames pass ``through`` it, reports are ``put`` to it; any thread may look."""
 
     def __init__(self, sink: Sink) -> None:

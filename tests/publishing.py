@@ -1,4 +1,4 @@
-"""Couriers to real brokers, and what is put into their outboxes."""
+"""Publishers to real brokers, and what is put into their outboxes."""
 
 import json
 import subprocess
@@ -11,8 +11,8 @@ from typing import Any
 
 from agent.settings import MqttSettings
 from agent.wire.broker import Broker, find_program
-from agent.wire.courier import Courier
 from agent.wire.outbox import Outbox
+from agent.wire.publisher import Publisher
 from contract.messages import FrameReport, Health, Topics
 
 Make = Callable[..., FrameReport]
@@ -20,7 +20,7 @@ Make = Callable[..., FrameReport]
 SERVE = """
 import sys, time
 from pathlib import Path
-from agent.wire.courier import Courier
+from agent.wire.publisher import Publisher
 from agent.wire.outbox import Outbox
 from agent.settings import MqttSettings
 from contract.messages import FrameReport, Topics
@@ -29,8 +29,8 @@ path, port, device, forget_on, pattern, total = sys.argv[1:]
 report = FrameReport.model_validate_json(pattern)
 topics = Topics(prefix="test", site="lab", device=device)
 with Outbox(Path(path), max_mb=8) as outbox:
-    with Courier(MqttSettings(port=int(port)), topics, outbox, forget_on=forget_on, version="1") as courier:
-        assert courier.wait_connected(10), courier.trouble
+    with Publisher(MqttSettings(port=int(port)), topics, outbox, forget_on=forget_on, version="1") as publisher:
+        assert publisher.wait_connected(10), publisher.trouble
         while outbox.next_seq() <= int(total):
             outbox.put(report.model_copy(update={"epoch": outbox.epoch, "seq": outbox.next_seq()}))
             time.sleep(0.002)
@@ -40,10 +40,10 @@ with Outbox(Path(path), max_mb=8) as outbox:
 
 
 @contextmanager
-def courier_apart(
+def publisher_apart(
     broker: Broker, file: Path, pattern: FrameReport, *, total: int, forget_on: str = "broker"
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A courier in a process of its own that puts ``total`` reports like a pattern; killed at the end."""
+    """A publisher in a process of its own that puts ``total`` reports like a pattern; killed at the end."""
     words = [str(broker.port), pattern.device, forget_on, pattern.model_dump_json(), str(total)]
     process = subprocess.Popen([sys.executable, "-c", SERVE, file, *words], stdout=subprocess.DEVNULL)
     try:
@@ -53,10 +53,10 @@ def courier_apart(
         process.wait()
 
 
-def courier_to(broker: Broker | int, topics: Topics, outbox: Outbox, **changes: Any) -> Courier:
+def publisher_to(broker: Broker | int, topics: Topics, outbox: Outbox, **changes: Any) -> Publisher:
     port = broker if isinstance(broker, int) else broker.port
     forget_on = changes.pop("forget_on", "broker")
-    return Courier(MqttSettings(port=port, **changes), topics, outbox, forget_on=forget_on, version="1.2.3")
+    return Publisher(MqttSettings(port=port, **changes), topics, outbox, forget_on=forget_on, version="1.2.3")
 
 
 def put(outbox: Outbox, make_report: Make, count: int) -> list[int]:

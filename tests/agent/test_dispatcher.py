@@ -1,4 +1,4 @@
-"""The desk that carries out commands, by itself: what it answers, notes and turns away."""
+"""The dispatcher that carries out commands, by itself: what it answers, notes and turns away."""
 
 import json
 import threading
@@ -9,23 +9,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.wire.commands import BURST, MOST_WAITING, Desk
-from agent.wire.mail import MOST_WAITING as MOST_ANSWERS
-from agent.wire.mail import Answers, Incoming, Reply, may_answer_on
+from agent.wire.dispatcher import BURST, MOST_WAITING, CommandDispatcher
+from agent.wire.responses import MOST_WAITING as MOST_ANSWERS
+from agent.wire.responses import Incoming, Reply, ResponseQueue, may_answer_on
 from common.errors import OutboxError
 from contract.requests import COMMANDS, Answer, Nothing, Restarted
 from tests.waiting import until
 
 
 class Register:
-    """A desk whose answers and notes are kept."""
+    """A dispatcher whose answers and notes are kept."""
 
-    def __init__(self, **posts: Callable[[Any], Any]) -> None:
+    def __init__(self, **handlers: Callable[[Any], Any]) -> None:
         self.answers: list[Reply] = []
         self.notes: list[tuple[str, Mapping[str, object]]] = []
-        named: dict[Any, Any] = {name.replace("_", "/"): post for name, post in posts.items()}
+        named: dict[Any, Any] = {name.replace("_", "/"): handler for name, handler in handlers.items()}
         self.now = 0.0
-        self.desk = Desk("p/v1/s/d", named, self.answers.append, audit=self.note, clock=lambda: self.now)
+        self.dispatcher = CommandDispatcher(
+            "p/v1/s/d", named, self.answers.append, audit=self.note, clock=lambda: self.now
+        )
 
     def note(self, event: str, facts: Mapping[str, object]) -> None:
         self.notes.append((event, facts))
@@ -44,8 +46,8 @@ def restarted(_: Nothing) -> Restarted:
 
 def test_every_command_is_audited_before_and_after() -> None:
     register = Register(source_restart=restarted)
-    register.desk.carry_out(call("source/restart"))
-    register.desk.carry_out(call("coffee", b"x"))
+    register.dispatcher.carry_out(call("source/restart"))
+    register.dispatcher.carry_out(call("coffee", b"x"))
     assert [event for event, _ in register.notes] == ["command", "command_done", "command_failed"]
     assert register.notes[0][1] == {"command": "source/restart", "reply_to": "r", "request": {}}
     assert register.notes[2][1]["code"] == "unknown"
@@ -57,8 +59,8 @@ def test_a_command_that_can_not_be_audited_is_not_carried_out() -> None:
     def full(_event: str, _facts: Mapping[str, object]) -> None:
         raise OutboxError("the disk is full; free some room")
 
-    desk = Desk("p/v1/s/d", {"slide/stop": done.append}, lambda _: None, audit=full)
-    answer = json.loads(desk.carry_out(call("slide/stop")))
+    dispatcher = CommandDispatcher("p/v1/s/d", {"slide/stop": done.append}, lambda _: None, audit=full)
+    answer = json.loads(dispatcher.carry_out(call("slide/stop")))
     assert (answer["ok"], answer["error"]["code"], done) == (False, "failed", [])
 
 
@@ -70,11 +72,11 @@ def test_a_flood_is_turned_away_and_takes_no_room() -> None:
         slow.wait(10)
 
     register = Register(slide_stop=hang)
-    with register.desk as desk:
-        desk.take(call("slide/stop"))
+    with register.dispatcher as dispatcher:
+        dispatcher.take(call("slide/stop"))
         assert started.wait(10)
         for _ in range(5000):
-            desk.take(call("slide/stop"))
+            dispatcher.take(call("slide/stop"))
         assert register.said().count("busy") == 5000 - min(int(BURST) - 1, MOST_WAITING)
         slow.set()
     assert len([note for note in register.notes if note[0] == "command"]) <= BURST
@@ -82,7 +84,7 @@ def test_a_flood_is_turned_away_and_takes_no_room() -> None:
 
 
 def test_answers_that_nobody_takes_are_bounded() -> None:
-    answers = Answers()
+    answers = ResponseQueue()
     for number in range(1000):
         answers.say(Reply("r", str(number).encode(), b""))
     sent: list[Reply] = []
@@ -99,9 +101,9 @@ def test_answers_that_nobody_takes_are_bounded() -> None:
 def test_nobody_can_make_an_agent_speak_where_agents_are_believed(topic: str) -> None:
     register = Register(source_restart=restarted)
     assert not may_answer_on(topic, "p/v1/s/d")
-    with register.desk as desk:
-        desk.take(call("source/restart", reply_to=topic))
-        desk.take(call("source/restart"))
+    with register.dispatcher as dispatcher:
+        dispatcher.take(call("source/restart", reply_to=topic))
+        dispatcher.take(call("source/restart"))
         assert until(lambda: register.answers)
     assert [reply.topic for reply in register.answers] == ["r"]
     assert [event for event, _ in register.notes] == ["command_failed", "command", "command_done"]
@@ -123,7 +125,7 @@ JSONS = st.recursive(
 @settings(max_examples=400, deadline=None)
 def test_whatever_comes_there_is_an_answer_in_the_promised_form(name: str, payload: bytes) -> None:
     register = Register(slide_start=lambda _: None, slide_stop=lambda _: None, snapshot=lambda _: None)
-    answer = Answer[Restarted].model_validate_json(register.desk.carry_out(call(name, payload)))
+    answer = Answer[Restarted].model_validate_json(register.dispatcher.carry_out(call(name, payload)))
     assert answer.ok is (answer.error is None)
     assert all(character.isprintable() for character in answer.command)
 
@@ -132,5 +134,5 @@ def test_whatever_comes_there_is_an_answer_in_the_promised_form(name: str, paylo
     "payload", [b"[" * 60000, b'{"slide_id":' * 5000, b'{"slide_id": "\\ud800"}', b"\xff\xfe", b"1e999"]
 )
 def test_hostile_payloads_are_malformed(payload: bytes) -> None:
-    answer = json.loads(Register(slide_start=lambda _: None).desk.carry_out(call("slide/start", payload)))
+    answer = json.loads(Register(slide_start=lambda _: None).dispatcher.carry_out(call("slide/start", payload)))
     assert answer["error"]["code"] == "malformed"

@@ -10,9 +10,9 @@ from agent.model import ModelInUse
 from agent.settings import Settings
 from agent.slides.slide import SlideControl
 from agent.turns import Turns
-from agent.wire.commands import Audit, Desk, Post, log_audit
-from agent.wire.courier import Courier
-from agent.wire.window import Window
+from agent.wire.dispatcher import Audit, CommandDispatcher, Handler, log_audit
+from agent.wire.publisher import Publisher
+from agent.wire.snapshot import SnapshotTap
 from contract.messages import ModelInfo, SlideSummary, Topics
 from contract.requests import CommandName, Nothing, Restarted, Setting, SettingsInForce, StartSlide
 
@@ -23,8 +23,8 @@ Shown = Iterable[tuple[str, str, str]]
 """Settings by name, value and origin; secrets masked."""
 
 
-class Posts:
-    """The commands of one agent; their methods are called by the thread of the desk."""
+class CommandHandlers:
+    """The commands of one agent; their methods are called by the thread of the dispatcher."""
 
     def __init__(
         self,
@@ -34,20 +34,20 @@ class Posts:
         model: ModelInUse,
         turns: Turns,
         slides: SlideControl,
-        window: Window,
+        tap: SnapshotTap,
     ) -> None:
         self._kind = settings.source.kind
         self._shown = {name: Setting(value=_typed(value), origin=origin) for name, value, origin in shown}
-        self._model, self._turns, self._slides, self._window = model, turns, slides, window
-        every: Mapping[CommandName, Post] = {
+        self._model, self._turns, self._slides, self._tap = model, turns, slides, tap
+        every: Mapping[CommandName, Handler] = {
             "slide/start": self._start,
             "slide/stop": self._stop,
             "source/restart": self._restart,
             "config/get": lambda _: SettingsInForce(settings=self._shown),
             "model/reload": lambda _: self._turns.ask(self._reload, timeout_s=PATIENCE_S),
-            "snapshot": self._window.look,
+            "snapshot": self._tap.look,
         }
-        self.allowed = {name: post for name, post in every.items() if name in settings.mqtt.commands}
+        self.allowed = {name: handler for name, handler in every.items() if name in settings.mqtt.commands}
 
     def _start(self, request: StartSlide) -> SlideSummary | None:
         self._slides.start(request.slide_id)
@@ -81,11 +81,11 @@ def _typed(shown: str) -> bool | int | float | str | list[str] | None:
 
 
 @contextmanager
-def attend(courier: Courier, topics: Topics, posts: Posts, audit: Audit = log_audit) -> Iterator[None]:
+def attend(publisher: Publisher, topics: Topics, handlers: CommandHandlers, audit: Audit = log_audit) -> Iterator[None]:
     """Take commands in the block; none where none is allowed."""
-    if not posts.allowed:
+    if not handlers.allowed:
         yield
         return
-    with Desk(topics.root, posts.allowed, courier.answer, audit=audit) as desk:
-        courier.route(topics.commands, desk.take)
+    with CommandDispatcher(topics.root, handlers.allowed, publisher.answer, audit=audit) as dispatcher:
+        publisher.route(topics.commands, dispatcher.take)
         yield

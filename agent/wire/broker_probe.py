@@ -1,4 +1,4 @@
-"""A short visit to the broker, beside an agent that runs: what may we do there? And what does an agent answer?"""
+"""A short connection to the broker, beside an agent that runs: what may we do there? And what does an agent answer?"""
 
 import secrets
 import time
@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from agent.settings import MqttSettings
-from agent.wire.mail import Incoming
 from agent.wire.mqtt import Answer, Connection
+from agent.wire.responses import Incoming
 from common.errors import BrokerError
 from mqttlink.refusals import where, why_hung_up, why_refused, why_unreachable
 
@@ -22,7 +22,7 @@ def probe(settings: MqttSettings, timeout_s: float) -> str:
         BrokerError: nothing answered in time, or it refused us; the text says which.
         UsageError: a setting can not be used.
     """
-    with visit(settings, timeout_s):
+    with probing(settings, timeout_s):
         return f"{where(settings)} speaks MQTT {settings.version}"
 
 
@@ -34,9 +34,9 @@ _NOBODY = "No matching subscribers"
 
 
 @contextmanager
-def visit(settings: MqttSettings, timeout_s: float) -> Iterator["Visit"]:
+def probing(settings: MqttSettings, timeout_s: float) -> Iterator["BrokerProbe"]:
     """Be connected in the block, under a name of its own; raises as ``probe`` does."""
-    guest = Visit(settings, timeout_s)
+    guest = BrokerProbe(settings, timeout_s)
     try:
         guest.arrive()
         yield guest
@@ -44,7 +44,7 @@ def visit(settings: MqttSettings, timeout_s: float) -> Iterator["Visit"]:
         guest.leave()
 
 
-class Visit:
+class BrokerProbe:
     """One connection, and what the broker has said on it."""
 
     def __init__(self, settings: MqttSettings, timeout_s: float) -> None:
@@ -123,8 +123,8 @@ class Visit:
         deadline = time.monotonic() + (self._timeout_s if within_s is None else within_s)
         while not what() and self._connection.is_open and time.monotonic() < deadline:
             self._connection.listen()
-            self._connection.take_notes()
-        self._connection.take_notes()
+            self._connection.dispatch_events()
+        self._connection.dispatch_events()
 
     # What the connection tells us: see agent.wire.mqtt.Listener.
 

@@ -11,7 +11,7 @@ _SOON_S, _OFTEN = 60.0, 2
 another client took over. It is longer than the longest back-off of that other one."""
 
 
-class Contact:
+class ReconnectBackoff:
     """One thread writes it; any may ask for ``age_s``."""
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MOST_WAITING = 32
-"""Answers that wait at most; then the oldest is given up, for nobody waits for it any more."""
+"""ResponseQueue that wait at most; then the oldest is given up, for nobody waits for it any more."""
 OURS = frozenset({"status", "frame", "slide", "health", "ack", "command"})
 """Names of agents' own topics: what comes on one is believed, so no stranger may have us write there."""
 
@@ -30,10 +30,10 @@ class Reply:
     correlation: bytes
 
 
-class Answers:
+class ResponseQueue:
     """Each is sent when the broker has answered the one before.
 
-    Any thread may ``say`` something; the rest is the courier's.
+    Any thread may ``say`` something; the rest is the publisher's.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The courier: carries reports from the outbox to the MQTT broker.
+"""The publisher: carries reports from the outbox to the MQTT broker.
 
 One thread does everything: it connects, listens, reads the outbox and publishes. Read ``_run`` first. What comes in is
 routed by its topic: ``_routes``.
@@ -16,17 +16,17 @@ from typing_extensions import Self
 
 from agent.settings import MqttSettings
 from agent.wire.aside import Large
-from agent.wire.beside import Beside, Route
 from agent.wire.delivery import Delivery
 from agent.wire.doubts import Doubts
-from agent.wire.mail import Incoming, Reply
 from agent.wire.mqtt import Answer, Connection, TooLarge
 from agent.wire.outbox import Outbox
+from agent.wire.responses import Incoming, Reply
+from agent.wire.retained_messages import RetainedMessages, Route
 from agent.wire.sender import Sender, named
 from common.errors import OutboxError
 from contract.messages import Ack, Health, SlideSummary, Status, Topics
+from mqttlink.backoff import ReconnectBackoff
 from mqttlink.connection import BrokerSettings
-from mqttlink.contact import Contact
 from mqttlink.refusals import (
     NO_TROUBLE,
     State,
@@ -58,7 +58,7 @@ HEALTH_EXPIRY_S = 300
 """Seconds after which the broker forgets a health message: it speaks of now."""
 
 
-class Courier:
+class Publisher:
     """Delivers what the outbox holds, for as long as it is entered; a broker that is away is waited for.
 
     ``status`` says ``online`` after every connect, ``offline`` by will, ``stopped`` after an orderly end.
@@ -97,13 +97,13 @@ class Courier:
         self._connected, self._closing = threading.Event(), threading.Event()
         self._leaves = threading.Event()
         """Set while a connection is to be ended for another."""
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._trouble, self._fault = Trouble.of("connecting", "not connected yet"), NO_TROUBLE
         self._deaf = NO_TROUBLE
         """Why no acknowledgement can reach us on this connection, however well reports leave."""
         self._detail = self._logged = ""
-        self._contact, self._outbox_again_at = Contact(), 0.0
-        self._beside = Beside(self._connection)
+        self._contact, self._outbox_again_at = ReconnectBackoff(), 0.0
+        self._beside = RetainedMessages(self._connection)
         self._standing = self._beside.retain(topics.status)
         self._health = self._beside.retain(topics.health, expiry_s=HEALTH_EXPIRY_S)
         self._slide = self._beside.retain(topics.slide)
@@ -137,7 +137,7 @@ class Courier:
 
     @property
     def alive(self) -> bool:
-        """Whether the courier's thread runs; False after the end, or if a fault in this program killed it."""
+        """Whether the publisher's thread runs; False after the end, or if a fault in this program killed it."""
         return self._thread.is_alive()
 
     @property
@@ -200,7 +200,7 @@ class Courier:
 
         Args:
             topic: the topic.
-            take_up: takes what comes, on the courier's thread; must not wait.
+            take_up: takes what comes, on the publisher's thread; must not wait.
         """
         self._beside.route(topic, take_up)
         self._connection.ring()
@@ -266,7 +266,7 @@ class Courier:
         self._connection.hang_up()
 
     def _take_notes(self, *, last: bool = False) -> None:
-        self._connection.take_notes()
+        self._connection.dispatch_events()
         try:
             self._delivery.settle(now=last)
         except OutboxError as cause:

@@ -1,6 +1,6 @@
-"""The desk where commands come in: read, bounded, audited, carried out one after the other, answered.
+"""The dispatcher where commands come in: read, bounded, audited, carried out one after the other, answered.
 
-A thread of its own carries them out, so that neither the loop nor the courier ever waits for one.
+A thread of its own carries them out, so that neither the loop nor the publisher ever waits for one.
 """
 
 import difflib
@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from typing_extensions import Self
 
 from agent.turns import NoTurn
-from agent.wire.mail import Incoming, Reply, may_answer_on
+from agent.wire.responses import Incoming, Reply, may_answer_on
 from common.errors import IntegrityError, MicroscopeError
 from contract.requests import COMMANDS, MAX_REQUEST_BYTES, Answer, Code, CommandName, ErrorInfo
 
@@ -35,7 +35,7 @@ _LET_GO_S = 0.3
 
 Audit = Callable[[str, Mapping[str, object]], None]
 """Notes for ever what happened: the event's name, and its facts. Raises MicroscopeError if it can not."""
-Post = Callable[[Any], BaseModel | None]
+Handler = Callable[[Any], BaseModel | None]
 """Carries out one command: from the request to the result; raises MicroscopeError if that fails."""
 
 
@@ -52,12 +52,12 @@ def log_audit(event: str, facts: Mapping[str, object]) -> None:
     log.info("audit: %s %s", event, json.dumps(facts))
 
 
-class Desk:
+class CommandDispatcher:
     """Takes commands while it is entered; ``take`` may be called by any thread and never waits.
 
     Args:
         root: of this agent's topics; commands come on `<root>/command/<name>`.
-        posts: who carries out what; what is not in it is not allowed here.
+        handlers: who carries out what; what is not in it is not allowed here.
         answer: takes an answer; must not wait.
         audit: notes every command before it is carried out, and what came of it; one that it can not note is not
             carried out.
@@ -67,13 +67,13 @@ class Desk:
     def __init__(
         self,
         root: str,
-        posts: Mapping[CommandName, Post],
+        handlers: Mapping[CommandName, Handler],
         answer: Callable[[Reply], None],
         *,
         audit: Audit = log_audit,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._root, self._posts, self._send, self._audit = root, posts, answer, audit
+        self._root, self._handlers, self._send, self._audit = root, handlers, answer, audit
         self._line: queue.Queue[Incoming | None] = queue.Queue(MOST_WAITING)
         self._bucket = _Bucket(clock)
         self._thread = threading.Thread(target=self._work, name="commands", daemon=True)
@@ -121,9 +121,9 @@ class Desk:
         name = self._name(call)
         facts = {"command": _printable(name), "reply_to": _printable(call.reply_to)}
         try:
-            post, request = self._understood(name, call)
+            handler, request = self._understood(name, call)
             self._audit("command", {**facts, "request": request.model_dump(mode="json")})
-            result = post(request)
+            result = handler(request)
         except Refused as no:
             error = ErrorInfo(code=no.code, text=str(no))
         except NoTurn as late:
@@ -145,7 +145,7 @@ class Desk:
         except MicroscopeError as cause:
             log.warning("%s was not audited: %s", event, cause)
 
-    def _understood(self, name: str, call: Incoming) -> tuple[Post, BaseModel]:
+    def _understood(self, name: str, call: Incoming) -> tuple[Handler, BaseModel]:
         known = next((known for known in COMMANDS if known == name), None)
         if known is None:
             raise Refused("unknown", f"there is no command {_printable(name)!r}; there are {', '.join(COMMANDS)}")
@@ -153,13 +153,13 @@ class Desk:
             raise Refused("malformed", "that response topic is an agent's own, or none at all; choose another")
         if call.retained:
             raise Refused("retained", "a retained command would be carried out at every connect; clear the topic")
-        post = self._posts.get(known)
-        if post is None:
+        handler = self._handlers.get(known)
+        if handler is None:
             raise Refused("not_allowed", f"{known} is not in the setting mqtt.commands of this agent")
         if len(call.payload) > MAX_REQUEST_BYTES:
             raise Refused("too_large", f"the payload has more than {MAX_REQUEST_BYTES} bytes")
         try:
-            return post, COMMANDS[known].request.model_validate_json(call.payload or b"{}")
+            return handler, COMMANDS[known].request.model_validate_json(call.payload or b"{}")
         except ValidationError as cause:
             raise Refused("malformed", _faults(cause, list(COMMANDS[known].request.model_fields))) from cause
 
