@@ -60,7 +60,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Station:
+class Examiner:
     """Who examines: the names in every report, and the model with its engine."""
 
     site: str
@@ -115,7 +115,7 @@ class Finding:
 
 def run(
     frames: Iterable[Frame],
-    station: Station,
+    examiner: Examiner,
     sink: Sink,
     *,
     slides: SlideControl,
@@ -130,9 +130,9 @@ def run(
     gate = _Gate(sink)
     for frame in frames:
         counters.drop("skipped", frame.skipped)
-        finding = examine(frame, station)
+        finding = examine(frame, examiner)
         sighting = slides.see(frame, finding.quality, finding.predictions)
-        report = report_of(frame, finding, sighting, station, epoch=sink.epoch, seq=sink.next_seq())
+        report = report_of(frame, finding, sighting, examiner, epoch=sink.epoch, seq=sink.next_seq())
         while not gate.put(report):
             if live or stop.wait(RETRY_FULL_S):
                 counters.drop("outbox_full")
@@ -143,31 +143,31 @@ def run(
             return
 
 
-def examine(frame: Frame, station: Station, seen: Inspection | None = None) -> Finding:
+def examine(frame: Frame, examiner: Examiner, seen: Inspection | None = None) -> Finding:
     """Judge one frame and every white cell in it; ``seen`` is what it shows by itself, where that is known already."""
     if frame.fault:
         return Finding(Quality(accepted=False, reasons=[frame.fault], detail=frame.detail))
-    manifest, colours, image, um = station.bundle.manifest, station.colours, frame.image, frame.um_per_pixel
-    seen = seen or inspect(image, um, station.limits, manifest.reference)
+    manifest, colours, image, um = examiner.bundle.manifest, examiner.colours, frame.image, frame.um_per_pixel
+    seen = seen or inspect(image, um, examiner.limits, manifest.reference)
     started = time.perf_counter()
-    quality = watched(seen.quality, station.watch, image, um, station.limits) if station.watch else seen.quality
+    quality = watched(seen.quality, examiner.watch, image, um, examiner.limits) if examiner.watch else seen.quality
     asked = time.perf_counter()
     quality_ms = seen.quality_ms + (asked - started) * 1e3
     if not quality.accepted:
         return Finding(quality, timing_ms=_timing(frame, quality_ms))
     if colours:
         colours.learn(image, seen.cells)
-    scores = station.engine.scores(to_batch(crops_of(frame, seen.cells, station), manifest.input))
+    scores = examiner.engine.scores(to_batch(crops_of(frame, seen.cells, examiner), manifest.input))
     doubts = colours.doubts if colours else ()
-    predictions = tuple(decide(seen.cells, scores, manifest, station.engine.precision, doubts=doubts))
+    predictions = tuple(decide(seen.cells, scores, manifest, examiner.engine.precision, doubts=doubts))
     classify_ms = (time.perf_counter() - asked) * 1e3
     return Finding(quality, predictions, _timing(frame, quality_ms, seen.segment_ms, classify_ms))
 
 
-def crops_of(frame: Frame, cells: Cells, station: Station) -> Crops:
+def crops_of(frame: Frame, cells: Cells, examiner: Examiner) -> Crops:
     """What the network sees of each cell, (N, size, size, 3) uint8."""
-    spec = station.bundle.manifest.input
-    colours = station.colours.now if station.colours else None
+    spec = examiner.bundle.manifest.input
+    colours = examiner.colours.now if examiner.colours else None
     crops = stack(
         (
             cut(frame.image, cell.centre, frame.um_per_pixel, spec, outline=cell.outline, colours=colours)
@@ -175,18 +175,18 @@ def crops_of(frame: Frame, cells: Cells, station: Station) -> Crops:
         ),
         spec,
     )
-    return station.colour.apply(crops) if station.colour else crops
+    return examiner.colour.apply(crops) if examiner.colour else crops
 
 
 def report_of(
-    frame: Frame, finding: Finding, sighting: Sighting, station: Station, *, epoch: str, seq: int
+    frame: Frame, finding: Finding, sighting: Sighting, examiner: Examiner, *, epoch: str, seq: int
 ) -> FrameReport:
     """Put what was found in a frame, and seen of its slide, into the words of the message."""
     height, width = frame.image.shape[:2]
     names = sighting.object_ids or ("",) * len(finding.predictions)
     return FrameReport(
-        device=station.device,
-        site=station.site,
+        device=examiner.device,
+        site=examiner.site,
         epoch=epoch,
         seq=seq,
         slide_id=sighting.slide_id,
@@ -204,7 +204,7 @@ def report_of(
             _cell_report(f"{frame.id}-{k}", prediction, name)
             for k, (prediction, name) in enumerate(zip(finding.predictions, names, strict=True), start=1)
         ],
-        model=station.model,
+        model=examiner.model,
         timing_ms=finding.timing_ms.model_copy(
             update={
                 "place": round(sighting.spent_ms, 3),

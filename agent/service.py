@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 
-from agent.model import ModelInUse
+from agent.loaded_model import LoadedModel
 from agent.ops import metrics
 from agent.ops.audit import AuditLog
+from agent.ops.audit_events import SlideNotes, on_record
 from agent.ops.board import SYS
-from agent.ops.evidence import SlideNotes, on_record
 from agent.ops.health import Counters, Pulse
 from agent.ops.heartbeat import Heartbeat
 from agent.ops.notify import Notifier, WatchedSink
-from agent.pipeline import Station, run
+from agent.pipeline import Examiner, run
 from agent.settings import Settings
 from agent.site import open_site
 from agent.trust import said_of
@@ -73,7 +73,7 @@ def serve(
         house.enter_context(on_record(audit, shown, version=VERSION))
         if signals:
             signals.last_words = partial(_last_words, audit)
-        model = house.enter_context(ModelInUse(settings, site, note=audit.note))
+        model = house.enter_context(LoadedModel(settings, site, note=audit.note))
         outbox = house.enter_context(_outbox(settings, audit))
         model.remember()
         topics = Topics(prefix=settings.mqtt.prefix, site=settings.site, device=settings.device)
@@ -83,10 +83,10 @@ def serve(
         heartbeat = Heartbeat(partial(vitals.beat, stop))
         turns.on_trouble = vitals.pulse.on_silence = heartbeat.hasten
         house.enter_context(vitals.shown())
-        slides = model.station.slides(name, SlideNotes(audit.note, publisher.slide))
+        slides = model.examiner.slides(name, SlideNotes(audit.note, publisher.slide))
         if settings.slide.id:
             slides.start(settings.slide.id)
-        _say_what_runs(settings, model.station)
+        _say_what_runs(settings, model.examiner)
         sink = SnapshotTap(WatchedSink(outbox, vitals.systemd, fit=lambda: publisher.alive, pulse=vitals.pulse))
         handlers = CommandHandlers(settings, shown, model=model, turns=turns, slides=slides, tap=sink)
         with attend(publisher, topics, handlers, audit):
@@ -98,7 +98,7 @@ def serve(
                 for frames in turns:
                     live = settings.source.live
                     seen = sink.through(site.level(frames))
-                    run(seen, model.station, sink, slides=slides, counters=vitals.counters, stop=stop, live=live)
+                    run(seen, model.examiner, sink, slides=slides, counters=vitals.counters, stop=stop, live=live)
             slides.stop()
         vitals.systemd.stopping()
         left = publisher.drain(stop=stop)
@@ -120,7 +120,7 @@ class _Vitals:
 
     settings: Settings
     audit: AuditLog
-    model: ModelInUse
+    model: LoadedModel
     outbox: Outbox
     publisher: Publisher
     turns: Turns
@@ -148,9 +148,9 @@ class _Vitals:
         silent = self.publisher.alarms(silent_after_s=self.settings.outbox.silence_s)
         return self.counters.health(
             queued=self.outbox.count(),
-            engine=self.model.station.engine.name,
+            engine=self.model.examiner.engine.name,
             outbox=self.outbox,
-            line=self.publisher,
+            broker=self.publisher,
             pulse=self.pulse,
             audit=self.audit,
             sys=SYS,
@@ -189,13 +189,13 @@ def _publisher(settings: Settings, topics: Topics, outbox: Outbox, renewed: Rene
     return publisher
 
 
-def _say_what_runs(settings: Settings, station: Station) -> None:
+def _say_what_runs(settings: Settings, examiner: Examiner) -> None:
     log.log(
-        logging.INFO if station.bundle.signed_by else logging.WARNING,
+        logging.INFO if examiner.bundle.signed_by else logging.WARNING,
         "model %s (%s), engine %s, source %s",
-        station.bundle.manifest.id,
-        said_of(station.bundle),
-        station.engine.name,
+        examiner.bundle.manifest.id,
+        said_of(examiner.bundle),
+        examiner.engine.name,
         settings.source.kind,
     )
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.slides.figures import wilson
+from agent.slides.statistics import wilson
 from agent.vision.quality import assess
 from agent.vision.segmentation import find_cells
 from bench.results import Figures

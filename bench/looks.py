@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.pipeline import Station, examine
+from agent.pipeline import Examiner, examine
 from agent.site import NO_SITE
 from bench.restain import LOOKS, restain
 from bench.results import Figures
@@ -79,14 +79,14 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A model and its engine; each site gets a station of its own, which has learned nothing yet."""
+    """A model and its engine; each site gets a examiner of its own, which has learned nothing yet."""
 
     bundle: Bundle
     engine: Engine
 
-    def station(self) -> Station:
+    def examiner(self) -> Examiner:
         """A new site."""
-        return Station("bench", "bench", self.bundle, self.engine, colours=NO_SITE.colours(self.bundle.manifest.input))
+        return Examiner("bench", "bench", self.bundle, self.engine, colours=NO_SITE.colours(self.bundle.manifest.input))
 
 
 def measure() -> Figures:
@@ -122,19 +122,19 @@ def figures_of(
 
 def healthy(agent: Agent, paths: Sequence[Path], um_per_pixel: float, look: str, source: str) -> Tally:
     """The frames of a site of healthy donors under a look."""
-    station, tally = agent.station(), Tally()
+    examiner, tally = agent.examiner(), Tally()
     for path in paths:
-        finding = examine(_frame(path, um_per_pixel, look, source), station)
+        finding = examine(_frame(path, um_per_pixel, look, source), examiner)
         tally.add(finding.predictions, accepted=finding.quality.accepted)
     return tally
 
 
 def patients(agent: Agent, samples: Sequence[Sample], look: str) -> Tally:
     """Images of one cell each under a look; of a frame's cells, the one that lies in its middle counts."""
-    station, tally = agent.station(), Tally()
+    examiner, tally = agent.examiner(), Tally()
     for sample in samples:
         frame = _frame(sample.path, sample.um_per_pixel, look, "deepapl")
-        finding = examine(frame, station)
+        finding = examine(frame, examiner)
         middle = _middle(finding.predictions, frame.image)
         tally.add([middle] if middle else [], accepted=finding.quality.accepted)
         if middle and middle.probability is not None:

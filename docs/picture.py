@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 
-from agent.pipeline import Station, examine, report_of
+from agent.pipeline import Examiner, examine, report_of
 from agent.sources.synthetic import SyntheticSource
 from agent.tools.annotate import annotate
 from contract.bundle import SHIPPED, open_bundle
@@ -26,11 +26,11 @@ def main() -> None:
         SyntheticSource(width=960, height=540).open("picture", threading.Event()) as frames,
     ):
         frame = next(islice(frames, FRAME - 1, None))
-        station = Station("lab", "scope-1", bundle, engine)
-        slides, finding = station.slides("picture"), examine(frame, station)
+        examiner = Examiner("lab", "scope-1", bundle, engine)
+        slides, finding = examiner.slides("picture"), examine(frame, examiner)
         slides.start("slide-7")
         sighting = slides.see(frame, finding.quality, finding.predictions)
-        report = report_of(frame, finding, sighting, station, epoch="picture", seq=1)
+        report = report_of(frame, finding, sighting, examiner, epoch="picture", seq=1)
     PICTURE.parent.mkdir(exist_ok=True)
     outlines = [prediction.cell.outline for prediction in finding.predictions]
     cv2.imwrite(str(PICTURE), annotate(frame.image, report, outlines))

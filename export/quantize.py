@@ -71,7 +71,7 @@ def quantize(
         raise UsageError(
             f"there is no node {strange[0]!r} to keep in floating point; the Conv are {', '.join(convolutions(model))}"
         )
-    quantised = _Surgeon(model, ranges, twin=target == "cpu", kept=frozenset(keep_float)).operate()
+    quantised = _QdqRewriter(model, ranges, twin=target == "cpu", kept=frozenset(keep_float)).operate()
     onnx.checker.check_model(quantised, full_check=True)
     return quantised
 
@@ -91,7 +91,7 @@ def convolutions(model: onnx.ModelProto) -> list[str]:
     return [node.name for node in model.graph.node if node.op_type == "Conv"]
 
 
-class _Surgeon:
+class _QdqRewriter:
     """Writes the new graph node by node, in the order of the old one."""
 
     def __init__(

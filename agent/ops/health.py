@@ -23,7 +23,7 @@ Cause = Literal["skipped", "outbox_full"]
 """Why a frame was never examined, or its report lost."""
 
 
-class Books(Protocol):
+class OutboxStats(Protocol):
     """What the health message must know of the outbox."""
 
     @property
@@ -48,7 +48,7 @@ class Books(Protocol):
         ...
 
 
-class Line(Protocol):
+class BrokerState(Protocol):
     """What the health message must know of the publisher."""
 
     @property
@@ -62,7 +62,7 @@ class Line(Protocol):
         ...
 
 
-class Trail(Protocol):
+class AuditState(Protocol):
     """What the health message must know of the audit log."""
 
     @property
@@ -164,10 +164,10 @@ class Counters:
         *,
         queued: int,
         engine: str,
-        outbox: Books | None = None,
-        line: Line | None = None,
+        outbox: OutboxStats | None = None,
+        broker: BrokerState | None = None,
         pulse: Pulse | None = None,
-        audit: Trail | None = None,
+        audit: AuditState | None = None,
         sys: Path | None = None,
         alarms: Sequence[str] = (),
     ) -> Health:
@@ -177,7 +177,7 @@ class Counters:
             queued: reports that wait.
             engine: name of the engine in use.
             outbox: where they wait.
-            line: to the broker.
+            broker: how it stands with the broker.
             pulse: of the loop, which knows of the camera's silence.
             audit: the audit log.
             sys: where the kernel shows the board's sensors; None: they are not told.
@@ -201,8 +201,8 @@ class Counters:
                 alarms=[*of_outbox, *of_audit, *of_camera, *alarms],
                 frame_age_s=_rounded(pulse.frame_age_s if pulse else None),
                 oldest_s=_rounded(_waits_for_s(outbox) if outbox else None),
-                broker=line.state if line else "",
-                silence_s=_rounded(line.silence_s if line else None),
+                broker=broker.state if broker else "",
+                silence_s=_rounded(broker.silence_s if broker else None),
                 temperatures_c=temperatures_c(sys) if sys else {},
                 power_w=power_w(sys) if sys else {},
                 audit=AuditHead(lines=audit.head.count, sha256=audit.head.sha256) if audit else None,
@@ -213,7 +213,7 @@ def _nobody() -> None:
     """Stand in until somebody listens."""
 
 
-def _waits_for_s(outbox: Books) -> float | None:
+def _waits_for_s(outbox: OutboxStats) -> float | None:
     """Seconds since the oldest report that waits was captured; a clock that was set back makes it 0, never less."""
     for _, body in outbox.pending(0, 1):
         with suppress(ValidationError):  # damaged within

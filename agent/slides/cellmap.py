@@ -23,7 +23,7 @@ Rectangle = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Glimpse:
+class CellObservation:
     """One view of a cell; lengths in micrometres.
 
     ``whole`` is false if the frame's border cuts the cell, and ``probability`` is 0 then; ``judged`` is false if nobody
@@ -38,7 +38,7 @@ class Glimpse:
     judged: bool = True
 
     @classmethod
-    def of(cls, prediction: Prediction, um_per_pixel: float, place: Place) -> "Glimpse":
+    def of(cls, prediction: Prediction, um_per_pixel: float, place: Place) -> "CellObservation":
         """A prediction, with lengths from the corner of the part of the slide."""
         cell, um = prediction.cell, um_per_pixel
         left, top = place.x + cell.box.x * um, place.y + cell.box.y * um
@@ -51,15 +51,15 @@ class Glimpse:
             not prediction.doubts,
         )
 
-    def moved(self, dx: float, dy: float) -> "Glimpse":
+    def moved(self, dx: float, dy: float) -> "CellObservation":
         """The same, seen from elsewhere."""
         left, top, right, bottom = self.box
         box = left + dx, top + dy, right + dx, bottom + dy
-        return Glimpse(self.x + dx, self.y + dy, box, self.whole, self.probability, self.judged)
+        return CellObservation(self.x + dx, self.y + dy, box, self.whole, self.probability, self.judged)
 
 
 @dataclass(slots=True, eq=False)
-class Known:
+class TrackedCell:
     """A cell of the slide: numbers and no picture. Place and box are of its latest whole view, if there was one.
 
     ``views`` counts whole views, ``judged`` those of them that say what the cell is, with ``logits`` their sum.
@@ -77,28 +77,33 @@ class Known:
 
 
 class CellMap:
-    """Known cells in a grid of squares."""
+    """Tracked cells in a grid of squares."""
 
     def __init__(self, most: int = MAX_CELLS) -> None:
         self._most, self.count = most, 0
-        self._squares: dict[tuple[int, int, int], list[Known]] = {}
-        self._known: dict[int, Known] = {}
+        self._squares: dict[tuple[int, int, int], list[TrackedCell]] = {}
+        self._known: dict[int, TrackedCell] = {}
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def find(self, part: int, glimpses: Sequence[Glimpse]) -> dict[int, Known]:
-        """Which known cell each glimpse shows, by its index; the nearest pairs first, whole ones before others."""
+    def find(self, part: int, observations: Sequence[CellObservation]) -> dict[int, TrackedCell]:
+        """Which known cell each observation shows, by its index; the nearest pairs first, whole ones before others."""
         pairs = sorted(
             (
-                (not (glimpse.whole and known.views), hypot(glimpse.x - known.x, glimpse.y - known.y), index, known)
-                for index, glimpse in enumerate(glimpses)
-                for known in self._near(part, glimpse.box)
-                if _same(glimpse, known)
+                (
+                    not (observation.whole and known.views),
+                    hypot(observation.x - known.x, observation.y - known.y),
+                    index,
+                    known,
+                )
+                for index, observation in enumerate(observations)
+                for known in self._near(part, observation.box)
+                if _same(observation, known)
             ),
             key=lambda pair: pair[:3],
         )
-        found: dict[int, Known] = {}
+        found: dict[int, TrackedCell] = {}
         taken: set[int] = set()
         for _, _, index, known in pairs:
             if index not in found and known.number not in taken:
@@ -106,36 +111,36 @@ class CellMap:
                 taken.add(known.number)
         return found
 
-    def add(self, part: int, glimpse: Glimpse) -> Known:
+    def add(self, part: int, observation: CellObservation) -> TrackedCell:
         """Remember a cell that nobody knows."""
         self.count += 1
-        known = Known(self.count, part, glimpse.x, glimpse.y, glimpse.box)
+        known = TrackedCell(self.count, part, observation.x, observation.y, observation.box)
         self._known[known.number] = known
         self._square(known).append(known)
         if len(self._known) > self._most:
             self.forget(next(iter(self._known.values())))
         return known
 
-    def place(self, known: Known, glimpse: Glimpse) -> None:
+    def place(self, known: TrackedCell, observation: CellObservation) -> None:
         """Put a cell where a whole view of it shows it."""
         self._leave(known)
         self._known[known.number] = known  # it may have been forgotten since it was found: the frame is full of cells
-        known.x, known.y, known.box = glimpse.x, glimpse.y, glimpse.box
+        known.x, known.y, known.box = observation.x, observation.y, observation.box
         self._square(known).append(known)
 
-    def fragments(self, known: Known) -> list[Known]:
+    def fragments(self, known: TrackedCell) -> list[TrackedCell]:
         """Cut views that were taken for cells of their own, and lie in a cell whose whole has now been seen."""
         near = self._near(known.part, known.box)
         return [k for k in near if k is not known and not k.views and _inside(k.box, known.box) >= INSIDE]
 
-    def join(self, part: int, into: int, dx: float, dy: float) -> list[tuple[Known, Known]]:
+    def join(self, part: int, into: int, dx: float, dy: float) -> list[tuple[TrackedCell, TrackedCell]]:
         """Make a part of the slide one with another, (dx, dy) um farther in its measure.
 
         Returns:
             the cells that both parts knew, each as (the one that stays, the one that is gone).
         """
         moving = [known for known in self._known.values() if known.part == part]
-        shown = [Glimpse(k.x, k.y, k.box, k.views > 0, 0.0).moved(dx, dy) for k in moving]
+        shown = [CellObservation(k.x, k.y, k.box, k.views > 0, 0.0).moved(dx, dy) for k in moving]
         found = self.find(into, shown)
         for index, known in enumerate(moving):
             self._leave(known)
@@ -146,7 +151,7 @@ class CellMap:
             self._absorb(same, gone)
         return pairs
 
-    def _absorb(self, known: Known, gone: Known) -> None:
+    def _absorb(self, known: TrackedCell, gone: TrackedCell) -> None:
         """Give a cell the views of another, which is forgotten."""
         if gone.views and not known.views:
             self._leave(known)
@@ -157,34 +162,34 @@ class CellMap:
         known.logits += gone.logits
         self.forget(gone)
 
-    def since(self, number: int) -> list[Known]:
+    def since(self, number: int) -> list[TrackedCell]:
         """Cells that were named after this one."""
         return [known for known in self._known.values() if known.number > number]
 
-    def forget(self, known: Known) -> None:
+    def forget(self, known: TrackedCell) -> None:
         """Take a cell off the map."""
         del self._known[known.number]
         self._leave(known)
 
-    def _near(self, part: int, box: Rectangle) -> Iterable[Known]:
+    def _near(self, part: int, box: Rectangle) -> Iterable[TrackedCell]:
         column, row = _square_of(box)
         for dx, dy in product((-1, 0, 1), repeat=2):
             yield from self._squares.get((part, column + dx, row + dy), ())
 
-    def _square(self, known: Known) -> list[Known]:
+    def _square(self, known: TrackedCell) -> list[TrackedCell]:
         return self._squares.setdefault((known.part, *_square_of(known.box)), [])
 
-    def _leave(self, known: Known) -> None:
+    def _leave(self, known: TrackedCell) -> None:
         square = self._square(known)
         square[:] = [other for other in square if other is not known]
         if not square:
             del self._squares[(known.part, *_square_of(known.box))]
 
 
-def _same(glimpse: Glimpse, known: Known) -> bool:
-    if glimpse.whole and known.views:
-        return hypot(glimpse.x - known.x, glimpse.y - known.y) <= GATE_UM
-    return _inside(glimpse.box, known.box) >= INSIDE
+def _same(observation: CellObservation, known: TrackedCell) -> bool:
+    if observation.whole and known.views:
+        return hypot(observation.x - known.x, observation.y - known.y) <= GATE_UM
+    return _inside(observation.box, known.box) >= INSIDE
 
 
 def _inside(a: Rectangle, b: Rectangle) -> float:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from statistics import median
 
-from agent.slides.cellmap import CellMap, Glimpse, Known
-from agent.slides.doubt import Confidences, Doubt, Mark
-from agent.slides.figures import corrected, logit, probability_of, wilson
+from agent.slides.cellmap import CellMap, CellObservation, TrackedCell
+from agent.slides.checkpoints import Checkpoint, CheckpointRing, Confidences
 from agent.slides.stage import Joint, Place, Stage
+from agent.slides.statistics import corrected, logit, probability_of, wilson
 from contract.decide import label_of
 from contract.known_error import ModelError
 from contract.labels import Label
@@ -63,7 +63,7 @@ class Slide:
     ) -> None:
         self.slide_id, self.count_id = slide_id, count_id
         self._model, self._decision, self._error = model, decision, error
-        self._stage, self._cells, self._doubt = Stage(), CellMap(), Doubt()
+        self._stage, self._cells, self._checkpoints = Stage(), CellMap(), CheckpointRing()
         self._started_at = _now()
         self._ended_at: datetime | None = None
         self._frames = self._refused = 0
@@ -81,18 +81,18 @@ class Slide:
             self._refused += 1
             self._reasons.update(quality.reasons)
             return Sighting(self.slide_id, withdraws=self._withdrawn)
-        self._doubt.add(self._mark(), scale_known=quality.scale > 0)
+        self._checkpoints.add(self._checkpoint(), scale_known=quality.scale > 0)
         self._withdrawn = ""
         self._frames += 1
         place = self._stage.place(frame.image, frame.um_per_pixel)
         joint = self._stage.join(place, frame.um_per_pixel)
         place = joint.place if joint else place
         joined = self._join(joint) if joint else None
-        glimpses = [Glimpse.of(p, frame.um_per_pixel, place) for p in predictions]
-        found = self._cells.find(place.part, glimpses)
-        dx, dy = _error(found, glimpses)
+        observations = [CellObservation.of(p, frame.um_per_pixel, place) for p in predictions]
+        found = self._cells.find(place.part, observations)
+        dx, dy = _error(found, observations)
         place = self._stage.correct(place, dx, dy)
-        known = [self._note(place.part, g.moved(dx, dy), found.get(k)) for k, g in enumerate(glimpses)]
+        known = [self._note(place.part, g.moved(dx, dy), found.get(k)) for k, g in enumerate(observations)]
         self._drop_fragments(known)
         if place.confidence:
             self._confidences = self._confidences.with_(place.confidence)
@@ -134,22 +134,22 @@ class Slide:
     def _name(self, number: int) -> str:
         return f"{self.count_id}-c{number}"
 
-    def _mark(self) -> Mark:
-        return Mark(self._frames - self._refused, self._cells.count, self._stage.named, self._confidences)
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(self._frames - self._refused, self._cells.count, self._stage.named, self._confidences)
 
     def _withdraw(self) -> None:
         """Refuse the frames in doubt after all, and take their cells back."""
-        mark = self._doubt.take()
-        if mark is None:
+        checkpoint = self._checkpoints.take()
+        if checkpoint is None:
             return
-        frames = self._frames - self._refused - mark.frames
+        frames = self._frames - self._refused - checkpoint.frames
         self._refused += frames
         self._reasons["wrong_scale"] += frames
-        for cell in self._cells.since(mark.cells):
+        for cell in self._cells.since(checkpoint.cells):
             self._forget(cell)
-        self._stage.forget_since(mark.parts)
-        self._confidences = mark.confidences
-        self._withdrawn = self._name(mark.cells + 1)
+        self._stage.forget_since(checkpoint.parts)
+        self._confidences = checkpoint.confidences
+        self._withdrawn = self._name(checkpoint.cells + 1)
 
     def _join(self, joint: Joint) -> Join:
         """Put the cells of two parts together; one that both knew keeps its name in the part that stays."""
@@ -161,29 +161,29 @@ class Slide:
         same = {self._name(gone.number): self._name(known.number) for known, gone in pairs}
         return Join(part=joint.part, x=round(joint.dx, 3), y=round(joint.dy, 3), same=same)
 
-    def _forget(self, cell: Known) -> None:
+    def _forget(self, cell: TrackedCell) -> None:
         self._cells.forget(cell)
         self._standings[cell.standing] -= 1
 
-    def _note(self, part: int, glimpse: Glimpse, known: Known | None) -> Known:
+    def _note(self, part: int, observation: CellObservation, known: TrackedCell | None) -> TrackedCell:
         """Add a view to the cell that it shows, which may be a new one."""
         if known is None:
-            known = self._cells.add(part, glimpse)
+            known = self._cells.add(part, observation)
             self._standings[known.standing] += 1
-        if glimpse.whole:
-            self._judge(known, glimpse)
+        if observation.whole:
+            self._judge(known, observation)
         return known
 
-    def _judge(self, known: Known, glimpse: Glimpse) -> None:
+    def _judge(self, known: TrackedCell, observation: CellObservation) -> None:
         """Add a whole view."""
         known.views += 1
-        if glimpse.judged:
+        if observation.judged:
             known.judged += 1
-            known.logits += logit(glimpse.probability)
-        self._cells.place(known, glimpse)
+            known.logits += logit(observation.probability)
+        self._cells.place(known, observation)
         self._call(known)
 
-    def _call(self, known: Known) -> None:
+    def _call(self, known: TrackedCell) -> None:
         """Call a cell normal or blast by the mean of the logits of its whole views; uncertain if most were in doubt."""
         self._standings[known.standing] -= 1
         sure = 2 * known.judged > known.views
@@ -191,7 +191,7 @@ class Slide:
         known.standing = label_of(mean, self._decision) if sure else "uncertain"
         self._standings[known.standing] += 1
 
-    def _drop_fragments(self, seen: Sequence[Known]) -> None:
+    def _drop_fragments(self, seen: Sequence[TrackedCell]) -> None:
         """Forget cut views that lie in cells now seen whole; those of this very frame are cells beside them."""
         numbers = {cell.number for cell in seen}
         for cell in seen:
@@ -292,9 +292,9 @@ def _registration(confidences: Confidences) -> Registration:
     return Registration(frames=count, mean=round(total / count, 4), least=round(least, 4)) if count else Registration()
 
 
-def _error(found: dict[int, Known], glimpses: Sequence[Glimpse]) -> tuple[float, float]:
+def _error(found: dict[int, TrackedCell], observations: Sequence[CellObservation]) -> tuple[float, float]:
     """How far (um) a frame's place is off, by the whole cells that were known before."""
-    pairs = [(known, glimpses[k]) for k, known in found.items() if known.views and glimpses[k].whole]
+    pairs = [(known, observations[k]) for k, known in found.items() if known.views and observations[k].whole]
     if len(pairs) < MIN_WITNESSES:
         return 0.0, 0.0
     dx, dy = median(k.x - g.x for k, g in pairs), median(k.y - g.y for k, g in pairs)

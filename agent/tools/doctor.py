@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from agent.config import load
-from agent.memory import refuse_rollback
 from agent.ops.clock import behind_s, is_kept_right
+from agent.rollback_guard import refuse_rollback
 from agent.settings import Settings
 from agent.site import open_site
 from agent.sources.synthetic import NO_SLIDE

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from agent.drawn import marked
-from agent.slides.figures import logit, probability_of
+from agent.slides.statistics import logit, probability_of
 from agent.sources.names import picture_file
 from agent.sources.place import recording_at
 from agent.tools.annotate import in_doubt, words_of

@@ -17,7 +17,7 @@ import cv2
 
 from agent.ahead import helpers, inspected
 from agent.drawn import marked
-from agent.pipeline import Finding, Station, crops_of, examine, report_of
+from agent.pipeline import Examiner, Finding, crops_of, examine, report_of
 from agent.site import open_site
 from agent.sources.directory import DirectorySource, listed
 from agent.sources.names import picture_file, printable
@@ -191,7 +191,7 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
         else:
             frames = source.frames(run, stop, listing)
         out = house.enter_context(_reports(job))
-        station = Station(
+        examiner = Examiner(
             "offline",
             "replay",
             bundle,
@@ -201,21 +201,21 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
             watch=ScaleWatch(),
             colours=site.colours(bundle.manifest.input),
         )
-        slides = station.slides(run, summary.count)
+        slides = examiner.slides(run, summary.count)
         if not job.slide_per_folder:
             slides.start(job.slide or _slide(job.source))
-        look = partial(inspect, limits=station.limits, training=bundle.manifest.reference)
+        look = partial(inspect, limits=examiner.limits, training=bundle.manifest.reference)
         processes = helpers(summary.planned) if job.processes is None else job.processes
         seen = house.enter_context(closing(inspected(site.level(frames), look, processes)))
         for seq, (frame, shown) in enumerate(watched(seen, summary.planned, bar=progress), start=1):
-            finding = examine(frame, station, shown)
+            finding = examine(frame, examiner, shown)
             if job.slide_per_folder:
                 slides.start(_folder(job, frame))
             sighting = slides.see(frame, finding.quality, finding.predictions)
-            report = report_of(frame, finding, sighting, station, epoch=run, seq=seq)
+            report = report_of(frame, finding, sighting, examiner, epoch=run, seq=seq)
             out.write(report.model_dump_json() + "\n")
             summary.add(report)
-            for path, image in _pictures(job, frame, finding, report, station):
+            for path, image in _pictures(job, frame, finding, report, examiner):
                 _save(path, image)
         slides.stop()
     summary.stopped = stop.is_set() and summary.frames != summary.planned
@@ -323,13 +323,13 @@ def _written(path: Path, *, option: str) -> Iterator[None]:
 
 
 def _pictures(
-    job: Job, frame: Frame, finding: Finding, report: FrameReport, station: Station
+    job: Job, frame: Frame, finding: Finding, report: FrameReport, examiner: Examiner
 ) -> Iterator[tuple[Path, Image]]:
     """Every picture that was asked for, with the file it belongs into: the frame's whole name and `.png`."""
     name = report.frame.source
     if job.crops:
         cells = [p.cell for p in finding.predictions]
-        for cell, crop in zip(report.cells, crops_of(frame, cells, station), strict=True):
+        for cell, crop in zip(report.cells, crops_of(frame, cells, examiner), strict=True):
             number = cell.cell_id.rpartition("-")[2]
             yield picture_file(job.crops / cell.label, name, f"-{number}.png"), crop
     if job.annotated and frame.image.size:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from agent.colours import ENOUGH
-from agent.pipeline import Finding, Station, examine
+from agent.pipeline import Examiner, Finding, examine
 from agent.site import Comparison, FlatFile, MeasuredScale, Site, SiteFile, read_site, write_site
 from agent.tools.calibrate import changed, opened
 from agent.vision.flatfield import MAX_BYTES, Leveller, measure, read_flat, write_flat
@@ -218,8 +218,8 @@ def _examined(
     colour = site.normaliser(bundle.manifest.reference)
     with closing(open_engine(bundle, job.engine, state_dir=state_dir_if_any())) as engine:
         colours = site.colours(bundle.manifest.input)
-        station = Station("site", "site", bundle, engine, colour=colour, limits=site.file.limits, colours=colours)
-        findings = [examine(frame, station) for frame in frames]
+        examiner = Examiner("site", "site", bundle, engine, colour=colour, limits=site.file.limits, colours=colours)
+        findings = [examine(frame, examiner) for frame in frames]
         return findings, engine.precision, colours.known if colours else None
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from pydantic import BaseModel
 
-from agent.model import ModelInUse
+from agent.loaded_model import LoadedModel
 from agent.settings import Settings
 from agent.slides.slide import SlideControl
 from agent.turns import Turns
@@ -31,7 +31,7 @@ class CommandHandlers:
         settings: Settings,
         shown: Shown,
         *,
-        model: ModelInUse,
+        model: LoadedModel,
         turns: Turns,
         slides: SlideControl,
         tap: SnapshotTap,
@@ -62,9 +62,9 @@ class CommandHandlers:
 
     def _reload(self) -> ModelInfo:
         """On the loop's thread: the engine is its own."""
-        station = self._model.reload()
-        self._slides.judge_by(station.model, station.decision, station.known_error)
-        return station.model
+        examiner = self._model.reload()
+        self._slides.judge_by(examiner.model, examiner.decision, examiner.known_error)
+        return examiner.model
 
 
 def _typed(shown: str) -> bool | int | float | str | list[str] | None:

@@ -17,7 +17,7 @@ from agent.wire.broker import Broker, open_broker
 from agent.wire.broker_probe import probe
 from agent.wire.outbox import Outbox
 from contract.messages import FrameReport, Topics
-from tests.publishing import publisher_apart, publisher_to, health_of, put, seqs_of
+from tests.publishing import health_of, publisher_apart, publisher_to, put, seqs_of
 from tests.waiting import until
 
 Make = Callable[..., FrameReport]

@@ -18,7 +18,7 @@ from mqttlink.connection import BrokerSettings
 from mqttlink.inflight import ANSWER_WITHIN_S, InFlight
 from mqttlink.refusals import REMEDIES
 from tests.collecting import collecting, stored
-from tests.publishing import acknowledge, publisher_to, health_of, put, seqs_of
+from tests.publishing import acknowledge, health_of, publisher_to, put, seqs_of
 from tests.strict import strict_broker
 from tests.waiting import until
 

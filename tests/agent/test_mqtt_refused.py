@@ -47,7 +47,10 @@ def test_a_publish_that_the_brokers_access_list_denies_is_kept_and_retried(
 ) -> None:
     rules = tmp_path / "acl"
     rules.write_text(f"topic write {topics.status}\n")
-    with open_mosquitto(config_lines=[f"acl_file {rules}"]) as broker, publisher_to(broker, topics, outbox) as publisher:
+    with (
+        open_mosquitto(config_lines=[f"acl_file {rules}"]) as broker,
+        publisher_to(broker, topics, outbox) as publisher,
+    ):
         put(outbox, make_report, 5)
         assert until(lambda: "(135)" in publisher.trouble)
         assert topics.frame in publisher.trouble

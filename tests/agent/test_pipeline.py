@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agent.ops.health import Counters
-from agent.pipeline import Station, examine, run
+from agent.pipeline import Examiner, examine, run
 from agent.sources.synthetic import SyntheticSource
 from common.errors import OutboxFull
 from contract.bundle import SHIPPED, open_bundle
@@ -66,9 +66,9 @@ class ListSink:
 
 
 @pytest.fixture(scope="module")
-def station() -> Station:
+def examiner() -> Examiner:
     bundle = open_bundle(SHIPPED)
-    return Station("lab", "scope-1", bundle, DarknessEngine(bundle.manifest.columns))
+    return Examiner("lab", "scope-1", bundle, DarknessEngine(bundle.manifest.columns))
 
 
 @pytest.fixture(scope="module")
@@ -77,36 +77,36 @@ def frames() -> list[Frame]:
         return list(source)
 
 
-def go(frames: list[Frame], station: Station, sink: ListSink, *, live: bool = False) -> Counters:
+def go(frames: list[Frame], examiner: Examiner, sink: ListSink, *, live: bool = False) -> Counters:
     counters = Counters()
-    slides = station.slides("r")
+    slides = examiner.slides("r")
     slides.start("slide-7")
-    run(frames, station, sink, slides=slides, counters=counters, stop=threading.Event(), live=live)
+    run(frames, examiner, sink, slides=slides, counters=counters, stop=threading.Event(), live=live)
     return counters
 
 
-def test_every_frame_becomes_one_report_in_order(frames: list[Frame], station: Station) -> None:
+def test_every_frame_becomes_one_report_in_order(frames: list[Frame], examiner: Examiner) -> None:
     sink = ListSink()
-    health = go(frames, station, sink).health(queued=0, engine="darkness")
+    health = go(frames, examiner, sink).health(queued=0, engine="darkness")
     assert [report.frame.id for report in sink.reports] == [frame.id for frame in frames]
     assert [report.seq for report in sink.reports] == [1, 2, 3, 4]
     assert health.frames == 4
     assert health.cells == sum(len(report.cells) for report in sink.reports) > 0
 
 
-def test_a_report_names_who_examined_what(frames: list[Frame], station: Station) -> None:
+def test_a_report_names_who_examined_what(frames: list[Frame], examiner: Examiner) -> None:
     sink = ListSink()
-    go(frames[:1], station, sink)
+    go(frames[:1], examiner, sink)
     report = sink.reports[0]
     assert (report.site, report.device, report.slide_id) == ("lab", "scope-1", "slide-7")
-    assert (report.model.id, report.model.engine) == (station.bundle.manifest.id, "darkness")
-    assert report.model.sha256 == station.bundle.sha256
+    assert (report.model.id, report.model.engine) == (examiner.bundle.manifest.id, "darkness")
+    assert report.model.sha256 == examiner.bundle.sha256
 
 
-def test_a_frame_with_a_fault_is_reported_with_its_reason_and_no_cells(station: Station) -> None:
+def test_a_frame_with_a_fault_is_reported_with_its_reason_and_no_cells(examiner: Examiner) -> None:
     sink = ListSink()
     broken = Frame("r-1", "a.jpg", NOW, 0.1, fault="unreadable", detail="a.jpg: no image")
-    health = go([broken], station, sink).health(queued=0, engine="")
+    health = go([broken], examiner, sink).health(queued=0, engine="")
     report = sink.reports[0]
     assert not report.quality.accepted
     assert report.quality.reasons == ["unreadable"]
@@ -115,39 +115,39 @@ def test_a_frame_with_a_fault_is_reported_with_its_reason_and_no_cells(station: 
     assert health.refused == 1
 
 
-def test_a_frame_that_is_not_fit_is_not_judged(station: Station) -> None:
+def test_a_frame_that_is_not_fit_is_not_judged(examiner: Examiner) -> None:
     grey = Frame("r-1", "a.png", NOW, 0.1, image=np.full((480, 640, 3), 200, np.uint8))
-    finding = examine(grey, station)
+    finding = examine(grey, examiner)
     assert finding.quality.reasons
     assert finding.predictions == ()
 
 
-def test_examining_does_not_write_into_the_frame(frames: list[Frame], station: Station) -> None:
+def test_examining_does_not_write_into_the_frame(frames: list[Frame], examiner: Examiner) -> None:
     before = frames[0].image.copy()
-    examine(frames[0], station)
+    examine(frames[0], examiner)
     np.testing.assert_array_equal(frames[0].image, before)
 
 
 def test_a_full_sink_costs_a_live_source_its_frame_and_the_loss_is_counted(
-    frames: list[Frame], station: Station
+    frames: list[Frame], examiner: Examiner
 ) -> None:
     sink = ListSink(room=1)
-    health = go(frames, station, sink, live=True).health(queued=1, engine="")
+    health = go(frames, examiner, sink, live=True).health(queued=1, engine="")
     assert health.frames == 1
     assert health.dropped == {"outbox_full": 3}
 
 
-def test_a_source_that_can_wait_waits_for_a_full_sink(frames: list[Frame], station: Station) -> None:
+def test_a_source_that_can_wait_waits_for_a_full_sink(frames: list[Frame], examiner: Examiner) -> None:
     sink = ListSink(room=1)
     room_soon = threading.Timer(0.3, lambda: setattr(sink, "room", 100))
     room_soon.start()
-    health = go(frames, station, sink).health(queued=0, engine="")
+    health = go(frames, examiner, sink).health(queued=0, engine="")
     assert health.frames == 4
     assert health.dropped == {}
 
 
 def test_a_full_sink_is_logged_once_and_so_is_its_end(
-    frames: list[Frame], station: Station, caplog: pytest.LogCaptureFixture
+    frames: list[Frame], examiner: Examiner, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = ListSink(room=0)
 
@@ -157,20 +157,20 @@ def test_a_full_sink_is_logged_once_and_so_is_its_end(
             yield frame
 
     with caplog.at_level("INFO", logger="agent.pipeline"):
-        slides, stop = station.slides("r"), threading.Event()
-        run(make_room_for_the_third(), station, sink, slides=slides, counters=Counters(), stop=stop, live=True)
+        slides, stop = examiner.slides("r"), threading.Event()
+        run(make_room_for_the_third(), examiner, sink, slides=slides, counters=Counters(), stop=stop, live=True)
     assert [record.message for record in caplog.records] == ["full", "there is room for reports again"]
 
 
-def test_frames_that_a_live_source_skipped_are_counted(frames: list[Frame], station: Station) -> None:
+def test_frames_that_a_live_source_skipped_are_counted(frames: list[Frame], examiner: Examiner) -> None:
     late = Frame("r-1", "camera", NOW, 0.1, image=frames[0].image, skipped=7)
-    assert go([late], station, ListSink()).health(queued=0, engine="").dropped == {"skipped": 7}
+    assert go([late], examiner, ListSink()).health(queued=0, engine="").dropped == {"skipped": 7}
 
 
 def test_the_shipped_engine_scores_what_the_pipeline_cuts(frames: list[Frame]) -> None:
     bundle = open_bundle(SHIPPED)
     engine = open_engine(bundle)
-    finding = examine(frames[0], Station("lab", "scope-1", bundle, engine))
+    finding = examine(frames[0], Examiner("lab", "scope-1", bundle, engine))
     assert finding.quality.accepted
     assert all(p.probability is None or 0 <= p.probability <= 1 for p in finding.predictions)
     assert any(p.probability is not None for p in finding.predictions)
@@ -179,19 +179,19 @@ def test_the_shipped_engine_scores_what_the_pipeline_cuts(frames: list[Frame]) -
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_slide_is_corrected_for_the_error_of_the_engines_numbers(
-    precision: Precision, station: Station, frames: list[Frame]
+    precision: Precision, examiner: Examiner, frames: list[Frame]
 ) -> None:
     fp32, int8 = (
         ModelError(sensitivity=rate, specificity=rate)
         for rate in (PatientRate(mean=mean, std=0.2, patients=9) for mean in (0.9, 0.8))
     )
     known = KnownError(on="drawn cells", fp32=fp32, int8=int8)
-    engine = DarknessEngine(station.bundle.manifest.columns)
+    engine = DarknessEngine(examiner.bundle.manifest.columns)
     engine.precision = precision
     sharp = Decision(temperature=1, threshold=0.5, uncertain_from=0.5, uncertain_to=0.5)
     changes = {"known_error": known, "decisions": Decisions(fp32=sharp, int8=sharp)}
-    manifest = station.bundle.manifest.model_copy(update=changes)
-    knowing = replace(station, bundle=replace(station.bundle, manifest=manifest), engine=engine)
+    manifest = examiner.bundle.manifest.model_copy(update=changes)
+    knowing = replace(examiner, bundle=replace(examiner.bundle, manifest=manifest), engine=engine)
     assert knowing.known_error == (fp32 if precision == "fp32" else int8)
     slides = knowing.slides("r")
     slides.start("slide-7")

@@ -17,7 +17,7 @@ from collector.settings import CollectorSettings
 from contract.messages import Ack, FrameReport, Topics
 from mqttlink.connection import BrokerSettings
 from tests.collecting import collecting, stored
-from tests.publishing import acknowledge, publisher_to, health_of
+from tests.publishing import acknowledge, health_of, publisher_to
 from tests.waiting import until
 
 Make = Callable[..., FrameReport]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agent.options import parser
-from agent.pipeline import Station, crops_of, examine
+from agent.pipeline import Examiner, crops_of, examine
 from agent.sources.synthetic import SyntheticSource
 from agent.tools.survey import SiteJob, advice
 from agent.vision.segmentation import find_cells
@@ -57,9 +57,9 @@ def macenko(frame: Frame) -> Normaliser:
 
 def test_the_network_sees_normalised_crops_and_the_report_names_the_method(frame: Frame, macenko: Normaliser) -> None:
     bundle = open_bundle(SHIPPED)
-    plain, normalising = (Station("lab", "scope-1", bundle, Recorder(), colour) for colour in (None, macenko))
-    for station in (plain, normalising):
-        assert examine(frame, station).predictions
+    plain, normalising = (Examiner("lab", "scope-1", bundle, Recorder(), colour) for colour in (None, macenko))
+    for examiner in (plain, normalising):
+        assert examine(frame, examiner).predictions
     cells = find_cells(frame.image, frame.um_per_pixel)
     raw = crops_of(frame, cells, plain)
     assert isinstance(plain.engine, Recorder)
@@ -72,7 +72,7 @@ def test_the_network_sees_normalised_crops_and_the_report_names_the_method(frame
 
 def test_a_frame_is_never_written_into(frame: Frame, macenko: Normaliser) -> None:
     before = frame.image.copy()
-    examine(frame, Station("lab", "scope-1", open_bundle(SHIPPED), Recorder(), macenko))
+    examine(frame, Examiner("lab", "scope-1", open_bundle(SHIPPED), Recorder(), macenko))
     assert np.array_equal(frame.image, before)
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.slides.cellmap import CellMap, Glimpse
-from agent.slides.doubt import DELAY_FRAMES
-from agent.slides.figures import wilson
+from agent.slides.cellmap import CellMap, CellObservation
+from agent.slides.checkpoints import DELAY_FRAMES
 from agent.slides.slide import Sighting, Slide, SlideControl
 from agent.slides.stage import KEYFRAMES, Stage
+from agent.slides.statistics import wilson
 from agent.sources.render import turned_extent
 from agent.sources.smear import TRUE_KINDS, Camera, Placed, Smear
 from agent.vision.segmentation import find_cells
@@ -347,7 +347,7 @@ def test_two_cells_that_touch_stay_two(field: Frame) -> None:
 def test_a_slide_remembers_so_many_cells_and_goes_on_counting() -> None:
     cells = CellMap(most=50)
     for k in range(200):
-        cells.add(1, Glimpse(100.0 * k, 0, (100.0 * k, 0, 100.0 * k + 10, 10), whole=True, probability=0.5))
+        cells.add(1, CellObservation(100.0 * k, 0, (100.0 * k, 0, 100.0 * k + 10, 10), whole=True, probability=0.5))
     assert (len(cells), cells.count) == (50, 200)
     assert sum(map(len, cells._squares.values())) == 50
 

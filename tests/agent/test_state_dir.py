@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.memory import remember
 from agent.ops.audit import AuditLog
+from agent.rollback_guard import remember
 from agent.wire.outbox import Outbox
 
 MAKERS: dict[str, Callable[[Path], None]] = {

@@ -9,7 +9,7 @@ import pytest
 
 from agent.__main__ import main
 from agent.config import load
-from agent.memory import recall
+from agent.rollback_guard import recall
 from agent.service import serve
 from agent.settings import Settings
 from agent.tools.doctor import Doubt, check_bundle, check_rights

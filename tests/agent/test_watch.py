@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.slides.doubt import DELAY_FRAMES
+from agent.slides.checkpoints import DELAY_FRAMES
 from agent.sources.synthetic import SyntheticSource
 from agent.vision.quality import assess
 from agent.vision.watch import EVERY, KEPT, ScaleWatch

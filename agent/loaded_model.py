@@ -4,9 +4,9 @@ from types import TracebackType
 
 from typing_extensions import Self
 
-from agent.memory import recall, refuse_rollback, remember
-from agent.ops.evidence import Note, model_opened
-from agent.pipeline import Station
+from agent.ops.audit_events import Note, model_opened
+from agent.pipeline import Examiner
+from agent.rollback_guard import recall, refuse_rollback, remember
 from agent.settings import Settings
 from agent.site import Site
 from agent.trust import open_trusted
@@ -14,8 +14,8 @@ from agent.vision.watch import ScaleWatch
 from engines.choice import open_engine
 
 
-class ModelInUse:
-    """A station whose model can be opened anew.
+class LoadedModel:
+    """A examiner whose model can be opened anew.
 
     Args:
         settings: which bundle, whom to trust, which engine.
@@ -28,7 +28,7 @@ class ModelInUse:
 
     def __init__(self, settings: Settings, site: Site, *, note: Note = lambda _, __: None) -> None:
         self._settings, self._site, self._note = settings, site, note
-        self.station = self._opened(ScaleWatch(), rebuild=settings.engine_rebuild)
+        self.examiner = self._opened(ScaleWatch(), rebuild=settings.engine_rebuild)
 
     def __enter__(self) -> Self:
         return self
@@ -36,31 +36,31 @@ class ModelInUse:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.station.engine.close()
+        self.examiner.engine.close()
 
     def remember(self) -> None:
         """Note that this version ran: from now on an older one is refused."""
-        manifest = self.station.bundle.manifest
+        manifest = self.examiner.bundle.manifest
         remember(manifest.model, manifest.version, self._settings.state_dir)
 
-    def reload(self) -> Station:
+    def reload(self) -> Examiner:
         """Open the bundle anew, by the same rules as at the start; no engine is built, for that takes minutes.
 
         Raises:
             MicroscopeError: it can not be used; the one before goes on.
         """
-        before = self.station
-        self.station = self._opened(before.watch, rebuild=False)
+        before = self.examiner
+        self.examiner = self._opened(before.watch, rebuild=False)
         try:
             self.remember()
         except BaseException:
-            self.station.engine.close()
-            self.station = before
+            self.examiner.engine.close()
+            self.examiner = before
             raise
         before.engine.close()
-        return self.station
+        return self.examiner
 
-    def _opened(self, watch: ScaleWatch | None, *, rebuild: bool) -> Station:
+    def _opened(self, watch: ScaleWatch | None, *, rebuild: bool) -> Examiner:
         ours = self._settings
         bundle = open_trusted(ours)
         manifest = bundle.manifest
@@ -69,9 +69,9 @@ class ModelInUse:
         engine = open_engine(bundle, ours.engine, state_dir=ours.state_dir, rebuild=rebuild)
         limits = self._site.file.limits
         colours = self._site.colours(manifest.input)
-        station = Station(
+        examiner = Examiner(
             ours.site, ours.device, bundle, engine, colour=colour, limits=limits, watch=watch, colours=colours
         )
         newest = recall(ours.state_dir).newest.get(manifest.model, 0)
-        model_opened(self._note, station, wanted=ours.engine, newest=newest)
-        return station
+        model_opened(self._note, examiner, wanted=ours.engine, newest=newest)
+        return examiner

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.memory import FILE, recall, refuse_rollback, remember
+from agent.rollback_guard import FILE, recall, refuse_rollback, remember
 from common.errors import IntegrityError, UsageError
 
 

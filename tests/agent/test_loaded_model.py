@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent.config import load_alone
-from agent.memory import recall
-from agent.model import ModelInUse
+from agent.loaded_model import LoadedModel
+from agent.rollback_guard import recall
 from agent.site import NO_SITE
 from common.errors import IntegrityError, MicroscopeError
 from contract.bundle import SHIPPED
@@ -37,31 +37,31 @@ def put(version: Path, place: Path) -> Path:
 
 
 @pytest.fixture
-def model(bundle: Path, tmp_path: Path) -> Iterator[ModelInUse]:
+def model(bundle: Path, tmp_path: Path) -> Iterator[LoadedModel]:
     wanted = {"bundle": str(bundle), "state_dir": str(tmp_path / "state"), "engine": "onnxruntime"}
-    with ModelInUse(load_alone({**wanted, "trust.keys": PUBLIC}), NO_SITE) as model:
+    with LoadedModel(load_alone({**wanted, "trust.keys": PUBLIC}), NO_SITE) as model:
         model.remember()
         yield model
 
 
 def test_a_newer_version_takes_over_and_is_remembered(
-    model: ModelInUse, versions: Path, bundle: Path, tmp_path: Path
+    model: LoadedModel, versions: Path, bundle: Path, tmp_path: Path
 ) -> None:
     put(versions / "2", bundle)
     assert model.reload().model.id == "lab-2"
-    assert model.station.model.id == "lab-2"
+    assert model.examiner.model.id == "lab-2"
     assert recall(tmp_path / "state").newest == {"lab": 2}
     put(versions / "1", bundle)
     with pytest.raises(IntegrityError, match="older than version 2"):
         model.reload()
-    assert model.station.model.id == "lab-2"
+    assert model.examiner.model.id == "lab-2"
 
 
 @pytest.mark.parametrize("spoil", ["golden", "cut", "stranger", "gone"])
 def test_one_that_can_not_be_used_leaves_the_old_one_at_work(
-    model: ModelInUse, versions: Path, bundle: Path, spoil: str
+    model: LoadedModel, versions: Path, bundle: Path, spoil: str
 ) -> None:
-    before = model.station
+    before = model.examiner
     if spoil == "golden":
         put(versions / "3", bundle)
     elif spoil == "cut":
@@ -73,6 +73,6 @@ def test_one_that_can_not_be_used_leaves_the_old_one_at_work(
         shutil.rmtree(bundle)
     with pytest.raises(MicroscopeError):
         model.reload()
-    assert model.station is before
+    assert model.examiner is before
     golden = before.bundle.golden
     assert before.engine.scores(golden.batch).shape == (len(golden.batch), before.bundle.manifest.columns.width)

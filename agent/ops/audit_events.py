@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from agent.ops.audit import AuditLog
-from agent.pipeline import Station
+from agent.pipeline import Examiner
 from common.errors import MicroscopeError
 from contract.messages import SlideSummary
 
@@ -40,23 +40,23 @@ def on_record(audit: AuditLog, shown: Iterable[tuple[str, str, str]], *, version
     audit.note("stop", {"because": "done"})
 
 
-def model_opened(note: Note, station: Station, *, wanted: str, newest: int) -> None:
+def model_opened(note: Note, examiner: Examiner, *, wanted: str, newest: int) -> None:
     """Note which model judges from now on, who vouches for it, and what was put up with.
 
     Args:
         note: where.
-        station: with the model.
+        examiner: with the model.
         wanted: engine that the settings name.
         newest: the newest version of this model that ran here before.
     """
-    bundle, manifest = station.bundle, station.bundle.manifest
+    bundle, manifest = examiner.bundle, examiner.bundle.manifest
     facts = {"id": manifest.id, "sha256": bundle.sha256}
     note(
         "model_opened",
-        {**facts, "key": bundle.signed_by, "gate": manifest.gate.state, "engine": station.engine.name},
+        {**facts, "key": bundle.signed_by, "gate": manifest.gate.state, "engine": examiner.engine.name},
     )
-    if wanted == "auto" and not station.engine.name.startswith("tensorrt"):
-        note("engine_fallback", {"wanted": "tensorrt-int8", "engine": station.engine.name})
+    if wanted == "auto" and not examiner.engine.name.startswith("tensorrt"):
+        note("engine_fallback", {"wanted": "tensorrt-int8", "engine": examiner.engine.name})
     if manifest.version < newest:
         note("rollback_allowed", {**facts, "newest": newest})
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from agent.memory import remember
 from agent.ops.audit import FOLDER, files_of, verify
+from agent.rollback_guard import remember
 from agent.wire.broker import find_program
 from contract.bundle import SHIPPED
 from contract.messages import Health

@@ -28,7 +28,7 @@ class Confidences:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Checkpoint:
     """How far a slide had come before a frame: accepted frames, names of cells and of parts given, confidences."""
 
     frames: int
@@ -37,19 +37,19 @@ class Mark:
     confidences: Confidences
 
 
-class Doubt:
+class CheckpointRing:
     """Remembers how far the slide had come before the frames that are in doubt."""
 
     def __init__(self) -> None:
-        self._marks: deque[Mark] = deque(maxlen=DELAY_FRAMES)
+        self._checkpoints: deque[Checkpoint] = deque(maxlen=DELAY_FRAMES)
 
-    def add(self, before: Mark, *, scale_known: bool) -> None:
+    def add(self, before: Checkpoint, *, scale_known: bool) -> None:
         """Another frame is counted; while the scale is unknown all frames since the first stay in doubt."""
-        if scale_known or not self._marks:
-            self._marks.append(before)
+        if scale_known or not self._checkpoints:
+            self._checkpoints.append(before)
 
-    def take(self) -> Mark | None:
+    def take(self) -> Checkpoint | None:
         """Where the frames in doubt begin, if there are any; from now on none are."""
-        first = self._marks[0] if self._marks else None
-        self._marks.clear()
+        first = self._checkpoints[0] if self._checkpoints else None
+        self._checkpoints.clear()
         return first

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent.slides.figures import ACUTE_LEUKEMIA, DESIGN_EFFECT, corrected, excludes, wilson
+from agent.slides.statistics import ACUTE_LEUKEMIA, DESIGN_EFFECT, corrected, excludes, wilson
 from contract.known_error import ModelError, PatientRate
 
 LOOKS, STREAMS = 400, 300
