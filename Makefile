@@ -96,5 +96,5 @@ $(VENV)/.agent: pyproject.toml $(LOCK) | $(VENV)/bin/python
 $(VENV)/.dev: $(VENV)/.agent
 	@echo 'installing the tools for training, export and tests'
 	@$(PIP) install -c $(LOCK) -e '.[dev]'
-	@$(BIN)/python -m agent.wire.broker --fetch
+	@$(BIN)/python -m devbroker.broker --fetch
 	@touch $@

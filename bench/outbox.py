@@ -21,11 +21,11 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from agent.settings import MqttSettings
-from agent.wire.broker import Broker, open_broker
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from bench.results import Figures
 from contract.messages import FrameInfo, FrameReport, ModelInfo, Quality, Topics
+from devbroker.broker import Broker, open_broker
 
 REPORTS = 5000
 BACKLOG = 50_000

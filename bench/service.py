@@ -13,8 +13,8 @@ from pathlib import Path
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agent.wire.broker import Broker, open_broker
 from bench.results import Figures
+from devbroker.broker import Broker, open_broker
 
 FRAMES = 2000
 STARTS = 5

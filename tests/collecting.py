@@ -12,7 +12,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from agent.settings import MqttSettings
-from agent.wire.broker import Broker
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from collector import tables
@@ -22,6 +21,7 @@ from collector.receive import Collector
 from collector.settings import CollectorSettings
 from collector.store import Store
 from contract.messages import FrameReport, Topics
+from devbroker.broker import Broker
 
 
 @contextmanager

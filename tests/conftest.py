@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from agent.wire.broker import UNPACKED, Broker, find_program, open_broker
-from agent.wire.debian import unpack_mosquitto
 from common.errors import BrokerError
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality
+from devbroker.broker import UNPACKED, Broker, find_program, open_broker
+from devbroker.debian import unpack_mosquitto
 from tests.wire import check
 
 settings.register_profile("shared machine", deadline=None)  # how long an example takes is nobody's truth here
@@ -81,7 +81,7 @@ Subscribe = Callable[..., Subscriber]
 
 @pytest.fixture(scope="session")
 def open_mosquitto() -> OpenBroker:
-    """Start a mosquitto of one's own, with the arguments of agent.wire.broker.open_broker but for its origin."""
+    """Start a mosquitto of one's own, with the arguments of devbroker.broker.open_broker but for its origin."""
     if find_program("mosquitto") is None:
         try:
             unpack_mosquitto(UNPACKED)

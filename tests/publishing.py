@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from agent.settings import MqttSettings
-from agent.wire.broker import Broker, find_program
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from contract.messages import FrameReport, Health, Topics
+from devbroker.broker import Broker, find_program
 
 Make = Callable[..., FrameReport]
 

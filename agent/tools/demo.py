@@ -12,8 +12,8 @@ from pathlib import Path
 
 from agent.config import load_alone
 from agent.service import serve
-from agent.wire.broker import Broker, open_broker
 from common.errors import BrokerError, CheckError, MissingError
+from devbroker.broker import Broker, open_broker
 
 READY_S = 20.0
 END_S = 30.0

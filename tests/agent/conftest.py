@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from agent.wire.broker import find_program
 from agent.wire.outbox import Outbox
 from contract.messages import Topics
+from devbroker.broker import find_program
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from agent.ops.clock import behind_s, is_kept_right
 from agent.settings import MqttSettings, Settings
 from agent.tools.access import concerns, is_loopback
 from agent.tools.doctor import Doubt, check_access, check_clock
-from agent.wire.broker import Broker, find_program
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from contract.messages import Topics
+from devbroker.broker import Broker, find_program
 
 Open = Callable[..., AbstractContextManager[Broker]]
 PAGE = Path(__file__).parents[2] / "docs" / "mqtt.md"

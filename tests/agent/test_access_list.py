@@ -11,12 +11,12 @@ import pytest
 from pydantic import SecretStr
 
 from agent.settings import MqttSettings
-from agent.wire.broker import Broker, find_program
 from agent.wire.dispatcher import CommandDispatcher
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from contract.messages import FrameReport, Topics
 from contract.requests import Nothing, Restarted
+from devbroker.broker import Broker, find_program
 
 Open = Callable[..., Any]
 PAGE = Path(__file__).parents[2] / "docs" / "mqtt.md"

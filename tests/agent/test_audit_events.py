@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from agent.ops.audit import FOLDER, files_of, verify
 from agent.rollback_guard import remember
-from agent.wire.broker import find_program
 from contract.bundle import SHIPPED
 from contract.messages import Health
+from devbroker.broker import find_program
 
 
 class Broker(Protocol):

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 
 from agent.config import load_alone
 from agent.service import serve
-from agent.wire.broker import Broker, find_program
 from agent.wire.snapshot import encoded
 from contract.bundle import SHIPPED
 from contract.messages import Topics
 from contract.requests import COMMANDS, MAX_REQUEST_BYTES
+from devbroker.broker import Broker, find_program
 from tests.waiting import until
 from tests.wire import check_payload
 

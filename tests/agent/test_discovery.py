@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from agent.settings import MqttSettings
-from agent.wire.broker import Broker, find_program
 from agent.wire.discovery import birth_topic, discovery, discovery_topic
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from contract.messages import Health, ModelInfo, SlideSummary, Status, Topics
+from devbroker.broker import Broker, find_program
 
 Open = Callable[..., Any]
 TOPICS = Topics(prefix="microscopy", site="lab.1", device="scope-1")

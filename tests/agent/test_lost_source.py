@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.wire.broker import Broker, find_program
 from agent.wire.outbox import Outbox
 from contract.messages import FrameReport, Health
+from devbroker.broker import Broker, find_program
 from tests.waiting import until
 
 Open = Callable[..., Any]

@@ -13,10 +13,10 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from agent.settings import MqttSettings
-from agent.wire.broker import Broker, open_broker
 from agent.wire.broker_probe import probe
 from agent.wire.outbox import Outbox
 from contract.messages import FrameReport, Topics
+from devbroker.broker import Broker, open_broker
 from tests.publishing import health_of, publisher_apart, publisher_to, put, seqs_of
 from tests.waiting import until
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from agent.wire.broker import Broker, find_program
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from collector.settings import CollectorSettings
 from contract.messages import FrameReport, Topics
+from devbroker.broker import Broker, find_program
 from mqttlink.client import marks, packet_bytes
 from mqttlink.connection import BrokerSettings
 from mqttlink.inflight import ANSWER_WITHIN_S, InFlight

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agent.wire.broker import Broker
 from agent.wire.outbox import Outbox
 from contract.messages import FrameReport, Topics
+from devbroker.broker import Broker
 from tests.cable import Cable
 from tests.publishing import acknowledge, publisher_apart, publisher_to, put, seqs_of
 from tests.waiting import free_port, until

@@ -12,11 +12,11 @@ import pytest
 from pydantic import SecretStr
 
 from agent.settings import MqttSettings
-from agent.wire.broker import Broker
 from agent.wire.broker_probe import probe
 from agent.wire.outbox import Outbox
 from common.errors import BrokerError
 from contract.messages import FrameReport, Topics
+from devbroker.broker import Broker
 from tests.publishing import publisher_to, put
 from tests.waiting import free_port, until
 

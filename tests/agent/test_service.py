@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import jsonschema
 import pytest
 
-from agent.wire.broker import Broker, open_broker
 from contract.messages import FrameReport, Health, Status
+from devbroker.broker import Broker, open_broker
 
 FRAMES = 12
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from agent.wire.broker import Broker
 from agent.wire.doubts import Doubts
 from agent.wire.outbox import Outbox
 from collector.settings import CollectorSettings
 from contract.messages import Ack, FrameReport, Topics
+from devbroker.broker import Broker
 from mqttlink.connection import BrokerSettings
 from tests.collecting import collecting, stored
 from tests.publishing import acknowledge, health_of, publisher_to

@@ -16,10 +16,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from agent.settings import MqttSettings
-from agent.wire.broker import Broker, find_program
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from contract.messages import FrameReport, Topics
+from devbroker.broker import Broker, find_program
 
 Make = Callable[..., FrameReport]
 Open = Callable[..., Any]

@@ -19,9 +19,9 @@ from agent.site import FlatFile, MeasuredScale, SiteFile, agreed_scale, open_sit
 from agent.vision.flatfield import FlatField, write_flat
 from agent.vision.limits import QualityLimits
 from agent.vision.quality import assess
-from agent.wire.broker import Broker
 from common.errors import IntegrityError, UsageError
 from contract.types import Frame, Image
+from devbroker.broker import Broker
 
 SIDE = 64
 SCALE = MeasuredScale(value=0.1, low=0.09, high=0.11)

@@ -9,8 +9,8 @@ from typing import Any
 
 import jsonschema
 
-from agent.wire.broker import Broker
 from contract.messages import FrameReport, SlideSummary
+from devbroker.broker import Broker
 
 FRAMES = 12
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.wire.broker import Broker
 from collector.export import status
 from collector.settings import CollectorSettings
 from contract.messages import FrameReport
+from devbroker.broker import Broker
 from mqttlink.connection import BrokerSettings
 from tests.collecting import Agent, agent_on, collecting, stored, until
 from tests.postgres import Cluster

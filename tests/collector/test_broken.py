@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.wire.broker import Broker
 from collector.arrivals import Arrival
 from collector.rows import insert_reports
 from collector.settings import CollectorSettings
 from collector.store import Store
 from contract.messages import FrameReport
+from devbroker.broker import Broker
 from mqttlink.connection import BrokerSettings
 from tests.collecting import Agent, agent_on, collecting, stored, until
 from tests.faults.test_disk_full import fill

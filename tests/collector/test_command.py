@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from agent.wire.broker import Broker, find_program
 from agent.wire.outbox import Outbox
 from collector.arrivals import Arrival
 from collector.settings import load
 from collector.store import Store
 from common.errors import UsageError
 from contract.messages import FrameReport
+from devbroker.broker import Broker, find_program
 from tests.collecting import stored, until
 
 Make = Callable[..., FrameReport]

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from agent.wire.broker import Broker, find_program
 from contract.messages import FrameReport
+from devbroker.broker import Broker, find_program
 from tests.collecting import stored, until
 
 Make = Callable[..., FrameReport]

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from agent.wire.broker import Broker, find_program
 from collector.arrivals import Arrival
 from collector.settings import CollectorSettings
 from collector.store import Store
 from contract.messages import LARGEST_MESSAGE, FrameReport
+from devbroker.broker import Broker, find_program
 from mqttlink.connection import BrokerSettings
 from tests.collecting import collecting, stored, until
 from tests.collector.test_store import NOW

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.wire.broker import Broker
 from collector.settings import CollectorSettings
 from contract.messages import FrameReport
+from devbroker.broker import Broker
 from mqttlink.connection import BrokerSettings
 from tests.collecting import Agent, agent_on, collecting, stored, until
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from agent.wire.broker import Broker, find_program
 from collector.receive import Collector
 from collector.settings import CollectorSettings
 from contract.messages import FrameReport
+from devbroker.broker import Broker, find_program
 from mqttlink.connection import BrokerSettings
 from tests.collecting import collecting as in_a_thread
 from tests.collecting import until

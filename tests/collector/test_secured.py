@@ -15,11 +15,11 @@ import pytest
 from pydantic import SecretStr
 
 from agent.settings import MqttSettings
-from agent.wire.broker import Broker, find_program
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from collector.settings import CollectorSettings
 from contract.messages import FrameReport, Topics
+from devbroker.broker import Broker, find_program
 from mqttlink.connection import BrokerSettings, TlsSettings
 from tests.collecting import collecting, stored, until
 from tests.faults.test_refused import DAY, Authority

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from agent.wire.broker import Broker
 from collector.settings import CollectorSettings
 from collector.store import Store
 from common.errors import StoreError
 from contract.messages import FrameReport
+from devbroker.broker import Broker
 from mqttlink.connection import BrokerSettings
 from tests.collecting import agent_on, collecting, stored, until
 from tests.collector.test_store import frame, upto

@@ -21,13 +21,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from agent.wire.broker import Broker, find_program
 from common.terminal import printable
 from contract.messages import FrameReport, Health, Interval, ModelInfo, Quality, SlideSummary, Status, Topics
 from dashboard.link import Link
 from dashboard.table import picture
 from dashboard.tally import Numbers, Tally, percentile
 from dashboard.words import NO_SLIDE, line_of, lines_of, slide_line
+from devbroker.broker import Broker, find_program
 from mqttlink.connection import BrokerSettings
 
 Make = Callable[..., FrameReport]

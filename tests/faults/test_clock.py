@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from agent.wire.broker import Broker
 from contract.messages import FrameReport
+from devbroker.broker import Broker
 
 log = logging.getLogger(__name__)
 Open = Callable[..., Any]

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from agent.wire.broker import Broker
+from devbroker.broker import Broker
 from tests.waiting import SLACK, until
 
 log = logging.getLogger(__name__)

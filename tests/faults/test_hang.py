@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from agent.wire.broker import Broker
+from devbroker.broker import Broker
 from tests.faults.test_power import disk_with_power
 
 Open = Callable[..., Any]

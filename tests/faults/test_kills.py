@@ -27,7 +27,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from agent.wire.broker import Broker
+from devbroker.broker import Broker
 from tests.waiting import heeds, until
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from agent.wire.broker import Broker, find_program
+from devbroker.broker import Broker, find_program
 
 log = logging.getLogger(__name__)
 Open = Callable[..., Any]

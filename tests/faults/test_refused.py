@@ -17,10 +17,10 @@ from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
 from agent.settings import MqttSettings
-from agent.wire.broker import Broker, find_program
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from contract.messages import FrameReport, Topics
+from devbroker.broker import Broker, find_program
 from mqttlink.connection import TlsSettings
 
 Make = Callable[..., FrameReport]

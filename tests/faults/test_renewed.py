@@ -10,12 +10,12 @@ import pytest
 from pydantic import SecretStr
 
 from agent.settings import MqttSettings
-from agent.wire.broker import find_program
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from collector.settings import CollectorSettings
 from common.errors import UsageError
 from contract.messages import FrameReport
+from devbroker.broker import find_program
 from mqttlink.client import Door
 from mqttlink.connection import BrokerSettings, TlsSettings
 from tests.collecting import collecting, until

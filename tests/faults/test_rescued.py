@@ -6,11 +6,11 @@ from pathlib import Path
 
 from agent.ops.health import Counters
 from agent.settings import MqttSettings
-from agent.wire.broker import Broker
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from collector.settings import CollectorSettings
 from contract.messages import FrameReport, Topics
+from devbroker.broker import Broker
 from tests.collecting import collecting, stored, until
 
 Make = Callable[..., FrameReport]

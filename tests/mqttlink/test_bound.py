@@ -12,7 +12,6 @@ import pytest
 from paho.mqtt.enums import MQTTErrorCode
 
 from agent.settings import MqttSettings
-from agent.wire.broker import Broker, find_program
 from agent.wire.mqtt import LARGEST_IN
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
@@ -21,6 +20,7 @@ from collector.arrivals import Arrival
 from collector.settings import CollectorSettings
 from contract.messages import LARGEST_MESSAGE, FrameReport, Topics
 from dashboard.link import Link
+from devbroker.broker import Broker, find_program
 from mqttlink.client import Door
 from mqttlink.connection import BrokerSettings
 from tests.collecting import collecting

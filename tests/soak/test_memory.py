@@ -2,8 +2,8 @@
 
 import pytest
 
-from agent.wire.broker import open_broker
 from bench.service import memory_mb
+from devbroker.broker import open_broker
 
 
 @pytest.mark.soak

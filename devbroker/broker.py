@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from agent.wire.debian import unpack_mosquitto
 from common.commands import how_to_install
 from common.errors import BrokerError
+from devbroker.debian import unpack_mosquitto
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def _mosquitto_version(program: Path | str) -> str:
 
 def _command(found: _Found, folder: Path, port: int, config_lines: Sequence[str]) -> list[str]:
     if found.program is None:
-        return [sys.executable, "-W", "ignore", "-m", "agent.wire.broker", "--embedded", str(port)]
+        return [sys.executable, "-W", "ignore", "-m", "devbroker.broker", "--embedded", str(port)]
     given = {line.split()[0] for line in config_lines}
     ours = [f"{key} {value}" for key, value in _DEFAULTS.items() if key not in given]
     config = folder / "mosquitto.conf"
@@ -199,7 +199,7 @@ def _serve_embedded(port: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Name, and if need be fetch, the broker that the demonstration and the tests will start."""
-    parser = argparse.ArgumentParser(prog="python -m agent.wire.broker", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m devbroker.broker", description=main.__doc__)
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--fetch", action="store_true", help="name the broker, unpacking it first if need be")
     task.add_argument("--embedded", type=int, metavar="PORT", help="be the broker in Python, for ever")

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from agent.wire.broker import Broker, find_program, open_broker
-from agent.wire.debian import unpack_mosquitto
 from common.errors import BrokerError
+from devbroker.broker import Broker, find_program, open_broker
+from devbroker.debian import unpack_mosquitto
 
 Open = Callable[..., Any]
 
@@ -85,7 +85,7 @@ def test_without_any_broker_the_exit_code_is_4() -> None:
 
 def test_fetch_names_the_broker_in_one_line(open_mosquitto: Open) -> None:  # noqa: ARG001 - it is there already
     done = subprocess.run(
-        [sys.executable, "-m", "agent.wire.broker", "--fetch"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "devbroker.broker", "--fetch"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("broker: mosquitto ")
     assert done.stdout.count("\n") == 1
