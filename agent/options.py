@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from common.arguments import Parser, micrometres, place, whole
 from contract.signature import SHIPPED_BUNDLE
-from contract.topics import WORD, is_topic_word
+from contract.topic_words import WORD, is_topic_word
 from contract.trust_options import add_trust
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name

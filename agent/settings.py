@@ -18,7 +18,7 @@ from common.arguments import UserPath, default_state_dir
 from contract import signature
 from contract.bundle import SHIPPED
 from contract.requests import COMMANDS, CommandName
-from contract.topics import TopicWord
+from contract.topic_words import TopicWord
 from mqttlink.connection import BrokerSettings, Section
 
 ENV_PREFIX = "MICROSCOPE_"

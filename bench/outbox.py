@@ -24,7 +24,8 @@ from agent.settings import MqttSettings
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from bench.results import Figures
-from contract.messages import FrameInfo, FrameReport, ModelInfo, Quality, Topics
+from contract.messages import FrameInfo, FrameReport, ModelInfo, Quality
+from contract.topics import Topics
 from devbroker.broker import Broker, open_broker
 
 REPORTS = 5000

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from collector.tables import Row
 from contract.messages import LARGEST_MESSAGE, FrameReport, Health, Message, Name, SlideSummary, Status
-from contract.topics import WORD, is_topic_word
+from contract.topic_words import WORD, is_topic_word
 
 Key: TypeAlias = tuple[str, str, int]
 """Device, epoch and number of a report."""

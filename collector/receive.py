@@ -22,7 +22,8 @@ from collector.numbers import shown
 from collector.settings import CollectorSettings
 from collector.store import Outcome, Reply, Store
 from common.errors import StoreError
-from contract.messages import LARGEST_MESSAGE, Ack, Topics
+from contract.messages import LARGEST_MESSAGE, Ack
+from contract.topics import Topics
 from mqttlink.backoff import ReconnectBackoff
 from mqttlink.client import Client, Door, marks
 from mqttlink.connection import BrokerSettings

@@ -9,7 +9,7 @@ from collector.arrivals import Arrival, Key, StreamName, kept_body
 from collector.numbers import Numbers, Stream
 from collector.tables import Row, cell, insert_into, quarantine, report, slide, stream
 from contract.messages import FrameReport
-from contract.topics import is_topic_word
+from contract.topic_words import is_topic_word
 
 _KEY = report.c.device, report.c.epoch, report.c.seq
 _ONE_QUERY = 200

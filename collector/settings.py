@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 from collector.options import ENV_PREFIX
 from common.arguments import default_state_dir
 from common.settings import Form, Tree, layers_of, settled
-from contract.topics import TopicWord, TopicWordOrAny
+from contract.topic_words import TopicWord, TopicWordOrAny
 from mqttlink.connection import BrokerSettings, Section
 
 

@@ -21,7 +21,7 @@ from pydantic import (
 from typing_extensions import Self
 
 from contract.labels import Label
-from contract.topics import TopicWord
+from contract.topic_words import TopicWord
 
 SCHEMA_VERSION: Final = 2
 OF_VERSION_1 = b'{"schema_version":1,'
@@ -412,19 +412,6 @@ class SlideSummary(Message):
     )
     registration: Registration = Field(default_factory=Registration)
     model: ModelInfo
-
-
-class Topics:
-    """The topics of one agent: `<prefix>/v1/<site>/<device>/<name>`."""
-
-    def __init__(self, *, prefix: str, site: str, device: str) -> None:
-        self.root = f"{prefix}/v1/{site}/{device}"
-        self.status = f"{self.root}/status"
-        self.frame = f"{self.root}/frame"
-        self.slide = f"{self.root}/slide"
-        self.health = f"{self.root}/health"
-        self.ack = f"{self.root}/ack"
-        self.commands = f"{self.root}/command/#"
 
 
 class Ack(Message):

@@ -7,7 +7,7 @@ from typing import Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from contract.messages import SCHEMA_VERSION, FrameReport, Message, ModelInfo, Moment, SlideSummary, Version
-from contract.topics import WORD, TopicWord
+from contract.topic_words import WORD, TopicWord
 
 MAX_REQUEST_BYTES = 65536
 """Longest payload that is read."""

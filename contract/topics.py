@@ -1,43 +1,50 @@
-"""What may be a word of a topic: nothing that a broker, a database or a terminal takes for something else."""
+"""What is said on which topic, with which promises: the agent, its consumers and the docs read this table."""
 
-import unicodedata
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Literal
 
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
+from contract.messages import Ack, FrameReport, Health, Message, SlideSummary, Status
 
-WORD = "1 to 64 characters, no space, no / + or #, nothing invisible, not beginning with $"
-"""What a ``TopicWord`` may be, in words."""
-WORD_ERROR = "topic_word"
-"""Type of pydantic's error for a text that is none."""
-_PATTERN = r"^[^/+#$\s\x00-\x1f\x7f-\x9f][^/+#\s\x00-\x1f\x7f-\x9f]{0,63}$"
-"""Nearly the same, for the JSON Schemas: a pattern can not name what is invisible."""
-_LONGEST = 64
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
-"""Unicode's categories of control and format characters, surrogates and separators."""
-
-_NO_CHARACTERS, _LAST = range(0xFDD0, 0xFDF0), 0xFFFE
-"""Numbers that are no characters, and the last two of every plane are none (Unicode, section 23.7)."""
+TopicName = Literal["status", "frame", "slide", "health", "ack"]
 
 
-def is_topic_word(text: str) -> bool:
-    """Whether a text may be a site, a device, an epoch or any other word of a topic."""
-    return 0 < len(text) <= _LONGEST and text[0] != "$" and all(map(_is_visible, text))
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic of one agent.
+
+    Attributes:
+        message: what is said on it.
+        heard: the agent hears it, and a consumer says it; else the agent says it.
+        retained: the broker keeps the latest.
+        expiry_s: after so many seconds the broker throws it away; 0: never.
+        qos: quality of service; 1: at least once.
+    """
+
+    message: type[Message]
+    heard: bool = False
+    retained: bool = False
+    expiry_s: int = 0
+    qos: int = 1
 
 
-def _is_visible(character: str) -> bool:
-    if character in "/+#":
-        return False
-    code = ord(character)
-    return not (code in _NO_CHARACTERS or code & _LAST == _LAST) and unicodedata.category(character) not in _INVISIBLE
+TOPICS: dict[TopicName, Topic] = {
+    "frame": Topic(FrameReport),
+    "slide": Topic(SlideSummary, retained=True),
+    "status": Topic(Status, retained=True),
+    "health": Topic(Health, retained=True, expiry_s=300),
+    "ack": Topic(Ack, heard=True),
+}
+"""By the last word of the topic. What commands and their answers are stands in ``contract.requests``."""
 
 
-def _topic_word(text: str) -> str:
-    if not is_topic_word(text):
-        raise PydanticCustomError(WORD_ERROR, "must have {words}", {"words": WORD})
-    return text
+class Topics:
+    """The topics of one agent: `<prefix>/v1/<site>/<device>/<name>`."""
 
-
-TopicWord = Annotated[str, AfterValidator(_topic_word), Field(json_schema_extra={"pattern": _PATTERN})]
-TopicWordOrAny = Annotated[str, AfterValidator(lambda text: text if text == "+" else _topic_word(text))]
-"""A word, or `+` for any."""
+    def __init__(self, *, prefix: str, site: str, device: str) -> None:
+        self.root = f"{prefix}/v1/{site}/{device}"
+        self.status = f"{self.root}/status"
+        self.frame = f"{self.root}/frame"
+        self.slide = f"{self.root}/slide"
+        self.health = f"{self.root}/health"
+        self.ack = f"{self.root}/ack"
+        self.commands = f"{self.root}/command/#"

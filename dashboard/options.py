@@ -3,7 +3,7 @@
 import argparse
 
 from common.arguments import Parser, overrides, place
-from contract.topics import is_topic_word
+from contract.topic_words import is_topic_word
 
 ENV_PREFIX = "MICROSCOPE_DASHBOARD_"
 PASSWORD = "MICROSCOPE_MQTT__PASSWORD"  # noqa: S105 - a variable's name

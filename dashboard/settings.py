@@ -11,7 +11,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from common.settings import Form, Tree, layers_of, settled
-from contract.topics import TopicWordOrAny
+from contract.topic_words import TopicWordOrAny
 from dashboard.options import ENV_PREFIX, PASSWORD
 from mqttlink.connection import BrokerSettings, Section
 

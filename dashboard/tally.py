@@ -10,7 +10,7 @@ from typing import Literal, TypedDict
 from contract.labels import LABELS
 from contract.messages import FrameReport, Health, SlideSummary, Status
 from contract.sightings import Sightings
-from contract.topics import is_topic_word
+from contract.topic_words import is_topic_word
 
 _LATEST = 8
 _LATENCIES = 20_000

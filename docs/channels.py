@@ -6,10 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
-from topics import TOPICS
+from topics import WHEN
 
 from contract.messages import CONTENT_TYPE, SCHEMA_VERSION
 from contract.requests import ANSWER_EXPIRY_S, COMMANDS, Command
+from contract.topics import TOPICS
 
 Tree = dict[str, Any]
 MESSAGES = {name: topic.message for name, topic in TOPICS.items()}
@@ -71,12 +72,12 @@ def _operations() -> Tree:
 
 def _said(name: str) -> Tree:
     topic = TOPICS[name]
-    mqtt = {"qos": 1, "retain": topic.retained, "bindingVersion": "0.2.0"}
+    mqtt = {"qos": topic.qos, "retain": topic.retained, "bindingVersion": "0.2.0"}
     if topic.expiry_s:
         mqtt["messageExpiryInterval"] = topic.expiry_s
     return {
         "action": "receive" if topic.heard else "send",
-        "summary": topic.when[0].upper() + topic.when[1:],
+        "summary": WHEN[name][0].upper() + WHEN[name][1:],
         "channel": {"$ref": f"#/channels/{name}"},
         "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
         "bindings": {"mqtt": mqtt},

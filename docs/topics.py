@@ -1,67 +1,25 @@
 """Each topic of an agent: who says what on it, when, and what the broker keeps of it."""
 
-from dataclasses import dataclass
-
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.ops.heartbeat import EVERY_S
 from agent.slides.slide import PUBLISH_EVERY_S
-from agent.wire.publisher import CLIENT_ID, HEALTH_EXPIRY_S
-from contract.messages import Ack, FrameReport, Health, Message, SlideSummary, Status
+from agent.wire.publisher import CLIENT_ID
 from contract.requests import ANSWER_EXPIRY_S
+from contract.topics import TOPICS, Topic, TopicName
 from mqttlink.inflight import ANSWER_WITHIN_S
 from mqttlink.refusals import RECEIVE_MAXIMUM, REMEDIES, SESSION_TAKEN_OVER
 
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """A topic; its QoS is 1, as everywhere.
-
-    Attributes:
-        message: what is said on it.
-        when: the agent or, if it is ``heard``, a consumer says it.
-        heard: by the agent, who says the others.
-        retained: the broker keeps the latest.
-        expiry_s: after so many seconds the broker throws it away; 0: never.
-    """
-
-    message: type[Message]
-    when: str
-    heard: bool = False
-    retained: bool = False
-    expiry_s: int = 0
-
-
-TOPICS = {
-    "frame": Topic(
-        FrameReport,
-        "after each frame, refused ones too; again after a lost connection, or if nobody acknowledges it",
-    ),
-    "slide": Topic(
-        SlideSummary,
-        f"at a slide's start and end, between them with the first frame after {PUBLISH_EVERY_S:.0f} s; the latest on "
-        "every connect",
-        retained=True,
-    ),
-    "status": Topic(
-        Status,
-        "`online` on every connect, `stopped` at an orderly end; `offline` is the will, which the broker says",
-        retained=True,
-    ),
-    "health": Topic(
-        Health,
-        f"every {EVERY_S:.0f} s, when the source is lost or back, on every connect, and at the end",
-        retained=True,
-        expiry_s=HEALTH_EXPIRY_S,
-    ),
-    "ack": Topic(
-        Ack,
-        'after it has stored reports; frees them with `outbox.forget_on = "consumer"`',
-        heard=True,
-    ),
+WHEN: dict[TopicName, str] = {
+    "frame": "after each frame, refused ones too; again after a lost connection, or if nobody acknowledges it",
+    "slide": f"at a slide's start and end, between them with the first frame after {PUBLISH_EVERY_S:.0f} s; the latest "
+    "on every connect",
+    "status": "`online` on every connect, `stopped` at an orderly end; `offline` is the will, which the broker says",
+    "health": f"every {EVERY_S:.0f} s, when the source is lost or back, on every connect, and at the end",
+    "ack": 'after it has stored reports; frees them with `outbox.forget_on = "consumer"`',
 }
-"""By the last word of the topic."""
+"""When the agent, or for what it hears a consumer, says it."""
 _REPLY = "| the request's response topic | agent | 1 | no | {} | once for each request; only with MQTT 5 |\n"
 _REQUEST = "| `command/<name>` | who commands | 1 | never | the sender's choice | at any time; [below](#commands) |\n"
 _DISCOVERY = (
@@ -120,10 +78,10 @@ def traffic() -> str:
     return "".join([head, *rows, _REQUEST, reply, _DISCOVERY, _CLIENT, *answers, _REFUSED, *refusals, others])
 
 
-def _row(name: str, topic: Topic) -> str:
+def _row(name: TopicName, topic: Topic) -> str:
     speaker = "a consumer" if topic.heard else "agent"
     expiry = f"after {topic.expiry_s} s" if topic.expiry_s else "never"
-    return f"| `{name}` | {speaker} | 1 | {'yes' if topic.retained else 'no'} | {expiry} | {topic.when} |\n"
+    return f"| `{name}` | {speaker} | {topic.qos} | {'yes' if topic.retained else 'no'} | {expiry} | {WHEN[name]} |\n"
 
 
 def _named(code: int) -> str:

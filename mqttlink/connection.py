@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from common.arguments import home_path
 from common.errors import UsageError
-from contract.topics import TopicWord
+from contract.topic_words import TopicWord
 
 
 def _no_content(path: Path) -> Path:

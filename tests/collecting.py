@@ -20,7 +20,8 @@ from collector.database import open_engine
 from collector.receive import Collector
 from collector.settings import CollectorSettings
 from collector.store import Store
-from contract.messages import FrameReport, Topics
+from contract.messages import FrameReport
+from contract.topics import Topics
 from devbroker.broker import Broker
 
 

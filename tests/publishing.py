@@ -12,7 +12,8 @@ from typing import Any
 from agent.settings import MqttSettings
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
-from contract.messages import FrameReport, Health, Topics
+from contract.messages import FrameReport, Health
+from contract.topics import Topics
 from devbroker.broker import Broker, find_program
 
 Make = Callable[..., FrameReport]
@@ -23,7 +24,8 @@ from pathlib import Path
 from agent.wire.publisher import Publisher
 from agent.wire.outbox import Outbox
 from agent.settings import MqttSettings
-from contract.messages import FrameReport, Topics
+from contract.messages import FrameReport
+from contract.topics import Topics
 
 path, port, device, forget_on, pattern, total = sys.argv[1:]
 report = FrameReport.model_validate_json(pattern)

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from agent.settings import MqttSettings, Settings
 from agent.wire.broker_probe import probing
 from common.errors import BrokerError, UsageError
-from contract.messages import Topics
+from contract.topics import Topics
 
 VISIT_S = 5.0
 _ECHO_S = 1.0

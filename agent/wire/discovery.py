@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any
 
-from contract.messages import Topics
+from contract.topics import Topics
 
 Component = dict[str, Any]
 _COUNT = {"stat_cla": "measurement"}

@@ -13,8 +13,9 @@ from agent.turns import Turns
 from agent.wire.dispatcher import Audit, CommandDispatcher, Handler, log_audit
 from agent.wire.publisher import Publisher
 from agent.wire.snapshot import SnapshotTap
-from contract.messages import ModelInfo, SlideSummary, Topics
+from contract.messages import ModelInfo, SlideSummary
 from contract.requests import CommandName, Nothing, Restarted, Setting, SettingsInForce, StartSlide
+from contract.topics import Topics
 
 PATIENCE_S = 30.0
 """Longest wait for the loop to come to a command."""

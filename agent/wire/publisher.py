@@ -24,7 +24,8 @@ from agent.wire.responses import Incoming, Reply
 from agent.wire.retained_messages import RetainedMessages, Route
 from agent.wire.sender import Sender, named
 from common.errors import OutboxError
-from contract.messages import Ack, Health, SlideSummary, Status, Topics
+from contract.messages import Ack, Health, SlideSummary, Status
+from contract.topics import TOPICS, Topics
 from mqttlink.backoff import ReconnectBackoff
 from mqttlink.connection import BrokerSettings
 from mqttlink.refusals import (
@@ -54,8 +55,6 @@ CLIENT_ID = "microscope-agent.{site}.{device}"
 """Two clients of one id throw each other out, so two agents of one name show."""
 Renewed: TypeAlias = Callable[[], BrokerSettings]
 """Reads the broker's settings again; raises UsageError where they can not be used."""
-HEALTH_EXPIRY_S = 300
-"""Seconds after which the broker forgets a health message: it speaks of now."""
 
 
 class Publisher:
@@ -105,7 +104,7 @@ class Publisher:
         self._contact, self._outbox_again_at = ReconnectBackoff(), 0.0
         self._beside = RetainedMessages(self._connection)
         self._standing = self._beside.retain(topics.status)
-        self._health = self._beside.retain(topics.health, expiry_s=HEALTH_EXPIRY_S)
+        self._health = self._beside.retain(topics.health, expiry_s=TOPICS["health"].expiry_s)
         self._slide = self._beside.retain(topics.slide)
         self._forgets, self._doubts = forget_on == "consumer", Doubts(topics.ack)
         self._beside.route(topics.ack, self._on_ack)  # it may tell, too, that the outbox is an older copy of itself

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.wire.outbox import Outbox
-from contract.messages import Topics
+from contract.topics import Topics
 from devbroker.broker import find_program
 
 

@@ -20,7 +20,7 @@ from agent.tools.access import concerns, is_loopback
 from agent.tools.doctor import Doubt, check_access, check_clock
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
-from contract.messages import Topics
+from contract.topics import Topics
 from devbroker.broker import Broker, find_program
 
 Open = Callable[..., AbstractContextManager[Broker]]

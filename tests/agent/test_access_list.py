@@ -14,8 +14,9 @@ from agent.settings import MqttSettings
 from agent.wire.dispatcher import CommandDispatcher
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
-from contract.messages import FrameReport, Topics
+from contract.messages import FrameReport
 from contract.requests import Nothing, Restarted
+from contract.topics import Topics
 from devbroker.broker import Broker, find_program
 
 Open = Callable[..., Any]

@@ -17,8 +17,8 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from jsonschema.exceptions import ValidationError as NotInForm
 from pydantic import ValidationError
 
-from contract.messages import Topics
 from contract.requests import COMMANDS, TakeSnapshot
+from contract.topics import Topics
 from tests.wire import DOCUMENT, check_payload
 
 SPECS = "@asyncapi/specs@6.11.1"

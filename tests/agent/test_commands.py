@@ -23,8 +23,8 @@ from agent.config import load_alone
 from agent.service import serve
 from agent.wire.snapshot import encoded
 from contract.bundle import SHIPPED
-from contract.messages import Topics
 from contract.requests import COMMANDS, MAX_REQUEST_BYTES
+from contract.topics import Topics
 from devbroker.broker import Broker, find_program
 from tests.waiting import until
 from tests.wire import check_payload

@@ -11,7 +11,8 @@ import pytest
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from collector.settings import CollectorSettings
-from contract.messages import FrameReport, Topics
+from contract.messages import FrameReport
+from contract.topics import Topics
 from devbroker.broker import Broker, find_program
 from mqttlink.client import marks, packet_bytes
 from mqttlink.connection import BrokerSettings

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.wire.outbox import Outbox
-from contract.messages import FrameReport, Topics
+from contract.messages import FrameReport
+from contract.topics import Topics
 from devbroker.broker import Broker
 from tests.cable import Cable
 from tests.publishing import acknowledge, publisher_apart, publisher_to, put, seqs_of

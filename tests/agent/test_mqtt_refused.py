@@ -15,7 +15,8 @@ from agent.settings import MqttSettings
 from agent.wire.broker_probe import probe
 from agent.wire.outbox import Outbox
 from common.errors import BrokerError
-from contract.messages import FrameReport, Topics
+from contract.messages import FrameReport
+from contract.topics import Topics
 from devbroker.broker import Broker
 from tests.publishing import publisher_to, put
 from tests.waiting import free_port, until

@@ -12,7 +12,8 @@ from agent.settings import MqttSettings
 from agent.wire.broker_probe import probe
 from agent.wire.outbox import Outbox
 from common.errors import BrokerError, UsageError
-from contract.messages import FrameReport, Topics
+from contract.messages import FrameReport
+from contract.topics import Topics
 from devbroker.broker import Broker
 from mqttlink.connection import TlsSettings
 from tests.certificates import certificates_in, tls_lines

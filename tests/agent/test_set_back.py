@@ -13,7 +13,8 @@ import pytest
 from agent.wire.doubts import Doubts
 from agent.wire.outbox import Outbox
 from collector.settings import CollectorSettings
-from contract.messages import Ack, FrameReport, Topics
+from contract.messages import Ack, FrameReport
+from contract.topics import Topics
 from devbroker.broker import Broker
 from mqttlink.connection import BrokerSettings
 from tests.collecting import collecting, stored

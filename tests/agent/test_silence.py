@@ -18,7 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from agent.settings import MqttSettings
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
-from contract.messages import FrameReport, Topics
+from contract.messages import FrameReport
+from contract.topics import Topics
 from devbroker.broker import Broker, find_program
 
 Make = Callable[..., FrameReport]

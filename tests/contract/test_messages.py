@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from contract.messages import SCHEMA_VERSION, FrameReport, SlideSummary, Topics
+from contract.messages import SCHEMA_VERSION, FrameReport, SlideSummary
+from contract.topics import Topics
 
 NOON = "2026-01-31T12:00:00.000Z"
 EXAMPLE = {

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from common.terminal import printable
-from contract.messages import FrameReport, Health, Interval, ModelInfo, Quality, SlideSummary, Status, Topics
+from contract.messages import FrameReport, Health, Interval, ModelInfo, Quality, SlideSummary, Status
+from contract.topics import Topics
 from dashboard.link import Link
 from dashboard.table import picture
 from dashboard.tally import Numbers, Tally, percentile

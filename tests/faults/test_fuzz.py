@@ -32,10 +32,11 @@ from agent.wire.responses import Incoming, Reply
 from common.errors import IntegrityError, UsageError
 from contract.bundle import FILES, GOLDEN, INT8_CPU, MANIFEST, SHIPPED, Golden, open_bundle, write_bundle, write_golden
 from contract.manifest import InputSpec, Manifest
-from contract.messages import FrameReport, Topics
+from contract.messages import FrameReport
 from contract.pixels import to_batch
 from contract.requests import COMMANDS, Answer, Restarted
 from contract.signature import UNSIGNED
+from contract.topics import Topics
 from tests.faults.mutants import changed, damaged, mutant, odd, written
 
 log = logging.getLogger(__name__)

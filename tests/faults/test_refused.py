@@ -19,7 +19,8 @@ from pydantic import SecretStr
 from agent.settings import MqttSettings
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
-from contract.messages import FrameReport, Topics
+from contract.messages import FrameReport
+from contract.topics import Topics
 from devbroker.broker import Broker, find_program
 from mqttlink.connection import TlsSettings
 

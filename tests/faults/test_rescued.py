@@ -9,7 +9,8 @@ from agent.settings import MqttSettings
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from collector.settings import CollectorSettings
-from contract.messages import FrameReport, Topics
+from contract.messages import FrameReport
+from contract.topics import Topics
 from devbroker.broker import Broker
 from tests.collecting import collecting, stored, until
 

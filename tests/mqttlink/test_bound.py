@@ -18,7 +18,8 @@ from agent.wire.publisher import Publisher
 from agent.wire.responses import Incoming
 from collector.arrivals import Arrival
 from collector.settings import CollectorSettings
-from contract.messages import LARGEST_MESSAGE, FrameReport, Topics
+from contract.messages import LARGEST_MESSAGE, FrameReport
+from contract.topics import Topics
 from dashboard.link import Link
 from devbroker.broker import Broker, find_program
 from mqttlink.client import Door
