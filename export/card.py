@@ -116,10 +116,12 @@ def _evaluation(report: Mapping[str, Any]) -> str:
     ]
     rest = report["abstention"]
     right, tenth = rest["accuracy_of_the_rest"], rest.get("accuracy_of_nine_tenths")
+    by_score = rest.get("accuracy_of_nine_tenths_by_score")
     tail.append(
         f"Called uncertain: {100 * rest['uncertain_share']:.1f} %; accuracy of the rest "
         + ("n/a." if right is None else f"{100 * right:.1f} %.")
-        + ("" if tenth is None else f" With a tenth uncertain, what is nearest to the threshold: {100 * tenth:.1f} %.")
+        + ("" if tenth is None else f" With a tenth uncertain, what is unlike the training first: {100 * tenth:.1f} %;")
+        + ("" if by_score is None else f" by the nearness to the threshold alone: {100 * by_score:.1f} %.")
     )
     return "\n".join([head, *lines, "", *tail, "", *_apart(report)])
 

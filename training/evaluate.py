@@ -151,7 +151,13 @@ def judgement(
             if name != reference
         },
         "abstention": _abstention(labels_of(cells), given[known])
-        | {"accuracy_of_nine_tenths": _nine_tenths(labels_of(cells), probabilities[known], doubted[known], decision)},
+        | {
+            name: _nine_tenths(labels_of(cells), probabilities[known], first, decision)
+            for name, first in (
+                ("accuracy_of_nine_tenths", doubted[known]),
+                ("accuracy_of_nine_tenths_by_score", np.zeros(len(cells), np.bool_)),
+            )
+        },
         "not_found": sum(s.labelled for s in missed),
         "rare": _apart(samples, given, "rare", missed),
         "reject": _apart(samples, given, "reject", missed),
@@ -324,13 +330,11 @@ def _abstention(labels: Labels, given: NDArray[np.str_]) -> dict[str, float | No
     }
 
 
-def _nine_tenths(
-    labels: Labels, probabilities: Numbers, doubted: NDArray[np.bool_], decision: Decision
-) -> float | None:
-    """Accuracy where a tenth is `uncertain`: what is unlike the training first, then what is nearest the threshold."""
+def _nine_tenths(labels: Labels, probabilities: Numbers, first: NDArray[np.bool_], decision: Decision) -> float | None:
+    """Accuracy where a tenth is `uncertain`: these first, then what is nearest to the threshold."""
     odds = np.log(np.clip(probabilities, CERTAIN, 1 - CERTAIN) / np.clip(1 - probabilities, CERTAIN, 1 - CERTAIN))
     clear = np.abs(odds - np.log(decision.threshold / (1 - decision.threshold)))
-    kept = np.argsort(np.where(doubted, -1.0, clear), kind="stable")[len(labels) - 9 * len(labels) // 10 :]
+    kept = np.argsort(np.where(first, -1.0, clear), kind="stable")[len(labels) - 9 * len(labels) // 10 :]
     right = ((probabilities >= decision.threshold) == (labels == 1))[kept]
     return float(right.mean()) if len(right) else None
 

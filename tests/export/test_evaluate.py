@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from contract.bundle import MODEL_CARD, open_bundle
-from contract.manifest import Decision
+from contract.manifest import Columns, Decision, Unknown
 from contract.signature import UNSIGNED
 from tests.exporting import run
 from training.checkpoint import read_classifier
@@ -139,4 +139,19 @@ def test_a_tenth_nearest_to_the_threshold_may_stay_uncertain() -> None:
     scores = np.column_stack([np.zeros(20), margins]).astype(np.float32)
     rest = judgement(samples, {"fp32": scores}, {"fp32": decision})["abstention"]
     assert rest["accuracy_of_the_rest"] == 0.9
-    assert rest["accuracy_of_nine_tenths"] == 1.0
+    assert rest["accuracy_of_nine_tenths"] == rest["accuracy_of_nine_tenths_by_score"] == 1.0
+
+
+def test_what_is_unlike_the_training_counts_towards_the_tenth_but_for_the_score_alone() -> None:
+    kinds = ["normal"] * 10 + ["blast"] * 10
+    samples = [Sample(Path(f"{k}.png"), f"p{k}", kind, kind, "test") for k, kind in enumerate(kinds)]  # type: ignore[arg-type]
+    margins = np.where(np.array(kinds) == "blast", 4.0, -4.0)
+    margins[[0, 10]] = 0.2, -0.2
+    decision = Decision(temperature=1, threshold=0.5, uncertain_from=0.5, uncertain_to=0.5)
+    scores = np.column_stack([np.zeros(20), margins, np.full(20, -9.0), np.ones(20)]).astype(np.float32)
+    scores[1:3, 3] = 9.0
+    columns, unknown = Columns(("normal", "blast", "other"), distance=True), Unknown(other=0.5, distance=2.0)
+    given = judgement(samples, {"fp32": scores}, {"fp32": decision}, columns=columns, unknown=unknown)
+    rest = given["abstention"]
+    assert rest["accuracy_of_nine_tenths"] == pytest.approx(16 / 18)
+    assert rest["accuracy_of_nine_tenths_by_score"] == 1.0
