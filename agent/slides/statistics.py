@@ -100,13 +100,12 @@ def excludes(share: float, blasts: int, of: int, error: ModelError | None = None
     """
     if not of:
         return False
-    doubt, middle, margin = 1 - LEVEL, share, 0.0
+    doubt, low, high = 1 - LEVEL, share, share
     if error is not None:
         doubt /= 2
-        middle = share * error.sensitivity.mean + (1 - share) * (1 - error.specificity.mean)
-        margin = _half_width(share, error, level=1 - doubt)
+        low, high = _called(share, error, level=1 - doubt)
     seen = blasts / of
-    nearest = min(max(seen, middle - margin), middle + margin)
+    nearest = min(max(seen, low), high)
     if nearest == seen:
         return False
     return _log_mixture(blasts / DESIGN_EFFECT, (of - blasts) / DESIGN_EFFECT, nearest) >= -math.log(doubt)
@@ -135,6 +134,22 @@ def _true_share(called: float, error: ModelError) -> float:
     return (called + error.specificity.mean - 1) / _information(error)
 
 
+def _called(share: float, error: ModelError, *, level: float) -> tuple[float, float]:
+    """Between which shares of cells called blast a true share leaves a patient, at a level of confidence.
+
+    However much patients differ, no sensitivity and no specificity leaves 0 to 1: a model that is right about nearly
+    all of most healthy people can err about one of them, but not be righter than right about another.
+    """
+    sensitivity, specificity = error.sensitivity.mean, error.specificity.mean
+    middle = share * sensitivity + (1 - share) * (1 - specificity)
+    margin = _half_width(share, error, level=level)
+    deviate = _deviate(level, _freedom(share, error))
+    sick, healthy = (deviate * math.sqrt(_variance(rate)) for rate in (error.sensitivity, error.specificity))
+    least = share * min(sick, sensitivity) + (1 - share) * min(healthy, 1 - specificity)
+    most = share * min(sick, 1 - sensitivity) + (1 - share) * min(healthy, specificity)
+    return middle - min(margin, least), middle + min(margin, most)
+
+
 def _half_width(share: float, error: ModelError, *, level: float, drawn: float = 0.0) -> float:
     """How far the share of cells called blast may lie from what the mean error gives at a true share.
 
@@ -144,17 +159,26 @@ def _half_width(share: float, error: ModelError, *, level: float, drawn: float =
         level: of confidence, two-sided.
         drawn: variance by the draw of the cells.
     """
-    parts = [
+    whole = drawn + sum(variance for variance, _ in _parts(share, error))
+    return _deviate(level, _freedom(share, error, drawn=drawn)) * math.sqrt(whole)
+
+
+def _freedom(share: float, error: ModelError, *, drawn: float = 0.0) -> float:
+    """Degrees of freedom of that: few patients tell little of how patients differ.
+
+    Satterthwaite, Biometrics Bulletin 2, 1946, 110-114.
+    """
+    parts = _parts(share, error)
+    known = sum(variance**2 / of for variance, of in parts)
+    return (drawn + sum(variance for variance, _ in parts)) ** 2 / known if known else math.inf
+
+
+def _parts(share: float, error: ModelError) -> list[tuple[float, int]]:
+    """Variance of the share called blast by how patients differ in either rate, and its degrees of freedom."""
+    return [
         (share**2 * _variance(error.sensitivity), error.sensitivity.patients - 1),
         ((1 - share) ** 2 * _variance(error.specificity), error.specificity.patients - 1),
     ]
-    between = sum(variance for variance, _ in parts)
-    if not between:
-        return _deviate(level, math.inf) * math.sqrt(drawn)
-    whole = between + drawn
-    # Satterthwaite (Biometrics Bulletin 2, 1946, 110-114): few patients tell little of how patients differ.
-    freedom = whole**2 / sum(variance**2 / of for variance, of in parts)
-    return _deviate(level, freedom) * math.sqrt(whole)
 
 
 def _variance(rate: PatientRate) -> float:

@@ -158,6 +158,28 @@ def test_the_corrected_sequence_seldom_excludes_the_true_share_of_a_new_patient(
     assert np.mean(wrong) <= 0.05
 
 
+@pytest.mark.parametrize("share", [0.05, ACUTE_LEUKEMIA, 0.6])
+def test_nor_for_patients_about_whom_the_model_is_nearly_always_right(
+    share: float,
+) -> None:
+    """Patients of whom it is nearly always right are as far from the mean as such rates can be."""
+    dice, wrong = np.random.default_rng(17), []
+    error = error_of(0.9, 0.94, (0.2, 0.21), patients=16)
+    for _ in range(STREAMS):
+        called = share * rate_of(dice, 0.9, 0.2) + (1 - share) * 0.01
+        stream = np.cumsum(dice.random(LOOKS) < called, dtype=np.int64)
+        wrong.append(ever(stream, lambda blasts, of: excludes(share, blasts, of, error)))
+    assert np.mean(wrong) <= 0.05
+
+
+def test_such_a_model_may_still_say_that_enough_of_a_healthy_slide_is_seen() -> None:
+    """It can not be righter than right about healthy cells, so a slide without blasts is none of leukemia."""
+    error = error_of(0.9, 0.94, (0.2, 0.21), patients=16)
+    assert excludes(ACUTE_LEUKEMIA, 0, 300, error)
+    assert not excludes(ACUTE_LEUKEMIA, 60, 300, error)
+    assert not excludes(ACUTE_LEUKEMIA, 150, 300, error)
+
+
 @pytest.mark.parametrize(("blasts", "of"), [(4, 300), (180, 300)])
 def test_a_few_hundred_cells_far_from_the_limit_are_enough(blasts: int, of: int) -> None:
     found = corrected(blasts, of, error_of(0.95, 0.98, (0.03, 0.02)))
