@@ -18,16 +18,16 @@ from common.errors import UsageError
 from contract.decide import margins_of
 from contract.trust_options import add_trust, trust_from
 from contract.types import Tensor
+from evaluation.datasets import LAYOUTS
+from evaluation.datasets.crops import read_found
+from evaluation.datasets.sample import Sample, labels_of
+from evaluation.folds import group_numbers
+from evaluation.metrics import Labels, auroc
 from training.adapt import fitted
 from training.augment import TURNS, quarter_turns
-from training.datasets import LAYOUTS
-from training.datasets.crops import read_found
-from training.datasets.sample import Sample, labels_of
-from training.folds import group_numbers
 from training.heads import fit_heads, trainable
 from training.judge import Judge, open_judge
 from training.laboratories import foreign_features
-from training.metrics import Labels, auroc
 from training.refit import features_of
 
 CELLS, DRAWS = 100, 10

@@ -33,14 +33,14 @@ from contract.manifest import Manifest
 from contract.pixels import cut, stack
 from contract.reference import Look
 from contract.types import Crops, Image
+from evaluation.datasets import LAYOUTS
+from evaluation.datasets.crops import read_crops
+from evaluation.datasets.deepapl import UM_PER_PIXEL
+from evaluation.datasets.files import images_below, read_image
+from evaluation.datasets.sample import Sample, Split, labelled, labels_of
+from evaluation.metrics import Labels, Numbers, auroc, summary
 from export.reference import look_of_samples
-from training.datasets import LAYOUTS
-from training.datasets.crops import read_crops
-from training.datasets.deepapl import UM_PER_PIXEL
-from training.datasets.files import images_below, read_image
-from training.datasets.sample import Sample, Split, labelled, labels_of
 from training.evaluate import scores_of
-from training.metrics import Labels, Numbers, auroc, summary
 
 WITH_SURROUNDINGS = SHIPPED.parent / "blast-2"
 """It sees what lies around a cell; one that sees cells alone in the training's colours is measured by bench.looks."""

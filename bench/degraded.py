@@ -28,8 +28,8 @@ from agent.vision.quality import assess
 from agent.vision.watch import KEPT, ScaleWatch
 from contract.messages import Quality, Reason
 from contract.types import Image
-from training.datasets import LAYOUTS
-from training.datasets.sample import labelled
+from evaluation.datasets import LAYOUTS
+from evaluation.datasets.sample import labelled
 
 Spoil = Callable[[Image, float, float, np.random.Generator], Image]
 """A frame, its micrometres per pixel, how much, and chance."""

@@ -32,10 +32,10 @@ from contract.signature import SHIPPED_ONLY, Trust
 from contract.trust_options import add_trust, trust_from
 from contract.types import Frame, Image, Prediction
 from engines.choice import Engine, open_engine
-from training.datasets import LAYOUTS
-from training.datasets.files import images_below, read_image
-from training.datasets.sample import Sample, Split, labelled
-from training.metrics import auroc
+from evaluation.datasets import LAYOUTS
+from evaluation.datasets.files import images_below, read_image
+from evaluation.datasets.sample import Sample, Split, labelled
+from evaluation.metrics import auroc
 
 FRAMES = {
     "bccd": ("bccd/JPEGImages", 0.075),

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from contract.manifest import Manifest
+from evaluation.datasets import about_of
+from evaluation.metrics import of_sigma
+from evaluation.overview import BY_IMAGE, BY_PATIENT
 from export.known_error import known_error_words
-from training.datasets import about_of
 from training.evaluate import shown
-from training.metrics import of_sigma
-from training.overview import BY_IMAGE, BY_PATIENT
 
 HEAD = """# Model card: {id}
 

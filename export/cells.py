@@ -10,12 +10,12 @@ from calibration.sample import Sampling, sampling, stratified
 from calibration.stain import stains
 from common.errors import UsageError
 from contract.manifest import CellColours, InputSpec
+from evaluation.datasets import LAYOUTS
+from evaluation.datasets.crops import read_crops
+from evaluation.datasets.files import images_below
+from evaluation.datasets.sample import Sample, Split
+from evaluation.overview import BY_IMAGE, BY_PATIENT, refuse_nobodys, split_rule
 from training.checkpoint import Classifier
-from training.datasets import LAYOUTS
-from training.datasets.crops import read_crops
-from training.datasets.files import images_below
-from training.datasets.sample import Sample, Split
-from training.overview import BY_IMAGE, BY_PATIENT, refuse_nobodys, split_rule
 from training.recipe import scale_of, scale_of_training
 
 GATE_SHARE = 1 / 3

@@ -22,15 +22,15 @@ from contract.bundle import REPORT, Bundle, open_bundle
 from contract.trust_options import add_trust, trust_from
 from contract.types import Crops
 from engines.scoring import Scored, read_scored
+from evaluation.datasets import LAYOUTS
+from evaluation.datasets.crops import read_crops
+from evaluation.datasets.files import images_below, short_name
+from evaluation.datasets.sample import SPLITS, Sample, labelled, labels_of
+from evaluation.metrics import of_sigma
+from evaluation.overview import few_words, refuse_nobodys
 from export.compare_page import compare_page
 from export.differences import Cells, compare, flipped, furthest, words
-from training.datasets import LAYOUTS
-from training.datasets.crops import read_crops
-from training.datasets.files import images_below, short_name
-from training.datasets.sample import SPLITS, Sample, labelled, labels_of
-from training.metrics import of_sigma
 from training.options import add_patients
-from training.overview import few_words, refuse_nobodys
 from training.recipe import colours_in, scale_of, scale_of_training
 
 USAGE = "compare-engines BUNDLE --data DIR [--engines NAME [NAME ...]] [options]"

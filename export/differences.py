@@ -11,7 +11,7 @@ from contract.decide import blast_probability, label_of, margins_of
 from contract.manifest import Decision, Manifest, Precision
 from contract.types import Crops
 from engines.scoring import Scored
-from training.metrics import Labels, Numbers, auroc, in_sigmas
+from evaluation.metrics import Labels, Numbers, auroc, in_sigmas
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 DISTANCES = (0.5, 0.9, 0.99, 1.0)

@@ -11,8 +11,8 @@ import onnx
 from common.errors import GateError
 from common.words import counted
 from contract.manifest import Decision, Decisions
+from evaluation.metrics import Labels, Numbers, auroc, fit_temperature, in_sigmas, sigmoid
 from training.evaluate import agreement, called_blast
-from training.metrics import Labels, Numbers, auroc, fit_temperature, in_sigmas, sigmoid
 
 REFERENCE = "fp32"
 MOST_SHOWN = 10

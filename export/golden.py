@@ -14,8 +14,8 @@ from contract.bundle import Golden
 from contract.manifest import BLASTS, OTHER, ClassName, InputSpec
 from contract.pixels import stack, to_batch
 from contract.types import Image
+from evaluation.metrics import Numbers
 from training.evaluate import scores_of
-from training.metrics import Numbers
 
 CELLS = 16
 CELL_UM = 7.5

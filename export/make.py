@@ -18,6 +18,9 @@ from common.errors import CheckError, UsageError
 from contract import bundle
 from contract.manifest import Calibration, ClassSpec, Decisions, Gate, Manifest
 from contract.types import Crops
+from evaluation.datasets import about_of, described
+from evaluation.datasets.crops import read_crops
+from evaluation.datasets.sample import data_sets_of
 from export.card import model_card
 from export.cells import Chosen, Wanted, choose
 from export.gate import Limits, caveat, enforce, faults, figures, fit_decisions, range_faults, refuse_if_blind
@@ -33,9 +36,6 @@ from export.scoring import ENGINES, Scored, score, with_reference
 from export.sensitivity import sensitivity
 from export.to_onnx import write_onnx
 from training.checkpoint import Classifier, read_classifier
-from training.datasets import about_of, described
-from training.datasets.crops import read_crops
-from training.datasets.sample import data_sets_of
 from training.evaluate import counts, judgement
 from training.evaluate import table as readable
 from training.judge import PREFERRED

@@ -7,7 +7,7 @@ from common.arguments import micrometres, place, whole
 from contract.manifest import Precision
 from contract.trust_options import add_trust
 from engines.build import add_engine
-from training.datasets import LAYOUTS
+from evaluation.datasets import LAYOUTS
 from training.options import add_patients
 
 USAGE = """export-engine classifier.pt (--int8 | --fp16 | --fp32) --calibration DIR --out MODEL-VERSION [options]

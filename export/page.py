@@ -7,6 +7,8 @@ import numpy as np
 
 from common.words import counted
 from contract.manifest import Decision, Manifest
+from evaluation.metrics import Numbers, sigmoid
+from evaluation.overview import BY_PATIENT, patients_in_words
 from export.gate import Limits
 from export.html import Picture, gallery, page, paragraph, plots, section, table, verdict
 from export.known_error import known_error_words
@@ -14,8 +16,6 @@ from export.plots import Series, bars_svg, reliability, reliability_svg, scatter
 from export.scoring import Scored
 from training.evaluate import called_blast, shown
 from training.judge import PREFERRED
-from training.metrics import Numbers, sigmoid
-from training.overview import BY_PATIENT, patients_in_words
 
 FLIPS_SHOWN = 48
 FEW_FOR_LAYERS = 32

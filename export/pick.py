@@ -15,10 +15,10 @@ from contract.decide import margins_of
 from contract.manifest import TWO, Columns, Decision, InputSpec
 from contract.pixels import to_batch
 from contract.types import Crops, Tensor
+from evaluation.datasets.sample import Sample
+from evaluation.metrics import Numbers
 from export.quantize import Target, quantize
-from training.datasets.sample import Sample
 from training.evaluate import agreement
-from training.metrics import Numbers
 
 CELLS = 512
 """At most so many are scored: the order of the methods shows on fewer."""

@@ -9,12 +9,12 @@ import numpy as np
 from contract.look import DIGITS, Sight, look_of, sight_of
 from contract.manifest import CellView, Decisions, InputSpec
 from contract.reference import Look, Margins, Reference, Scores
+from evaluation.datasets.files import read_image
+from evaluation.datasets.outlines import colours_by_data_set
+from evaluation.datasets.sample import Sample
+from evaluation.metrics import Numbers
 from export.gate import Held
 from export.scoring import ENGINES, Scored
-from training.datasets.files import read_image
-from training.datasets.outlines import colours_by_data_set
-from training.datasets.sample import Sample
-from training.metrics import Numbers
 
 LEVELS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 MIN_SEEN = 0.5

@@ -14,9 +14,9 @@ from contract import bundle
 from contract.decide import margins_of
 from contract.manifest import TWO, CellColours, Columns, InputSpec
 from contract.types import Crops, Tensor
+from evaluation.datasets.crops import read_found
+from evaluation.datasets.sample import Sample, labels_of
 from export.gate import Held
-from training.datasets.crops import read_found
-from training.datasets.sample import Sample, labels_of
 from training.evaluate import scores_of
 from training.judge import PREFERRED
 

@@ -14,8 +14,8 @@ from contract.decide import margins_of
 from contract.manifest import TWO, Columns, InputSpec
 from contract.pixels import to_batch
 from contract.types import Crops, Tensor
+from evaluation.metrics import Numbers
 from export.quantize import convolutions, quantising, quantize
-from training.metrics import Numbers
 
 BATCH = 32
 

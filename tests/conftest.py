@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -17,6 +20,7 @@ from common.errors import BrokerError
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, ModelInfo, Quality
 from devbroker.broker import UNPACKED, Broker, find_program, open_broker
 from devbroker.debian import unpack_mosquitto
+from tests.drawn import write_cells
 from tests.wire import check
 
 settings.register_profile("shared machine", deadline=None)  # how long an example takes is nobody's truth here
@@ -166,3 +170,22 @@ def _report(seq: int = 1, epoch: str = "0123456789abcdef", **changes: Any) -> Fr
         model=ModelInfo(id="blast-1", sha256="0" * 64, engine="onnxruntime-int8"),
     )
     return report.model_copy(update=changes)
+
+
+@pytest.fixture(scope="session")
+def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Layout ``folders``: six patients with three normal cells and three blasts each, 0.2 um per pixel."""
+    return write_cells(tmp_path_factory.mktemp("cells"), patients=6, each=3)
+
+
+@pytest.fixture(scope="session")
+def touch_images() -> Callable[[Path, list[str]], None]:
+    """Write tiny grey images at the given paths below a root."""
+
+    def write(root: Path, names: list[str]) -> None:
+        for name in names:
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), np.full((8, 8, 3), 128, np.uint8))
+
+    return write

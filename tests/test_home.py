@@ -22,9 +22,9 @@ from collector.store import Store
 from common.errors import UsageError
 from common.settings import Form, layer_of, paths_of, settled
 from contract.signature import SHIPPED_KEY, public_key_from
+from evaluation.datasets import LAYOUTS
 from export.options import parser as export_parser
 from tests.drawn import write_cells
-from training.datasets import LAYOUTS
 from training.options import evaluate_parser, train_parser
 
 FORMS: dict[str, Form[Any]] = {

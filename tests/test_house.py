@@ -19,8 +19,8 @@ COMMANDS = (
     "agent", "collect", "compare_engines", "dashboard", "evaluate_classifier", "export_engine", "train_classifier",
 )  # fmt: skip
 ROOMS = (
-    "common", "contract", "mqttlink", "engines", "devbroker", "agent", "calibration", "training", "export", "collector",
-    "dashboard", "bench",
+    "common", "contract", "mqttlink", "engines", "devbroker", "agent", "evaluation", "calibration", "training",
+    "export", "collector", "dashboard", "bench",
 )  # fmt: skip
 HIDDEN = ["amqtt", "onnx", "onnxscript", "psycopg", "rich", "sqlalchemy", "torch"]
 """Libraries of the extras."""

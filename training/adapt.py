@@ -21,20 +21,20 @@ from common.terminal import say
 from contract import bundle
 from contract.decide import margins_of
 from contract.signature import SHIPPED_ONLY, Trust
+from evaluation.datasets import LAYOUTS
+from evaluation.datasets.crops import read_found
+from evaluation.datasets.outlines import colours_by_data_set
+from evaluation.datasets.sample import Sample, data_sets_of, labels_of
+from evaluation.decision import FAR, REACH, choose_decision
+from evaluation.folds import group_numbers
+from evaluation.metrics import Labels, Numbers, auroc, sigmoid, weighted_f1
+from evaluation.overview import few_words, overview, refuse_nobodys
 from training.augment import TURNS, quarter_turns
 from training.checkpoint import CLASSIFIER, Classifier, write_classifier
-from training.datasets import LAYOUTS
-from training.datasets.crops import read_found
-from training.datasets.outlines import colours_by_data_set
-from training.datasets.sample import Sample, data_sets_of, labels_of
-from training.decision import FAR, REACH, choose_decision
-from training.folds import group_numbers
 from training.heads import Heads
 from training.judge import open_judge
 from training.linear import logistic
-from training.metrics import Labels, Numbers, auroc, sigmoid, weighted_f1
 from training.network import BlastNet, features_by
-from training.overview import few_words, overview, refuse_nobodys
 from training.recipe import Recipe
 from training.trunk import digest_of, trunk_of
 

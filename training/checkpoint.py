@@ -17,7 +17,7 @@ from torch import Tensor
 from common.durable import write_whole
 from common.errors import UsageError
 from contract.manifest import CellColours, ClassName, Columns, Decision, InputSpec, Unknown
-from training.datasets import LAYOUTS
+from evaluation.datasets import LAYOUTS
 from training.network import Architecture, BlastNet
 
 FORMAT = "microscope-agent classifier 3"

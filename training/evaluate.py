@@ -24,15 +24,15 @@ from contract.pixels import to_batch
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.trust_options import trust_from
 from contract.types import Crops, Tensor
-from training.datasets import LAYOUTS, about_of
-from training.datasets.crops import read_found
-from training.datasets.outlines import colours_by_data_set
-from training.datasets.sample import Sample, Split, data_sets_of, labels_of, shuffled
+from evaluation.datasets import LAYOUTS, about_of
+from evaluation.datasets.crops import read_found
+from evaluation.datasets.outlines import colours_by_data_set
+from evaluation.datasets.sample import Sample, Split, data_sets_of, labels_of, shuffled
+from evaluation.metrics import WITHOUT_INTERVAL, Labels, Numbers, bootstrap, in_sigmas, sigmoid, summary
+from evaluation.overview import BY_IMAGE, BY_PATIENT, few_words, overview, patients_in_words, refuse_nobodys, split_rule
 from training.judge import PREFERRED, open_judge
-from training.metrics import WITHOUT_INTERVAL, Labels, Numbers, bootstrap, in_sigmas, sigmoid, summary
 from training.network import BlastNet, scores_by
 from training.options import evaluate_parser
-from training.overview import BY_IMAGE, BY_PATIENT, few_words, overview, patients_in_words, refuse_nobodys, split_rule
 from training.recipe import scale_of
 from training.refit import fold_report, shown_folds
 

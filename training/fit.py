@@ -26,6 +26,14 @@ from contract.manifest import CellColours, CellView, InputSpec
 from contract.pixels import to_batch
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.trust_options import trust_from
+from evaluation.datasets import LAYOUTS
+from evaluation.datasets.crops import read_found, read_outlined
+from evaluation.datasets.files import short_name
+from evaluation.datasets.outlines import colours_by_data_set
+from evaluation.datasets.sample import Sample, data_sets_of, labels_of, scales_of, shuffled
+from evaluation.decision import choose_decision, choose_unknown
+from evaluation.metrics import auroc, log_loss
+from evaluation.overview import BY_IMAGE, overview, refuse_nobodys, split_rule
 from training.adapt import adapt
 from training.augment import LIGHT, MARGIN, TURNS, Jitter, quarter_turns
 from training.checkpoint import (
@@ -37,19 +45,11 @@ from training.checkpoint import (
     save,
     write_classifier,
 )
-from training.datasets import LAYOUTS
-from training.datasets.crops import read_found, read_outlined
-from training.datasets.files import short_name
-from training.datasets.outlines import colours_by_data_set
-from training.datasets.sample import Sample, data_sets_of, labels_of, scales_of, shuffled
-from training.decision import choose_decision, choose_unknown
 from training.heads import FINE, calibrated, fit_heads, trainable
 from training.laboratories import foreign_features
 from training.loop import CellKind, Cells, Run, Taught, kinds_of, learn, restore, start, state_of, weigh
-from training.metrics import auroc, log_loss
 from training.network import BATCH, features_by
 from training.options import train_parser
-from training.overview import BY_IMAGE, overview, refuse_nobodys, split_rule
 from training.recipe import Recipe
 from training.sizes import changes_of
 from training.trunk import Trunk, digest_of, trunk_of

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from common.errors import UsageError
 from contract.manifest import BLASTS, OTHER, ClassName, Columns
-from training.datasets.sample import Sample
+from evaluation.datasets.sample import Sample
+from evaluation.metrics import Labels, Numbers
 from training.linear import discriminant, logistic
-from training.metrics import Labels, Numbers
 from training.network import Architecture, BlastNet
 from training.sizes import Changes
 

@@ -17,9 +17,9 @@ from contract.cell_colours import colours_of, moments_within
 from contract.manifest import CellView, InputSpec
 from contract.pixels import moved
 from contract.types import Crops, Tensor
+from evaluation.datasets.crops import read_outlined
+from evaluation.datasets.sample import Sample
 from training.augment import DENSITY, TURNS
-from training.datasets.crops import read_outlined
-from training.datasets.sample import Sample
 
 LABORATORIES, EVERY, EVERY_ON_BLACK = 32, 4, 16
 """How many, and that each has one in so many of the training's cells, or of those that lie on black: these are the

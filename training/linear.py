@@ -6,7 +6,7 @@ Rows are standardised features; shares are the rows' weights.
 import numpy as np
 from numpy.typing import NDArray
 
-from training.metrics import Labels, Numbers
+from evaluation.metrics import Labels, Numbers
 
 STEPS, CLOSE = 25, 1e-4
 """Newton's method ends after so many steps, or with a step that small."""

@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from contract.manifest import InputSpec
 from contract.pixels import to_batch
+from evaluation.datasets.sample import Sample
+from evaluation.metrics import Labels, Numbers
 from training.augment import Jitter, augment
-from training.datasets.sample import Sample
-from training.metrics import Labels, Numbers
 from training.network import Architecture, BlastNet
 from training.recipe import Recipe
 from training.trunk import Trunk

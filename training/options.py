@@ -4,9 +4,9 @@ import argparse
 
 from common.arguments import micrometres, place, whole
 from contract.trust_options import add_trust
-from training.datasets import LAYOUTS
-from training.datasets.sample import SPLITS
-from training.overview import NO_PATIENTS
+from evaluation.datasets import LAYOUTS
+from evaluation.datasets.sample import SPLITS
+from evaluation.overview import NO_PATIENTS
 
 
 def train_parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ class Recipe:
     """How to train.
 
     Attributes:
-        layout: key of ``training.datasets.LAYOUTS``.
+        layout: key of ``evaluation.datasets.LAYOUTS``.
         um_per_pixel: scale of all images; None takes each image's own.
         split: ``patient``, or ``random`` to show what leaks in a split by image.
         seed: of every draw.

@@ -13,18 +13,18 @@ from contract.decide import margins_of
 from contract.manifest import InputSpec
 from contract.pixels import to_batch
 from contract.types import Crops, Tensor
+from evaluation.datasets.crops import read_found
+from evaluation.datasets.files import read_image
+from evaluation.datasets.outlines import outline_of
+from evaluation.datasets.sample import Sample, labels_of
+from evaluation.folds import Scorer, fold_figures, fold_rows, group_numbers, out_of_fold
+from evaluation.metrics import Labels, Numbers, auroc
+from evaluation.overview import few_words
 from training.augment import TURNS, quarter_turns
-from training.datasets.crops import read_found
-from training.datasets.files import read_image
-from training.datasets.outlines import outline_of
-from training.datasets.sample import Sample, labels_of
-from training.folds import Scorer, fold_figures, fold_rows, group_numbers, out_of_fold
 from training.heads import fit_heads, trainable
 from training.judge import PREFERRED, Judge
 from training.laboratories import foreign_features
-from training.metrics import Labels, Numbers, auroc
 from training.network import BlastNet, features_by
-from training.overview import few_words
 from training.sizes import STEP, Changes, resized
 
 FEATURES = "features"

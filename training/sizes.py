@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from contract.manifest import CellColours, InputSpec
 from contract.types import Crops, Tensor
-from training.datasets.crops import read_found
-from training.datasets.sample import Sample
+from evaluation.datasets.crops import read_found
+from evaluation.datasets.sample import Sample
 
 STEP = 0.05
 """Share by which a cell is drawn too large, or too small: scales from red cells are as good as that."""

@@ -34,8 +34,8 @@ from agent.vision.limits import QualityLimits
 from agent.vision.scale import RED_CELL_UM, SAME_CELL, RedCells, ScaleEstimate, distinct, estimate, look
 from common.errors import CheckError, SourceError, UsageError
 from contract.types import Image
-from training.datasets import deepapl
-from training.datasets.sample import labelled
+from evaluation.datasets import deepapl
+from evaluation.datasets.sample import labelled
 
 
 @lru_cache

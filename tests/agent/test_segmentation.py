@@ -18,8 +18,8 @@ from agent.sources.synthetic import SyntheticSource
 from agent.vision.scale import estimate, look
 from agent.vision.segmentation import find_cells
 from contract.types import Box, Cell, Frame, Image
-from training.datasets import deepapl
-from training.datasets.sample import labelled
+from evaluation.datasets import deepapl
+from evaluation.datasets.sample import labelled
 
 Boxes = Sequence[Box]
 

@@ -12,9 +12,9 @@ import pytest
 from contract.bundle import MODEL_CARD, open_bundle
 from contract.manifest import Columns, Decision, Unknown
 from contract.signature import UNSIGNED
+from evaluation.datasets.sample import Kind, Sample
 from tests.exporting import run
 from training.checkpoint import read_classifier
-from training.datasets.sample import Kind, Sample
 from training.evaluate import counts, judgement, shown, table
 from training.evaluate import main as evaluate
 from training.fit import main as train

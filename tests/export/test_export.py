@@ -25,13 +25,13 @@ from contract.bundle import (
 )
 from contract.manifest import ClassName, InputSpec
 from contract.signature import UNSIGNED, Trust
+from evaluation.datasets import LAYOUTS
+from evaluation.datasets.crops import read_crops
+from evaluation.datasets.sample import labelled
 from export.__main__ import main
 from export.golden import draw_cell, golden_batch
 from tests.exporting import run
 from training.checkpoint import read_classifier
-from training.datasets import LAYOUTS
-from training.datasets.crops import read_crops
-from training.datasets.sample import labelled
 from training.evaluate import main as evaluate
 from training.evaluate import scores_of
 

@@ -14,9 +14,9 @@ from contract.manifest import ClassName, Columns
 from contract.signature import UNSIGNED
 from contract.types import Box, Cell
 from engines.choice import open_engine
+from evaluation.datasets.files import read_image
 from export.__main__ import main as export
 from tests.drawn import write_cells
-from training.datasets.files import read_image
 from training.fit import train
 from training.recipe import Recipe
 

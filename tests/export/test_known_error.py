@@ -9,10 +9,10 @@ from contract.bundle import MODEL_CARD, REPORT, REPORT_PAGE, Bundle
 from contract.known_error import KnownError
 from contract.manifest import Decision, Decisions
 from contract.types import Tensor
+from evaluation.datasets.sample import Sample, Split
 from export.card import model_card
 from export.known_error import known_error_of, known_error_words
 from export.scoring import Scored
-from training.datasets.sample import Sample, Split
 from training.judge import PREFERRED
 
 DECISION = Decision(temperature=1.0, threshold=0.5, uncertain_from=0.4, uncertain_to=0.6)

@@ -9,10 +9,10 @@ from calibration.methods import METHODS
 from calibration.ranges import calibrate_by
 from contract.bundle import FP32, SHIPPED, open_bundle
 from contract.pixels import stack
+from evaluation.datasets.sample import Kind, Sample
 from export.golden import draw_cell
 from export.pick import cells_to_pick_on, ranked
 from tests.processor import saturates
-from training.datasets.sample import Kind, Sample
 
 
 def test_tables_are_ranked_by_the_worse_of_their_two_graphs_and_a_spoilt_one_is_last() -> None:

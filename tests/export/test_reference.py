@@ -9,12 +9,12 @@ import pytest
 from calibration.sample import stratified
 from contract.manifest import Decision, Decisions, InputSpec
 from contract.reference import Reference
+from evaluation.datasets import LAYOUTS
+from evaluation.datasets.files import images_below
+from evaluation.datasets.sample import Sample
 from export.golden import draw_cell
 from export.reference import LEVELS, look_of_samples, reference_of
 from export.scoring import ENGINES, Scored
-from training.datasets import LAYOUTS
-from training.datasets.files import images_below
-from training.datasets.sample import Sample
 
 WIDE = InputSpec(um_per_pixel=0.2, size=180, mean=(0, 0, 0), std=(1, 1, 1))
 DECISIONS = Decisions(

@@ -11,10 +11,10 @@ import pytest
 from common.errors import UsageError
 from contract.bundle import Bundle
 from contract.signature import UNSIGNED
+from evaluation.datasets import LAYOUTS
+from evaluation.datasets.crops import read_crops
+from evaluation.datasets.sample import Sample
 from tests.drawn import write_cells
-from training.datasets import LAYOUTS
-from training.datasets.crops import read_crops
-from training.datasets.sample import Sample
 from training.evaluate import main as evaluate
 from training.judge import open_judge
 from training.refit import FITTED_SO, ONE_AREA, features_of, fold_report, shown_folds

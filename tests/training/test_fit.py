@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from common.errors import UsageError
+from evaluation.datasets import LAYOUTS
+from evaluation.datasets.sample import labelled
 from training.checkpoint import CLASSIFIER, LAST, load, read_classifier, save
-from training.datasets import LAYOUTS
-from training.datasets.sample import labelled
 from training.fit import main, train
 from training.loop import kinds_of, pace, weigh
 from training.network import Architecture, BlastNet

@@ -10,10 +10,10 @@ import torch
 from common.errors import UsageError
 from contract.decide import margins_of
 from contract.manifest import Columns
-from training.datasets.sample import Sample
-from training.decision import choose_unknown
+from evaluation.datasets.sample import Sample
+from evaluation.decision import choose_unknown
+from evaluation.metrics import auroc, sigmoid
 from training.heads import Heads, calibrated, columns_of, fit_heads, trainable
-from training.metrics import auroc, sigmoid
 from training.network import Architecture, BlastNet
 from training.sizes import Changes
 

@@ -9,9 +9,9 @@ import pytest
 
 from contract.manifest import CellColours, CellView, InputSpec
 from contract.types import Crops
+from evaluation.datasets import LAYOUTS
+from evaluation.datasets.sample import Sample
 from training.augment import LIGHT
-from training.datasets import LAYOUTS
-from training.datasets.sample import Sample
 from training.laboratories import EVERY, LABORATORIES, Laboratory, draw_laboratory, foreign_features
 
 SIDE = 64

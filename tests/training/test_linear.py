@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from evaluation.metrics import Labels, Numbers, auroc, sigmoid
 from training.linear import discriminant, logistic
-from training.metrics import Labels, Numbers, auroc, sigmoid
 
 
 def test_the_regression_is_at_its_minimum() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.datasets import folders
+from evaluation.datasets import folders
 
 Touch = Callable[[Path, list[str]], None]
 

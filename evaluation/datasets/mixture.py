@@ -23,10 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.arguments import COARSEST_UM, FINEST_UM, named_path
 from common.errors import UsageError
-from training.datasets import folders
-from training.datasets.files import undivided
-from training.datasets.layout import Layout
-from training.datasets.sample import Sample
+from evaluation.datasets import folders
+from evaluation.datasets.files import undivided
+from evaluation.datasets.layout import Layout
+from evaluation.datasets.sample import Sample
 
 if sys.version_info >= (3, 11):
     import tomllib

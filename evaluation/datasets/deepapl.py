@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 
 from common.errors import UsageError
-from training.datasets.files import images_below, not_empty
-from training.datasets.layout import About, Layout
-from training.datasets.sample import Kind, Sample, Split
+from evaluation.datasets.files import images_below, not_empty
+from evaluation.datasets.layout import About, Layout
+from evaluation.datasets.sample import Kind, Sample, Split
 
 NAME = "deepapl"
 UM_PER_PIXEL = 0.10

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from common.errors import UsageError
-from training.datasets import cnmc
-from training.datasets.cnmc import patient_of
-from training.datasets.sample import Sample
+from evaluation.datasets import cnmc
+from evaluation.datasets.cnmc import patient_of
+from evaluation.datasets.sample import Sample
 
 Touch = Callable[[Path, list[str]], None]
 HEAD = "file,label,subject_group,split,fold5\n"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from common.errors import UsageError
-from training.datasets.sample import Sample
-from training.folds import auroc_by_subject, auroc_of_groups, fold_figures, fold_rows, out_of_fold
-from training.metrics import Labels, Numbers, auroc
+from evaluation.datasets.sample import Sample
+from evaluation.folds import auroc_by_subject, auroc_of_groups, fold_figures, fold_rows, out_of_fold
+from evaluation.metrics import Labels, Numbers, auroc
 
 RNG = np.random.default_rng(5)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.errors import UsageError
 from common.words import counted
-from training.datasets.sample import SPLITS, Sample, scales_of
+from evaluation.datasets.sample import SPLITS, Sample, scales_of
 
 NO_PATIENTS = "none"
 """What `--patients` says of images of which nobody knows whose they are."""

@@ -10,7 +10,7 @@ from common.errors import UsageError
 from contract.listing import pictures_below
 from contract.pictures import UnfitPictureError, read_picture
 from contract.types import Image
-from training.datasets.sample import Sample
+from evaluation.datasets.sample import Sample
 
 log = logging.getLogger(__name__)
 INDEX = "index.csv"

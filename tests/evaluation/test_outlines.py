@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from contract.cell_colours import distance
+from evaluation.datasets import LAYOUTS
+from evaluation.datasets.files import read_image
+from evaluation.datasets.outlines import colours_by_data_set, outline_of
+from evaluation.datasets.sample import Sample
 from export.reference import aligned
 from tests.drawn import WIDE, write_cells
-from training.datasets import LAYOUTS
-from training.datasets.files import read_image
-from training.datasets.outlines import colours_by_data_set, outline_of
-from training.datasets.sample import Sample
 
 
 @pytest.fixture(scope="module")

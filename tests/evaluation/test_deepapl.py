@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from training.datasets import deepapl
-from training.datasets.sample import Sample
+from evaluation.datasets import deepapl
+from evaluation.datasets.sample import Sample
 
 
 def split_of(samples: list[Sample], patient: str) -> set[str]:

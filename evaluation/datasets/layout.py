@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.manifest import ClassName
-from training.datasets.sample import Sample
+from evaluation.datasets.sample import Sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ import pytest
 
 from common.errors import UsageError
 from contract.manifest import InputSpec
+from evaluation.datasets import DATA_SETS, LAYOUTS, about_of
+from evaluation.datasets.crops import read_crops
+from evaluation.datasets.sample import data_sets_of
 from tests.drawn import write_cells
-from training.datasets import DATA_SETS, LAYOUTS, about_of
-from training.datasets.crops import read_crops
-from training.datasets.sample import data_sets_of
 
 Touch = Callable[[Path, list[str]], None]
 TWO = """

@@ -16,10 +16,10 @@ from agent.sources.directory import DirectorySource, listed
 from common.errors import UsageError
 from contract.manifest import InputSpec
 from contract.pictures import SUFFIXES
-from training.datasets import LAYOUTS
-from training.datasets.crops import read_crops
-from training.datasets.files import images_below, read_image
-from training.datasets.sample import Sample, labelled, labels_of, shuffled
+from evaluation.datasets import LAYOUTS
+from evaluation.datasets.crops import read_crops
+from evaluation.datasets.files import images_below, read_image
+from evaluation.datasets.sample import Sample, labelled, labels_of, shuffled
 
 SPEC = InputSpec(um_per_pixel=0.2, size=16, mean=(0, 0, 0), std=(1, 1, 1))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UsageError
-from training.datasets import pbc
+from evaluation.datasets import pbc
 
 HEAD = "file,class,subtype,part,sha256\n"
 

@@ -12,9 +12,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from common.errors import UsageError
-from training.datasets.files import images_below
-from training.datasets.layout import About, Layout
-from training.datasets.sample import Kind, Sample, Split
+from evaluation.datasets.files import images_below
+from evaluation.datasets.layout import About, Layout
+from evaluation.datasets.sample import Kind, Sample, Split
 
 NAME = "folders"
 UM_PER_PIXEL = 0.10

@@ -20,9 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import UsageError
-from training.datasets.files import cell_of, find_index, images_below, not_empty, read_image, read_index, undivided
-from training.datasets.layout import About, Layout
-from training.datasets.sample import Sample, Split
+from evaluation.datasets.files import cell_of, find_index, images_below, not_empty, read_image, read_index, undivided
+from evaluation.datasets.layout import About, Layout
+from evaluation.datasets.sample import Sample, Split
 
 NAME = "cnmc"
 FIELD_UM = 22.5

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from common.errors import UsageError
-from training.datasets.files import INDEX, cell_of, find_index, images_below, not_empty, read_index
-from training.datasets.layout import About, Layout
-from training.datasets.sample import Kind, Sample, Split
+from evaluation.datasets.files import INDEX, cell_of, find_index, images_below, not_empty, read_index
+from evaluation.datasets.layout import About, Layout
+from evaluation.datasets.sample import Kind, Sample, Split
 
 NAME = "pbc"
 UM_PER_PIXEL = 0.10

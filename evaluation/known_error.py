@@ -9,8 +9,8 @@ from contract.decide import doubts_of, label_of, margins_of
 from contract.known_error import MIN_PATIENTS, ModelError, PatientRate
 from contract.manifest import Columns, Decision, Unknown
 from contract.types import Tensor
-from training.datasets.sample import Sample
-from training.metrics import sigmoid
+from evaluation.datasets.sample import Sample
+from evaluation.metrics import sigmoid
 
 DIGITS = 5
 """After the point, in the manifest."""

@@ -13,8 +13,8 @@ from agent.vision.segmentation import find_cells
 from contract.cell_colours import colours_of, moments_of
 from contract.manifest import CellColours
 from contract.types import Image
-from training.datasets.files import read_image
-from training.datasets.sample import Sample
+from evaluation.datasets.files import read_image
+from evaluation.datasets.sample import Sample
 
 Outline = NDArray[np.int32]
 BLACK = 5

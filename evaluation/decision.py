@@ -7,7 +7,7 @@ import numpy as np
 
 from contract.manifest import Columns, Decision, Unknown
 from contract.types import Tensor
-from training.metrics import Labels, Numbers, fit_temperature, sigmoid
+from evaluation.metrics import Labels, Numbers, fit_temperature, sigmoid
 
 MISSED_BLASTS = 0.02
 """Share of validation blasts that may fall below the band and so be called normal."""

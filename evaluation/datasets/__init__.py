@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from functools import partial
 
 from contract.manifest import OTHER, ClassName
-from training.datasets import cnmc, deepapl, folders, mixture, pbc
-from training.datasets.layout import About, Layout, join
+from evaluation.datasets import cnmc, deepapl, folders, mixture, pbc
+from evaluation.datasets.layout import About, Layout, join
 
 DATA_SETS = {
     deepapl.NAME: deepapl.LAYOUT,

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from contract.decide import margins_of
-from training.decision import choose_decision
-from training.metrics import (
+from evaluation.decision import choose_decision
+from evaluation.metrics import (
     accuracy,
     auroc,
     bootstrap,

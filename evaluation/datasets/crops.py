@@ -11,9 +11,9 @@ from tqdm import tqdm
 from contract.manifest import CellColours, InputSpec
 from contract.pixels import cut, drawn
 from contract.types import Crops, Image
-from training.datasets.files import read_image
-from training.datasets.outlines import Outline, middle_of, outline_of
-from training.datasets.sample import Sample
+from evaluation.datasets.files import read_image
+from evaluation.datasets.outlines import Outline, middle_of, outline_of
+from evaluation.datasets.sample import Sample
 
 T = TypeVar("T")
 

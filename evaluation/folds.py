@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UsageError
-from training.datasets.sample import Sample
-from training.metrics import Labels, Numbers, auroc, bootstrap, weighted_f1
+from evaluation.datasets.sample import Sample
+from evaluation.metrics import Labels, Numbers, auroc, bootstrap, weighted_f1
 
 Scorer: TypeAlias = Callable[[Labels], Numbers]
 """Scores of the cells with the given indices."""
