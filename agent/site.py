@@ -24,7 +24,7 @@ from common.errors import IntegrityError, UsageError
 from common.plain import read_plain
 from contract.colour import Normaliser, normaliser
 from contract.manifest import CellColours, InputSpec
-from contract.reference import Look
+from contract.reference import StainProfile
 from contract.types import Frame
 
 
@@ -81,7 +81,7 @@ class SiteFile(_Part):
     colour: Literal["off", "reinhard", "macenko"] = Field(
         "off", description="How crops are made to look like the training's; needs `look`."
     )
-    look: Look | None = Field(None, description="What the frames look like.")
+    look: StainProfile | None = Field(None, description="What the frames look like.")
     cells: CellColours | None = Field(
         None, description="Colours of the site's white cells; absent: the agent learns them from those that it finds."
     )
@@ -101,7 +101,7 @@ class Site:
     file: SiteFile
     leveller: Leveller | None = None
 
-    def normaliser(self, reference: Look | None) -> Normaliser | None:
+    def normaliser(self, reference: StainProfile | None) -> Normaliser | None:
         """What makes this site's crops look like the training's; None where nothing is to be done.
 
         Raises:

@@ -28,10 +28,10 @@ from calibration.sample import stratified
 from contract.bundle import INT8_CPU, SHIPPED, open_bundle
 from contract.colour import Method, normaliser
 from contract.decide import blast_probability, label_of
-from contract.look import Sight, look_of, sight_of
+from contract.look import StainMeasurement, measure_stain, stain_profile
 from contract.manifest import Manifest
 from contract.pixels import cut, stack
-from contract.reference import Look
+from contract.reference import StainProfile
 from contract.types import Crops, Image
 from evaluation.datasets import LAYOUTS
 from evaluation.datasets.crops import read_crops
@@ -39,7 +39,7 @@ from evaluation.datasets.deepapl import UM_PER_PIXEL
 from evaluation.datasets.files import images_below, read_image
 from evaluation.datasets.sample import Sample, Split, labelled, labels_of
 from evaluation.metrics import Labels, Numbers, auroc, summary
-from export.reference import look_of_samples
+from export.reference import profile_of_samples
 from training.evaluate import scores_of
 
 WITH_SURROUNDINGS = SHIPPED.parent / "blast-2"
@@ -58,14 +58,14 @@ class Model:
     """A model and what its training looked like."""
 
     manifest: Manifest
-    reference: Look
+    reference: StainProfile
 
     def probabilities(self, crops: Crops) -> Numbers:
         """Calibrated probability of a blast of each crop, in INT8."""
         scores = scores_of(WITH_SURROUNDINGS / INT8_CPU, crops, self.manifest.input)
         return blast_probability(scores, self.manifest, "int8")
 
-    def normalised(self, method: Method, crops: Crops, site: Look) -> Crops:
+    def normalised(self, method: Method, crops: Crops, site: StainProfile) -> Crops:
         """Crops as the network would see them with a site's colour set to ``method``."""
         made = normaliser(method, site, self.reference)
         return crops if made is None else made.apply(crops)
@@ -76,7 +76,7 @@ class Cells:
     """Cells of one site, with its look."""
 
     crops: Crops
-    look: Look
+    look: StainProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +103,11 @@ def measure() -> Figures:
 def open_model(deepapl: str | None) -> Model | None:
     """The model; its reference, if it bears none, from DeepAPL's training cells."""
     manifest = open_bundle(WITH_SURROUNDINGS).manifest
-    look: Look | None = manifest.reference
+    look: StainProfile | None = manifest.reference
     if look is None and deepapl:
         cells = labelled(LAYOUTS["deepapl"].find(Path(deepapl)), "training")
         places = stratified([f"{s.kind} {s.patient}" for s in cells], TRAINING_CELLS, 0)
-        look = look_of_samples([cells[k] for k in places])
+        look = profile_of_samples([cells[k] for k in places])
     return Model(manifest, look) if look else None
 
 
@@ -135,16 +135,16 @@ def healthy(model: Model, data: Path) -> Figures:
 def cells_of(model: Model, folder: Path, um_per_pixel: float) -> Cells:
     """The cells that the agent finds and judges in a folder of frames; those that the border cuts are left out."""
     crops: list[Image] = []
-    sights: list[Sight] = []
+    measurements: list[StainMeasurement] = []
     for path in images_below(folder):
         image = read_image(path)
         if not assess(image, um_per_pixel).accepted:
             continue
-        sight = sight_of(image, um_per_pixel)
-        sights.extend([sight] if sight else [])
+        measurement = measure_stain(image, um_per_pixel)
+        measurements.extend([measurement] if measurement else [])
         whole = (cell for cell in find_cells(image, um_per_pixel) if "edge" not in cell.flags)
         crops.extend(cut(image, cell.centre, um_per_pixel, model.manifest.input) for cell in whole)
-    return Cells(stack(crops, model.manifest.input), look_of(sights, um_per_pixel, folder.name))
+    return Cells(stack(crops, model.manifest.input), stain_profile(measurements, um_per_pixel, folder.name))
 
 
 def cut_out(model: Model, data: Path) -> Figures:
@@ -156,7 +156,9 @@ def cut_out(model: Model, data: Path) -> Figures:
     return {
         "cnmc_cells": len(samples),
         "cnmc_off_auroc": round(auroc(labels_of(samples), model.probabilities(crops)), 4),
-        "cnmc_with_a_look": sum(sight_of(i, s.um_per_pixel) is not None for i, s in zip(images, samples, strict=True)),
+        "cnmc_with_a_look": sum(
+            measure_stain(i, s.um_per_pixel) is not None for i, s in zip(images, samples, strict=True)
+        ),
     }
 
 
@@ -212,9 +214,9 @@ def judged(model: Model, samples: Sequence[Sample], probabilities: Numbers, plai
     return {**{name: round(every[name], 4) for name in names}, "flips": flips}
 
 
-def look_at(images: Iterable[Image], um_per_pixel: float, on: str) -> Look:
+def look_at(images: Iterable[Image], um_per_pixel: float, on: str) -> StainProfile:
     """What some images look like."""
-    return look_of([s for s in (sight_of(i, um_per_pixel) for i in images) if s], um_per_pixel, on)
+    return stain_profile([s for s in (measure_stain(i, um_per_pixel) for i in images) if s], um_per_pixel, on)
 
 
 def middle_of(image: Image, um_per_pixel: float, model: Model) -> Image:

@@ -7,14 +7,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.reference import Look
+from contract.reference import StainProfile
 from contract.types import Image
 
 Shift: TypeAlias = Callable[[Image], Image]
 Numbers: TypeAlias = NDArray[np.float64]
 
 
-def shifts(look: Look) -> dict[str, Shift]:
+def shifts(look: StainProfile) -> dict[str, Shift]:
     """By name; ``look`` says where bare background is, and which way each stain colours."""
     bare = np.array(look.bare) * 255
     red, blue = np.array(look.stains.red), np.array(look.stains.blue)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from common.errors import UsageError
 from contract.look import Numbers, density_table
-from contract.reference import Look
+from contract.reference import StainProfile
 from contract.types import Crops
 
 Method = Literal["off", "reinhard", "macenko"]
@@ -62,7 +62,7 @@ class Normaliser:
         return done
 
 
-def normaliser(method: Method, site: Look | None, reference: Look | None) -> Normaliser | None:
+def normaliser(method: Method, site: StainProfile | None, reference: StainProfile | None) -> Normaliser | None:
     """From what a site looks like to what the training looked like; None where the method is `off`.
 
     Args:
@@ -90,7 +90,7 @@ def normaliser(method: Method, site: Look | None, reference: Look | None) -> Nor
     return Normaliser(method, density, affine, made.apply(every)[0])
 
 
-def advised(site: Look, reference: Look) -> Method:
+def advised(site: StainProfile, reference: StainProfile) -> Method:
     """The method for a site that looks so: `macenko` where light, strength or hue of the nuclei are not those learned.
 
     On other sites each method moves as many cells to the wrong side as to the right one.
@@ -102,7 +102,7 @@ def advised(site: Look, reference: Look) -> Method:
     return "macenko" if light > OTHER_LIGHT or weaker or turned else "off"
 
 
-def _reinhard(site: Look, reference: Look) -> Numbers:
+def _reinhard(site: StainProfile, reference: StainProfile) -> Numbers:
     """A gain for each colour's density (after Reinhard et al., IEEE CG&A 21, 2001).
 
     Their shift is left out: bare background must stay bare. Red cells and nuclei count alike, so that it does not
@@ -112,7 +112,7 @@ def _reinhard(site: Look, reference: Look) -> Numbers:
     return np.diag(_bounded(np.linalg.norm(theirs, axis=0), np.linalg.norm(ours, axis=0)))
 
 
-def _macenko(site: Look, reference: Look) -> Numbers:
+def _macenko(site: StainProfile, reference: StainProfile) -> Numbers:
     """The site's two stains become the training's, each with its strength (Macenko et al., ISBI 2009).
 
     What neither stain explains is kept as it is.
@@ -121,10 +121,10 @@ def _macenko(site: Look, reference: Look) -> Numbers:
     return _basis(reference) @ np.diag([*gain, 1.0]) @ np.linalg.inv(_basis(site))
 
 
-METHODS: dict[str, Callable[[Look, Look], Numbers]] = {"reinhard": _reinhard, "macenko": _macenko}
+METHODS: dict[str, Callable[[StainProfile, StainProfile], Numbers]] = {"reinhard": _reinhard, "macenko": _macenko}
 
 
-def _basis(look: Look) -> Numbers:
+def _basis(look: StainProfile) -> Numbers:
     """(3, 3): the two stains and what is at right angles to both, as columns."""
     red, blue = np.array(look.stains.red), np.array(look.stains.blue)
     rest = np.cross(red, blue)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import UsageError
-from contract.reference import Colour, Look, Spread, Stains, Triple
+from contract.reference import Colour, Spread, StainProfile, Stains, Triple
 from contract.types import Image
 
 Numbers = NDArray[np.float64]
@@ -53,7 +53,7 @@ DIGITS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class StainMeasurement:
     """What one image looks like.
 
     Attributes:
@@ -73,7 +73,7 @@ class Sight:
     strength: Numbers
 
 
-def sight_of(image: Image, um_per_pixel: float) -> Sight | None:
+def measure_stain(image: Image, um_per_pixel: float) -> StainMeasurement | None:
     """Measure one image; None where it shows no nucleus or no red cells.
 
     Args:
@@ -90,33 +90,35 @@ def sight_of(image: Image, um_per_pixel: float) -> Sight | None:
     if min(len(nuclei), len(red)) * um * um < MIN_UM2:
         return None
     stains, strength = macenko(np.concatenate([nuclei, red]))
-    return Sight(bare / 255, sharpness(density[..., 1], um), _moments(red), _moments(nuclei), stains, strength)
+    return StainMeasurement(
+        bare / 255, sharpness(density[..., 1], um), _moments(red), _moments(nuclei), stains, strength
+    )
 
 
-def look_of(sights: Sequence[Sight], um_per_pixel: float, on: str) -> Look:
+def stain_profile(measurements: Sequence[StainMeasurement], um_per_pixel: float, on: str) -> StainProfile:
     """What images look like together: medians, which a few odd images do not move.
 
     Args:
-        sights: of single images.
+        measurements: of single images.
         um_per_pixel: their scale.
         on: which images these were, in words.
 
     Raises:
-        UsageError: there is no sight.
+        UsageError: there is no measurement.
     """
-    if not sights:
+    if not measurements:
         raise UsageError(f"{on}: none shows a nucleus amid red cells, so there is no colour to measure; use others")
-    stains = _unit(np.median([s.stains for s in sights], axis=0))
-    strength = np.median([s.strength for s in sights], axis=0).round(DIGITS).tolist()
-    return Look(
-        images=len(sights),
+    stains = _unit(np.median([s.stains for s in measurements], axis=0))
+    strength = np.median([s.strength for s in measurements], axis=0).round(DIGITS).tolist()
+    return StainProfile(
+        images=len(measurements),
         on=on,
         um_per_pixel=um_per_pixel,
-        background=_spread([float(s.bare.mean()) for s in sights]),
-        bare=_triple(np.median([s.bare for s in sights], axis=0)),
-        focus=_spread([s.focus for s in sights]),
-        red_cells=_colour(np.array([s.red_cells for s in sights])),
-        nuclei=_colour(np.array([s.nuclei for s in sights])),
+        background=_spread([float(s.bare.mean()) for s in measurements]),
+        bare=_triple(np.median([s.bare for s in measurements], axis=0)),
+        focus=_spread([s.focus for s in measurements]),
+        red_cells=_colour(np.array([s.red_cells for s in measurements])),
+        nuclei=_colour(np.array([s.nuclei for s in measurements])),
         stains=Stains(red=_triple(stains[0]), blue=_triple(stains[1]), strength=(strength[0], strength[1])),
     )
 

@@ -45,8 +45,8 @@ class Stains(Record):
     )
 
 
-class Look(Record):
-    """What some images look like: those of a training, or those of a site (``contract.look.look_of`` measures it)."""
+class StainProfile(Record):
+    """What some images look like: those of a training, or of a site; ``contract.look.stain_profile`` measures it."""
 
     images: int = Field(ge=1, description="Number of images that were measured.")
     on: str = Field(description="Which images these were.")
@@ -86,7 +86,7 @@ class Scores(Record):
         return self
 
 
-class Reference(Look):
+class Reference(StainProfile):
     """What the training images looked like, and how cells score that look so."""
 
     scores: Scores

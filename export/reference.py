@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from contract.look import DIGITS, Sight, look_of, sight_of
+from contract.look import DIGITS, StainMeasurement, measure_stain, stain_profile
 from contract.manifest import CellView, Decisions, InputSpec
-from contract.reference import Look, Margins, Reference, Scores
+from contract.reference import Margins, Reference, Scores, StainProfile
 from evaluation.datasets.files import read_image
 from evaluation.datasets.outlines import colours_by_data_set
 from evaluation.datasets.sample import Sample
@@ -35,7 +35,7 @@ def reference_of(
         um_per_pixel: scale of all images; None takes each one's own.
         on: the held-out cells in words.
     """
-    look = look_of_samples(training, um_per_pixel)
+    look = profile_of_samples(training, um_per_pixel)
     if look is None:
         return None
     held = gate.held()
@@ -67,22 +67,22 @@ def aligned(
     return spec if colours is None else spec.model_copy(update={"cell": CellView(colours=colours)})
 
 
-def look_of_samples(samples: Sequence[Sample], um_per_pixel: float | None = None) -> Look | None:
+def profile_of_samples(samples: Sequence[Sample], um_per_pixel: float | None = None) -> StainProfile | None:
     """What whole images look like, their surroundings included; None where most show no cell amid red ones.
 
     Cells that are cut out are left out: they have no surroundings. Of images of several scales the middle one is told.
     """
     whole = [s for s in samples if not s.cut_out]
 
-    def one(sample: Sample) -> Sight | None:
-        return sight_of(read_image(sample.path), um_per_pixel or sample.um_per_pixel)
+    def one(sample: Sample) -> StainMeasurement | None:
+        return measure_stain(read_image(sample.path), um_per_pixel or sample.um_per_pixel)
 
     with ThreadPoolExecutor() as pool:
-        sights = [sight for sight in pool.map(one, whole) if sight]
-    if not sights or len(sights) < MIN_SEEN * len(whole):
+        measurements = [measurement for measurement in pool.map(one, whole) if measurement]
+    if not measurements or len(measurements) < MIN_SEEN * len(whole):
         return None
     scale = um_per_pixel or statistics.median(s.um_per_pixel for s in whole)
-    return look_of(sights, scale, "calibration cells, of the training split where there is one")
+    return stain_profile(measurements, scale, "calibration cells, of the training split where there is one")
 
 
 def _margins(held: Held, engine: str, temperature: float) -> Margins:

@@ -14,7 +14,7 @@ import numpy as np
 from agent.sources.directory import DirectorySource, listed
 from agent.sources.place import PIXELS, source_at
 from agent.tools.progress import with_bar
-from agent.vision.scale import RED_CELL_UM, TOLERANCE, RedCells, ScaleEstimate, estimate, look
+from agent.vision.scale import RED_CELL_UM, TOLERANCE, RedCells, ScaleEstimate, estimate, find_red_cells
 from common.errors import CheckError
 from common.secrets import masked
 from common.words import counted
@@ -121,7 +121,7 @@ def measure_scale(job: ScaleJob, stop: threading.Event, *, progress: bool) -> Me
     """
     tally = _Tally()
     with opened(job.source, stop, frames=None, progress=progress) as frames:
-        looks = [look(image) for image in islice(changed(tally.fit(frames)), job.frames)]
+        looks = [find_red_cells(image) for image in islice(changed(tally.fit(frames)), job.frames)]
     found = estimate(looks)
     if found is None:
         raise CheckError(_unsaid(job.source, looks, tally))

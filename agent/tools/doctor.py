@@ -23,7 +23,7 @@ from agent.tools.access import concerns
 from agent.tools.calibrate import changed
 from agent.trust import open_trusted, said_of
 from agent.vision.quality import assess
-from agent.vision.scale import estimate, look
+from agent.vision.scale import estimate, find_red_cells
 from agent.wire.broker_probe import probe
 from common.errors import CheckError, MicroscopeError, SourceError
 from common.owned import others_may_write
@@ -105,7 +105,7 @@ def check_scale(settings: Settings) -> str:
     least, most = open_site(settings.site_file).file.limits.scale
     with settings.source.open("doctor", threading.Event()) as frames:
         shown = takewhile(lambda frame: not frame.fault, islice(frames, SCALE_FRAMES))
-        looks = [look(image) for image in changed(frame.image for frame in shown)]
+        looks = [find_red_cells(image) for image in changed(frame.image for frame in shown)]
     found = estimate(looks)
     if len(looks) < FEWEST_PLACES and found:
         places = f"{len(looks)} place{'s' * (len(looks) > 1)} of the slide"

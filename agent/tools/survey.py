@@ -19,7 +19,7 @@ from agent.site import Comparison, FlatFile, MeasuredScale, Site, SiteFile, read
 from agent.tools.calibrate import changed, opened
 from agent.vision.flatfield import MAX_BYTES, Leveller, measure, read_flat, write_flat
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
-from agent.vision.scale import ScaleEstimate, estimate, look
+from agent.vision.scale import ScaleEstimate, estimate, find_red_cells
 from common.arguments import state_dir_if_any
 from common.durable import write_whole
 from common.errors import CheckError, UsageError
@@ -29,9 +29,9 @@ from common.words import counted
 from contract.bundle import SHIPPED, Bundle, open_bundle
 from contract.cell_colours import distance
 from contract.colour import advised
-from contract.look import look_of, sight_of
+from contract.look import measure_stain, stain_profile
 from contract.manifest import CellColours, CellView, Precision
-from contract.reference import Look, Reference, Spread
+from contract.reference import Reference, Spread, StainProfile
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame
 from engines.choice import open_engine
@@ -125,7 +125,7 @@ def measure_site(job: SiteJob, stop: threading.Event, *, progress: bool) -> Iter
         raise CheckError(
             f"no frame of {masked(job.source)} could be read, or none has the flat field's size; correct the source"
         )
-    found = estimate([look(image) for image in changed(frame.image for frame in frames)])
+    found = estimate([find_red_cells(image) for image in changed(frame.image for frame in frames)])
     um = job.um_per_pixel or (found.um_per_pixel if found else 0.0)
     if not um:
         raise CheckError(
@@ -223,10 +223,10 @@ def _examined(
         return findings, engine.precision, colours.known if colours else None
 
 
-def _look(job: SiteJob, frames: Sequence[Frame], um: float) -> Look | None:
-    sights = [sight for frame in frames if (sight := sight_of(frame.image, um))]
-    of = f"{len(sights)} of {counted(len(frames), 'frame')} of {masked(job.source)}"
-    return look_of(sights, um, of) if sights else None
+def _look(job: SiteJob, frames: Sequence[Frame], um: float) -> StainProfile | None:
+    measurements = [measurement for frame in frames if (measurement := measure_stain(frame.image, um))]
+    of = f"{len(measurements)} of {counted(len(frames), 'frame')} of {masked(job.source)}"
+    return stain_profile(measurements, um, of) if measurements else None
 
 
 def _scale_of(um: float, found: ScaleEstimate | None) -> MeasuredScale:
@@ -242,7 +242,7 @@ def _scale_rows(um: float, found: ScaleEstimate | None) -> Iterator[Comparison]:
 
 
 def compare(
-    seen: Look | None, findings: Sequence[Finding], reference: Reference | None, precision: Precision
+    seen: StainProfile | None, findings: Sequence[Finding], reference: Reference | None, precision: Precision
 ) -> Iterator[Comparison]:
     """What the frames look like, and how their cells score, beside the training; nothing without a reference."""
     if reference is None:
@@ -287,7 +287,7 @@ def _row(figure: str, here: float, training: float, spread: float) -> Comparison
     )
 
 
-def advice(job: SiteJob, seen: Look | None, reference: Reference | None) -> Iterator[str]:
+def advice(job: SiteJob, seen: StainProfile | None, reference: Reference | None) -> Iterator[str]:
     """What another setting of the colour would be better for frames that look so, if any, and how to get it."""
     if seen and reference and (better := advised(seen, reference)) != job.colour:
         yield (

@@ -8,13 +8,13 @@ counts.
 import numpy as np
 
 from agent.vision.kinds import Kinds, Numbers
-from contract.reference import Colour, Look
+from contract.reference import Colour, StainProfile
 
 LEAST_SPREAD = 0.02
 """Optical density that images of one laboratory differ by, at least: training images of one camera may do by less."""
 
 
-def far_from(kinds: Kinds, training: Look) -> float | None:
+def far_from(kinds: Kinds, training: StainProfile) -> float | None:
     """In standard deviations between the training's images; None where the frame shows too few red cells."""
     if not len(kinds.red_pixels):
         return None

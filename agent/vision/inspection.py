@@ -12,7 +12,7 @@ from agent.vision.pictures import pictures_of
 from agent.vision.quality import assess
 from agent.vision.segmentation import find_cells
 from contract.messages import Quality
-from contract.reference import Look
+from contract.reference import StainProfile
 from contract.types import Cells, Image
 
 
@@ -33,7 +33,7 @@ class Inspection:
     segment_ms: float
 
 
-def inspect(image: Image, um_per_pixel: float, limits: QualityLimits, training: Look | None) -> Inspection:
+def inspect(image: Image, um_per_pixel: float, limits: QualityLimits, training: StainProfile | None) -> Inspection:
     """Inspect one frame.
 
     Args:

@@ -15,7 +15,7 @@ from agent.vision.ranks import quantile
 from agent.vision.remedies import REMEDIES
 from agent.vision.watch import Apparent, ScaleWatch
 from contract.messages import Quality, Reason
-from contract.reference import Look
+from contract.reference import StainProfile
 from contract.types import Image
 
 WORKING_UM = 0.4
@@ -43,7 +43,7 @@ def assess(
     limits: QualityLimits = DEFAULT_LIMITS,
     watch: ScaleWatch | None = None,
     *,
-    training: Look | None = None,
+    training: StainProfile | None = None,
     pictures: Callable[[], Pictures] | None = None,
 ) -> Quality:
     """Measure a frame and say whether it can be judged.
@@ -85,7 +85,11 @@ def watched(alone: Quality, watch: ScaleWatch, image: Image, um_per_pixel: float
 
 
 def _alone(
-    image: Image, um_per_pixel: float, limits: QualityLimits, training: Look | None, pictures: Callable[[], Pictures]
+    image: Image,
+    um_per_pixel: float,
+    limits: QualityLimits,
+    training: StainProfile | None,
+    pictures: Callable[[], Pictures],
 ) -> Quality:
     lit = light.measure(image, um_per_pixel, working_um=WORKING_UM)
     background = sum(lit.bare) / 3 / 255

@@ -117,7 +117,7 @@ class ScaleEstimate:
         return self.low <= um_per_pixel <= self.high
 
 
-def look(image: Image, near_um: float | None = None) -> RedCells:
+def find_red_cells(image: Image, near_um: float | None = None) -> RedCells:
     """Measure the red cells of one frame.
 
     Args:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from agent.vision.scale import RED_CELL_UM, RedCells, ScaleEstimate, estimate, look
+from agent.vision.scale import RED_CELL_UM, RedCells, ScaleEstimate, estimate, find_red_cells
 from contract.types import Image
 
 EVERY = 32
@@ -171,8 +171,8 @@ def _is_odd(seen: RedCells, found: ScaleEstimate) -> bool:
 
 
 def _look(image: Image, um_per_pixel: float) -> RedCells:
-    seen = look(_amid(image, NEAR_SIDE), um_per_pixel)
-    return seen if len(seen.diameters) >= FEWEST else look(_amid(image, FAR_SIDE))
+    seen = find_red_cells(_amid(image, NEAR_SIDE), um_per_pixel)
+    return seen if len(seen.diameters) >= FEWEST else find_red_cells(_amid(image, FAR_SIDE))
 
 
 def _amid(image: Image, side: int) -> Image:

@@ -31,7 +31,7 @@ from agent.tools.calibrate import ScaleJob, changed, measure_scale
 from agent.tools.doctor import Doubt, check_scale
 from agent.vision.arcs import LARGEST, SMALLEST, WHOLE, Arc, arcs
 from agent.vision.limits import QualityLimits
-from agent.vision.scale import RED_CELL_UM, SAME_CELL, RedCells, ScaleEstimate, distinct, estimate, look
+from agent.vision.scale import RED_CELL_UM, SAME_CELL, RedCells, ScaleEstimate, distinct, estimate, find_red_cells
 from common.errors import CheckError, SourceError, UsageError
 from contract.types import Image
 from evaluation.datasets import deepapl
@@ -46,7 +46,7 @@ def smear(um_per_pixel: float = 0.1, frames: int = 8, focus_um: float = 0.2) -> 
 
 
 def measured(images: Sequence[Image]) -> ScaleEstimate:
-    found = estimate([look(image) for image in images])
+    found = estimate([find_red_cells(image) for image in images])
     assert found is not None
     return found
 
@@ -150,7 +150,7 @@ class TestRenderedSmear:
         hits = total = 0
         for frame in frames:
             reds = np.array([(*c.box.centre, c.box.width, c.box.height) for c in frame.truth if c.kind == "red"])
-            cells = look(frame.image)
+            cells = find_red_cells(frame.image)
             for (x, y), diameter in zip(cells.places, cells.diameters, strict=True):
                 near = np.hypot(reds[:, 0] - x, reds[:, 1] - y) < 0.35 * diameter
                 total += 1
@@ -160,7 +160,7 @@ class TestRenderedSmear:
 
     @pytest.mark.parametrize("near_um", [0.06, 0.1, 0.18])
     def test_where_a_scale_is_believed_the_same_is_found(self, near_um: float) -> None:
-        found = estimate([look(image, near_um) for image in smear()])
+        found = estimate([find_red_cells(image, near_um) for image in smear()])
         assert found is not None
         assert found.um_per_pixel == pytest.approx(0.1, rel=0.05)
 
@@ -172,7 +172,7 @@ class TestRenderedSmear:
     def test_a_frame_is_not_written_on_and_gives_the_same_each_time(self) -> None:
         image = smear()[0]
         before = image.copy()
-        first, second = look(image), look(image)
+        first, second = find_red_cells(image), find_red_cells(image)
         assert np.array_equal(first.diameters, second.diameters)
         assert np.array_equal(image, before)
 
@@ -188,22 +188,25 @@ class TestNothingToSee:
 
     @pytest.mark.parametrize("level", [0, 1, 128, 255])
     def test_a_flat_frame_has_no_red_cells(self, level: int) -> None:
-        assert not look(np.full((480, 640, 3), level, np.uint8)).diameters.size
+        assert not find_red_cells(np.full((480, 640, 3), level, np.uint8)).diameters.size
 
     def test_noise_gives_no_scale(self) -> None:
         rng = np.random.default_rng(1)
         noise = [rng.integers(0, 256, (300, 300, 3), np.uint8) for _ in range(5)]
         soft = [np.asarray(cv2.GaussianBlur(image, (0, 0), 6), np.uint8) for image in noise]
-        assert estimate([look(image) for image in noise]) is None
+        assert estimate([find_red_cells(image) for image in noise]) is None
         assert (
-            estimate([look(cv2.normalize(i, i.copy(), 0, 255, cv2.NORM_MINMAX).astype(np.uint8)) for i in soft]) is None
+            estimate(
+                [find_red_cells(cv2.normalize(i, i.copy(), 0, 255, cv2.NORM_MINMAX).astype(np.uint8)) for i in soft]
+            )
+            is None
         )
 
     def test_no_frames_give_no_scale(self) -> None:
         assert estimate([]) is None
 
     def test_few_cells_among_many_frames_give_no_scale(self) -> None:
-        assert estimate([*(look(image) for image in smear()[:1]), *[_cells([])] * 50]) is None
+        assert estimate([*(find_red_cells(image) for image in smear()[:1]), *[_cells([])] * 50]) is None
 
     def test_round_things_of_all_sizes_give_no_scale(self) -> None:
         rng = np.random.default_rng(1)
@@ -217,7 +220,7 @@ class TestNothingToSee:
     @settings(max_examples=40, deadline=None)
     @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32))
     def test_no_image_is_too_odd(self, height: int, width: int, seed: int) -> None:
-        look(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+        find_red_cells(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
 
 
 def _cells(diameters: Sequence[float] | np.ndarray[tuple[int], np.dtype[np.float64]]) -> RedCells:
@@ -407,7 +410,7 @@ class TestRealSmears:
 
     def test_a_few_frames_do_and_what_is_said_of_them_is_true(self) -> None:
         """Ten frames each: within a tenth nine times of ten, in the interval always."""
-        looks = [look(read(path)) for path in images_of("txl-pbc-tiles")[::5]]
+        looks = [find_red_cells(read(path)) for path in images_of("txl-pbc-tiles")[::5]]
         found = [estimate(looks[k::9]) for k in range(9)]
         assert all(one is not None and one.agrees(0.1) for one in found)
         assert sum(one is not None and abs(one.um_per_pixel / 0.1 - 1) < 0.1 for one in found) >= 8
@@ -421,7 +424,7 @@ class TestRealSmears:
     @pytest.mark.parametrize("folder", ["segwbc-dataset1/images", "cnmc2019/training_data/fold_0/hem"])
     def test_cells_without_red_ones_around_them_give_no_scale(self, folder: str) -> None:
         images = [read(path) for path in images_of(folder)[:400]]
-        looks = [look(image) for image in images]
+        looks = [find_red_cells(image) for image in images]
         assert all(estimate(looks[k : k + 10]) is None for k in range(0, len(looks), 10))
         job = ScaleJob(str(Path(os.environ["MICROSCOPE_DATA"]) / folder), frames=400)
         with pytest.raises(CheckError, match="can not be said"):
@@ -434,7 +437,7 @@ def test_the_scale_of_patients_that_nothing_was_tuned_on_is_told_within_a_tenth(
     looks: dict[str, list[RedCells]] = {}
     for cell in labelled(deepapl.find(Path(os.environ["MICROSCOPE_DEEPAPL"])), "test"):
         if len(of_patient := looks.setdefault(cell.patient, [])) < 20:
-            of_patient.append(look(read(cell.path)))
+            of_patient.append(find_red_cells(read(cell.path)))
     everybody = estimate([seen for of_patient in looks.values() for seen in of_patient])
     assert everybody is not None
     assert everybody.um_per_pixel == pytest.approx(deepapl.UM_PER_PIXEL, rel=0.1)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from agent.sources.synthetic import SyntheticSource
-from agent.vision.scale import estimate, look
+from agent.vision.scale import estimate, find_red_cells
 from agent.vision.segmentation import find_cells
 from contract.types import Box, Cell, Frame, Image
 from evaluation.datasets import deepapl
@@ -207,7 +207,7 @@ class TestRealSmears:
 
     def test_the_scale_that_red_cells_tell_costs_at_most_one_point_of_recall(self) -> None:
         for name in SCALES:
-            told = estimate([look(read(path)) for path, _ in some(name)])
+            told = estimate([find_red_cells(read(path)) for path, _ in some(name)])
             assert told is not None
             assert score(iter(some(name)), told.um_per_pixel)[0] >= usual_recall(name) - 0.01
 

@@ -14,7 +14,7 @@ from agent.tools.survey import SiteJob, advice
 from agent.vision.segmentation import find_cells
 from contract.bundle import SHIPPED, open_bundle
 from contract.colour import Method, Normaliser, normaliser
-from contract.look import look_of, sight_of
+from contract.look import measure_stain, stain_profile
 from contract.manifest import Precision
 from contract.pixels import to_batch
 from contract.reference import Margins, Reference, Scores
@@ -46,9 +46,9 @@ def frame() -> Frame:
 
 @pytest.fixture(scope="module")
 def macenko(frame: Frame) -> Normaliser:
-    sight = sight_of(frame.image, frame.um_per_pixel)
-    assert sight is not None
-    look = look_of([sight], frame.um_per_pixel, "a drawn frame")
+    measurement = measure_stain(frame.image, frame.um_per_pixel)
+    assert measurement is not None
+    look = stain_profile([measurement], frame.um_per_pixel, "a drawn frame")
     weaker = look.stains.model_copy(update={"strength": (0.2, 0.5)})
     made = normaliser("macenko", look, look.model_copy(update={"stains": weaker}))
     assert made is not None
@@ -77,9 +77,9 @@ def test_a_frame_is_never_written_into(frame: Frame, macenko: Normaliser) -> Non
 
 
 def test_calibrate_site_advises_a_method_only_where_another_is_better(frame: Frame) -> None:
-    sight = sight_of(frame.image, frame.um_per_pixel)
-    assert sight is not None
-    look = look_of([sight], frame.um_per_pixel, "a drawn frame")
+    measurement = measure_stain(frame.image, frame.um_per_pixel)
+    assert measurement is not None
+    look = stain_profile([measurement], frame.um_per_pixel, "a drawn frame")
     margins = Margins(cells=1, every=(0.0,))
     reference = Reference(**dict(look), scores=Scores(levels=(0.5,), on="nothing", fp32=margins, int8=margins))
     pale = look.model_copy(update={"stains": look.stains.model_copy(update={"strength": (0.1, 0.1)})})

@@ -17,7 +17,7 @@ from agent.vision.limits import QualityLimits
 from agent.vision.segmentation import find_cells
 from contract.bundle import SHIPPED, open_bundle
 from contract.messages import Quality
-from contract.reference import Colour, Look, Margins, Reference, Scores, Spread, Stains
+from contract.reference import Colour, Margins, Reference, Scores, Spread, StainProfile, Stains
 from contract.types import Box, Cell, Frame, Prediction
 
 UM = 0.15
@@ -39,8 +39,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "frames"
 
 
-def a_look(*, red: float = 0.2, focus: float = 2.0) -> Look:
-    return Look(
+def a_look(*, red: float = 0.2, focus: float = 2.0) -> StainProfile:
+    return StainProfile(
         images=8,
         on="rendered",
         um_per_pixel=UM,

@@ -5,9 +5,9 @@ import pytest
 
 from bench.cross_site import METHODS, Row, measure, over_shifts
 from bench.shifts import shifts
-from contract.look import look_of, sight_of
+from contract.look import measure_stain, stain_profile
 from contract.manifest import InputSpec
-from contract.reference import Look
+from contract.reference import StainProfile
 from contract.types import Image
 from export.golden import draw_cell
 
@@ -21,11 +21,15 @@ def images() -> list[Image]:
 
 
 @pytest.fixture(scope="module")
-def look(images: list[Image]) -> Look:
-    return look_of([sight for sight in (sight_of(image, 0.2) for image in images) if sight], 0.2, "drawn cells")
+def look(images: list[Image]) -> StainProfile:
+    return stain_profile(
+        [measurement for measurement in (measure_stain(image, 0.2) for image in images) if measurement],
+        0.2,
+        "drawn cells",
+    )
 
 
-def test_every_shift_makes_another_picture_of_the_same_form(images: list[Image], look: Look) -> None:
+def test_every_shift_makes_another_picture_of_the_same_form(images: list[Image], look: StainProfile) -> None:
     before = images[0].copy()
     for name, shift in shifts(look).items():
         shifted = shift(images[0])
@@ -34,10 +38,10 @@ def test_every_shift_makes_another_picture_of_the_same_form(images: list[Image],
     assert np.array_equal(images[0], before)
 
 
-def test_a_stronger_stain_is_measured_as_one(images: list[Image], look: Look) -> None:
+def test_a_stronger_stain_is_measured_as_one(images: list[Image], look: StainProfile) -> None:
     shift = shifts(look)["stain x 1.4"]
-    sights = (sight_of(shift(image), 0.2) for image in images)
-    stronger = look_of([sight for sight in sights if sight], 0.2, "drawn cells")
+    measurements = (measure_stain(shift(image), 0.2) for image in images)
+    stronger = stain_profile([measurement for measurement in measurements if measurement], 0.2, "drawn cells")
     assert np.array(stronger.stains.strength) == pytest.approx(np.array(look.stains.strength) * 1.4, rel=0.15)
 
 

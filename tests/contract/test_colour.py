@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from agent.vision.quality import assess
 from common.errors import UsageError
 from contract.colour import METHODS, Method, advised, normaliser
-from contract.look import look_of, macenko, sight_of
-from contract.reference import Look, Triple
+from contract.look import macenko, measure_stain, stain_profile
+from contract.reference import StainProfile, Triple
 from contract.types import Crops, Image
 
 UM = 0.2
@@ -48,9 +48,9 @@ def photographed(
     return np.asarray(np.clip(light + 0.5, 0, 255), np.uint8)
 
 
-def a_look(bare: tuple[float, float, float] = WHITE, mix: NDArray[np.floating] | None = None) -> Look:
-    sights = (sight_of(photographed(drawn_density(seed), bare, mix), UM) for seed in range(4))
-    return look_of([sight for sight in sights if sight], UM, "drawn smears")
+def a_look(bare: tuple[float, float, float] = WHITE, mix: NDArray[np.floating] | None = None) -> StainProfile:
+    measurements = (measure_stain(photographed(drawn_density(seed), bare, mix), UM) for seed in range(4))
+    return stain_profile([measurement for measurement in measurements if measurement], UM, "drawn smears")
 
 
 REFERENCE = a_look()
@@ -60,7 +60,7 @@ def crops_of_drawn(bare: tuple[float, float, float] = WHITE, mix: NDArray[np.flo
     return np.stack([photographed(drawn_density(seed), bare, mix) for seed in (11, 12)])
 
 
-def normalised(method: Method, crops: Crops, site: Look) -> Crops:
+def normalised(method: Method, crops: Crops, site: StainProfile) -> Crops:
     made = normaliser(method, site, REFERENCE)
     return crops if made is None else made.apply(crops)
 
@@ -149,7 +149,9 @@ def test_stains_that_can_not_be_told_apart_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("site", "reference", "words"), [(REFERENCE, None, "bundle"), (None, REFERENCE, "site")])
-def test_what_is_not_known_can_not_be_normalised_to(site: Look | None, reference: Look | None, words: str) -> None:
+def test_what_is_not_known_can_not_be_normalised_to(
+    site: StainProfile | None, reference: StainProfile | None, words: str
+) -> None:
     assert normaliser("off", site, reference) is None
     with pytest.raises(UsageError, match=words):
         normaliser("reinhard", site, reference)
@@ -192,23 +194,23 @@ def test_a_look_finds_red_cells_and_nuclei_whatever_the_light() -> None:
 
 def test_its_focus_is_the_one_of_the_reports() -> None:
     image = photographed(drawn_density(3))
-    sight = sight_of(image, UM)
-    assert sight is not None
-    assert sight.focus == pytest.approx(assess(image, UM).focus, rel=0.05)
+    measurement = measure_stain(image, UM)
+    assert measurement is not None
+    assert measurement.focus == pytest.approx(assess(image, UM).focus, rel=0.05)
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_a_picture_of_nothing_looks_like_nothing(level: int) -> None:
-    assert sight_of(np.full((60, 60, 3), level, np.uint8), UM) is None
-    assert sight_of(np.full((1, 1, 3), level, np.uint8), UM) is None
+    assert measure_stain(np.full((60, 60, 3), level, np.uint8), UM) is None
+    assert measure_stain(np.full((1, 1, 3), level, np.uint8), UM) is None
 
 
 def test_red_cells_alone_say_nothing_of_nuclei() -> None:
     density = np.zeros((200, 200, 3), np.float32)
     density[40:90, 40:90] = density[120:170, 60:110] = RED
-    assert sight_of(photographed(density), UM) is None
+    assert measure_stain(photographed(density), UM) is None
 
 
 def test_no_sight_makes_no_look() -> None:
     with pytest.raises(UsageError, match="nucleus"):
-        look_of([], UM, "an empty slide")
+        stain_profile([], UM, "an empty slide")

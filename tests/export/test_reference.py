@@ -13,7 +13,7 @@ from evaluation.datasets import LAYOUTS
 from evaluation.datasets.files import images_below
 from evaluation.datasets.sample import Sample
 from export.golden import draw_cell
-from export.reference import LEVELS, look_of_samples, reference_of
+from export.reference import LEVELS, profile_of_samples, reference_of
 from export.scoring import ENGINES, Scored
 
 WIDE = InputSpec(um_per_pixel=0.2, size=180, mean=(0, 0, 0), std=(1, 1, 1))
@@ -84,7 +84,7 @@ def test_cells_cut_out_on_black_have_no_look(tmp_path: Path, samples: list[Sampl
         disc = cv2.circle(np.zeros(image.shape[:2], np.uint8), (90, 90), 35, 1, cv2.FILLED)
         cv2.imwrite(str(tmp_path / f"{k}.png"), image * disc[..., None])
     black = [Sample(p, p.name, "", "rare", "training") for p in images_below(tmp_path)]
-    assert look_of_samples(black, 0.2) is None
+    assert profile_of_samples(black, 0.2) is None
     gate = scored(samples, np.arange(12.0))
     assert reference_of(black, gate, DECISIONS, um_per_pixel=0.2, on="drawn cells") is None
 
@@ -92,4 +92,4 @@ def test_cells_cut_out_on_black_have_no_look(tmp_path: Path, samples: list[Sampl
 def test_it_is_the_same_every_time(samples: list[Sample]) -> None:
     """Threads read the images; their order does not show."""
     some = [samples[k] for k in stratified([s.kind for s in samples], 8, 0)]
-    assert look_of_samples(some, 0.2) == look_of_samples(some, 0.2)
+    assert profile_of_samples(some, 0.2) == profile_of_samples(some, 0.2)
