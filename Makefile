@@ -16,9 +16,9 @@ help:
 	@echo 'make bench  speed and memory, as ratios in one run, into bench/results.json'
 	@echo 'make test-jetson  the tests that need TensorRT, on a board'
 	@echo 'make soak   the long tests'
-	@echo 'make docs   write the generated documents anew'
+	@echo 'make docs   write the generated documents again'
 	@echo 'make sbom   the bill of materials of what a board installs, sbom.cdx.json'
-	@echo 'make lock   resolve constraints.txt anew'
+	@echo 'make lock   resolve constraints.txt again'
 
 demo: $(VENV)/.agent
 	@$(BIN)/microscope-agent --log WARNING demo $(if $(FRAMES),--frames '$(FRAMES)') $(if $(UM_PER_PIXEL),--um-per-pixel $(UM_PER_PIXEL))

@@ -36,7 +36,7 @@ def helpers(planned: int | None) -> int:
 
 
 def inspected(frames: Iterator[Frame], inspect: Inspect, processes: int) -> Generator[tuple[Frame, Inspection | None]]:
-    """Hand frames on in order, each with what it shows by itself; None for one that could not be had.
+    """Hand frames on in order, each with what it shows by itself; None for one that was not available.
 
     Args:
         frames: read ahead by as many as there are processes, and one.

@@ -15,7 +15,7 @@ from engines.choice import open_engine
 
 
 class LoadedModel:
-    """A examiner whose model can be opened anew.
+    """An examiner whose model can be opened again.
 
     Args:
         settings: which bundle, whom to trust, which engine.
@@ -44,7 +44,7 @@ class LoadedModel:
         remember(manifest.model, manifest.version, self._settings.state_dir)
 
     def reload(self) -> Examiner:
-        """Open the bundle anew, by the same rules as at the start; no engine is built, for that takes minutes.
+        """Open the bundle again, by the same rules as at the start; no engine is built, for that takes minutes.
 
         Raises:
             MicroscopeError: it can not be used; the one before goes on.

@@ -47,7 +47,7 @@ class Sink(Protocol):
 
     @property
     def epoch(self) -> str:
-        """Identity of the sink; with ``seq`` it names a report for ever."""
+        """Identity of the sink; with ``seq`` it names a report forever."""
         ...
 
     def next_seq(self) -> int:

@@ -202,7 +202,7 @@ def _say_what_runs(settings: Settings, examiner: Examiner) -> None:
 
 
 def _tell_home_assistant(publisher: Publisher, topics: Topics, prefix: str) -> None:
-    """Now, on every connect, and when it has started anew."""
+    """Now, on every connect, and when it has started again."""
     topic, message = discovery_topic(prefix, topics), discovery(topics, VERSION)
     again = publisher.announce(topic, message)
     publisher.route(birth_topic(prefix), lambda birth: again() if birth.payload == b"online" else None)

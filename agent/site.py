@@ -112,7 +112,7 @@ class Site:
         if reference is None:
             raise UsageError(
                 f"the site file asks for colour = {self.file.colour}, and the model does not say what its training "
-                "looked like; set colour to off, or export the model anew"
+                "looked like; set colour to off, or export the model again"
             )
         return normaliser(self.file.colour, self.file.look, reference)
 
@@ -160,7 +160,7 @@ def open_site(path: Path | None) -> Site:
     if hashlib.sha256(content).hexdigest() != file.flat_field.sha256:
         raise IntegrityError(
             f"the flat field {flat} is not the one that {path} was made with; run `microscope-agent calibrate site` "
-            "anew"
+            "again"
         )
     return Site(file, Leveller(read_flat(content, flat)))
 
@@ -191,7 +191,7 @@ def agreed_scale(given: float | None, path: Path | None) -> float:
     if measured and not measured.low <= given <= measured.high:
         raise UsageError(
             f"um_per_pixel is given as {given:g}, and {path} says {measured.low:.4g} to {measured.high:.4g}; leave it "
-            "out, or calibrate anew"
+            "out, or calibrate again"
         )
     return given
 

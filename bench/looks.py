@@ -79,7 +79,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """A model and its engine; each site gets a examiner of its own, which has learned nothing yet."""
+    """A model and its engine; each site gets an examiner of its own, which has learned nothing yet."""
 
     bundle: Bundle
     engine: Engine

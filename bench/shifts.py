@@ -61,7 +61,7 @@ def _bent(gamma: float) -> Shift:
 
 
 def _mixed(matrix: Numbers, bare: Numbers) -> Shift:
-    """Another stain: the optical densities beside the bare background, mixed anew."""
+    """Another stain: the optical densities beside the bare background, mixed again."""
     densities = -np.log10((np.arange(256)[:, None] + 1) / (bare + 1)).astype(np.float32)[None]
 
     def shift(image: Image) -> Image:

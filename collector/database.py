@@ -28,7 +28,7 @@ _DRIVERS = {
 _HARMLESS = {"application_name", "connect_timeout", "host", "hostaddr", "mode", "port", "sslmode", "user"}
 """Options of an address that may be shown."""
 _SILENCE_MS = 10_000
-"""A server whose machine is gone says nothing; TCP by itself would wait for a quarter of an hour, or for ever. The
+"""A server whose machine is gone says nothing; TCP by itself would wait for a quarter of an hour, or forever. The
 server gives up as soon on us, for what we had begun there would stand in the way of the next attempt."""
 _ALIKE: dict[str, str | int] = {"timezone": "UTC", "datestyle": "ISO", "client_encoding": "UTF8"}
 """How a PostgreSQL session speaks with us, however its server, database or user is set."""

@@ -245,7 +245,7 @@ class Collector:
             self._say_gaps()
 
     def _say_gaps(self) -> None:
-        """Say which numbers are missing, where that has changed; an outbox that is gone leaves its gaps for ever."""
+        """Say which numbers are missing, where that has changed; an outbox that is gone leaves its gaps forever."""
         found = {name: shown(stream.numbers.holes()) for name, stream in self._store.streams.items()}
         for name, holes in found.items():
             if holes and holes != self._gaps.get(name):
@@ -326,7 +326,7 @@ class Collector:
         self._welcome = True
         self._in_flight.begin(getattr(properties, "ReceiveMaximum", 65535))
         self._client.subscribe([(f"{self._root}/{name}", 1) for name in TOPICS])
-        kept = "with its messages" if flags.session_present else "anew"
+        kept = "with its messages" if flags.session_present else "new"
         log.info("connected to the broker at %s, the session %s", where(self._settings.mqtt), kept)
 
     def _on_subscribe(self, _client: Any, _data: Any, _ticket: int, reasons: Any, _properties: Any) -> None:

@@ -189,7 +189,7 @@ class Store:
         )
 
     def close(self) -> None:
-        """Let go of the database; the next call connects anew."""
+        """Let go of the database; the next call connects again."""
         connection, self._connection = self._connection, None
         try:
             if connection is not None:

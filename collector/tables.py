@@ -108,7 +108,7 @@ quarantine = sa.Table(
     sa.Column("last_at", _Moment, nullable=False),
 )
 """What could not be stored. ``cause``: `malformed`, `refused` (by the database), or `conflict` (a report whose key
-another report has; these are kept for ever, for the agent forgets them)."""
+another report has; these are kept forever, for the agent forgets them)."""
 
 
 def make_tables(connection: sa.Connection) -> None:

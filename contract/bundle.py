@@ -76,7 +76,7 @@ class Bundle:
     """Id of the key that signed it; "" if nobody did."""
 
     def read(self, name: str) -> bytes:
-        """The content of a file of the bundle, verified anew: what is returned is what was signed.
+        """The content of a file of the bundle, verified again: what is returned is what was signed.
 
         Raises:
             IntegrityError: the file was changed since the bundle was opened.
@@ -263,4 +263,4 @@ def _read(path: Path, most: int) -> bytes:
 
 
 def _damaged(path: Path, what: str) -> IntegrityError:
-    return IntegrityError(f"{path} was changed after it was made: {what}; copy the bundle again or export it anew")
+    return IntegrityError(f"{path} was changed after it was made: {what}; copy the bundle again or export it again")

@@ -71,12 +71,12 @@ def normaliser(method: Method, site: StainProfile | None, reference: StainProfil
         reference: ``manifest.reference`` of the bundle.
 
     Raises:
-        UsageError: one of the two is not known, or the site's stains can not be told apart.
+        UsageError: one of the two is not known, or the site's stains can not be distinguished.
     """
     if method == "off":
         return None
     if reference is None:
-        raise UsageError(f"the bundle does not say what its training looked like; export it anew, or set {OFF}")
+        raise UsageError(f"the bundle does not say what its training looked like; export it again, or set {OFF}")
     if site is None:
         raise UsageError(f"nobody has measured what this site looks like; run `calibrate site`, or set {OFF}")
     matrix = METHODS[method](site, reference)
@@ -130,7 +130,7 @@ def _basis(look: StainProfile) -> Numbers:
     rest = np.cross(red, blue)
     basis = np.stack([red, blue, rest / max(float(np.linalg.norm(rest)), 1e-9)], axis=1)
     if not np.linalg.cond(basis) < MAX_CONDITION:
-        raise UsageError(f"the two stains of {look.on} can not be told apart; set colour to reinhard or off")
+        raise UsageError(f"the two stains of {look.on} can not be distinguished; set colour to reinhard or off")
     return basis
 
 

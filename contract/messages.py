@@ -227,7 +227,7 @@ class Join(Message):
 class FrameReport(Message):
     """Everything the agent has to say about one frame; topic `frame`, QoS 1.
 
-    (device, epoch, seq) is unique for ever: a consumer that stores it under that key counts nothing twice.
+    (device, epoch, seq) is unique forever: a consumer that stores it under that key counts nothing twice.
     """
 
     schema_version: Version = Field(SCHEMA_VERSION, description="Version of this message's form.")

@@ -131,8 +131,8 @@ COMMANDS: Mapping[CommandName, Command] = {
     "model/reload": Command(
         Nothing,
         ModelInfo,
-        "open the bundle anew, between two frames, trusted as at the start; if that fails the old model goes on; an "
-        "open slide is closed, and counted anew under the new model",
+        "open the bundle again, between two frames, trusted as at the start; if that fails the old model goes on; an "
+        "open slide is closed, and counted again under the new model",
     ),
     "snapshot": Command(TakeSnapshot, Snapshot, "the newest picture as JPEG, and the newest report"),
 }

@@ -81,7 +81,7 @@ class Trust:
             )
         line = LINE.fullmatch(signature)
         if line is None:
-            raise IntegrityError(f"{path / SIGNATURE} is no signature; copy the bundle again or export it anew")
+            raise IntegrityError(f"{path / SIGNATURE} is no signature; copy the bundle again or export it again")
         name = line["key"].decode()
         key = next((k for k in self.keys if key_id(k) == name), None)
         if key is None:
@@ -97,7 +97,7 @@ class Trust:
         except InvalidSignature as cause:
             raise IntegrityError(
                 f"{path / SIGNATURE}, by key {name}, does not fit the manifest.json beside it: one of them was changed "
-                "after it was made; copy the bundle again or export it anew"
+                "after it was made; copy the bundle again or export it again"
             ) from cause
         return name
 

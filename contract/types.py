@@ -53,7 +53,7 @@ class TrueCell:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture from a source, or the news that one could not be had.
+    """One picture from a source, or the news that one was not available.
 
     Attributes:
         id: a label, unique within a run of the agent.

@@ -45,7 +45,7 @@ class LiveTable:
         """Nothing: the table shows it."""
 
     def draw(self, tally: Tally) -> None:
-        """Draw anew, but not more often than an eye can follow: a table costs more than a message."""
+        """Draw again, but not more often than an eye can follow: a table costs more than a message."""
         self._tally = tally
         if time.monotonic() - self._drawn_at >= _DRAW_EVERY_S:
             self._live.update(picture(tally), refresh=True)

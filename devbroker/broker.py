@@ -202,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m devbroker.broker", description=main.__doc__)
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--fetch", action="store_true", help="name the broker, unpacking it first if need be")
-    task.add_argument("--embedded", type=int, metavar="PORT", help="be the broker in Python, for ever")
+    task.add_argument("--embedded", type=int, metavar="PORT", help="be the broker in Python, forever")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s")
     if options.embedded is not None:

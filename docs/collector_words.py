@@ -25,7 +25,7 @@ that reads the table `cell` must do the same; `export reports` and the tables ho
 - Whatever comes twice is stored once: (`device`, `epoch`, `seq`) is UNIQUE. A report with the key of another one but
   with another content, as a copied or restored outbox makes it, is kept in `quarantine`.
 - It never acknowledges over a gap. What the agent holds no more (`oldest` of its health message) is not waited for. An
-  outbox that begins anew has another epoch, and what was missing of the old one keeps nothing back.
+  outbox that begins again has another epoch, and what was missing of the old one keeps nothing back.
 - While its database is locked, full, away or silent, nothing is acknowledged; it says so once, tries again, and agents
   and broker keep what they have. A broker that refuses it is told likewise, and tried again.
 - The broker keeps messages for it while it is away (durable session); agents with `outbox.forget_on = "consumer"` send

@@ -13,7 +13,7 @@ programs.
 MESSAGES_TAIL = """
 # What is said
 
-Every `frame` report has a key that is unique for ever: (`device`, `epoch`, `seq`). QoS 1 may deliver a report twice:
+Every `frame` report has a key that is unique forever: (`device`, `epoch`, `seq`). QoS 1 may deliver a report twice:
 store it under that key.
 
 ## Versions of the messages

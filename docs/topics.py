@@ -28,13 +28,13 @@ _DISCOVERY = (
 )
 _ANSWERS = {
     "CONNACK or DISCONNECT with a reason code of 128 or more": "keeps its reports, and connects again after 0.5 to 8 "
-    "s, longer each time, for ever",
+    "s, longer each time, forever",
     "PUBACK below 128, also 16 (nobody is subscribed)": 'lets the report go with `forget_on = "broker"`; else waits '
     "for an `ack`",
     "PUBACK of 128 or more for `frame`": "keeps the report; tries after 1 s, then after twice as long each time, up to "
     "60 s; `denied` until one is taken",
     "the same for all else": "warns in the journal, and does not say it again; the next message is tried",
-    "SUBACK of 128 or more for `ack`": "is `denied` until it connects anew: reports leave, and none is let go",
+    "SUBACK of 128 or more for `ack`": "is `denied` until it connects again: reports leave, and none is let go",
     "the same for `command/#`": "warns in the journal; nobody can command it",
     "none, not even to a ping (`mqtt.keepalive_s`)": "is `broken`, and connects again",
     f"to a ping, but for {ANSWER_WITHIN_S:.0f} s to no message": "is `unanswered`, an alarm, until one is answered; "
@@ -44,8 +44,8 @@ _ANSWERS = {
 }
 """What the broker says, and what the agent does."""
 _CLIENT = f"""
-The agent's client id is `{CLIENT_ID.format(site="<site>", device="<device>")}`. It begins each session anew and leaves
-none behind: what it has to say is in its outbox. The will has no delay. The collector's id is
+The agent's client id is `{CLIENT_ID.format(site="<site>", device="<device>")}`. It begins a new session
+each time and leaves none behind: what it has to say is in its outbox. The will has no delay. The collector's id is
 `microscope-collect.<name>`, and its session is kept.
 
 # What the broker may answer

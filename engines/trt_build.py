@@ -51,7 +51,7 @@ class Work:
         if not parser.parse(graph):
             raise EngineError(f"TensorRT {trt.__version__} can not read the graph: {_parser_errors(parser)}")
         if network.num_inputs != 1:
-            raise EngineError(f"the graph has {network.num_inputs} inputs, not one of images; export the bundle anew")
+            raise EngineError(f"the graph has {network.num_inputs} inputs, not one of images; export the bundle again")
         config = self._config(builder, network)
         cache = self._timing_cache(config)
         with closing(Progress(getattr(trt, "IProgressMonitor", None))) as progress:

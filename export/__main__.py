@@ -64,7 +64,7 @@ def _refuse_what_makes_bundles(given: argparse.Namespace) -> None:
     if odd := [f"--{k.replace('_', '-')}" for k in idle if k not in FOR_BUNDLES and idle[k] != getattr(given, k)]:
         raise UsageError(
             f"{given.model} is a bundle, of which only the engine is built, and {', '.join(odd)} would "
-            "have no effect; leave that out, or name the checkpoint file to make a bundle anew"
+            "have no effect; leave that out, or name the checkpoint file to make a bundle again"
         )
 
 

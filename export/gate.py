@@ -67,7 +67,7 @@ def fit_decisions(fp32: Decision, fit: Held, *, engine: str) -> Decisions:
     """The decision of each precision; INT8's keeps the operating point that was chosen for FP32.
 
     INT8's margins lie about a straight line over FP32's. Each bound moves along that line, and so does the temperature;
-    with labels, it is fitted anew by log loss (Guo et al. 2017). Bounds are not chosen anew on labels, nor for as many
+    with labels, it is fitted again by log loss (Guo et al. 2017). Bounds are not chosen on labels, nor for as many
     cells to lie above them: either moves them by the chance of a few cells, and flips more decisions than INT8 does.
 
     Args:

@@ -88,7 +88,9 @@ def _name(node: onnx.NodeProto) -> str:
 def _opset(graph: Graph) -> Iterator[Finding]:
     version = max((o.version for o in graph.model.opset_import if o.domain in {"", "ai.onnx"}), default=0)
     if version > NEWEST_OPSET:
-        yield Finding("refused", "", "opset", f"opset {version}; TensorRT 10.3 reads up to {NEWEST_OPSET}: export anew")
+        yield Finding(
+            "refused", "", "opset", f"opset {version}; TensorRT 10.3 reads up to {NEWEST_OPSET}: export again"
+        )
 
 
 def _presence(graph: Graph) -> Iterator[Finding]:

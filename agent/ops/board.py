@@ -53,7 +53,7 @@ def _rails(chip: Path) -> Iterator[tuple[str, float]]:
 
 
 def _named(found: Iterator[tuple[str, float]]) -> dict[str, float]:
-    """Two of one name are told apart by a number."""
+    """Two of one name are distinguished by a number."""
     values: dict[str, float] = {}
     for name, value in islice(found, MOST):
         free = next(n for n in (name, *(f"{name}-{k}" for k in range(2, MOST + 2))) if n not in values)

@@ -67,7 +67,7 @@ class WatchedSink:
     """A sink whose every completed report feeds the watchdog.
 
     A report that only says that the camera is silent is no work, and without a publisher (``fit`` is false) work
-    helps nobody: both starve the watchdog, and the service is started anew. A full sink is no hang: what was
+    helps nobody: both starve the watchdog, and the service is started again. A full sink is no hang: what was
     examined is tried again, and a new start would not make room. The pulse is told of every report.
     """
 

@@ -16,7 +16,7 @@ INSIDE = 0.6
 GRID_UM = 20.0
 """Side of the squares in which cells are looked up: more than the largest cell measures."""
 MAX_CELLS = 100_000
-"""Cells that are remembered; the longest known are forgotten first, and would count anew if they came back."""
+"""Cells that are remembered; the longest known are forgotten first, and would count again if they came back."""
 
 Rectangle = tuple[float, float, float, float]
 """Left, upper, right, lower edge."""

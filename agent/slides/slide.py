@@ -236,7 +236,7 @@ class SlideControl:
             self._begin(slide_id)
 
     def judge_by(self, model: ModelInfo, decision: Decision, error: ModelError | None = None) -> None:
-        """Another model judges from now on; an open slide is closed, and counted anew: no count mixes two models."""
+        """Another model judges from now on; an open slide is closed, and counted again: no count mixes two models."""
         with self._lock:
             last = self._end()
             self._model, self._decision, self._error = model, decision, error

@@ -157,7 +157,7 @@ class CameraSource(BaseModel):
 
     @contextmanager
     def open(self, run: str, stop: threading.Event) -> Iterator[Iterator[Frame]]:
-        """Open it; raises SourceError if it can not be opened. Afterwards it is opened again for ever."""
+        """Open it; raises SourceError if it can not be opened. Afterwards it is opened again forever."""
         reader = _Reader(self.address, self.label, self.max_age_ms)
         reader.start()
         try:

@@ -16,7 +16,7 @@ COLOURS: dict[Label, Colour] = {
     "uncertain": (66, 228, 240),
     "not_judged": (170, 160, 155),
 }
-"""Blue-green-red: blue, vermilion, yellow of Okabe and Ito's palette, told apart by colour-blind people; and grey."""
+"""Blue-green-red: blue, vermilion and yellow of Okabe and Ito, which colour-blind people can distinguish; and grey."""
 BLACK: Colour = (0, 0, 0)
 WHITE: Colour = (255, 255, 255)
 GROUND, LIGHT = (40, 40, 40), (225, 225, 225)

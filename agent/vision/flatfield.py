@@ -98,7 +98,7 @@ class Leveller:
         theirs, ours = (f"{shape[1]}x{shape[0]}" for shape in (image.shape, self._gain.shape))
         return (
             f"the frame has {theirs} pixels and the flat field {ours}: set the camera to that, or take the flat field "
-            "anew (`microscope-agent calibrate flatfield`)"
+            "again (`microscope-agent calibrate flatfield`)"
         )
 
     def __call__(self, image: Image) -> Image:

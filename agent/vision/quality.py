@@ -57,7 +57,7 @@ def assess(
         pictures: gives those of this very frame, for who needs them again; not called where too little is stained.
 
     Returns:
-        Figures that can not be had (a frame too dark has no focus) are 0.
+        Figures that are not available (a frame too dark has no focus) are 0.
     """
     faults = list(_faults_of_size(image.shape, um_per_pixel))
     if faults:

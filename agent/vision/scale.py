@@ -63,7 +63,7 @@ TOLERANCE = 0.1
 WORDS = ((0.8, "sure"), (0.65, "fairly sure"), (0.0, "unsure"))
 """Above 0.83 it can not rise, for people differ."""
 MANY_FRAMES = 10
-"""From so many on, frames are drawn anew to see how the estimate wavers; of fewer, single cells."""
+"""From so many on, frames are drawn again to see how the estimate wavers; of fewer, single cells."""
 
 Plane = NDArray[np.float32]
 Lengths = NDArray[np.float32]
@@ -249,7 +249,7 @@ class _Marks:
     Attributes:
         places: (N,) on the grid.
         weights: (N,).
-        owners: (N,) number of the frame, or of the cell itself, which is drawn anew.
+        owners: (N,) number of the frame, or of the cell itself, which is drawn again.
     """
 
     places: NDArray[np.intp]

@@ -34,7 +34,7 @@ _LET_GO_S = 0.3
 """Longest wait at the end for the command in hand."""
 
 Audit = Callable[[str, Mapping[str, object]], None]
-"""Notes for ever what happened: the event's name, and its facts. Raises MicroscopeError if it can not."""
+"""Notes forever what happened: the event's name, and its facts. Raises MicroscopeError if it can not."""
 Handler = Callable[[Any], BaseModel | None]
 """Carries out one command: from the request to the result; raises MicroscopeError if that fails."""
 

@@ -160,7 +160,7 @@ class Connection:
         buffered = isinstance(sock, ssl.SSLSocket) and sock.pending()
         ready = {descriptor for descriptor, _ in poller.poll(0 if buffered else _TURN_MS)}
         if self._bell.fileno() in ready:
-            self._rung = False  # before the bell is emptied: who rings from here on rings anew
+            self._rung = False  # before the bell is emptied: who rings from here on rings again
             self._bell.recv(4096)
         if sock.fileno() in ready or buffered:
             _read_all(client, sock)

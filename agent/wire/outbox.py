@@ -400,7 +400,7 @@ class Outbox:
     def _bound(self, coming_bytes: int) -> None:
         """Let the database grow as far as the settings and its disk allow; what it has taken, it keeps.
 
-        To ask anew for every report would cost more than to store it; the room of the log covers what others take
+        To ask again for every report would cost more than to store it; the room of the log covers what others take
         of the disk in between.
         """
         self._unasked_bytes += coming_bytes

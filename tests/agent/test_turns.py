@@ -1,4 +1,4 @@
-"""Turns of a source: work is done between two frames, on the loop's thread, and a source is opened anew."""
+"""Turns of a source: work is done between two frames, on the loop's thread, and a source is opened again."""
 
 import threading
 from collections.abc import Iterator

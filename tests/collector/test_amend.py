@@ -177,7 +177,7 @@ def test_names_of_another_form_are_left_alone(name: str, reporting: Make) -> Non
         [*ROW, *[ROW[-1]] * 41, WRONG, *ROW],
         [*ROW[:2], *[ROW[1]] * 44, *ROW[2:], WRONG],
     ],
-    ids=["all taken back", "and anew", "from the third on", "what was joined lately"],
+    ids=["all taken back", "and again", "from the third on", "what was joined lately"],
 )
 def test_the_cells_that_are_told_are_those_of_the_slides_summary(
     path: Sequence[Point | None], tmp_path: Path, make_report: Make

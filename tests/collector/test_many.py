@@ -1,4 +1,4 @@
-"""More than one: agents at one collector, an outbox that begins anew, collectors at one broker."""
+"""More than one: agents at one collector, an outbox that begins again, collectors at one broker."""
 
 import sqlite3
 from collections.abc import Callable, Iterator

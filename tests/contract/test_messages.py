@@ -24,7 +24,7 @@ EXAMPLE = {
     "model": {"id": "m", "sha256": "0", "engine": "onnxruntime-int8"},
     "timing_ms": {"segment": 0.0, "classify": 0.0, "total": 0.0},
 }  # fmt: skip
-"""The documented form of version 1; it must parse for ever."""
+"""The documented form of version 1; it must parse forever."""
 
 
 def test_the_documented_example_of_version_1_parses() -> None:

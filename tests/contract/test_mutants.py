@@ -108,7 +108,7 @@ def pose_as_us(bundle: Path, _: Dice) -> None:
 
 
 def change_a_field(bundle: Path, dice: Dice) -> None:
-    """By somebody who knows how to compute every hash and the digest anew."""
+    """By somebody who knows how to compute every hash and the digest again."""
     record: dict[str, Any] = json.loads((bundle / MANIFEST).read_bytes())
     changes = (
         (record, "terms", "for the clinic"),

@@ -301,13 +301,13 @@ def said_of(reports: list[FrameReport]) -> list[str]:
 
 
 def test_what_to_do_about_a_fault_is_said_once_while_it_lasts(make_report: Make) -> None:
-    blurred = Quality(accepted=False, reasons=["out_of_focus"], detail="sharpness 0.51: focus anew")
-    worse = blurred.model_copy(update={"detail": "sharpness 0.50: focus anew"})
+    blurred = Quality(accepted=False, reasons=["out_of_focus"], detail="sharpness 0.51: focus again")
+    worse = blurred.model_copy(update={"detail": "sharpness 0.50: focus again"})
     empty = Quality(accepted=False, reasons=["empty"], detail="move to the cells")
-    both = Quality(accepted=False, reasons=["empty", "out_of_focus"], detail="move to the cells; focus anew")
+    both = Quality(accepted=False, reasons=["empty", "out_of_focus"], detail="move to the cells; focus again")
     qualities = [blurred, worse, both, empty, Quality(accepted=True), blurred]
     lines = said_of([make_report(k, quality=seen) for k, seen in enumerate(qualities, start=1)])
-    assert ["focus anew" in line or "move to" in line for line in lines] == [True, False, True, False, False, True]
+    assert ["focus again" in line or "move to" in line for line in lines] == [True, False, True, False, False, True]
     assert lines[1].endswith("not judged (out_of_focus)")
 
 
@@ -363,7 +363,7 @@ def test_names_are_text_and_no_markup(make_report: Make) -> None:
 
 
 def test_the_table_says_in_full_what_is_wrong_with_an_agents_last_frame_until_one_is_judged(make_report: Make) -> None:
-    tally, why = Tally(), "the sharpness is 0.51 per um, and 1.35 is the least: focus anew, and clean the objective"
+    tally, why = Tally(), "the sharpness is 0.51 per um, and 1.35 is the least: focus again, and clean the objective"
     blurred = Quality(accepted=False, reasons=["out_of_focus"], detail=why)
     for report, said in ((make_report(1, quality=blurred, cells=[]), True), (make_report(2), False)):
         take(tally, report)

@@ -37,7 +37,7 @@ def test_a_builder_that_fails_is_an_error_with_its_exit_code(bundle: Bundle, tmp
 
 @pytest.mark.parametrize("deaf", [False, True])
 def test_a_builder_that_hangs_is_ended(bundle: Bundle, tmp_path: Path, *, deaf: bool) -> None:
-    """The hard way, if it does not listen; a start of the service never waits for ever."""
+    """The hard way, if it does not listen; a start of the service never waits forever."""
     listens = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if deaf else ""
     note = tmp_path / "pid"
     program = builder(tmp_path, f"{listens}Path({str(note)!r}).write_text(str(os.getpid()))\ntime.sleep(60)")

@@ -12,7 +12,7 @@ from tests.box import BIND, CHECKOUT, Box, NoBoxError, booted, unbooted
 
 @pytest.fixture
 def may_mount() -> None:
-    """Skip where the disk of powerfs.py can not be had."""
+    """Skip where the disk of powerfs.py is not available."""
     if os.geteuid() != 0 or not Path("/dev/fuse").exists():
         pytest.skip("a disk that loses power needs root and /dev/fuse")
 

@@ -2,7 +2,7 @@
 
 The ledger asks none of the three: after each death of the agent a copy of its outbox is read with sqlite3 alone, and
 tells what had been committed until then. What the collector's database holds is read likewise. And the source numbers
-its frames anew in each life of the agent: one that was examined and has no report is a gap in these numbers.
+its frames again in each life of the agent: one that was examined and has no report is a gap in these numbers.
 """
 
 import json

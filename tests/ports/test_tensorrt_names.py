@@ -165,7 +165,7 @@ def bindings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         done = subprocess.run([*install, "--target", str(draft), wanted], capture_output=True, text=True, check=False)
         if done.returncode:
             shutil.rmtree(draft, ignore_errors=True)
-            pytest.skip(f"{wanted} can not be had: no package registry within reach, or no wheel for this machine")
+            pytest.skip(f"{wanted} is not available: no package registry within reach, or no wheel for this machine")
         draft.rename(folder)
     return folder
 
