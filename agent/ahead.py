@@ -30,9 +30,12 @@ WORTH_FRAMES = 50
 
 
 def helpers(planned: int | None) -> int:
-    """Processes that are worth starting for so many frames (None: not known how many) on the cores of this machine."""
+    """Processes that are worth starting for so many frames (None: not known how many) on the cores of this machine.
+
+    The loop keeps a core for itself: on two cores one process is a tenth faster than two.
+    """
     cores = len(os.sched_getaffinity(0))
-    return min(cores, MOST) if cores > 1 and (planned is None or planned >= WORTH_FRAMES) else 0
+    return min(cores - 1, MOST) if planned is None or planned >= WORTH_FRAMES else 0
 
 
 def inspected(frames: Iterator[Frame], inspect: Inspect, processes: int) -> Generator[tuple[Frame, Inspection | None]]:
