@@ -66,7 +66,7 @@ def _replay(commands: Commands) -> None:
     add("--slide", default="", metavar="ID", help="pseudonym of the slide; default: the source's name")
     add("--slide-per-folder", action="store_true", help="each folder below is a slide of its own, named as it is")
     add("--summary", type=place, metavar="FILE.json", help="write the slide's summary as JSON")
-    words = "processes that inspect frames beside this one; default: a core fewer than there are, at most 4; none for few"
+    words = "processes that inspect frames beside this one; default: all cores but one, at most 4; none for few"
     add("--processes", type=whole(least=0), metavar="N", help=words)
 
 
