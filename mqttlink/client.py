@@ -47,6 +47,23 @@ class Client(paho.Client):
         del self._in_packet["packet"][self.largest :]
 
 
+class Marks(Properties):
+    """Properties that stand beside many messages: packed once, and again after a change.
+
+    To pack them takes a third of the time that it takes to publish a message.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)  # type: ignore[no-untyped-call]
+        self.__dict__.pop("_packed", None)
+
+    def pack(self) -> bytes:
+        """The bytes of all of them, their length before them."""
+        packed: bytes = self.__dict__.get("_packed") or super().pack()  # type: ignore[no-untyped-call]
+        self.__dict__["_packed"] = packed
+        return packed
+
+
 class Door:
     """Where the clients of one program come from.
 
@@ -142,21 +159,19 @@ def _context(settings: BrokerSettings) -> ssl.SSLContext | None:
     return tls_context(settings.tls) if settings.tls else None
 
 
-def marks(
-    settings: BrokerSettings, kind: int = PacketTypes.PUBLISH, *, version: int = SCHEMA_VERSION
-) -> Properties | None:
+def marks(settings: BrokerSettings, kind: int = PacketTypes.PUBLISH, *, version: int = SCHEMA_VERSION) -> Marks | None:
     """What MQTT 5 says beside each message of ours."""
     if settings.version != "5":
         return None
-    properties = Properties(kind)  # type: ignore[no-untyped-call]
+    properties = Marks(kind)  # type: ignore[no-untyped-call]
     properties.PayloadFormatIndicator = 1
     properties.ContentType = CONTENT_TYPE
     properties.UserProperty = ("schema_version", str(version))
     return properties
 
 
-def packet_bytes(topic: str, body: bytes, properties: Properties | None) -> int:
+def packet_bytes(topic: str, body: bytes, properties: Marks | None) -> int:
     """Length of the packet that publishes a message with QoS 1 (MQTT 5, section 3.3)."""
-    beside = len(properties.pack()) if properties else 0  # type: ignore[no-untyped-call]
+    beside = len(properties.pack()) if properties else 0
     rest = 2 + len(topic.encode()) + 2 + beside + len(body)
     return 1 + max(1, -(-rest.bit_length() // 7)) + rest

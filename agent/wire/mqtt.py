@@ -16,13 +16,12 @@ from typing import Any, Protocol
 import paho.mqtt.client as paho
 from paho.mqtt.enums import LogLevel, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.settings import MqttSettings
 from agent.wire.responses import Incoming
 from contract.messages import LARGEST_MESSAGE, OF_VERSION_1, SCHEMA_VERSION
-from mqttlink.client import CONNECT_S, NO_BOUND, Client, Door, marks, packet_bytes
+from mqttlink.client import CONNECT_S, NO_BOUND, Client, Door, Marks, marks, packet_bytes
 from mqttlink.connection import BrokerSettings
 from mqttlink.inflight import InFlight
 from mqttlink.refusals import Reason
@@ -277,7 +276,7 @@ def _read_all(client: Client, sock: Any) -> None:
             return
 
 
-def _marked(properties: Properties | None, expiry_s: int, correlation: bytes, reply_to: str) -> Properties | None:
+def _marked(properties: Marks | None, expiry_s: int, correlation: bytes, reply_to: str) -> Marks | None:
     if properties and expiry_s:
         properties.MessageExpiryInterval = expiry_s
     if properties and correlation:
