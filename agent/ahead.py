@@ -39,12 +39,12 @@ def helpers(planned: int | None) -> int:
 
 
 def inspected(frames: Iterator[Frame], inspect: Inspect, processes: int) -> Generator[tuple[Frame, Inspection | None]]:
-    """Hand frames on in order, each with what it shows by itself; None for one that was not available.
+    """Yield frames in order, each with what it shows by itself; None for a frame that has a fault.
 
     Args:
         frames: read ahead by as many as there are processes, and one.
         inspect: inspects one frame.
-        processes: 0 leaves the inspection to who takes the frames: None for every frame.
+        processes: how many inspect frames; with 0 no frame is inspected here, and each comes with None.
 
     Raises:
         MicroscopeError: a process was killed.

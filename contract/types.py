@@ -53,7 +53,7 @@ class TrueCell:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture from a source, or the news that one was not available.
+    """One picture from a source, or the reason why there is none.
 
     Attributes:
         id: a label, unique within a run of the agent.

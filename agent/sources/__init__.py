@@ -24,7 +24,7 @@ class Source(Protocol):
     def open(self, run: str, stop: threading.Event) -> AbstractContextManager[Iterator[Frame]]:
         """Open it and deliver frames until they end or ``stop`` is set.
 
-        Frames get the id ``{run}-{number:08d}``, numbers from 1. A picture that is not available is a Frame
+        Frames get the id ``{run}-{number:08d}``, numbers from 1. A picture that can not be read is a Frame
         with a ``fault``; the iterator goes on after it.
 
         Raises:

@@ -400,8 +400,8 @@ class Outbox:
     def _bound(self, coming_bytes: int) -> None:
         """Let the database grow as far as the settings and its disk allow; what it has taken, it keeps.
 
-        To ask again for every report would cost more than to store it; the room of the log covers what others take
-        of the disk in between.
+        The free space of the disk is read only now and then, for reading it takes longer than storing a report. The
+        space that is kept for the log covers what other programs write in between.
         """
         self._unasked_bytes += coming_bytes
         if self._unasked_bytes < _LOG_BYTES // 4 and time.monotonic() < self._ask_again_at and not self._fullness:

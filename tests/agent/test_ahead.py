@@ -38,7 +38,7 @@ def rendered(number: int) -> list[Frame]:
 
 @pytest.mark.parametrize("processes", [1, 3])
 def test_frames_come_in_order_each_with_what_it_shows(processes: int) -> None:
-    """Also one that was not available, between others."""
+    """Also two frames with a fault, between others."""
     frames = rendered(5)
     gone = Frame("x", "x.png", frames[0].captured_at, 0.1, fault="unreadable", detail="x.png: it is no image")
     frames[2:2] = [gone, gone]

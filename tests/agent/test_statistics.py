@@ -162,7 +162,7 @@ def test_the_corrected_sequence_seldom_excludes_the_true_share_of_a_new_patient(
 def test_nor_for_patients_about_whom_the_model_is_nearly_always_right(
     share: float,
 ) -> None:
-    """Patients of whom it is nearly always right are as far from the mean as such rates can be."""
+    """Their specificity is 0.99, the mean over all patients 0.94 with a standard deviation of 0.21."""
     dice, wrong = np.random.default_rng(17), []
     error = error_of(0.9, 0.94, (0.2, 0.21), patients=16)
     for _ in range(STREAMS):

@@ -89,7 +89,7 @@ def test_what_comes_behind_the_bound_is_read_and_thrown_away(
     assert peak < largest + 3 * READ_AT_ONCE, "and not the 60 million bytes of the message"
 
 
-def heard_of_a_courier(
+def heard_of_a_publisher(
     mosquitto: Broker, topics: Topics, outbox: Outbox, version: Version, say: Callable[[str, int], None]
 ) -> list[int]:
     came = queue.Queue[Incoming]()
@@ -110,7 +110,7 @@ def test_an_agent_takes_no_longer_message(
     mosquitto: Broker, topics: Topics, outbox: Outbox, version: Version, say: Callable[[str, int], None]
 ) -> None:
     """MQTT 5 tells the broker, which keeps it back; of 3.1.1 the beginning comes."""
-    *long, short = heard_of_a_courier(mosquitto, topics, outbox, version, say)
+    *long, short = heard_of_a_publisher(mosquitto, topics, outbox, version, say)
     assert short == len(SHORT)
     assert len(long) == (version == "3.1.1")
     assert all(LARGEST_IN - BESIDE < size <= LARGEST_IN for size in long)
