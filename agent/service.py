@@ -10,7 +10,6 @@ from functools import partial
 from importlib.metadata import version
 
 from agent.loaded_model import LoadedModel
-from agent.ops import metrics
 from agent.ops.audit import AuditLog
 from agent.ops.audit_events import SlideNotes, on_record
 from agent.ops.board import SYS
@@ -133,6 +132,11 @@ class _Vitals:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Show them to a monitoring system where the settings ask for it; that this can not be is an alarm."""
+        if not self.settings.metrics.port:
+            yield
+            return
+        from agent.ops import metrics  # noqa: PLC0415 - few ask for it, and its libraries take a twentieth of a start
+
         pages = metrics.pages(
             self.health,
             version=VERSION,

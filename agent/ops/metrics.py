@@ -137,15 +137,12 @@ def served(port: int, on: Mapping[str, Page]) -> Iterator[str]:
     """Serve pages on loopback in the block.
 
     Args:
-        port: TCP port; 0: nothing is served.
+        port: TCP port.
         on: the pages by path.
 
     Yields:
         Why nothing is served though it should be, in words: monitoring is not worth the agent's life.
     """
-    if not port:
-        yield ""
-        return
     try:
         server = _Server(("127.0.0.1", port), partial(_Handler, on))
     except OSError as cause:

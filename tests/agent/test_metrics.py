@@ -273,9 +273,9 @@ def test_a_port_that_is_taken_is_an_alarm_and_not_the_end() -> None:
         assert f"`metrics.port` {port} can not be listened at (Address already in use)" in alarm
 
 
-def test_without_a_port_nothing_listens() -> None:
-    with served(0, {}) as alarm:
-        assert alarm == ""
+def test_a_service_loads_the_libraries_of_monitoring_only_where_it_is_asked_for() -> None:
+    code = "import sys, agent.service; print({'prometheus_client', 'http.server'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "set()\n"
 
 
 class Clock:
