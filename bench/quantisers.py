@@ -30,6 +30,7 @@ from contract.types import Crops
 from evaluation.datasets import LAYOUTS
 from evaluation.datasets.crops import read_crops
 from evaluation.datasets.sample import Sample, labels_of
+from evaluation.judgement import agreement, called_blast
 from evaluation.metrics import Labels, Numbers, accuracy, auroc, bootstrap
 from export.cells import Wanted, choose
 from export.gate import Held, fit_decisions
@@ -37,7 +38,7 @@ from export.pick import Row, cells_to_pick_on, ranked
 from export.quantize import quantize
 from export.to_onnx import write_onnx
 from training.checkpoint import Classifier, read_classifier
-from training.evaluate import agreement, called_blast, scores_of
+from training.evaluate import scores_of
 
 OURS, THEIRS = "twin", "ort_default"
 PLAIN = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

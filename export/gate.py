@@ -11,8 +11,8 @@ import onnx
 from common.errors import GateError
 from common.words import counted
 from contract.manifest import Decision, Decisions
+from evaluation.judgement import agreement, called_blast
 from evaluation.metrics import Labels, Numbers, auroc, fit_temperature, in_sigmas, sigmoid
-from training.evaluate import agreement, called_blast
 
 REFERENCE = "fp32"
 MOST_SHOWN = 10

@@ -21,6 +21,8 @@ from contract.types import Crops
 from evaluation.datasets import about_of, described
 from evaluation.datasets.crops import read_crops
 from evaluation.datasets.sample import data_sets_of
+from evaluation.judgement import PREFERRED, counts, judgement
+from evaluation.tables import table as readable
 from export.card import model_card
 from export.cells import Chosen, Wanted, choose
 from export.gate import Limits, caveat, enforce, faults, figures, fit_decisions, range_faults, refuse_if_blind
@@ -36,9 +38,6 @@ from export.scoring import ENGINES, Scored, score, with_reference
 from export.sensitivity import sensitivity
 from export.to_onnx import write_onnx
 from training.checkpoint import Classifier, read_classifier
-from training.evaluate import counts, judgement
-from training.evaluate import table as readable
-from training.judge import PREFERRED
 from training.recipe import data_sets_in
 
 TASK = "Tells blasts from other white blood cells."

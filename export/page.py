@@ -7,15 +7,15 @@ import numpy as np
 
 from common.words import counted
 from contract.manifest import Decision, Manifest
+from evaluation.judgement import PREFERRED, called_blast
 from evaluation.metrics import Numbers, sigmoid
 from evaluation.overview import BY_PATIENT, patients_in_words
+from evaluation.tables import shown
 from export.gate import Limits
 from export.html import Picture, gallery, page, paragraph, plots, section, table, verdict
 from export.known_error import known_error_words
 from export.plots import Series, bars_svg, reliability, reliability_svg, scatter_svg
 from export.scoring import Scored
-from training.evaluate import called_blast, shown
-from training.judge import PREFERRED
 
 FLIPS_SHOWN = 48
 FEW_FOR_LAYERS = 32

@@ -16,9 +16,9 @@ from contract.manifest import TWO, Columns, Decision, InputSpec
 from contract.pixels import to_batch
 from contract.types import Crops, Tensor
 from evaluation.datasets.sample import Sample
+from evaluation.judgement import agreement
 from evaluation.metrics import Numbers
 from export.quantize import Target, quantize
-from training.evaluate import agreement
 
 CELLS = 512
 """At most so many are scored: the order of the methods shows on fewer."""

@@ -16,9 +16,9 @@ from contract.manifest import TWO, CellColours, Columns, InputSpec
 from contract.types import Crops, Tensor
 from evaluation.datasets.crops import read_found
 from evaluation.datasets.sample import Sample, labels_of
+from evaluation.judgement import PREFERRED
 from export.gate import Held
 from training.evaluate import scores_of
-from training.judge import PREFERRED
 
 REFERENCE = "int8-reference"
 """The S8 graph run as written, which is how TensorRT computes it: slow here, so on some cells only."""

@@ -9,12 +9,10 @@ from typing import Any
 from contract import bundle
 from contract.manifest import TWO, CellColours, Columns, Decision, InputSpec, Unknown
 from contract.signature import SHIPPED_ONLY, Trust
+from evaluation.judgement import PREFERRED
 from training.checkpoint import read_classifier
 from training.network import BlastNet
 from training.recipe import colours_in, data_sets_in
-
-PREFERRED = "int8-cpu"
-"""The engine whose behaviour on cells of no class is reported."""
 
 
 @dataclass(frozen=True, slots=True)

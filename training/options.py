@@ -63,6 +63,11 @@ def evaluate_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="all cells with folds: heads are fitted again for each fold, on the cells of the others",
     )
+    which.add_argument(
+        "--resamples",
+        action="store_true",
+        help="cells of validation and test: thresholds chosen on half of the people, judged on the others, many times",
+    )
     parser.add_argument(
         "--um-per-pixel", type=micrometres, help="scale of all images, if not the training's or each one's own"
     )

@@ -18,11 +18,12 @@ from evaluation.datasets.files import read_image
 from evaluation.datasets.outlines import outline_of
 from evaluation.datasets.sample import Sample, labels_of
 from evaluation.folds import Scorer, fold_figures, fold_rows, group_numbers, out_of_fold
+from evaluation.judgement import PREFERRED
 from evaluation.metrics import Labels, Numbers, auroc
 from evaluation.overview import few_words
 from training.augment import TURNS, quarter_turns
 from training.heads import fit_heads, trainable
-from training.judge import PREFERRED, Judge
+from training.judge import Judge
 from training.laboratories import foreign_features
 from training.network import BlastNet, features_by
 from training.sizes import STEP, Changes, resized

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contract.bundle import MODEL_CARD, open_bundle
+from contract.bundle import MODEL_CARD, Bundle, open_bundle
 from contract.manifest import Columns, Decision, Unknown
 from contract.signature import UNSIGNED
 from evaluation.datasets.sample import Kind, Sample
+from evaluation.judgement import counts, judgement
+from evaluation.tables import shown, table
+from tests.drawn import write_cells
 from tests.exporting import run
 from training.checkpoint import read_classifier
-from training.evaluate import counts, judgement, shown, table
 from training.evaluate import main as evaluate
 from training.fit import main as train
 from training.fit import train as train_with
@@ -155,3 +157,15 @@ def test_what_is_unlike_the_training_counts_towards_the_tenth_but_for_the_score_
     rest = given["abstention"]
     assert rest["accuracy_of_nine_tenths"] == pytest.approx(16 / 18)
     assert rest["accuracy_of_nine_tenths_by_score"] == 1.0
+
+
+def test_resamples_tell_how_thresholds_hold_for_others_and_that_few_cells_show_little(
+    made: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells, out = write_cells(tmp_path / "cells", patients=12, each=3), tmp_path / "report.json"
+    words = ["--data", str(cells), "--layout", "folders", "--resamples", "--um-per-pixel", "0.2", "--allow-unsigned"]
+    assert evaluate([str(made.path), *words, "--out", str(out)]) == 0
+    report, told = json.loads(out.read_text()), capsys.readouterr().out
+    assert report["data_sets"]["folders"]["accuracy"]["mean"] > 0.5
+    assert told.startswith(f"watch out: {report['warning']}\nthresholds chosen on half of the people")
+    assert re.search(r"blasts_called_normal +0\.\d{3} \(.*; 0\.02 held in \d+%", told)

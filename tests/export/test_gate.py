@@ -12,6 +12,7 @@ from calibration.ranges import Table
 from common.errors import GateError
 from contract.bundle import CALIBRATION, FP32, SHIPPED
 from contract.manifest import Decision, Decisions
+from evaluation.judgement import called_blast
 from export.gate import (
     FEW_CELLS,
     Held,
@@ -26,7 +27,6 @@ from export.gate import (
     range_faults,
     refuse_if_blind,
 )
-from training.evaluate import called_blast
 
 FP32_DECISION = Decision(temperature=1, threshold=0.4, uncertain_from=0.3, uncertain_to=0.8)
 
