@@ -22,6 +22,7 @@ from contract.bundle import CALIBRATION, Bundle, open_bundle
 from contract.manifest import Precision
 from contract.signature import Trust
 from contract.trust_options import add_trust, trust_from
+from engines.cuda_protocols import CudaDriver
 from engines.stamp import (
     GRAPHS,
     LAYERS,
@@ -38,9 +39,9 @@ from engines.stamp import (
     write_plan,
 )
 from engines.trt_build import Work
-from engines.trt_builder_api import Cuda, TensorRt
-from engines.trt_common import INSTALL, refuse_old
 from engines.trt_layers import Layers
+from engines.trt_log import INSTALL, refuse_old
+from engines.trt_protocols import BuilderApi
 
 TIMING_CACHE = "timing.cache"
 
@@ -49,8 +50,8 @@ TIMING_CACHE = "timing.cache"
 class Tools:
     """The libraries that build: TensorRT, and CUDA through pycuda."""
 
-    trt: TensorRt
-    cuda: Cuda
+    trt: BuilderApi
+    cuda: CudaDriver
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ def _recipe(bundle: Bundle, precision: Precision, typing: Typing, profile: Profi
     )
 
 
-def _typing(trt: TensorRt, precision: Precision, asked: Typing | None) -> Typing:
+def _typing(trt: BuilderApi, precision: Precision, asked: Typing | None) -> Typing:
     """Who chooses types: as asked; else the graph, but for FP16 on TensorRT 10, which then needs no other library."""
     has = (getattr(trt.BuilderFlag, "INT8", None), getattr(trt.BuilderFlag, "FP16", None))
     weak = can_be_weak(trt.__version__) and None not in has
@@ -174,7 +175,7 @@ def _graph(bundle: Bundle, recipe: Recipe) -> bytes:
     return half_copy(graph)
 
 
-def _survey(trt: TensorRt, cuda: Cuda) -> tuple[Board, int]:
+def _survey(trt: BuilderApi, cuda: CudaDriver) -> tuple[Board, int]:
     """This board, and its free memory in bytes."""
     try:
         cuda.init()

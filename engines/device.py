@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import EngineError
-from engines.trt_common import INSTALL, CudaDevice, CudaDriver
+from engines.cuda_protocols import CudaDevice, CudaDriver
+from engines.trt_log import INSTALL
 
 NOTHING = np.zeros(0, np.float32)
 

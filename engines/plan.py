@@ -13,6 +13,7 @@ from common.errors import EngineError, IntegrityError
 from common.owned import read_owned
 from contract.bundle import Bundle
 from contract.manifest import Precision
+from engines.cuda_protocols import DeviceMemory
 from engines.device import open_device
 from engines.stamp import (
     PLAN,
@@ -25,7 +26,7 @@ from engines.stamp import (
     rebuild_command,
 )
 from engines.trt import TensorRtEngine, load_tensorrt
-from engines.trt_runtime_api import DeviceMemory, TensorRt
+from engines.trt_protocols import RuntimeApi
 
 log = logging.getLogger(__name__)
 Build = Callable[[Bundle, Precision, Path], None]
@@ -74,7 +75,7 @@ def open_plan(
     precision: Precision,
     *,
     state_dir: Path,
-    trt: TensorRt,
+    trt: RuntimeApi,
     memory: DeviceMemory,
     build: Build | None = None,
 ) -> TensorRtEngine:

@@ -19,7 +19,7 @@ from common.owned import read_owned, refuse_shared
 from contract.bundle import CALIBRATION, FP32, INT8, Bundle
 from contract.manifest import Precision, Sha256
 from contract.trust_options import trusting
-from engines.trt_common import CudaDevice
+from engines.cuda_protocols import CudaDevice
 
 PLAN = "model.engine"
 STAMP = "engine.json"

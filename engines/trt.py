@@ -9,14 +9,15 @@ import numpy as np
 from common.errors import EngineError
 from contract.manifest import Precision
 from contract.types import Tensor
-from engines.trt_common import INSTALL, Complaints, refuse_old
-from engines.trt_runtime_api import Buffer, DeviceMemory, ICudaEngine, IExecutionContext, TensorRt
+from engines.cuda_protocols import Buffer, DeviceMemory
+from engines.trt_log import INSTALL, Complaints, refuse_old
+from engines.trt_protocols import ICudaEngine, IExecutionContext, RuntimeApi
 
 log = logging.getLogger(__name__)
 IMAGE_AXES, SCORE_AXES = 4, 2
 
 
-def load_tensorrt() -> TensorRt:
+def load_tensorrt() -> RuntimeApi:
     """The module `tensorrt`.
 
     Raises:
@@ -26,7 +27,7 @@ def load_tensorrt() -> TensorRt:
         import tensorrt as vendor
     except ImportError as missing:
         raise EngineError(f"TensorRT can not be loaded ({missing}); {INSTALL}") from missing
-    trt: TensorRt = vendor
+    trt: RuntimeApi = vendor
     refuse_old(trt)
     return trt
 
@@ -38,7 +39,7 @@ class TensorRtEngine:
     threads. Pinned memory, device memory and the stream are allocated once, for the largest batch.
     """
 
-    def __init__(self, plan: bytes, *, precision: Precision, trt: TensorRt, memory: DeviceMemory) -> None:
+    def __init__(self, plan: bytes, *, precision: Precision, trt: RuntimeApi, memory: DeviceMemory) -> None:
         """Load a plan that has been verified: loading one runs native code out of it.
 
         Raises:
@@ -103,7 +104,7 @@ class TensorRtEngine:
         self._output.download(len(part))
         self._stream.synchronize()
 
-    def _load(self, plan: bytes, trt: TensorRt, building: ExitStack) -> None:
+    def _load(self, plan: bytes, trt: RuntimeApi, building: ExitStack) -> None:
         self._stream = self._memory.stream()
         building.callback(self._stream.free)
         runtime = trt.Runtime(self._complaints.logger)
@@ -124,7 +125,7 @@ class TensorRtEngine:
         self._context = context
         self._hold(building, [runtime, engine])
 
-    def _tensors(self, engine: ICudaEngine, trt: TensorRt) -> tuple[str, str]:
+    def _tensors(self, engine: ICudaEngine, trt: RuntimeApi) -> tuple[str, str]:
         """Names of the input and the output; refuses a plan of another form."""
         names = [engine.get_tensor_name(k) for k in range(engine.num_io_tensors)]
         kinds = [trt.TensorIOMode.INPUT, trt.TensorIOMode.OUTPUT]

@@ -9,19 +9,19 @@ from common.durable import write_whole
 from common.errors import EngineError, IntegrityError
 from common.owned import read_owned
 from engines.stamp import Recipe
-from engines.trt_builder_api import (
+from engines.trt_layers import Layers, summary
+from engines.trt_log import Complaints
+from engines.trt_progress import Progress
+from engines.trt_protocols import (
     Builder,
+    BuilderApi,
     IBuilderConfig,
     IHostMemory,
     INetworkDefinition,
     IOptimizationProfile,
     ITimingCache,
     OnnxParser,
-    TensorRt,
 )
-from engines.trt_common import Complaints
-from engines.trt_layers import Layers, summary
-from engines.trt_progress import Progress
 
 log = logging.getLogger(__name__)
 WORKSPACE_SHARE = 0.5
@@ -38,7 +38,7 @@ class Work:
         cache: file with the kernel times of earlier builds.
     """
 
-    def __init__(self, trt: TensorRt, recipe: Recipe, *, free: int, cache: Path) -> None:
+    def __init__(self, trt: BuilderApi, recipe: Recipe, *, free: int, cache: Path) -> None:
         self._trt, self._recipe, self._free, self._cache_file = trt, recipe, free, cache
         self._complaints = Complaints(trt, log)
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from contract.types import Tensor
-from engines import trt_common as trt
+from engines import trt_protocols as trt
 from tests.cuda_fake import STREAMS, Gpu
 
 Compute = Callable[[Tensor], Tensor]

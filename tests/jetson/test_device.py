@@ -12,9 +12,9 @@ import pytest
 
 from common.errors import EngineError
 from contract.types import Tensor
+from engines.cuda_protocols import CudaDevice
 from engines.device import PyCudaMemory, PyCudaStream, open_device
 from engines.trt import TensorRtEngine
-from engines.trt_common import CudaDevice
 from tests.trt_fake import DataType, FakeLogger, TensorIOMode
 
 pytestmark = pytest.mark.requires_tensorrt

@@ -1,6 +1,6 @@
 """Every name of TensorRT that we use exists in every TensorRT that we support: asked of the real bindings.
 
-The names are read from our source: mypy holds the engine and the builder to the protocols in `engines/trt_*.py`, and
+The names are read from our source: mypy holds engine and builder to the protocols in `engines/trt_protocols.py`, and
 these tests hold the protocols to the bindings. What only some versions have must be asked for with a default.
 """
 
@@ -17,16 +17,22 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STUB = Path(__file__).with_name("tensorrt_stub.c")
-PROTOCOLS = [ROOT / "engines/trt_common.py", ROOT / "engines/trt_runtime_api.py", ROOT / "engines/trt_builder_api.py"]
+PROTOCOLS = ROOT / "engines/trt_protocols.py"
 USERS = [
-    ROOT / "engines/trt_common.py",
-    *(ROOT / "engines" / f"{name}.py" for name in ("trt", "plan", "build", "trt_build", "trt_layers", "trt_progress")),
+    ROOT / "engines" / f"{name}.py"
+    for name in ("trt", "plan", "build", "trt_build", "trt_layers", "trt_log", "trt_progress")
 ]
 VERSIONS = ["cu12 10.3.0", "cu12 10.13.3.9", "cu12 10.16.1.11", "cu13 11.4.0.106"]
-OURS = {"Buffer", "Stream", "DeviceMemory", "CudaDevice", "PrimaryContext", "PrimaryDevice", "CudaDriver", "Cuda"}
-"""Protocols that are not TensorRT's."""
 LIBRARIES = ("libnvinfer", "libnvonnxparser", "libnvinfer_plugin")
-MODULE, SEVERITY = "TensorRt", "Severity"
+STANDS_FOR = {
+    "TensorRt": "",
+    "RuntimeApi": "",
+    "BuilderApi": "",
+    "Severity": "ILogger.Severity.",
+    "InspectableEngine": "ICudaEngine.",
+    "InspectingRuntime": "Runtime.",
+}
+"""What of TensorRT a protocol is that does not bear its name."""
 PROBE = """
 import inspect, json, logging, sys
 import tensorrt_bindings as trt
@@ -46,7 +52,7 @@ def has(path, owner=trt):
     return owner is not None
 optional = {path: has(path) for path in json.loads(sys.argv[2])}
 from engines.trt import load_tensorrt
-from engines.trt_common import Complaints
+from engines.trt_log import Complaints
 from engines.trt_progress import Progress
 complaints = Complaints(load_tensorrt(), logging.getLogger())
 complaints.logger.log(trt.ILogger.ERROR, "as planned")
@@ -70,13 +76,11 @@ print(json.dumps({"version": trt.__version__, "absent": absent, "optional": opti
 def declared() -> dict[str, list[str]]:
     """Dotted names in our protocols, each with the names of its parameters where we give them by name."""
     names: dict[str, list[str]] = {}
-    for kind in _classes(PROTOCOLS):
+    for kind in _classes():
         for member in kind.body:
             if name := _member(member):
-                path = {MODULE: name, SEVERITY: f"ILogger.Severity.{name}"}.get(kind.name, f"{kind.name}.{name}")
+                path = STANDS_FOR.get(kind.name, f"{kind.name}.") + name
                 names[path] = sorted(_keywords().get(name, set()))
-    for path in [p for p in names if p.startswith("Severity.")]:
-        del names[path]
     return names
 
 
@@ -93,10 +97,9 @@ def _calls() -> list[ast.Call]:
     return [n for p in USERS for n in ast.walk(ast.parse(p.read_text())) if isinstance(n, ast.Call)]
 
 
-def _classes(paths: list[Path]) -> Iterator[ast.ClassDef]:
-    for path in paths:
-        tree = ast.parse(path.read_text())
-        yield from (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name not in OURS and _is_protocol(n))
+def _classes() -> Iterator[ast.ClassDef]:
+    tree = ast.parse(PROTOCOLS.read_text())
+    yield from (n for n in tree.body if isinstance(n, ast.ClassDef) and _is_protocol(n))
 
 
 def _is_protocol(kind: ast.ClassDef) -> bool:
@@ -134,7 +137,7 @@ def test_tensorrt_is_imported_inside_functions_whose_result_is_typed() -> None:
             imports = [n for n in ast.walk(function) if isinstance(n, ast.Import)]
             if any(alias.name == "tensorrt" for n in imports for alias in n.names):
                 assert isinstance(function.returns, ast.Name)
-                assert function.returns.id in {"TensorRt", "Tools"}
+                assert function.returns.id in {"RuntimeApi", "Tools"}
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,149 @@
-"""The part of TensorRT and CUDA that building a plan needs, as protocols of our own.
+"""The part of TensorRT that building and running a plan need, as protocols of our own.
 
-What running a plan needs too stands in `engines/trt_common.py`. The classes bear TensorRT's names; a test holds them
-against the real bindings. What some supported version lacks is not declared here: it is asked for with
-`getattr(owner, "NAME", None)`.
+The classes bear TensorRT's names, but for those whose docstring names another. mypy holds our modules to what is
+declared here; a test holds that against the real bindings of every TensorRT that we support. What some supported
+version lacks is not declared: it is asked for with `getattr(owner, "NAME", None)`.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
-from engines import trt_common as trt
-from engines.trt_common import CudaDriver
+
+class Severity(Protocol):
+    """How grave a line of TensorRT's log is."""
+
+    @property
+    def INTERNAL_ERROR(self) -> object: ...  # noqa: N802, D102 - TensorRT's names
+    @property
+    def ERROR(self) -> object: ...  # noqa: N802, D102
+    @property
+    def WARNING(self) -> object: ...  # noqa: N802, D102
+    @property
+    def INFO(self) -> object: ...  # noqa: N802, D102
+    @property
+    def VERBOSE(self) -> object: ...  # noqa: N802, D102
+
+
+_Severity: TypeAlias = Severity
+
+
+class ILogger(Protocol):
+    """What TensorRT writes its log to; a class of ours derives from it."""
+
+    Severity: ClassVar[_Severity]
+
+
+_ILogger: TypeAlias = ILogger
+
+
+class TensorRt(Protocol):
+    """The module `tensorrt`, as far as both need it."""
+
+    __version__: str
+
+    @property
+    def ILogger(self) -> type[_ILogger]: ...  # noqa: N802, D102 - TensorRT's name
+
+
+class TensorIOMode(Protocol):
+    """Whether a tensor goes in or comes out."""
+
+    @property
+    def INPUT(self) -> object: ...  # noqa: N802, D102 - TensorRT's name
+    @property
+    def OUTPUT(self) -> object: ...  # noqa: N802, D102 - TensorRT's name
+
+
+class DataType(Protocol):
+    """Types of tensors."""
+
+    @property
+    def FLOAT(self) -> object: ...  # noqa: N802, D102 - TensorRT's name
+
+
+class IExecutionContext(Protocol):
+    """One run of a plan at a time."""
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        """Set the shape of the next batch."""
+        ...
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        """Set where a tensor lies on the device."""
+        ...
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        """Put the run into a stream."""
+        ...
+
+
+class EngineInspector(Protocol):
+    """Looks into a plan."""
+
+    def get_engine_information(self, format: object) -> str:  # noqa: A002 - TensorRT's name
+        """Everything about its layers."""
+        ...
+
+
+class ICudaEngine(Protocol):
+    """A loaded plan."""
+
+    @property
+    def num_io_tensors(self) -> int:
+        """Number of inputs and outputs."""
+        ...
+
+    def get_tensor_name(self, index: int) -> str:
+        """Name of one of them."""
+        ...
+
+    def get_tensor_mode(self, name: str) -> object:
+        """A member of TensorIOMode."""
+        ...
+
+    def get_tensor_dtype(self, name: str) -> object:
+        """A member of DataType."""
+        ...
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        """Shape, -1 where it may vary."""
+        ...
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
+        """Smallest, best and largest shape."""
+        ...
+
+    def create_execution_context(self) -> IExecutionContext | None:
+        """None on failure."""
+        ...
+
+
+class Runtime(Protocol):
+    """Loads plans."""
+
+    engine_host_code_allowed: bool
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
+        """None on failure."""
+        ...
+
+
+class InspectableEngine(Protocol):
+    """ICudaEngine, as building needs it."""
+
+    def create_engine_inspector(self) -> EngineInspector:
+        """Look into it."""
+        ...
+
+
+class InspectingRuntime(Protocol):
+    """Runtime, as building needs it."""
+
+    engine_host_code_allowed: bool
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> InspectableEngine | None:
+        """None on failure."""
+        ...
 
 
 class IHostMemory(Protocol):
@@ -140,32 +274,6 @@ class Builder(Protocol):
         ...
 
 
-class EngineInspector(Protocol):
-    """Looks into a plan."""
-
-    def get_engine_information(self, format: object) -> str:  # noqa: A002 - TensorRT's name
-        """Everything about its layers."""
-        ...
-
-
-class ICudaEngine(Protocol):
-    """A loaded plan."""
-
-    def create_engine_inspector(self) -> EngineInspector:
-        """Look into it."""
-        ...
-
-
-class Runtime(Protocol):
-    """Loads plans."""
-
-    engine_host_code_allowed: bool
-
-    def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
-        """None on failure."""
-        ...
-
-
 class NetworkDefinitionCreationFlag(Protocol):
     """Kinds of networks."""
 
@@ -194,17 +302,30 @@ class LayerInformationFormat(Protocol):
     def JSON(self) -> object: ...  # noqa: N802, D102 - TensorRT's name
 
 
+_TensorIOMode: TypeAlias = TensorIOMode
+_DataType: TypeAlias = DataType
+_Runtime: TypeAlias = Runtime
 _Flags: TypeAlias = NetworkDefinitionCreationFlag
 _Pools: TypeAlias = MemoryPoolType
 _Verbosity: TypeAlias = ProfilingVerbosity
 _Format: TypeAlias = LayerInformationFormat
 _Builder: TypeAlias = Builder
 _Parser: TypeAlias = OnnxParser
-_Runtime: TypeAlias = Runtime
 
 
-class TensorRt(trt.TensorRt, Protocol):
-    """The module `tensorrt`."""
+class RuntimeApi(TensorRt, Protocol):
+    """The module `tensorrt`, as far as running needs it."""
+
+    @property
+    def TensorIOMode(self) -> _TensorIOMode: ...  # noqa: N802, D102 - TensorRT's name
+    @property
+    def DataType(self) -> _DataType: ...  # noqa: N802, D102 - TensorRT's name
+    @property
+    def Runtime(self) -> Callable[[Any], _Runtime]: ...  # noqa: N802, D102 - TensorRT's name
+
+
+class BuilderApi(TensorRt, Protocol):
+    """The module `tensorrt`, as far as building needs it."""
 
     @property
     def NetworkDefinitionCreationFlag(self) -> _Flags: ...  # noqa: N802, D102 - TensorRT's names
@@ -221,12 +342,4 @@ class TensorRt(trt.TensorRt, Protocol):
     @property
     def OnnxParser(self) -> Callable[[Any, Any], _Parser]: ...  # noqa: N802, D102
     @property
-    def Runtime(self) -> Callable[[Any], _Runtime]: ...  # noqa: N802, D102
-
-
-class Cuda(CudaDriver, Protocol):
-    """The part of `pycuda.driver` that is used here."""
-
-    def mem_get_info(self) -> tuple[int, int]:
-        """Free and total bytes of the current device."""
-        ...
+    def Runtime(self) -> Callable[[Any], InspectingRuntime]: ...  # noqa: N802, D102
