@@ -19,7 +19,7 @@ from agent.ops.notify import Notifier, WatchedSink
 from agent.pipeline import Examiner, run
 from agent.settings import Settings
 from agent.site import open_site
-from agent.trust import said_of
+from agent.trust import format_signer
 from agent.turns import Turns
 from agent.wire.discovery import birth_topic, discovery, discovery_topic
 from agent.wire.handlers import CommandHandlers, Shown, attend
@@ -199,7 +199,7 @@ def _say_what_runs(settings: Settings, examiner: Examiner) -> None:
         logging.INFO if examiner.bundle.signed_by else logging.WARNING,
         "model %s (%s), engine %s, source %s",
         examiner.bundle.manifest.id,
-        said_of(examiner.bundle),
+        format_signer(examiner.bundle),
         examiner.engine.name,
         settings.source.kind,
     )

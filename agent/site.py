@@ -170,7 +170,7 @@ def read_site(path: Path) -> SiteFile:
     try:
         return SiteFile.model_validate_json(_bytes(path))
     except ValidationError as cause:
-        faults = "; ".join(_told(fault["loc"], fault["type"], fault["msg"]) for fault in cause.errors())
+        faults = "; ".join(_format_fault(fault["loc"], fault["type"], fault["msg"]) for fault in cause.errors())
         raise UsageError(f"the site file {path}: {faults}") from cause
 
 
@@ -205,7 +205,7 @@ def write_site(file: SiteFile, path: Path) -> None:
         raise UsageError(f"{path} can not be written ({cause.strerror}); choose another place with --out") from cause
 
 
-def _told(place: tuple[int | str, ...], kind: str, text: str) -> str:
+def _format_fault(place: tuple[int | str, ...], kind: str, text: str) -> str:
     name = ".".join(map(str, place))
     if kind != "extra_forbidden":
         return f"{name}: {text}" if name else text

@@ -16,7 +16,7 @@ def open_trusted(settings: Settings) -> Bundle:
     return open_bundle(settings.bundle, Trust.of(settings.trust.keys, allow_unsigned=settings.trust.allow_unsigned))
 
 
-def said_of(bundle: Bundle) -> str:
+def format_signer(bundle: Bundle) -> str:
     """Who vouches for a bundle, and whether INT8 was gated, in words."""
     signed = f"signed by key {bundle.signed_by}" if bundle.signed_by else "NOT SIGNED, allowed by trust.allow_unsigned"
     return signed if bundle.manifest.gate.state == "passed" else f"{signed}, accuracy gate SKIPPED at export"

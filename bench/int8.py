@@ -1,4 +1,4 @@
-"""How much faster the INT8 twin is than FP32, and than what ONNX Runtime's quantiser makes; on CPU, on one thread."""
+"""How much faster the INT8 CPU graph is than FP32, and than what ONNX Runtime's quantiser makes; on one thread."""
 
 import json
 import statistics
@@ -45,10 +45,10 @@ def measure(bundle: Path) -> dict[str, float]:
     """Median times of four graphs, measured in turns so that all meet the same load.
 
     Args:
-        bundle: folder with FP32 and the twin; from its FP32 graph, ONNX Runtime's quantiser makes the other two.
+        bundle: folder with FP32 and the CPU graph; from its FP32 graph, ONNX Runtime's quantiser makes the other two.
 
     Returns:
-        Per batch size, milliseconds per cell, and the median over rounds of ratios to the twin's time.
+        Per batch size, milliseconds per cell, and the median over rounds of ratios to the CPU graph's time.
     """
     with tempfile.TemporaryDirectory() as folder:
         spec = open_bundle(bundle).manifest.input

@@ -98,10 +98,10 @@ def _ours(
     graphs = {}
     for row in rows if every else rows[:1]:
         suffix = "" if row is rows[0] else f"_{row.method}"
-        for name, twin in ((OURS, True), (S8, False)):
+        for name, on_cpu in ((OURS, True), (S8, False)):
             graphs[name + suffix] = fp32.with_name(f"{name}{suffix}.onnx")
             ranges = tables[row.method].ranges
-            onnx.save(quantize(model, ranges, "cpu" if twin else "tensorrt"), graphs[name + suffix])
+            onnx.save(quantize(model, ranges, "cpu" if on_cpu else "tensorrt"), graphs[name + suffix])
     return rows, graphs
 
 

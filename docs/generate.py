@@ -51,7 +51,7 @@ the TOML file of `--config`, the default. Certificates and passwords are read ag
 BUNDLE_HEAD = f"""# The bundle
 
 {MADE}A folder that holds one model: `manifest.json`, `manifest.sig` (its signature), `model.onnx` (FP32),
-`model.int8.onnx` (S8, for TensorRT), `model.int8.cpu.onnx` (its twin for ONNX Runtime), `calibration.json`,
+`model.int8.onnx` (S8, for TensorRT), `model.int8.cpu.onnx` (U8, for ONNX Runtime on CPU), `calibration.json`,
 `golden.npz` (cells with known answers), `report.json`, `MODEL_CARD.md`, and the gate's `report.html`. If a byte changes
 in any of them, if nobody signed it, or if the key that did is not in `trust.keys`, the agent refuses the bundle with
 exit code 5; an older version than the newest that ran on the machine is refused as well. See

@@ -64,7 +64,7 @@ class Driver(CudaDriver, Protocol):
 
 
 class PinnedBuffer:
-    """Pinned memory and its twin on the device; satisfies ``Buffer``."""
+    """Pinned memory, and as much room on the device; satisfies ``Buffer``."""
 
     def __init__(self, driver: Driver, stream: CudaStream, shape: tuple[int, ...]) -> None:
         self._driver = driver
@@ -82,27 +82,27 @@ class PinnedBuffer:
 
     @property
     def address(self) -> int:
-        """Where the twin begins."""
+        """Where the room on the device begins."""
         return int(self._open()[0])
 
     def upload(self, rows: int) -> None:
         """Put a copy of the first rows to the device into the stream."""
-        twin, stream = self._open()
-        self._driver.memcpy_htod_async(twin, self._host[:rows], stream)
+        room, stream = self._open()
+        self._driver.memcpy_htod_async(room, self._host[:rows], stream)
 
     def download(self, rows: int) -> None:
         """Put a copy of the first rows from the device into the stream."""
-        twin, stream = self._open()
-        self._driver.memcpy_dtoh_async(self._host[:rows], twin, stream)
+        room, stream = self._open()
+        self._driver.memcpy_dtoh_async(self._host[:rows], room, stream)
 
     def free(self) -> None:
         """Give both back, and let the stream go."""
         if self._parts is None:
             return
-        (twin, _), host = self._parts, self._host
+        (room, _), host = self._parts, self._host
         self._parts, self._host = None, NOTHING
         try:
-            twin.free()
+            room.free()
         finally:
             _free_pinned(host)
 

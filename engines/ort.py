@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, on the INT8 twin."""
+"""ONNX Runtime on the CPU, on the INT8 CPU graph."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ MAX_THREADS = 4
 
 
 class OrtEngine:
-    """The INT8 twin in ONNX Runtime; satisfies ``Engine``."""
+    """The INT8 CPU graph in ONNX Runtime; satisfies ``Engine``."""
 
     name = "onnxruntime-int8"
     precision: Precision = "int8"
@@ -61,10 +61,10 @@ class OrtEngine:
 def open_engine(
     bundle: Bundle,
     *,
-    state_dir: Path | None = None,  # noqa: ARG001 - the twin is built for no machine
+    state_dir: Path | None = None,  # noqa: ARG001 - the CPU graph is built for no machine
     rebuild: bool = False,  # noqa: ARG001
 ) -> OrtEngine:
-    """Open the INT8 twin of a verified bundle; raises EngineError if ONNX Runtime refuses it."""
+    """Open the INT8 CPU graph of a verified bundle; raises EngineError if ONNX Runtime refuses it."""
     model = bundle.read(INT8_CPU)
     try:
         return OrtEngine(model, input_name=bundle.manifest.input.name)

@@ -165,10 +165,10 @@ def _leaky(report: Mapping[str, Any]) -> str:
     ]
     for leaky in report["leaky"]:
         data = leaky["data"]
-        twin = honest.get((data["layout"], data["split"]))
+        honest_one = honest.get((data["layout"], data["split"]))
         for name in ("auroc", "accuracy", "weighted_f1"):
             there = shown(next(iter(leaky["engines"].values()))[name], few=bool(data.get("warning")))
-            few = bool(twin and twin["data"].get("warning"))
-            here = shown(twin["engines"]["fp32"][name], few=few) if twin else "not measured"
+            few = bool(honest_one and honest_one["data"].get("warning"))
+            here = shown(honest_one["engines"]["fp32"][name], few=few) if honest_one else "not measured"
             lines.append(f"| {data['split']} | {name} | {here} | {there} |")
     return "\n".join([*lines, ""])

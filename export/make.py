@@ -108,7 +108,7 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
         layers = _sensitivity(files[bundle.FP32], table, trial, quiet=quiet) if order.sensitivity else []
         ranges = _calibration(order, table, chosen, methods)
         report = _report(order, trial, leaky) | {"calibration": ranges, "sensitivity": layers}
-        report["sensitivity_cells"] = len(_some(trial.fit))
+        report["sensitivity_cells"] = len(_few_crops(trial.fit))
         files[bundle.REPORT].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         pictures = about_of(data_sets_of(trial.gate.samples)).storable
         page = report_page(manifest, report, trial.gate, pictures=pictures)
@@ -211,17 +211,17 @@ def try_out(classifier: Classifier, chosen: Chosen, files: Mapping[str, Path], *
 def _sensitivity(graph: Path, table: Table, trial: Trial, *, quiet: bool) -> list[dict[str, Any]]:
     """What each layer costs in INT8, measured on some of the cells that the decision was fitted on."""
     spec, columns = trial.classifier.input, trial.classifier.columns
-    rows = sensitivity(onnx.load(graph), table, _some(trial.fit), spec, columns=columns, quiet=quiet)
+    rows = sensitivity(onnx.load(graph), table, _few_crops(trial.fit), spec, columns=columns, quiet=quiet)
     return [asdict(row) for row in rows]
 
 
-def _some(scored: Scored) -> Crops:
+def _few_crops(scored: Scored) -> Crops:
     """As many cells as are enough where every one of them takes long."""
     return scored.crops[:: max(1, len(scored.crops) // RANGE_CELLS)]
 
 
 def _range_faults(trial: Trial, table: Table, files: Mapping[str, Path]) -> list[str]:
-    some = _some(trial.gate)
+    some = _few_crops(trial.gate)
     by, given = table.method, table.key.parameters
     needed = calibrate(files[bundle.FP32], some, trial.classifier.input, method=by, parameters=given).ranges
     return range_faults(onnx.load(files[bundle.FP32]), table.ranges, needed, Limits())

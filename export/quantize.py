@@ -1,11 +1,11 @@
-"""One table of ranges, two INT8 graphs: S8 for TensorRT and its U8 twin for ONNX Runtime on CPU.
+"""One table of ranges, two INT8 graphs: S8 for TensorRT and its U8 counterpart for ONNX Runtime on CPU.
 
 No single INT8 graph is good on both. TensorRT accepts only zero-points of zero and wants quantisation where its
 fusions expect it; ONNX Runtime's CPU kernels want U8 activations and quantise both inputs of a sum. Both graphs use
 the same scales, range / 127, so they compute nearly the same numbers:
 
 ========================  =====================================  =========================================
-what                      S8 (TensorRT)                          U8 twin (CPU)
+what                      S8 (TensorRT)                          U8 (CPU)
 ========================  =====================================  =========================================
 activations               int8, zero-point 0                     uint8, zero-point 0 after a Relu, else 128
 Relu                      kept, nothing between Conv and Relu    dropped: clipping is in the quantiser
@@ -18,10 +18,10 @@ picture                   as it is                               an empty fourth
 logarithms, last Gemm     float32                                float32
 ========================  =====================================  =========================================
 
-They differ where an activation leaves its range: S8 clips at 127 scales, the twin after a Relu only at 255.
+They differ where an activation leaves its range: S8 clips at 127 scales, the CPU graph after a Relu only at 255.
 
 Nodes that are kept in floating point read their inputs unrounded. What a kept Conv computes goes into a sum unrounded
-too; the other branch of that sum stays quantised, as the INT8 Conv behind it needs for its own fusion. In the twin, a
+too; the other branch of that sum stays quantised, as the INT8 Conv behind it needs for its own fusion. On CPU, a
 Conv whose unrounded result a kept one reads is computed in floating point as well: ONNX Runtime has no kernel for it.
 """
 
@@ -43,7 +43,7 @@ BLOCK = 4
 """ONNX Runtime's direct INT8 convolution reads whole blocks of so many channels."""
 POOLING = frozenset({"MaxPool", "ReduceMean", "ReduceL2"})
 QUANTISING = frozenset({"Conv", "Add"}) | POOLING
-"""Operators of the twin that read quantised inputs; pooling does where it reads a stage."""
+"""Operators of the CPU graph that read quantised inputs; pooling does where it reads a stage."""
 
 
 def quantize(
@@ -71,7 +71,7 @@ def quantize(
         raise UsageError(
             f"there is no node {strange[0]!r} to keep in floating point; the Conv are {', '.join(convolutions(model))}"
         )
-    quantised = _QdqRewriter(model, ranges, twin=target == "cpu", kept=frozenset(keep_float)).operate()
+    quantised = _QdqRewriter(model, ranges, cpu=target == "cpu", kept=frozenset(keep_float)).operate()
     onnx.checker.check_model(quantised, full_check=True)
     return quantised
 
@@ -95,9 +95,9 @@ class _QdqRewriter:
     """Writes the new graph node by node, in the order of the old one."""
 
     def __init__(
-        self, model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]], *, twin: bool, kept: frozenset[str]
+        self, model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]], *, cpu: bool, kept: frozenset[str]
     ) -> None:
-        self.model, self.ranges, self.twin, self.kept = model, ranges, twin, kept
+        self.model, self.ranges, self.cpu, self.kept = model, ranges, cpu, kept
         self.constants = {i.name: i for i in model.graph.initializer}
         self.producer = {o: n for n in model.graph.node for o in n.output}
         self.consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
@@ -130,7 +130,7 @@ class _QdqRewriter:
         node.input[0] = self._quantised(node.input[0])
         kernel = node.input[1]
         node.input[1], scales = self._weight(kernel, more)
-        if self.twin and len(node.input) > 2:  # noqa: PLR2004 - the third input of a Conv is its bias
+        if self.cpu and len(node.input) > 2:  # noqa: PLR2004 - the third input of a Conv is its bias
             node.input[2] = self._bias(node.input[2], scale * scales)
         self.nodes.append(node)
 
@@ -143,7 +143,7 @@ class _QdqRewriter:
         image = str(node.input[0])
         more = -int(self.constants[node.input[1]].dims[1]) % BLOCK
         fed = image in {i.name for i in self.model.graph.input}
-        if not (self.twin and more and fed and len(self.consumers[image]) == 1):
+        if not (self.cpu and more and fed and len(self.consumers[image]) == 1):
             return 0
         pads = self._constant(f"{image}_pads", np.array([0, 0, 0, 0, 0, more, 0, 0], np.int64))
         self.nodes.append(helper.make_node("Pad", [image, pads], [f"{image}_wide"], name=f"{image}_wide_node"))
@@ -160,7 +160,7 @@ class _QdqRewriter:
     def _relu(self, node: onnx.NodeProto) -> None:
         readers = self.consumers[node.output[0]]
         alone = len(self.consumers[node.input[0]]) == 1
-        if self.twin and alone and readers and all(self._rounds(reader) for reader in readers):
+        if self.cpu and alone and readers and all(self._rounds(reader) for reader in readers):
             self.origin[node.output[0]] = node.input[0]
         else:
             self.nodes.append(node)
@@ -168,18 +168,18 @@ class _QdqRewriter:
     def _pool(self, node: onnx.NodeProto) -> None:
         """The mean, the root of the squares or the largest of a stage's INT8 values, which the Conv behind reads too.
 
-        The twin pools the numbers and scales the result, which is as exact and takes less time than to scale each.
+        The CPU graph pools the numbers and scales the result, which is as exact and takes less time than to scale each.
         """
         stage, result = node.input[0], node.output[0]
         behind = (reader for reader in self.consumers[stage] if reader.op_type == "Conv")
-        if self.twin and node.op_type == "MaxPool":
+        if self.cpu and node.op_type == "MaxPool":
             node.input[0], node.output[0] = self._stored(stage), f"{result}_int8"
             self.nodes.append(node)
             self._constant(f"{result}_scale", np.float32(self._scale(stage)))
             self.ready.add(node.output[0])
             self.pooled.add(result)
             return
-        if self.twin:
+        if self.cpu:
             node.input[0] = self._numbers(stage)
             node.output[0] = f"{result}_of_numbers"
             self.nodes.append(node)
@@ -202,7 +202,7 @@ class _QdqRewriter:
         if kept := {t for t in convs if self.producer[t].name in self.kept}:
             return kept
         alone = [t for t in convs if len(self.consumers[t]) == 1]
-        return set() if self.twin else set(alone[:1])
+        return set() if self.cpu else set(alone[:1])
 
     def _quantised(self, tensor: str) -> str:
         """Pass a tensor through INT8 and back; name of what comes back. Readers of one tensor share the nodes."""
@@ -225,7 +225,7 @@ class _QdqRewriter:
         if name not in self.ready:
             made_by = self.producer.get(tensor)
             clipped = made_by is not None and made_by.op_type == "Relu"
-            zero = np.uint8(0 if clipped else 128) if self.twin else np.int8(0)
+            zero = np.uint8(0 if clipped else 128) if self.cpu else np.int8(0)
             scale = self._constant(f"{tensor}_scale", np.float32(self._scale(tensor)))
             point = self._constant(f"{tensor}_zero", zero)
             origin = self.origin.get(tensor, tensor)

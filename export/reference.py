@@ -88,10 +88,15 @@ def profile_of_samples(samples: Sequence[Sample], um_per_pixel: float | None = N
 def _margins(held: Held, engine: str, temperature: float) -> Margins:
     margins = held.margins[engine] / temperature
     normal, blast = (None, None) if held.labels is None else (margins[held.labels == k] for k in (0, 1))
-    return Margins(cells=len(margins), every=_quantiles(margins), normal=_some(normal), blast=_some(blast))
+    return Margins(
+        cells=len(margins),
+        every=_quantiles(margins),
+        normal=_quantiles_or_none(normal),
+        blast=_quantiles_or_none(blast),
+    )
 
 
-def _some(margins: Numbers | None) -> tuple[float, ...] | None:
+def _quantiles_or_none(margins: Numbers | None) -> tuple[float, ...] | None:
     return None if margins is None or not len(margins) else _quantiles(margins)
 
 

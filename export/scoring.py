@@ -69,7 +69,7 @@ def score(
     colours: Mapping[str, CellColours] | None = None,
     quiet: bool,
 ) -> Scored:
-    """Read cells and run them through FP32 and the INT8 twin; images without a cell are left out."""
+    """Read cells and run them through FP32 and the INT8 CPU graph; images without a cell are left out."""
     crops, found = read_found(samples, spec, um_per_pixel=um_per_pixel, colours=colours, quiet=quiet)
     missed = [s for s, there in zip(samples, found, strict=True) if not there]
     samples, crops = [s for s, there in zip(samples, found, strict=True) if there], crops[found]

@@ -46,7 +46,7 @@ def sensitivity(
     columns: Columns = TWO,
     quiet: bool = False,
 ) -> list[Row]:
-    """Quantise each Conv alone, and all but each, in the CPU twin.
+    """Quantise each Conv alone, and all but each, in the CPU graph.
 
     Args:
         model: the FP32 graph; not changed.
@@ -68,8 +68,8 @@ def sensitivity(
     reference = _margins(model, batches, columns)
 
     def distance(keep: Collection[str]) -> float:
-        twin = quantize(model, table.ranges, "cpu", keep_float=keep)
-        return float(np.sqrt(np.mean((_margins(twin, batches, columns) - reference) ** 2)))
+        cpu_graph = quantize(model, table.ranges, "cpu", keep_float=keep)
+        return float(np.sqrt(np.mean((_margins(cpu_graph, batches, columns) - reference) ** 2)))
 
     every = set(quantising(model))
     whole = distance(())

@@ -211,7 +211,7 @@ _READERS: Mapping[str, Callable[[bytes], Said | None]] = {
 }
 
 
-def size_said(codec: str, packet: bytes) -> Said | None:
+def size_in_header(codec: str, packet: bytes) -> Said | None:
     """What a packet says of the size of its own and the following pictures; None if it says nothing.
 
     Args:
@@ -259,7 +259,7 @@ class Sizes:
         good, content = self._capture.read()
         if not good:
             return False
-        said = size_said(self._codec, np.asarray(content, np.uint8).tobytes())
+        said = size_in_header(self._codec, np.asarray(content, np.uint8).tobytes())
         if said is not None:
             self._first = self._first or said
             self._differs = said != self._first

@@ -21,7 +21,7 @@ from agent.site import open_site
 from agent.sources.synthetic import NO_SLIDE
 from agent.tools.access import concerns
 from agent.tools.calibrate import changed
-from agent.trust import open_trusted, said_of
+from agent.trust import format_signer, open_trusted
 from agent.vision.quality import assess
 from agent.vision.scale import estimate, find_red_cells
 from agent.wire.broker_probe import probe
@@ -49,7 +49,7 @@ class Check:
         return f"{self.state:4} {self.name:9} {self.text}"
 
 
-class Doubt(str):
+class Warned(str):
     """What a check has found, if it works so, and a person should see to it all the same."""
 
     __slots__ = ()
@@ -66,7 +66,7 @@ def examine_machine(config: Path | None, overrides: Mapping[str, str]) -> Iterat
     for name, check in CHECKS.items():
         try:
             said = check(settings)
-            yield Check(name, "warn" if isinstance(said, Doubt) else "ok", said)
+            yield Check(name, "warn" if isinstance(said, Warned) else "ok", said)
         except MicroscopeError as cause:
             yield Check(name, "FAIL", str(cause))
 
@@ -84,7 +84,7 @@ def check_source(settings: Settings) -> str:
     quality = assess(frame.image, frame.um_per_pixel, site.file.limits)
     fitness = "fit to be judged" if quality.accepted else f"not fit to be judged: {quality.detail}"
     said = f"{settings.source.kind}: {frame.source}, {width}x{height} at {frame.um_per_pixel} um per pixel, {fitness}"
-    return Doubt(f"{said}; but {NO_SLIDE}") if settings.source.kind == "synthetic" else said
+    return Warned(f"{said}; but {NO_SLIDE}") if settings.source.kind == "synthetic" else said
 
 
 def check_site(settings: Settings) -> str:
@@ -109,7 +109,7 @@ def check_scale(settings: Settings) -> str:
     found = estimate(looks)
     if len(looks) < FEWEST_PLACES and found:
         places = f"{len(looks)} place{'s' * (len(looks) > 1)} of the slide"
-        return Doubt(
+        return Warned(
             f"{given:g} um per pixel; but the first frames show {places}, too few to tell (by their red cells it "
             f"is {found.low:.3g} to {found.high:.3g}): move the stage meanwhile"
         )
@@ -128,7 +128,9 @@ def check_bundle(settings: Settings) -> str:
     bundle = open_trusted(settings)
     model, number = bundle.manifest.model, bundle.manifest.version
     refuse_rollback(model, number, settings.state_dir, allow=settings.trust.allow_rollback)
-    return f"{bundle.manifest.id} at {bundle.path}, {said_of(bundle)}, {len(bundle.manifest.files)} files verified"
+    return (
+        f"{bundle.manifest.id} at {bundle.path}, {format_signer(bundle)}, {len(bundle.manifest.files)} files verified"
+    )
 
 
 def check_engine(settings: Settings) -> str:
@@ -150,7 +152,7 @@ def check_broker(settings: Settings) -> str:
 def check_access(settings: Settings) -> str:
     """Try what strangers, and what we, may do at the broker that nobody should."""
     if found := list(concerns(settings)):
-        return Doubt("; ".join(found))
+        return Warned("; ".join(found))
     return "nobody may command or read without a name, and we may not command others"
 
 
@@ -189,7 +191,7 @@ def check_rights(settings: Settings) -> str:
         bundle = []  # the line on the bundle says what is wrong with it
     trusted = [*keys, settings.bundle, *bundle, settings.state_dir, *filter(None, [settings.site_file])]
     if loose := [str(path) for path in trusted if others_may_write(path)]:
-        return Doubt(
+        return Warned(
             f"others may write {', '.join(loose[:5])}{' and more' if len(loose) > 5 else ''}: "  # noqa: PLR2004
             "chmod go-w, and give the files to root or to the agent's user"
         )
@@ -207,9 +209,9 @@ def check_clock(settings: Settings) -> str:
         raise CheckError(f"the clock says {now:%Y-%m-%d %H:%M} UTC, before the model was made; set it, or start NTP")
     said = f"{now:%Y-%m-%d %H:%M:%S} UTC"
     if back_s := behind_s(settings.state_dir):
-        return Doubt(f"{said}, but {settings.state_dir} holds files from {back_s:.0f} s later: set it, or start NTP")
+        return Warned(f"{said}, but {settings.state_dir} holds files from {back_s:.0f} s later: set it, or start NTP")
     if is_kept_right() is False:
-        return Doubt(f"{said}, but nobody keeps it right: start NTP (systemd-timesyncd, chrony)")
+        return Warned(f"{said}, but nobody keeps it right: start NTP (systemd-timesyncd, chrony)")
     return said
 
 

@@ -145,7 +145,7 @@ class Summary:
         return (
             f"{stopped}{done} in {self.seconds:.1f} s ({rate:.1f} a second), refused: {refused}\n"
             f"{counted(seen.total(), 'white cell')} in all frames: {kinds}{back}"
-            f"{''.join(_told(slide, self.refused_at_once[slide.slide_id]) for slide in self.slides.values())}"
+            f"{''.join(_format_slide(slide, self.refused_at_once[slide.slide_id]) for slide in self.slides.values())}"
             f"{''.join(f'{chr(10)}{doubt}' for doubt in self._doubts())}\n"
             f"written: {', '.join(terminal.printable(str(path)) for path in self.written)}"
         )
@@ -238,7 +238,7 @@ def watched(frames: Iterator[Item], planned: int | None, *, bar: bool, every_s: 
             log.info("%d of %s examined", number, counted(planned, "frame") if planned else "the frames")
 
 
-def _told(slide: SlideSummary, refused_at_once: int) -> str:
+def _format_slide(slide: SlideSummary, refused_at_once: int) -> str:
     """The slide in words, each cell counted once; and how many frames it refuses after all."""
     share, interval = slide.blast_fraction, slide.blast_interval
     of = "; none was judged"

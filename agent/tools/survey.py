@@ -146,7 +146,7 @@ def measure_site(job: SiteJob, stop: threading.Event, *, progress: bool) -> Iter
     site = replace(site, file=with_focus_limit(site.file.model_copy(update={"cells": cells}), findings))
     rows = [*_scale_rows(um, found), *compare(seen, findings, bundle.manifest.reference, precision)]
     write_site(site.file.model_copy(update={"comparison": tuple(rows)}), job.out)
-    yield from _told(frames, findings, rows, bundle.manifest.reference)
+    yield from _format_survey(frames, findings, rows, bundle.manifest.reference)
     yield from _told_of_focus(site.file)
     if bundle.manifest.input.cell is None:
         yield from advice(job, seen, bundle.manifest.reference)
@@ -321,7 +321,7 @@ def _typed(job: SiteJob) -> str:
     return shlex.join([*words, "--allow-unsigned"] if job.trust.allow_unsigned else words)
 
 
-def _told(
+def _format_survey(
     frames: Sequence[Frame], findings: Sequence[Finding], rows: Sequence[Comparison], reference: Reference | None
 ) -> Iterator[str]:
     flags = [prediction.cell.flags for finding in findings for prediction in finding.predictions]

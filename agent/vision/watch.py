@@ -171,10 +171,10 @@ def _is_odd(seen: RedCells, found: ScaleEstimate) -> bool:
 
 
 def _look(image: Image, um_per_pixel: float) -> RedCells:
-    seen = find_red_cells(_amid(image, NEAR_SIDE), um_per_pixel)
-    return seen if len(seen.diameters) >= FEWEST else find_red_cells(_amid(image, FAR_SIDE))
+    seen = find_red_cells(_centre_crop(image, NEAR_SIDE), um_per_pixel)
+    return seen if len(seen.diameters) >= FEWEST else find_red_cells(_centre_crop(image, FAR_SIDE))
 
 
-def _amid(image: Image, side: int) -> Image:
+def _centre_crop(image: Image, side: int) -> Image:
     top, left = ((full - min(full, side)) // 2 for full in image.shape[:2])
     return image[top : top + side, left : left + side]

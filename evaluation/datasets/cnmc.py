@@ -105,7 +105,7 @@ def _indexed(index: Path, found: Sequence[Path]) -> list[Sample]:
 
 
 def _by_name(found: Sequence[Path], root: Path) -> list[Sample]:
-    """Samples by the original names; the second of twin cells is left out."""
+    """Samples by the original names; the second of duplicate cells is left out."""
     named = {p: match for p in found if (match := FILE.fullmatch(p.stem))}
     there = {_cell_name(match) for match in named.values()}
     scales = Scales()

@@ -106,12 +106,14 @@ def test_int8_decides_as_fp32_does(graphs: Graphs, name: str, level: ort.GraphOp
 
 
 def test_both_int8_graphs_compute_nearly_the_same(graphs: Graphs) -> None:
-    twin = margins_of(scores_of(graphs.folder / INT8_CPU, graphs.crops, graphs.spec))
+    cpu_graph = margins_of(scores_of(graphs.folder / INT8_CPU, graphs.crops, graphs.spec))
     reference = margins_of(scores_of(graphs.folder / INT8, graphs.crops, graphs.spec, level=PLAIN))
-    assert np.sqrt(np.mean((twin - reference) ** 2)) < 0.1 * reference.std()
+    assert np.sqrt(np.mean((cpu_graph - reference) ** 2)) < 0.1 * reference.std()
 
 
-def test_the_runtime_computes_every_convolution_and_sum_of_the_twin_in_int8(graphs: Graphs, tmp_path: Path) -> None:
+def test_the_runtime_computes_every_convolution_and_sum_of_the_cpu_graph_in_int8(
+    graphs: Graphs, tmp_path: Path
+) -> None:
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3
@@ -163,7 +165,7 @@ def test_features_are_pooled_from_what_the_convolution_behind_reads(graphs: Grap
     made_by = producers(model)
 
     def stage_of(node: onnx.NodeProto) -> str:
-        """What is pooled, before what the twin computes with numbers that are not scaled, and the largest of four."""
+        """What is pooled, before what the CPU graph computes on unscaled numbers, and the largest of four."""
         tensor = str(node.input[0])
         while made_by[tensor].op_type in ("Cast", "MaxPool"):
             tensor = str(made_by[tensor].input[0])
@@ -194,7 +196,7 @@ def test_weights_have_a_scale_per_output_channel(graphs: Graphs) -> None:
             assert np.abs(constants[kernel]).max() == 127
 
 
-def test_the_twin_drops_relus_and_stores_whole_biases(graphs: Graphs) -> None:
+def test_the_cpu_graph_drops_relus_and_stores_whole_biases(graphs: Graphs) -> None:
     model = graphs.load(INT8_CPU)
     kinds = Counter(node.op_type for node in model.graph.node)
     assert kinds["Relu"] == 0
@@ -212,7 +214,7 @@ def test_both_graphs_share_every_scale_of_an_activation(graphs: Graphs) -> None:
     assert all(tables[0][k] == tables[1][k] for k in shared)
 
 
-def test_the_twin_reads_the_picture_in_a_whole_block_of_channels(graphs: Graphs, tmp_path: Path) -> None:
+def test_the_cpu_graph_reads_the_picture_in_a_whole_block_of_channels(graphs: Graphs, tmp_path: Path) -> None:
     """The fourth channel is empty and weighs nothing: cut away again, results are the same to the bit.
 
     Where sums of two products are cut off, it matters which two these are.
@@ -300,8 +302,8 @@ def test_the_runtime_still_computes_the_other_convolutions_in_int8(graphs: Graph
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3
     for case, kept in kept_cases(model).items():
-        twin = quantize(model, graphs.table.ranges, "cpu", keep_float=kept)
-        ort.InferenceSession(twin.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        cpu_graph = quantize(model, graphs.table.ranges, "cpu", keep_float=kept)
+        ort.InferenceSession(cpu_graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
         after = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
         relus = [made_by[n.input[0]] for n in model.graph.node if n.name in kept and n.input[0] in made_by]
         sources = {made_by[relu.input[0]].name for relu in relus if made_by[relu.input[0]].op_type == "Conv"}

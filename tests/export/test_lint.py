@@ -204,7 +204,7 @@ def test_the_shipped_graph_for_tensorrt_is_clean(capsys: pytest.CaptureFixture[s
     assert "clean" in capsys.readouterr().out
 
 
-def test_the_twin_for_the_cpu_is_full_of_findings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_cpu_graph_for_the_cpu_is_full_of_findings(capsys: pytest.CaptureFixture[str]) -> None:
     found = {f.rule for f in lint(SHIPPED / INT8_CPU)}
     assert {"uint8", "zero-point", "bias", "both branches"} <= found
     assert main([str(SHIPPED / INT8_CPU)]) == 1

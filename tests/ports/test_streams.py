@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from agent.sources.opencv import CameraSource, VideoSource
 from agent.sources.place import VIDEOS, recording_at
-from agent.sources.sizes import size_said
+from agent.sources.sizes import size_in_header
 from agent.sources.stream import _Gaps
 from contract.types import Frame, Image
 from tests.h264 import copies, described, described_by_h265, key_frames, transport_stream
@@ -281,7 +281,7 @@ class TestSize:
     ) -> None:
         path = a_recording(tmp_path / f"a{suffix}", code, range(2), size)
         packet, *_ = packets_of(path)
-        assert size_said({"PIM1": "mpg1", "mp4v": "FMP4"}.get(code, code), packet) == frozenset({size})
+        assert size_in_header({"PIM1": "mpg1", "mp4v": "FMP4"}.get(code, code), packet) == frozenset({size})
 
     @pytest.mark.parametrize("size", [(640, 480), (1920, 1200), (33, 17), (64, 48)])
     @pytest.mark.parametrize(("profile", "chroma"), [(66, 1), (100, 1), (122, 2), (244, 3), (100, 0)])
@@ -291,18 +291,18 @@ class TestSize:
         packet = (
             b"\0\0\0\1\x09\x10" + described(even, profile=profile, chroma=chroma, fields=fields) + b"\0\0\1\x65\x88"
         )
-        assert size_said("h264", packet) == frozenset({even})
+        assert size_in_header("h264", packet) == frozenset({even})
 
     @pytest.mark.parametrize("size", [(640, 480), (1920, 1080), (64, 48)])
     @pytest.mark.parametrize("layers", [0, 2])
     def test_so_it_is_of_h265(self, size: tuple[int, int], layers: int) -> None:
         packet = b"\0\0\0\1\x40\x01\x0c" + described_by_h265(size, layers=layers) + b"\0\0\1\x26\x01\xaf"
-        assert size_said("hevc", packet) == frozenset({size})
+        assert size_in_header("hevc", packet) == frozenset({size})
 
     @given(st.sampled_from(["mpg1", "FMP4", "VP80", "VP90", "h264", "hevc", "ffv1"]), st.binary(max_size=40))
     def test_any_bytes_say_a_size_or_nothing(self, code: str, packet: bytes) -> None:
         heads = {"mpg1": b"\0\0\1\xb3", "FMP4": b"\0\0\1\x20", "VP80": b"\0\0\0\x9d\1\x2a", "VP90": b"\x82\x49\x83\x42"}
-        said = size_said(code, heads.get(code, b"\0\0\1") + packet)
+        said = size_in_header(code, heads.get(code, b"\0\0\1") + packet)
         assert said is None or len(said) > 0
 
 
