@@ -1,15 +1,22 @@
 """An agent's name, its topics, its outbox, and users whom a broker knows."""
 
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
+from agent.sources.synthetic import SyntheticSource
 from agent.wire.outbox import Outbox
 from contract.topics import Topics
+from contract.types import Frame
 from devbroker.broker import find_program
+from tests.audits import EVENTS, fill
+from tests.slides import camera, frame_of
 
 
 @pytest.fixture
@@ -35,3 +42,31 @@ def passwords(open_mosquitto: Callable[..., Any], tmp_path: Path) -> Path:  # no
     file = tmp_path / "passwords"
     subprocess.run([str(find_program("mosquitto_passwd")), "-c", "-b", file, "scope", "right"], check=True)
     return file
+
+
+@pytest.fixture(scope="module")
+def field() -> Frame:
+    """A field of a rendered smear."""
+    return frame_of(camera().look(0, 0, blur_um=0.2, rng=np.random.default_rng(1))[0])
+
+
+@pytest.fixture(scope="session")
+def smear(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of six rendered frames."""
+    folder = tmp_path_factory.mktemp("smear")
+    with SyntheticSource(frames=6).open("smear", threading.Event()) as frames:
+        for number, frame in enumerate(frames, start=1):
+            cv2.imwrite(str(folder / f"{number}.png"), frame.image)
+    return folder
+
+
+@pytest.fixture
+def outbox_path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "outbox.sqlite"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A folder with an audit log of six events in one file."""
+    fill(tmp_path, EVENTS)
+    return tmp_path

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from agent.ops.clock import behind_s, is_kept_right
 from agent.settings import MqttSettings, Settings
 from agent.tools.access import concerns, is_loopback
-from agent.tools.doctor import Doubt, check_access, check_clock
+from agent.tools.doctor import Warned, check_access, check_clock
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from contract.topics import Topics
@@ -57,7 +57,7 @@ def access_list(tmp_path: Path) -> str:
 
 def test_a_broker_that_is_open_to_all_is_a_doubt(mosquitto: Broker) -> None:
     said = check_access(settings_for(mosquitto))
-    assert isinstance(said, Doubt)
+    assert isinstance(said, Warned)
     assert f"{STRANGERS_COMMAND} and read its reports, without a name" in said
     assert OTHERS_COMMANDS not in said
 
@@ -71,7 +71,7 @@ def test_names_without_an_access_list_let_every_agent_command_the_others(open_mo
 def test_the_access_list_in_the_docs_leaves_no_doubt(open_mosquitto: Open, passwords: str, access_list: str) -> None:
     with open_mosquitto(config_lines=["allow_anonymous false", passwords, access_list]) as broker:
         said = check_access(named(broker))
-    assert not isinstance(said, Doubt), said
+    assert not isinstance(said, Warned), said
 
 
 def test_a_stranger_who_is_let_in_and_may_do_nothing_is_no_doubt(
@@ -122,7 +122,7 @@ def test_which_hosts_are_this_machine(host: str, *, ours: bool) -> None:
 def test_what_can_not_be_known_is_a_doubt_and_no_failure(
     mosquitto: Broker, passwords: str, open_mosquitto: Open
 ) -> None:
-    assert isinstance(check_access(settings_for(mosquitto, version="3.1.1")), Doubt)
+    assert isinstance(check_access(settings_for(mosquitto, version="3.1.1")), Warned)
     with open_mosquitto(config_lines=["allow_anonymous false", passwords]) as broker:
         assert "is not known" in check_access(settings_for(broker))
         said = check_access(settings_for(broker, host="0.0.0.0"))  # noqa: S104
@@ -139,7 +139,7 @@ def test_a_clock_that_was_set_back_is_a_doubt(tmp_path: Path) -> None:
     os.utime(tmp_path / "outbox.sqlite", (tomorrow, tomorrow))
     assert behind_s(tmp_path) == pytest.approx(86_400, abs=60)
     said = check_clock(settings)
-    assert isinstance(said, Doubt)
+    assert isinstance(said, Warned)
     assert "holds files from" in said
     assert behind_s(tmp_path / "none") == 0
 
@@ -153,4 +153,4 @@ def test_whether_the_clock_is_kept_right_is_the_kernel_s_word(tmp_path: Path) ->
     assert now_s == pytest.approx(time.time(), abs=5)
     kept = not status & 0x40
     assert is_kept_right() is kept
-    assert isinstance(check_clock(Settings.model_validate({"state_dir": tmp_path})), Doubt) is not kept
+    assert isinstance(check_clock(Settings.model_validate({"state_dir": tmp_path})), Warned) is not kept

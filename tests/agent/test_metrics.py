@@ -1,17 +1,11 @@
 """What a monitoring system reads: parsed by Prometheus's own parser, over real HTTP, of a running agent."""
 
-import http.client
 import json
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
@@ -19,61 +13,19 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from agent.ops.health import STALL_S, Counters, Pulse
-from agent.ops.metrics import DEADLINE_S, MOST_CLIENTS, pages, served
 from agent.wire.outbox import Outbox
 from common.errors import OutboxError
-from contract.messages import AuditHead, FrameInfo, FrameReport, Health, Quality
+from contract.messages import FrameInfo, FrameReport, Health, Quality
 from mqttlink.refusals import State
+from tests.monitoring import FULL, free_port, get, serving
 
 MakeReport = Callable[..., FrameReport]
-FULL = Health(
-    at=datetime(2026, 1, 31, tzinfo=timezone.utc),
-    frames=12,
-    refused=2,
-    cells=30,
-    dropped={"skipped": 4, "outbox_full": 1},
-    queued=5,
-    engine="onnxruntime-int8",
-    alarms=["the disk is full"],
-    frame_age_s=0.5,
-    oldest_s=90.25,
-    temperatures_c={"cpu-thermal": 48.3},
-    power_w={"VDD_IN": 6.18},
-    broker="online",
-    silence_s=2.5,
-    audit=AuditHead(lines=7, sha256="0" * 64),
-)
 
 
 class Broker(Protocol):
     """What is asked of the fixture ``mosquitto``."""
 
     port: int
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        return int(door.getsockname()[1])
-
-
-@contextmanager
-def serving(health: Callable[[], Health] = lambda: FULL, **ills: str) -> Iterator[int]:
-    """The pages of an agent with these ills; its port."""
-    trouble, hangs, idles = (partial(str, ills.get(name, "")) for name in ("trouble", "hangs", "idles"))
-    port = free_port()
-    with served(port, pages(health, version="0.1.0", trouble=trouble, hangs=hangs, idles=idles)) as alarm:
-        assert alarm == ""
-        yield port
-
-
-def get(port: int, path: str, method: str = "GET") -> tuple[int, str, str]:
-    """Status, content type, body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request(method, path)
-    answer = connection.getresponse()
-    body = answer.read().decode()
-    connection.close()
-    return answer.status, answer.headers["Content-Type"], body
 
 
 def samples(text: str) -> dict[str, float]:
@@ -185,92 +137,6 @@ def test_other_pages_and_methods_are_refused() -> None:
         assert get(port, "/metrics?name=x")[0] == 200
         assert get(port, "/healthz", "HEAD")[::2] == (200, "")
         assert get(port, "/metrics", "POST")[0] == 501
-
-
-@pytest.mark.parametrize("nonsense", [b"", b"\0" * 100, b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"A" * 100_000])
-def test_nonsense_does_not_end_the_service(nonsense: bytes) -> None:
-    with serving() as port:
-        with socket.create_connection(("127.0.0.1", port)) as stranger:
-            stranger.sendall(nonsense)
-        assert get(port, "/healthz")[0] == 200
-
-
-def connected(port: int, count: int) -> list[socket.socket]:
-    return [socket.create_connection(("127.0.0.1", port), 10) for _ in range(count)]
-
-
-def drip(client: socket.socket, ended: threading.Event) -> None:
-    """A request that never ends, a byte at a time."""
-    with suppress(OSError), client:
-        client.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
-        while not ended.wait(0.05):
-            client.sendall(b"a")
-
-
-@pytest.mark.parametrize("clients", [1, MOST_CLIENTS, 3 * MOST_CLIENTS])
-def test_slow_clients_hold_up_nobody_and_no_stop(clients: int) -> None:
-    ended = threading.Event()
-    with ThreadPoolExecutor(clients) as pool:
-        with serving() as port:
-            slow = [pool.submit(drip, client, ended) for client in connected(port, clients)]
-            assert [get(port, page)[0] for page in ("/healthz", "/readyz", "/metrics")] == [200] * 3
-        dropped = [task.exception(DEADLINE_S / 2) for task in slow]  # the stop did: nobody's time was over
-        ended.set()
-    assert dropped == [None] * clients
-
-
-def test_a_request_has_one_deadline_however_little_comes_at_a_time() -> None:
-    ended = threading.Event()
-    with serving() as port, ThreadPoolExecutor(1) as pool:
-        task = pool.submit(drip, connected(port, 1)[0], ended)
-        try:
-            task.result(10 * DEADLINE_S)
-        finally:
-            ended.set()
-
-
-def test_a_client_that_reads_nothing_holds_up_nobody() -> None:
-    with serving() as port:
-        clients = connected(port, 2 * MOST_CLIENTS)
-        for client in clients:
-            with suppress(OSError):  # it is dropped already
-                client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
-        assert get(port, "/healthz")[0] == 200
-        for client in clients:
-            client.close()
-
-
-def test_while_the_disk_stands_still_probes_are_answered_and_metrics_say_why_they_are_not() -> None:
-    flows, asked = threading.Event(), threading.Event()
-
-    def stuck() -> Health:
-        asked.set()
-        flows.wait(60)
-        return FULL
-
-    with ThreadPoolExecutor(1) as pool, serving(stuck) as port:
-        first = pool.submit(get, port, "/metrics")
-        try:
-            assert asked.wait(10)
-            status, _, text = get(port, "/metrics")
-            assert (status, "does the outbox's disk answer?" in text) == (503, True)
-            assert get(port, "/healthz")[0] == 200
-        finally:
-            flows.set()
-        with suppress(OSError, http.client.HTTPException):  # its time may be over
-            first.result(10)
-
-
-def test_it_listens_on_loopback_alone() -> None:
-    with serving() as port:
-        table = "".join(Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6"))
-    listening = [line.split()[1] for line in table.splitlines() if f":{port:04X} " in line and " 0A " in line]
-    assert listening == [f"0100007F:{port:04X}"]
-
-
-def test_a_port_that_is_taken_is_an_alarm_and_not_the_end() -> None:
-    with serving() as port, served(port, {}) as alarm:
-        assert f"`metrics.port` {port} can not be listened at (Address already in use)" in alarm
 
 
 def test_a_service_loads_the_libraries_of_monitoring_only_where_it_is_asked_for() -> None:

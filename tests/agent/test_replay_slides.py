@@ -15,7 +15,7 @@ import pytest
 from agent.__main__ import main
 from agent.sources.synthetic import SyntheticSource
 from common.durable import draft_of
-from tests.agent.test_replay import replay, reports
+from tests.replaying import replay, reports
 
 
 @pytest.fixture(scope="module")

@@ -1,56 +1,26 @@
 """Every cell of a slide counts once, however often it is seen."""
 
 import os
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timezone
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from agent.slides.cellmap import CellMap, CellObservation
 from agent.slides.checkpoints import DELAY_FRAMES
-from agent.slides.slide import Sighting, Slide, SlideControl
+from agent.slides.slide import Sighting, Slide
 from agent.slides.stage import KEYFRAMES, Stage
-from agent.slides.statistics import wilson
 from agent.sources.render import turned_extent
-from agent.sources.smear import TRUE_KINDS, Camera, Placed, Smear
+from agent.sources.smear import TRUE_KINDS, Camera, Placed
 from agent.vision.segmentation import find_cells
-from contract.known_error import ModelError, PatientRate
-from contract.manifest import Decision
-from contract.messages import ModelInfo, Quality, SlideSummary
+from contract.messages import Quality, SlideSummary
 from contract.pictures import read_picture
-from contract.types import Box, Cell, Frame, Image, Prediction
+from contract.types import Frame, Image
+from tests.slides import BLURRED, GOOD, UM, camera, cell_at, frame_of, judged, new_slide, see
 
 DATA = Path(os.environ.get("MICROSCOPE_DATA", "/nonexistent"))
-MODEL = ModelInfo(id="blast-1", sha256="0" * 64, engine="none")
-DECISION = Decision(temperature=1.0, threshold=0.5, uncertain_from=0.3, uncertain_to=0.7)
-GOOD, BLURRED = Quality(accepted=True), Quality(accepted=False, reasons=["out_of_focus"])
-UM = 0.2
 Point = tuple[float, float]
-
-
-def new_slide() -> Slide:
-    return Slide("s", "r-s1", model=MODEL, decision=DECISION)
-
-
-def camera(*, white_cells: float = 4, seed: int = 5, width: int = 480, height: int = 360, noise: float = 2) -> Camera:
-    """``white_cells`` are those in 64 x 48 um, as in the synthetic source."""
-    density = white_cells / (64e-3 * 48e-3)
-    smear = Smear(um_per_pixel=UM, seed=seed, white_per_mm2=density, blast_share=0.3)
-    return Camera(smear, width=width, height=height, noise_levels=noise)
-
-
-def frame_of(image: Image, um_per_pixel: float = UM) -> Frame:
-    return Frame("r-1", "smear", datetime.now(timezone.utc), um_per_pixel, image=image)
-
-
-def judged(cells: Sequence[Cell], probability: float = 0.05) -> list[Prediction]:
-    return [
-        Prediction(c, "not_judged", None) if "edge" in c.flags else Prediction(c, "normal", probability) for c in cells
-    ]
 
 
 def travel(slide: Slide, camera: Camera, path: Iterable[Point], *, blur_um: float = 0.2) -> list[Sighting]:
@@ -274,203 +244,7 @@ def test_while_the_scale_is_not_known_every_frame_stays_in_doubt(field: Frame) -
 # How views of one cell are put together.
 
 
-def cell_at(x: float, y: float, *, side: int = 60, edge: bool = False) -> Cell:
-    box = Box(round(x - side / 2), round(y - side / 2), side, side)
-    return Cell(box, (x, y), 100.0, flags=("edge",) if edge else ())
-
-
-@pytest.fixture(scope="module")
-def field() -> Frame:
-    return frame_of(camera().look(0, 0, blur_um=0.2, rng=np.random.default_rng(1))[0])
-
-
-def see(slide: Slide, field: Frame, cell: Cell, probability: float | None) -> str:
-    found = Prediction(cell, "not_judged" if probability is None else "uncertain", probability)
-    return slide.see(field, GOOD, [found]).object_ids[0]
-
-
-def test_the_scores_of_a_cells_views_are_averaged_as_logits(field: Frame) -> None:
-    slide = new_slide()
-    names = {see(slide, field, cell_at(200, 150), p) for p in (0.9, 0.9, 0.1)}
-    assert len(names) == 1
-    summary = slide.summary()
-    assert (summary.cells, summary.uncertain) == (1, 1), "odds of 9, 9 and 1/9 average to 2.08: 0.675"
-    see(slide, field, cell_at(200, 150), 0.9)
-    assert slide.summary().blasts == 1
-
-
-def test_a_cell_that_is_only_seen_cut_is_not_judged_until_a_whole_view_comes(field: Frame) -> None:
-    slide = new_slide()
-    cut = see(slide, field, cell_at(215, 150, side=30, edge=True), None)
-    assert (slide.summary().not_judged, slide.summary().blast_fraction) == (1, None)
-    assert see(slide, field, cell_at(200, 150), 0.05) == cut
-    summary = slide.summary()
-    assert (summary.cells, summary.normal, summary.not_judged) == (1, 1, 0)
-    see(slide, field, cell_at(185, 150, side=30, edge=True), None)
-    assert slide.summary().normal == 1, "what the border cuts has no say"
-
-
-def test_two_halves_of_a_cell_become_one_when_it_is_seen_whole(field: Frame) -> None:
-    slide = new_slide()
-    for x in (180, 220):
-        see(slide, field, cell_at(x, 150, side=30, edge=True), None)
-    assert slide.summary().cells == 2
-    see(slide, field, cell_at(200, 150, side=80), 0.05)
-    summary = slide.summary()
-    assert (summary.cells, summary.normal, summary.not_judged) == (1, 1, 0)
-
-
-def test_a_cut_view_within_two_cells_becomes_one_of_them(field: Frame) -> None:
-    """Boxes of cells that touch overlap: neither cell may take away the part that has become the other."""
-    slide = new_slide()
-    see(slide, field, cell_at(110, 110, side=20, edge=True), None)
-    slide.see(field, GOOD, judged([cell_at(100, 125, side=60), cell_at(120, 120, side=50)]))
-    summary = slide.summary()
-    assert (summary.cells, summary.normal, summary.not_judged) == (2, 2, 0)
-
-
-def test_a_cut_cell_beside_a_whole_one_in_the_same_frame_is_no_part_of_it(field: Frame) -> None:
-    slide = new_slide()
-    slide.see(field, GOOD, judged([cell_at(110, 110, side=20, edge=True), cell_at(100, 125, side=60)]))
-    summary = slide.summary()
-    assert (summary.cells, summary.normal, summary.not_judged) == (2, 1, 1)
-
-
-def test_two_cells_that_touch_stay_two(field: Frame) -> None:
-    slide = new_slide()
-    pair = [cell_at(200, 150, side=45), cell_at(245, 150, side=45)]
-    seen = [slide.see(field, GOOD, judged(order)).object_ids for order in (pair, pair[::-1])]
-    assert seen[0] == seen[1][::-1]
-    assert slide.summary().normal == 2
-
-
-def test_a_slide_remembers_so_many_cells_and_goes_on_counting() -> None:
-    cells = CellMap(most=50)
-    for k in range(200):
-        cells.add(1, CellObservation(100.0 * k, 0, (100.0 * k, 0, 100.0 * k + 10, 10), whole=True, probability=0.5))
-    assert (len(cells), cells.count) == (50, 200)
-    assert sum(map(len, cells._squares.values())) == 50
-
-
-@pytest.mark.parametrize(
-    ("hits", "of", "low", "high"), [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (81, 263, 0.2553, 0.3662)]
-)
-def test_the_interval_is_wilsons(hits: int, of: int, low: float, high: float) -> None:
-    """The third is the worked example of Newcombe (Statistics in Medicine 17, 1998, 857-872)."""
-    interval = wilson(hits, of)
-    assert interval is not None
-    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-4)
-    assert wilson(0, 0) is None
-
-
-ERROR = ModelError(
-    sensitivity=PatientRate(mean=0.95, std=0.03, patients=13), specificity=PatientRate(mean=0.98, std=0.02, patients=13)
-)
-
-
-def count_a_field(slide: Slide, field: Frame) -> SlideSummary:
-    """Eighty cells of which ten are blasts."""
-    cells = [cell_at(25 + 40 * (k % 10), 25 + 40 * (k // 10), side=30) for k in range(80)]
-    slide.see(field, GOOD, [Prediction(c, "uncertain", 0.05 if k % 8 else 0.95) for k, c in enumerate(cells)])
-    return slide.summary()
-
-
-def test_a_slide_whose_model_has_a_known_error_says_its_corrected_share(field: Frame) -> None:
-    summary = count_a_field(Slide("s", "r-s1", model=MODEL, decision=DECISION, error=ERROR), field)
-    assert (summary.normal, summary.blasts) == (70, 10)
-    assert summary.corrected_fraction == pytest.approx((0.125 - 0.02) / 0.93, abs=1e-6)
-    assert summary.corrected_interval is not None
-    assert summary.corrected_interval.low < 0.113 < summary.corrected_interval.high
-    assert summary.enough_cells == "no"
-    again = SlideSummary.model_validate_json(summary.model_dump_json())
-    assert (again.corrected_interval, again.enough_cells) == (summary.corrected_interval, "no")
-
-
-def test_a_slide_whose_models_error_is_not_known_says_none_of_it(field: Frame) -> None:
-    summary = count_a_field(new_slide(), field)
-    assert summary.blast_fraction == 0.125
-    assert (summary.corrected_fraction, summary.corrected_interval, summary.enough_cells) == (None, None, None)
-
-
-def test_a_slide_without_cells_has_no_corrected_share() -> None:
-    summary = Slide("s", "r-s1", model=MODEL, decision=DECISION, error=ERROR).summary()
-    assert (summary.corrected_fraction, summary.enough_cells) == (None, None)
-
-
 # Which slide is open.
-
-
-def control(said: list[SlideSummary]) -> SlideControl:
-    return SlideControl("r", model=MODEL, decision=DECISION, publish=said.append)
-
-
-def test_a_slide_is_said_at_its_start_and_at_its_end(field: Frame) -> None:
-    said: list[SlideSummary] = []
-    slides = control(said)
-    slides.start("a")
-    slides.see(field, GOOD, judged([cell_at(200, 150)]))
-    slides.start("a")
-    slides.start("b")
-    last = slides.stop()
-    assert [(s.slide_id, s.state, s.cells) for s in said] == [
-        ("a", "open", 0), ("a", "closed", 1), ("b", "open", 0), ("b", "closed", 0),
-    ]  # fmt: skip
-    assert last == said[-1]
-    assert slides.stop() is None
-    assert [s.count_id for s in said] == ["r-s1", "r-s1", "r-s2", "r-s2"]
-    assert said[1].ended_at is not None
-
-
-def test_the_error_that_corrects_a_share_is_that_of_the_model_in_force(field: Frame) -> None:
-    slides, said = SlideControl("r", model=MODEL, decision=DECISION, error=ERROR), []
-    slides.start("a")
-    for error in (None, ERROR):
-        slides.see(field, GOOD, judged([cell_at(200, 150)]))
-        said.append(slides.summary())
-        slides.judge_by(MODEL, DECISION, error)
-    assert [s is not None and s.enough_cells for s in said] == ["no", None]
-    slides.see(field, GOOD, judged([cell_at(200, 150)]))
-    last = slides.stop()
-    assert last is not None
-    assert last.enough_cells == "no"
-
-
-def test_the_same_slide_begun_again_is_a_new_count(field: Frame) -> None:
-    slides = control([])
-    names = []
-    for _ in range(2):
-        slides.start("a")
-        names.append(slides.see(field, GOOD, judged([cell_at(200, 150)])).object_ids[0])
-        slides.stop()
-    assert names == ["r-s1-c1", "r-s2-c1"]
-
-
-def test_between_slides_nothing_is_counted(field: Frame) -> None:
-    slides = control([])
-    assert slides.see(field, GOOD, judged([cell_at(200, 150)])) == Sighting()
-    assert slides.summary() is None
-
-
-def test_slides_may_be_started_and_stopped_while_frames_come(field: Frame) -> None:
-    """What was counted is what was seen, whoever started which slide when."""
-    said: list[SlideSummary] = []
-    slides, done = control(said), threading.Event()
-
-    def meddle() -> None:
-        for k in range(50):
-            slides.start(f"slide-{k % 3}")
-            slides.summary()
-        done.set()
-
-    thread = threading.Thread(target=meddle)
-    thread.start()
-    seen = [slides.see(field, GOOD, []).slide_id for _ in range(40)]
-    thread.join()
-    assert done.is_set()
-    slides.stop()
-    closed = [s for s in said if s.state == "closed"]
-    assert sum(s.frames for s in closed) == sum(bool(name) for name in seen)
-    assert len({s.count_id for s in closed}) == len(closed)
 
 
 # Real pictures.

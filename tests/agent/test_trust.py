@@ -12,7 +12,7 @@ from agent.config import load
 from agent.rollback_guard import recall
 from agent.service import serve
 from agent.settings import Settings
-from agent.tools.doctor import Doubt, check_bundle, check_rights
+from agent.tools.doctor import Warned, check_bundle, check_rights
 from common.errors import BrokerError, IntegrityError, UsageError
 from contract.bundle import SHIPPED
 from contract.signature import SIGNATURE, key_id, public_half
@@ -144,8 +144,8 @@ def test_the_doctor_warns_of_what_others_may_write(bundles: Path, tmp_path: Path
         path.chmod(0o755)
     given = {"bundle": str(places["bundle"]), "state_dir": str(places["state"]), "trust.keys": str(places["key"])}
     settings = load(None, given).settings
-    assert not isinstance(check_rights(settings), Doubt)
+    assert not isinstance(check_rights(settings), Warned)
     places[loose].chmod(0o775)
     said = check_rights(settings)
-    assert isinstance(said, Doubt)
+    assert isinstance(said, Warned)
     assert f"others may write {places[loose]}: chmod go-w" in said

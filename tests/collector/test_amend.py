@@ -21,7 +21,8 @@ from collector.database import open_engine
 from collector.export import Form, What, export
 from collector.store import Store
 from contract.messages import BoxReport, CellReport, FrameReport, Join, Quality
-from tests.agent.test_slide import SURE, UM, WRONG_SCALE, Point, camera, frame_of, judged, new_slide, whole_cells
+from tests.agent.test_slide import SURE, WRONG_SCALE, Point, whole_cells
+from tests.slides import UM, camera, frame_of, judged, new_slide
 
 Make = Callable[..., FrameReport]
 REFUSED = Quality(accepted=False, reasons=["wrong_scale"])
