@@ -7,55 +7,29 @@ reports that were rescued from a damaged outbox keep their epoch and seq, and st
 
 import logging
 import os
-import secrets
 import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 from typing_extensions import Self
 
-from agent.wire.aside import ASIDE, Aside, Large
+from agent.wire.aside import Aside, Large
 from agent.wire.epochs import begin_epoch, identity, put_back
 from agent.wire.nearby import BALLAST_BYTES, Ballast, claim
-from agent.wire.salvage import (
-    APPLICATION_ID,
-    FAULTS,
-    RESCUED,
-    Damaged,
-    damaged,
-    finish,
-    is_damage,
-    may_be_written,
-    salvage,
-)
-from common.carve import PAGE_BYTES
-from common.durable import make_private
+from agent.wire.outbox_file import create, open_file, transaction
+from agent.wire.salvage import FAULTS, damaged, finish, is_damage, salvage
 from common.errors import OutboxError, OutboxFull
 from contract.messages import LARGEST_NUMBER, MOST_RESCUED, FrameReport
 
 log = logging.getLogger(__name__)
-_LAYOUTS = 1, 2
-"""2 has the table `rescued`: only an outbox that was damaged, or set back; any other can go back to an older release. A
-later layout must have another table, by which it is known."""
 _LOG_BYTES = 256 * 1024
 """Room that the write-ahead log needs between two checkpoints."""
 _ASK_EVERY_S = 0.25
-_TABLES = """
-create table meta (key text primary key, value text not null) without rowid;
-create table report (seq integer primary key autoincrement, body blob not null);
-"""
-_OURS = {"meta", "report", "rescued", "aside", "sqlite_sequence"}
-_ODD = """
-select 1 from report left join rescued_here on place = seq where case when typeof(body) = 'blob' and
-json_valid(cast(body as text)) then json_extract(cast(body as text), '$.epoch') is not coalesce(its_epoch, :epoch)
-or json_extract(cast(body as text), '$.seq') is not coalesce(its_seq, seq - :base) else 1 end limit 1
-"""
-"""A row that is no report, or none of this place."""
 
 
 class Outbox:
@@ -195,7 +169,7 @@ class Outbox:
             self._renumber(self._began_at)
 
     def _renumber(self, since: int) -> None:
-        with _transaction(self._db):
+        with transaction(self._db):
             fresh, base = begin_epoch(self._db, epoch=self._epoch, base=self._base, since=since)
         last = self._base + self._next - 1
         self._rescued.add(self._epoch)
@@ -278,76 +252,14 @@ class Outbox:
         except FAULTS as cause:
             if not is_damage(self._path, cause):
                 raise
-            self._db.close()
-            count = salvage(self._path, _create)
+            count = salvage(self._path, create)
             log.warning("the outbox %s was damaged (%s); %d reports were rescued", self._path, cause, count)
             self._open()
 
     def _open(self) -> None:
-        with suppress(OSError):  # sqlite says better what is wrong with the place
-            make_private(self._path)
-        self._db = sqlite3.connect(self._path, isolation_level=None, timeout=5, check_same_thread=False)
-        try:
-            self._prepare()
-        except (TypeError, ValueError) as cause:  # a number that is none, a row that is missing
-            raise Damaged(f"what it says of itself can not be read: {cause!r}") from cause
-
-    def _prepare(self) -> None:
-        stamp = self._number("pragma application_id")
-        tables = {name for (name,) in self._db.execute("select name from sqlite_master where type = 'table'")}
-        if stamp != APPLICATION_ID and tables:
-            if tables <= _OURS and {"meta", "report"} <= tables:
-                raise Damaged("its stamp is gone")
-            raise OutboxError(
-                f"{self._path} is a database, but no outbox; name another state_dir or move the file away"
-            )
-        for pragma in (
-            f"page_size = {PAGE_BYTES}",
-            "journal_mode = wal",
-            "synchronous = full",
-            "secure_delete = fast",  # to wipe each freed page would cost as much room as it held
-            "wal_autocheckpoint = 50",
-            "journal_size_limit = 4194304",
-        ):
-            self._db.execute(f"pragma {pragma}")
-        if stamp != APPLICATION_ID:
-            with _transaction(self._db):
-                _create(self._db)
-        layout = self._number("pragma user_version")
-        if layout not in _LAYOUTS and tables - _OURS:
-            raise OutboxError(
-                f"{self._path} has layout {layout}, this agent reads {_LAYOUTS[-1]}; use the agent that wrote it"
-            )
-        self._check(layout)
-
-    def _check(self, layout: int) -> None:
-        """Read what it says of itself, and hold every row against that; SQLite sees only what breaks its own rules."""
-        found = self._db.execute("pragma quick_check(1)").fetchone()
-        schema = _schema(self._db)
-        if found != ("ok",) or not may_be_written(self._path) or schema not in _sound_schemas(layout):
-            raise Damaged(found)
-        known = dict(self._db.execute("select key, value from meta"))
-        last = self._number("select coalesce(max(seq), 0) from sqlite_sequence where name = 'report'")
-        rescued = layout > 1
-        self._epoch, self._base = str(known.get("epoch")), int(known.get("base", 0))
-        self._next = last - self._base + 1
-        source = "rescued" if rescued else "(select 0 as place, '' as epoch, 0 as seq where false)"
-        self._db.execute("drop view if exists temp.rescued_here")
-        self._db.execute(
-            f"create temp view rescued_here as select place, epoch as its_epoch, seq as its_seq from {source}"  # noqa: S608
-        )
-        facts = {"epoch": self._epoch, "base": self._base}
-        wrong = [
-            layout not in _LAYOUTS,
-            set(known) != ({"epoch", "base"} if rescued else {"epoch"}),
-            last < self._number("select coalesce(max(seq), 0) from report"),
-            rescued and self._base != self._number("select coalesce(max(place), 0) from rescued"),
-            bool(self._db.execute(_ODD, facts).fetchone()),
-        ]
-        if any(wrong):
-            raise Damaged("what it says of itself and what it holds do not agree")
-        self._rescued = {str(epoch) for (epoch,) in self._db.execute("select distinct its_epoch from rescued_here")}
-        self._began_at = last
+        self._db, found = open_file(self._path)
+        self._epoch, self._base, self._rescued = found.epoch, found.base, found.rescued
+        self._next, self._began_at = found.last - found.base + 1, found.last
         self.aside = Aside(self._db)
 
     def _delete(self, statement: str, rows: Sequence[tuple[int | str, ...]]) -> int:
@@ -374,7 +286,7 @@ class Outbox:
         """
         self._db.execute("pragma synchronous = normal")
         try:
-            with _transaction(self._db):
+            with transaction(self._db):
                 return self._db.executemany(statement, rows).rowcount
         finally:
             self._db.execute("pragma synchronous = full")
@@ -420,42 +332,6 @@ class Outbox:
         if self._spare_bytes() < BALLAST_BYTES:
             return f"the disk of the outbox {self._path} is full; free some of it"
         return f"the outbox {self._path} is full: it holds the {self._max_mb} MiB of outbox.max_mb"
-
-
-def _create(database: sqlite3.Connection) -> None:
-    """Make the tables of an empty outbox."""
-    for statement in filter(str.strip, _TABLES.split(";")):
-        database.execute(statement)
-    database.execute("insert into meta values ('epoch', ?)", (secrets.token_hex(8),))
-    database.execute(f"pragma user_version = {_LAYOUTS[0]}")
-    database.execute(f"pragma application_id = {APPLICATION_ID}")
-
-
-def _schema(database: sqlite3.Connection) -> list[tuple[str, ...]]:
-    """What SQLite has of the tables."""
-    return database.execute("select type, name, tbl_name, sql from sqlite_master order by type, name").fetchall()
-
-
-def _sound_schemas(layout: int) -> list[list[tuple[str, ...]]]:
-    """Without, and with, the table of what stands aside, which comes with the first opening by this release."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as sound:
-        _create(sound)
-        if layout > 1:
-            sound.execute(RESCUED)
-        plain = _schema(sound)
-        sound.execute(ASIDE)
-        return [plain, _schema(sound)]
-
-
-@contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute("begin immediate")
-    try:
-        yield
-        database.execute("commit")
-    finally:
-        if database.in_transaction:
-            database.execute("rollback")
 
 
 def _is_full(cause: BaseException) -> bool:
