@@ -19,7 +19,7 @@ from contract import signature
 from contract.bundle import SHIPPED
 from contract.requests import COMMANDS, CommandName
 from contract.topic_words import TopicWord
-from mqttlink.connection import BrokerSettings, Section
+from mqttlink.settings import BrokerSettings, Section
 
 ENV_PREFIX = "MICROSCOPE_"
 

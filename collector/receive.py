@@ -26,7 +26,6 @@ from contract.messages import LARGEST_MESSAGE, Ack
 from contract.topics import Topics
 from mqttlink.backoff import ReconnectBackoff
 from mqttlink.client import Client, Door, marks
-from mqttlink.connection import BrokerSettings
 from mqttlink.inflight import InFlight
 from mqttlink.refusals import (
     where,
@@ -38,6 +37,7 @@ from mqttlink.refusals import (
     why_unanswered,
     why_unreachable,
 )
+from mqttlink.settings import BrokerSettings
 
 log = logging.getLogger(__name__)
 

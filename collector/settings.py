@@ -13,7 +13,7 @@ from collector.options import ENV_PREFIX
 from common.arguments import default_state_dir
 from common.settings import Form, Tree, layers_of, settled
 from contract.topic_words import TopicWord, TopicWordOrAny
-from mqttlink.connection import BrokerSettings, Section
+from mqttlink.settings import BrokerSettings, Section
 
 
 def _default_database() -> str:

@@ -17,8 +17,8 @@ from common.errors import BrokerError
 from contract.messages import LARGEST_MESSAGE
 from mqttlink.backoff import ReconnectBackoff
 from mqttlink.client import Client, Door
-from mqttlink.connection import BrokerSettings
 from mqttlink.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
+from mqttlink.settings import BrokerSettings
 
 _TURN_S = 0.25
 _LET_GO_S = 0.7

@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 from common.settings import Form, Tree, layers_of, settled
 from contract.topic_words import TopicWordOrAny
 from dashboard.options import ENV_PREFIX, PASSWORD
-from mqttlink.connection import BrokerSettings, Section
+from mqttlink.settings import BrokerSettings, Section
 
 
 class DashboardSettings(Section):

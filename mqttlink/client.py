@@ -11,7 +11,8 @@ from paho.mqtt.properties import Properties
 
 from common.errors import MicroscopeError, UsageError
 from contract.messages import CONTENT_TYPE, SCHEMA_VERSION
-from mqttlink.connection import BrokerSettings, tls_context
+from mqttlink.responses import Incoming
+from mqttlink.settings import BrokerSettings, tls_context
 
 log = logging.getLogger(__name__)
 CONNECT_S = 5.0
@@ -159,15 +160,42 @@ def _context(settings: BrokerSettings) -> ssl.SSLContext | None:
     return tls_context(settings.tls) if settings.tls else None
 
 
-def marks(settings: BrokerSettings, kind: int = PacketTypes.PUBLISH, *, version: int = SCHEMA_VERSION) -> Marks | None:
-    """What MQTT 5 says beside each message of ours."""
+def marks(
+    settings: BrokerSettings,
+    kind: int = PacketTypes.PUBLISH,
+    *,
+    version: int = SCHEMA_VERSION,
+    expiry_s: int = 0,
+    correlation: bytes = b"",
+    reply_to: str = "",
+) -> Marks | None:
+    """What MQTT 5 says beside each message of ours, and, if given, beside this one."""
     if settings.version != "5":
         return None
     properties = Marks(kind)  # type: ignore[no-untyped-call]
     properties.PayloadFormatIndicator = 1
     properties.ContentType = CONTENT_TYPE
     properties.UserProperty = ("schema_version", str(version))
+    if expiry_s:
+        properties.MessageExpiryInterval = expiry_s
+    if correlation:
+        properties.CorrelationData = correlation
+    if reply_to:
+        properties.ResponseTopic = reply_to
     return properties
+
+
+class TooLarge(ValueError):  # noqa: N818 - reads as what happened
+    """A message is larger than the broker takes, or than any subscriber of ours does.
+
+    Attributes:
+        size: bytes of its packet.
+        largest: bytes that are taken.
+    """
+
+    def __init__(self, size: int, largest: int) -> None:
+        super().__init__(f"{size} bytes, and {largest} are taken")
+        self.size, self.largest = size, largest
 
 
 def packet_bytes(topic: str, body: bytes, properties: Marks | None) -> int:
@@ -175,3 +203,15 @@ def packet_bytes(topic: str, body: bytes, properties: Marks | None) -> int:
     beside = len(properties.pack()) if properties else 0
     rest = 2 + len(topic.encode()) + 2 + beside + len(body)
     return 1 + max(1, -(-rest.bit_length() // 7)) + rest
+
+
+def incoming(message: paho.MQTTMessage) -> Incoming:
+    """A message as it came; what MQTT 3.1.1 does not say of it is empty."""
+    try:
+        topic = message.topic
+    except UnicodeDecodeError:  # no broker passes that on, and none shall stop us with it
+        topic = "?"
+    said = message.properties
+    reply_to, correlation = getattr(said, "ResponseTopic", ""), getattr(said, "CorrelationData", b"")
+    packet_id = message.mid if message.qos else 0
+    return Incoming(topic, bytes(message.payload), message.retain, reply_to, correlation, packet_id)

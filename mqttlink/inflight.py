@@ -2,9 +2,47 @@
 
 import time
 from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from mqttlink.refusals import Reason
 
 ANSWER_WITHIN_S = 30.0
 """A broker that takes messages for so long and answers none will not answer: only a new connection can help."""
+
+
+class Answer(Reason, Protocol):
+    """What the broker answered."""
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it said no."""
+        ...
+
+
+class Ticket:
+    """Stands for one message or subscription until the broker answers it, and calls back then, once.
+
+    Args:
+        answered: gets the ticket and the answer.
+
+    Attributes:
+        answer: None until the broker has answered.
+    """
+
+    __slots__ = ("_answered", "answer")
+
+    def __init__(self, answered: "Answered | None" = None) -> None:
+        self._answered = answered
+        self.answer: Answer | None = None
+
+    def settle(self, answer: Answer) -> None:
+        """Keep the answer, and tell who sent the message."""
+        self.answer = answer
+        if self._answered:
+            self._answered(self, answer)
+
+
+Answered: TypeAlias = Callable[[Ticket, Answer], None]
 
 
 class InFlight:
@@ -16,7 +54,8 @@ class InFlight:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._tickets: set[int] = set()
+        self._tickets: dict[int, Ticket] = {}
+        """By packet id."""
         self._at_once, self._since = 0, 0.0
 
     def begin(self, at_once: int) -> None:
@@ -29,17 +68,19 @@ class InFlight:
         """How many more may be sent now; none before there is a connection."""
         return max(0, self._at_once - len(self._tickets))
 
-    def sent(self, ticket: int) -> None:
-        """Note that a message is on its way."""
+    def sent(self, packet_id: int, answered: Answered | None = None) -> Ticket:
+        """Note that a message is on its way; its ticket, which calls back as ``answered`` says."""
         if not self._tickets:
             self._since = self._clock()
-        self._tickets.add(ticket)
+        ticket = self._tickets[packet_id] = Ticket(answered)
+        return ticket
 
-    def answered(self, ticket: int) -> None:
-        """Note that the broker has answered a message, with yes or no."""
-        if ticket in self._tickets:
-            self._tickets.remove(ticket)
+    def answered(self, packet_id: int) -> Ticket | None:
+        """Note that the broker has answered a message, with yes or no; its ticket, None if none was sent."""
+        ticket = self._tickets.pop(packet_id, None)
+        if ticket:
             self._since = self._clock()
+        return ticket
 
     @property
     def overdue(self) -> bool:

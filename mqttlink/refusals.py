@@ -4,7 +4,7 @@ import socket
 import ssl
 from typing import Literal, Protocol
 
-from mqttlink.connection import BrokerSettings, has_expired
+from mqttlink.settings import BrokerSettings, has_expired
 
 
 class Reason(Protocol):

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from agent.settings import MqttSettings, Settings
-from agent.wire.broker_probe import probing
 from common.errors import BrokerError, UsageError
 from contract.topics import Topics
+from mqttlink.probe import probing
 
 VISIT_S = 5.0
 _ECHO_S = 1.0

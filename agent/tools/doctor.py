@@ -24,10 +24,10 @@ from agent.tools.calibrate import changed
 from agent.trust import format_signer, open_trusted
 from agent.vision.quality import assess
 from agent.vision.scale import estimate, find_red_cells
-from agent.wire.broker_probe import probe
 from common.errors import CheckError, MicroscopeError, SourceError
 from common.owned import others_may_write
 from engines.choice import golden_difference, open_engine
+from mqttlink.probe import probe
 
 PROBE_S = 5.0
 SCALE_FRAMES = 8

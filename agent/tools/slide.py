@@ -3,13 +3,13 @@
 from pydantic import ValidationError
 
 from agent.settings import Settings
-from agent.wire.broker_probe import REPLIES, probing
 from common.errors import BrokerError, CheckError, UsageError
 from common.words import counted
 from contract.messages import SlideSummary
 from contract.requests import Answer, CommandName, Nothing, Request, StartSlide
 from contract.shares import corrected_words, percent
 from contract.topics import Topics
+from mqttlink.probe import REPLIES, probing
 
 PATIENCE_S = 10.0
 """Longest wait for the broker, and then for the agent."""

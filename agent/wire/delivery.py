@@ -4,7 +4,7 @@ Here a report goes by its place in the outbox.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Literal
 
 from agent.wire.aside import Large
@@ -45,7 +45,8 @@ class Delivery:
         self._outbox, self._clock = outbox, clock
         self._by_broker = forget_on == "broker"
         self._cursor = 0
-        self._in_flight: dict[int, int] = {}
+        self._in_flight: dict[Hashable, int] = {}
+        """By ticket: the place of what the broker has not answered."""
         self._refused: set[int] = set()
         self._done: list[int] = []
         self._hold_until, self._hold_s = 0.0, _HOLD_S[0]
@@ -74,13 +75,13 @@ class Delivery:
         fresh = self._outbox.pending(self._cursor, room - len(batch) + len(listed))
         return (batch + [row for row in fresh if row[0] not in listed])[:room]
 
-    def sent(self, ticket: int, place: int) -> None:
+    def sent(self, ticket: Hashable, place: int) -> None:
         """Note that the client took a report under this ticket."""
         self._in_flight[ticket] = place
         self._refused.discard(place)
         self._cursor = max(self._cursor, place)
 
-    def accepted(self, ticket: int) -> bool:
+    def accepted(self, ticket: Hashable) -> bool:
         """Note that the broker took it; False if the ticket is none of a report."""
         if ticket not in self._in_flight:
             return False
@@ -96,7 +97,7 @@ class Delivery:
             self._resend_at = self._clock() + self._patience_s
         return True
 
-    def refused(self, ticket: int) -> bool:
+    def refused(self, ticket: Hashable) -> bool:
         """Note that the broker refused it: back into line; False if the ticket is none of a report."""
         if ticket not in self._in_flight:
             return False

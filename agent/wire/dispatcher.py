@@ -19,9 +19,9 @@ from pydantic_core import ErrorDetails
 from typing_extensions import Self
 
 from agent.turns import NoTurn
-from agent.wire.responses import Incoming, Reply, may_answer_on
 from common.errors import IntegrityError, MicroscopeError
 from contract.requests import COMMANDS, MAX_REQUEST_BYTES, Answer, Code, CommandName, ErrorInfo
+from mqttlink.responses import Incoming, Reply, may_answer_on
 
 log = logging.getLogger(__name__)
 MOST_WAITING = 16

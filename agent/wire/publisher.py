@@ -11,36 +11,24 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Literal, TypeAlias
 
-from pydantic import ValidationError
 from typing_extensions import Self
 
 from agent.settings import MqttSettings
+from agent.wire.acknowledgements import Acknowledgements
 from agent.wire.aside import Large
 from agent.wire.delivery import Delivery
-from agent.wire.doubts import Doubts
-from agent.wire.mqtt import Answer, Connection, TooLarge
 from agent.wire.outbox import Outbox
-from agent.wire.responses import Incoming, Reply
-from agent.wire.retained_messages import RetainedMessages, Route
 from agent.wire.sender import Sender, named
 from common.errors import OutboxError
-from contract.messages import Ack, Health, SlideSummary, Status
+from contract.messages import Health, SlideSummary, Status
 from contract.topics import TOPICS, Topics
-from mqttlink.backoff import ReconnectBackoff
-from mqttlink.connection import BrokerSettings
-from mqttlink.refusals import (
-    NO_TROUBLE,
-    State,
-    Trouble,
-    where,
-    why_broken,
-    why_hung_up,
-    why_not_taken,
-    why_refused,
-    why_taken_over,
-    why_unanswered,
-    why_unreachable,
-)
+from mqttlink.client import TooLarge
+from mqttlink.connection import Connection
+from mqttlink.inflight import Answer, Ticket
+from mqttlink.refusals import NO_TROUBLE, State, Trouble, where, why_not_taken
+from mqttlink.responses import Incoming, Reply
+from mqttlink.retained_messages import RetainedMessages, Route
+from mqttlink.settings import BrokerSettings
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +37,6 @@ _LET_GO_S = 0.7
 """Longest wait for the thread's end: it may hang in a name service."""
 _HURRY_S = 0.4
 """Of an agent that is told to stop: longest wait for what is on its way; the rest leaves at the next start."""
-_NO_ANSWER = 141
-"""paho's word for a ping that was not answered."""
 CLIENT_ID = "microscope-agent.{site}.{device}"
 """Two clients of one id throw each other out, so two agents of one name show."""
 Renewed: TypeAlias = Callable[[], BrokerSettings]
@@ -92,27 +78,28 @@ class Publisher:
         self._sender = Sender(site=site, device=device)
         will = topics.status, self._status("offline")
         name = CLIENT_ID.format(site=site, device=device)
-        self._connection = Connection(settings, name, will=will, listener=self, renewed=renewed)
+        self._connection = Connection(
+            settings, name, on_connect=self.on_connect, on_message=self.on_message, will=will, renewed=renewed
+        )
         self._connected, self._closing = threading.Event(), threading.Event()
         self._leaves = threading.Event()
         """Set while a connection is to be ended for another."""
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        self._trouble, self._fault = Trouble.of("connecting", "not connected yet"), NO_TROUBLE
+        self._trouble = Trouble.of("connecting", "not connected yet")
         self._deaf = NO_TROUBLE
         """Why no acknowledgement can reach us on this connection, however well reports leave."""
-        self._detail = self._logged = ""
-        self._contact, self._outbox_again_at = ReconnectBackoff(), 0.0
-        self._beside = RetainedMessages(self._connection)
+        self._contact, self._outbox_again_at, self._logged = self._connection.backoff, 0.0, ""
+        self._beside = RetainedMessages(self._connection, answered=self._on_answered, subscribed=self._on_subscribed)
         self._standing = self._beside.retain(topics.status)
         self._health = self._beside.retain(topics.health, expiry_s=TOPICS["health"].expiry_s)
         self._slide = self._beside.retain(topics.slide)
-        self._forgets, self._doubts = forget_on == "consumer", Doubts(topics.ack)
+        self._forgets = forget_on == "consumer"
+        self._acks = Acknowledgements(topics.ack, outbox, self._delivery, forgets=self._forgets)
         self._beside.route(topics.ack, self._on_ack)  # it may tell, too, that the outbox is an older copy of itself
-        self._farewell: int | None = None
-        self.ignored_acks, self._silence_told = 0, False
+        self._farewell: Ticket | None = None
 
     def __enter__(self) -> Self:
-        self._outbox.on_change(self._connection.ring)
+        self._outbox.on_change(self._connection.wake)
         self._thread.start()
         return self
 
@@ -124,15 +111,15 @@ class Publisher:
     def close(self) -> None:
         """Say farewell, and end; a second call does nothing."""
         self._closing.set()
-        self._connection.ring()
+        self._connection.wake()
         self._thread.join(_LET_GO_S)
         if not self._thread.is_alive():
-            self._connection.free()
+            self._connection.close()
 
     def reconnect(self) -> None:
         """End the connection and make another, with what we log in with as it then stands on disk; any thread may."""
         self._leaves.set()
-        self._connection.ring()
+        self._connection.wake()
 
     @property
     def alive(self) -> bool:
@@ -142,28 +129,28 @@ class Publisher:
     @property
     def trouble(self) -> str:
         """Why reports do not leave at the moment, in words; "" while all is well."""
-        return self._what_is_wrong()
+        return self._trouble or self._deaf
 
     @property
     def state(self) -> State:
         """The same for programs: `online` while all is well."""
-        return self._what_is_wrong().state
+        return (self._trouble or self._deaf).state
 
     @property
     def silence_s(self) -> float | None:
         """For how long no consumer has acknowledged anything new; None where nothing waits for that."""
         return self._delivery.silence_s()
 
+    @property
+    def ignored_acks(self) -> int:
+        """How many messages on the topic of acknowledgements were none of ours."""
+        return self._acks.ignored
+
     def alarms(self, *, silent_after_s: float) -> list[str]:
         """What a person should see to: consumers that are silent for so long, though the broker is there."""
-        owed_s = min(self.silence_s or 0.0, self._contact.age_s)  # what waited for the broker is not their fault
-        silent = owed_s >= silent_after_s
-        words = _no_word_of_consumers(self._topics.ack, silent_after_s) if silent else ""
-        if silent and not self._silence_told:
-            log.warning("%s", words)
-        self._silence_told = silent
         unanswered = [str(self._trouble)] if self._trouble.state == "unanswered" else []
-        return [*unanswered, *self._beside.alarms(), *self._doubts.alarms(), *([words] if silent else [])]
+        heard = self._acks.alarms(silent_after_s=silent_after_s, connected_s=self._contact.age_s)
+        return [*unanswered, *self._beside.alarms(), *heard]
 
     def wait_connected(self, timeout_s: float) -> bool:
         """Wait for the broker's welcome; False if it did not come in time."""
@@ -172,12 +159,12 @@ class Publisher:
     def health(self, health: Health) -> None:
         """Publish the retained health message, now or as soon as there is a connection; the latest wins."""
         self._health.say(health.model_dump_json().encode())
-        self._connection.ring()
+        self._connection.wake()
 
     def slide(self, summary: SlideSummary) -> None:
         """Publish the retained summary of a slide; the latest wins, but the last word on a slide is never skipped."""
         self._slide.say(summary.model_dump_json().encode(), final=summary.state == "closed")
-        self._connection.ring()
+        self._connection.wake()
 
     def announce(self, topic: str, body: bytes) -> Callable[[], None]:
         """Publish something retained on a topic that is not ours alone: now, and on every connect.
@@ -189,7 +176,7 @@ class Publisher:
 
         def say() -> None:
             standing.say(body)
-            self._connection.ring()
+            self._connection.wake()
 
         say()
         return say
@@ -202,13 +189,13 @@ class Publisher:
             take_up: takes what comes, on the publisher's thread; must not wait.
         """
         self._beside.route(topic, take_up)
-        self._connection.ring()
+        self._connection.wake()
 
     def answer(self, reply: Reply) -> None:
         """Publish an answer to a command, now or as soon as there is a connection; with MQTT 3.1.1 there are none."""
         if self._settings.version == "5":
             self._beside.answer(reply)
-            self._connection.ring()
+            self._connection.wake()
 
     def drain(self, timeout_s: float | None = None, *, stop: threading.Event | None = None) -> int:
         """Wait until the broker has taken every report; by default for ``drain_s`` of the settings.
@@ -233,20 +220,14 @@ class Publisher:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            self._fault, self._detail, self._farewell = NO_TROUBLE, "", None
+            self._farewell = None
             self._leaves.clear()
-            try:
-                self._connection.open()
+            with self._connection.attempt():
                 self._converse()
-            except (OSError, ValueError) as cause:
-                self._fault = why_unreachable(cause, self._settings)
-                self._contact.failed()
-            self._take_notes(last=True)
+            self._settle(now=True)
             self._connected.clear()
-            if self._leaves.is_set():
-                continue
-            if not self._closing.is_set():
-                self._complain(self._fault or why_hung_up(self._detail, self._settings))
+            if not self._leaves.is_set() and not self._closing.is_set():
+                self._complain(self._connection.fault)
                 self._closing.wait(self._contact.wait_s())
 
     def _converse(self) -> None:
@@ -256,18 +237,14 @@ class Publisher:
                 deadline = min(deadline, time.monotonic() + _FAREWELL_S)
                 self._say_farewell()
             self._connection.listen()
-            self._take_notes()
-            if self._connection.overdue:
-                self._fault = why_unanswered(self._settings)
-                break
-            if self._connected.is_set() and not self._closing.is_set():
+            self._settle()
+            if self._connection.is_connected and not self._closing.is_set():
                 self._publish_what_is_due()
-        self._connection.hang_up()
+        self._connection.disconnect()
 
-    def _take_notes(self, *, last: bool = False) -> None:
-        self._connection.dispatch_events()
+    def _settle(self, *, now: bool = False) -> None:
         try:
-            self._delivery.settle(now=last)
+            self._delivery.settle(now=now)
         except OutboxError as cause:
             self._complain(Trouble.of("outbox", str(cause)))
 
@@ -286,7 +263,7 @@ class Publisher:
 
     def _publish_report(self, place: int, body: bytes) -> None:
         try:
-            ticket = self._connection.publish(self._topics.frame, body)
+            ticket = self._connection.publish(self._topics.frame, body, answered=self._on_report_answered)
         except TooLarge as cause:
             self._delivery.set_aside(place, Large(cause.size, named(body)))
             log.warning("%s", self._outbox.aside.alarms()[0])
@@ -296,31 +273,30 @@ class Publisher:
 
     def _say_farewell(self) -> None:
         """Say what is still to be said, and at last that we have stopped; called until that is on its way."""
-        if not self._connected.is_set():
-            self._connection.hang_up()
+        if not self._connection.is_connected:
+            self._connection.disconnect()
         elif self._farewell is None and self._beside.publish_retained(all_at_once=True):
-            self._farewell = self._connection.publish(self._topics.status, self._status("stopped"), retain=True)
+            self._farewell = self._connection.publish(
+                self._topics.status,
+                self._status("stopped"),
+                retain=True,
+                answered=lambda _ticket, _answer: self._connection.disconnect(),
+            )
 
     def _status(self, state: Literal["online", "offline", "stopped"]) -> bytes:
         return Status(state=state, version=self._version).model_dump_json().encode()
-
-    def _what_is_wrong(self) -> Trouble:
-        return self._trouble or self._deaf
 
     def _complain(self, text: Trouble) -> None:
         self._trouble = text
         log.log(logging.DEBUG if text == self._logged else logging.WARNING, "%s", text)
         self._logged = text
 
-    # What the connection tells us, on this thread: see agent.wire.mqtt.Listener.
+    # What the connection tells us, on this thread.
 
-    def on_connect(self, answer: Answer, _at_once: int, largest: int) -> None:
-        """Take up work, unless we were refused."""
-        if answer.is_failure:
-            self._fault = why_refused(answer, self._settings)
-            return
+    def on_connect(self) -> None:
+        """Take up work."""
         self._delivery.reconnected()
-        self._bring_back(largest)
+        self._bring_back(self._connection.largest)
         self._standing.say(self._status("online"))
         self._beside.renew()  # asks for the topics at once: who hears `online` may send a command
         self._deaf = NO_TROUBLE
@@ -337,36 +313,24 @@ class Publisher:
         except OutboxError as cause:
             self._complain(Trouble.of("outbox", str(cause)))
 
-    def on_disconnect(self, answer: Answer, *, by_broker: bool) -> None:
-        """Remember why, as far as it is known."""
-        self._connected.clear()
-        if by_broker:
-            self._fault = why_refused(answer, self._settings)
-        elif self._contact.age_s and not self._fault:
-            if answer.value == _NO_ANSWER and not self._detail:
-                self._detail = "nothing has come from there for too long"
-            again = self._contact.closed() and not self._detail  # a broken network has more to say
-            self._fault = why_taken_over(self._settings) if again else why_broken(self._detail, self._settings)
+    def _on_report_answered(self, ticket: Ticket, answer: Answer) -> None:
+        """Write the broker's answer to a report into the books; a ticket of an epoch that has ended is in none."""
+        if answer.is_failure:
+            if self._delivery.refused(ticket):
+                self._complain(why_not_taken(answer, self._settings, self._topics.frame))
+        elif self._delivery.accepted(ticket):
+            self._contact.worked()
+            self._trouble, self._logged = NO_TROUBLE, ""
 
-    def on_published(self, ticket: int, answer: Answer) -> None:
-        """Write the broker's answer into the books."""
-        if ticket == self._farewell:
-            self._connection.hang_up()
-        elif topic := self._beside.published(ticket):
-            if self._trouble.state == "unanswered":
-                self._trouble, self._logged = NO_TROUBLE, ""
-            if answer.is_failure:
-                log.warning("%s", why_not_taken(answer, self._settings, topic, then="it is not said again"))
-        elif not answer.is_failure:
-            if self._delivery.accepted(ticket):
-                self._contact.worked()
-                self._trouble, self._logged = NO_TROUBLE, ""
-        elif self._delivery.refused(ticket):
-            self._complain(why_not_taken(answer, self._settings, self._topics.frame))
+    def _on_answered(self, topic: str, answer: Answer) -> None:
+        """Complain if the broker does not take what is said beside reports."""
+        if self._trouble.state == "unanswered":
+            self._trouble, self._logged = NO_TROUBLE, ""
+        if answer.is_failure:
+            log.warning("%s", why_not_taken(answer, self._settings, topic, then="it is not said again"))
 
-    def on_subscribed(self, ticket: int, answer: Answer) -> None:
+    def _on_subscribed(self, topic: str, answer: Answer) -> None:
         """Complain if we may not listen."""
-        topic = self._beside.subscribed(ticket)
         if answer.is_failure and topic == self._topics.ack and self._forgets:
             self._deaf = why_not_taken(answer, self._settings, topic)
             self._complain(self._deaf)
@@ -377,34 +341,8 @@ class Publisher:
         """Hand a message to who takes up its topic."""
         self._beside.deliver(message)
 
-    def on_error(self, text: str) -> None:
-        """Keep paho's words, in case the connection ends."""
-        self._detail = text.removeprefix("failed to receive on socket: ")
-
     def _on_ack(self, message: Incoming) -> None:
-        known, level = False, logging.WARNING
         try:
-            ack = Ack.model_validate_json(message.payload)
-            if ack.epoch != self._outbox.epoch:
-                level = logging.DEBUG  # of an outbox that was here before: consumers remember longer
-            if ack.epoch == self._outbox.epoch and self._doubts.heard(ack, self._outbox.next_seq()):
-                self._outbox.begin_epoch()
-                self._delivery.reconnected()  # what is on its way bears numbers that are no good
-            else:
-                known = not self._forgets or self._delivery.acknowledged(ack.epoch, ack.upto, ack.seen)
+            self._acks.take_up(message)
         except OutboxError as cause:
             self._complain(Trouble.of("outbox", str(cause)))
-            return
-        except ValidationError:
-            pass
-        if not known:
-            self.ignored_acks += 1
-            log.log(level, "ignored a message on %s: it is no acknowledgement of ours", self._topics.ack)
-
-
-def _no_word_of_consumers(topic: str, after_s: float) -> str:
-    return (
-        f"no consumer has acknowledged anything new for more than {after_s:g} s, and the outbox fills: see that "
-        "microscope-collect runs, what `microscope-collect status` says is missing, and that the broker's access list "
-        f"lets it write and us read {topic}"
-    )

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.wire.dispatcher import BURST, MOST_WAITING, CommandDispatcher
-from agent.wire.responses import MOST_WAITING as MOST_ANSWERS
-from agent.wire.responses import Incoming, Reply, ResponseQueue, may_answer_on
 from common.errors import OutboxError
 from contract.requests import COMMANDS, Answer, Nothing, Restarted
+from mqttlink.responses import MOST_WAITING as MOST_ANSWERS
+from mqttlink.responses import Incoming, Reply, ResponseQueue, may_answer_on
 from tests.waiting import until
 
 

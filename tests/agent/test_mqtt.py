@@ -13,11 +13,11 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from agent.settings import MqttSettings
-from agent.wire.broker_probe import probe
 from agent.wire.outbox import Outbox
 from contract.messages import FrameReport
 from contract.topics import Topics
 from devbroker.broker import Broker, open_broker
+from mqttlink.probe import probe
 from tests.publishing import health_of, publisher_apart, publisher_to, put, seqs_of
 from tests.waiting import until
 

@@ -15,9 +15,9 @@ from contract.messages import FrameReport
 from contract.topics import Topics
 from devbroker.broker import Broker, find_program
 from mqttlink.client import marks, packet_bytes
-from mqttlink.connection import BrokerSettings
 from mqttlink.inflight import ANSWER_WITHIN_S, InFlight
 from mqttlink.refusals import REMEDIES
+from mqttlink.settings import BrokerSettings
 from tests.collecting import collecting, stored
 from tests.publishing import acknowledge, health_of, publisher_to, put, seqs_of
 from tests.strict import strict_broker

@@ -12,12 +12,12 @@ import pytest
 from pydantic import SecretStr
 
 from agent.settings import MqttSettings
-from agent.wire.broker_probe import probe
 from agent.wire.outbox import Outbox
 from common.errors import BrokerError
 from contract.messages import FrameReport
 from contract.topics import Topics
 from devbroker.broker import Broker
+from mqttlink.probe import probe
 from tests.publishing import publisher_to, put
 from tests.waiting import free_port, until
 

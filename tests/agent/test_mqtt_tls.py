@@ -9,13 +9,13 @@ import pytest
 from pydantic import SecretStr
 
 from agent.settings import MqttSettings
-from agent.wire.broker_probe import probe
 from agent.wire.outbox import Outbox
 from common.errors import BrokerError, UsageError
 from contract.messages import FrameReport
 from contract.topics import Topics
 from devbroker.broker import Broker
-from mqttlink.connection import TlsSettings
+from mqttlink.probe import probe
+from mqttlink.settings import TlsSettings
 from tests.certificates import certificates_in, tls_lines
 from tests.publishing import publisher_to, put
 

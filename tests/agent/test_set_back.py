@@ -16,7 +16,7 @@ from collector.settings import CollectorSettings
 from contract.messages import Ack, FrameReport
 from contract.topics import Topics
 from devbroker.broker import Broker
-from mqttlink.connection import BrokerSettings
+from mqttlink.settings import BrokerSettings
 from tests.collecting import collecting, stored
 from tests.publishing import acknowledge, health_of, publisher_to
 from tests.waiting import until

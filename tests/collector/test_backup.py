@@ -13,7 +13,7 @@ from collector.export import status
 from collector.settings import CollectorSettings
 from contract.messages import FrameReport
 from devbroker.broker import Broker
-from mqttlink.connection import BrokerSettings
+from mqttlink.settings import BrokerSettings
 from tests.collecting import Agent, agent_on, collecting, stored, until
 from tests.postgres import Cluster
 

@@ -22,7 +22,7 @@ from collector.settings import CollectorSettings
 from collector.store import Store
 from contract.messages import FrameReport
 from devbroker.broker import Broker
-from mqttlink.connection import BrokerSettings
+from mqttlink.settings import BrokerSettings
 from tests.collecting import Agent, agent_on, collecting, stored, until
 from tests.faults.test_disk_full import fill
 from tests.faults.test_network import Wire

@@ -14,7 +14,7 @@ from collector.settings import CollectorSettings
 from collector.store import Store
 from contract.messages import LARGEST_MESSAGE, FrameReport
 from devbroker.broker import Broker, find_program
-from mqttlink.connection import BrokerSettings
+from mqttlink.settings import BrokerSettings
 from tests.collecting import collecting, stored, until
 from tests.collector.test_store import NOW
 from tests.strict import strict_broker

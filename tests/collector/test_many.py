@@ -10,7 +10,7 @@ import pytest
 from collector.settings import CollectorSettings
 from contract.messages import FrameReport
 from devbroker.broker import Broker
-from mqttlink.connection import BrokerSettings
+from mqttlink.settings import BrokerSettings
 from tests.collecting import Agent, agent_on, collecting, stored, until
 
 Make = Callable[..., FrameReport]

@@ -15,7 +15,7 @@ from collector.receive import Collector
 from collector.settings import CollectorSettings
 from contract.messages import FrameReport
 from devbroker.broker import Broker, find_program
-from mqttlink.connection import BrokerSettings
+from mqttlink.settings import BrokerSettings
 from tests.collecting import collecting as in_a_thread
 from tests.collecting import until
 

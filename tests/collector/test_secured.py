@@ -21,7 +21,7 @@ from collector.settings import CollectorSettings
 from contract.messages import FrameReport
 from contract.topics import Topics
 from devbroker.broker import Broker, find_program
-from mqttlink.connection import BrokerSettings, TlsSettings
+from mqttlink.settings import BrokerSettings, TlsSettings
 from tests.collecting import collecting, stored, until
 from tests.faults.test_refused import DAY, Authority
 

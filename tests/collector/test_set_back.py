@@ -13,7 +13,7 @@ from collector.store import Store
 from common.errors import StoreError
 from contract.messages import FrameReport
 from devbroker.broker import Broker
-from mqttlink.connection import BrokerSettings
+from mqttlink.settings import BrokerSettings
 from tests.collecting import agent_on, collecting, stored, until
 from tests.collector.test_store import frame, upto
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from common.errors import UsageError
 from common.settings import Form, Tree, layer_of, layers_of, merged, paths_of, settled
-from mqttlink.connection import Section
+from mqttlink.settings import Section
 
 
 class _Door(Section):

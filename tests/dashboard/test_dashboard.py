@@ -29,7 +29,7 @@ from dashboard.table import picture
 from dashboard.tally import Numbers, Tally, percentile
 from dashboard.words import NO_SLIDE, line_of, lines_of, slide_line
 from devbroker.broker import Broker, find_program
-from mqttlink.connection import BrokerSettings
+from mqttlink.settings import BrokerSettings
 
 Make = Callable[..., FrameReport]
 Open = Callable[..., Any]

@@ -28,7 +28,6 @@ from agent.settings import MqttSettings
 from agent.wire.dispatcher import CommandDispatcher
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
-from agent.wire.responses import Incoming, Reply
 from common.errors import IntegrityError, UsageError
 from contract.bundle import FILES, GOLDEN, INT8_CPU, MANIFEST, SHIPPED, Golden, open_bundle, write_bundle, write_golden
 from contract.manifest import InputSpec, Manifest
@@ -37,6 +36,7 @@ from contract.pixels import to_batch
 from contract.requests import COMMANDS, Answer, Restarted
 from contract.signature import UNSIGNED
 from contract.topics import Topics
+from mqttlink.responses import Incoming, Reply
 from tests.faults.mutants import changed, damaged, mutant, odd, written
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,9 @@ from contextlib import closing, suppress
 import pytest
 
 from agent.settings import MqttSettings
-from agent.wire.mqtt import Answer, Connection
-from agent.wire.responses import Incoming
+from mqttlink.connection import Connection
+from mqttlink.inflight import Answer, Ticket
+from mqttlink.responses import Incoming
 from tests.faults.mutants import damaged
 
 log = logging.getLogger(__name__)
@@ -79,53 +80,46 @@ def mad_broker() -> Iterator[MadBroker]:
         yield broker
 
 
-class Notebook:
-    """Hears what the publisher would hear."""
+class Talker:
+    """Says and asks something on each connection, as the publisher does, and counts what it hears."""
 
     def __init__(self) -> None:
         self.heard: Counter[str] = Counter()
 
-    def on_connect(self, _answer: Answer, at_once: int, largest: int) -> None:
-        assert at_once >= 0
-        assert largest >= 0
+    def converse(self, port: int) -> None:
+        """One connection, from its beginning to its end."""
+        self._connection = connection = Connection(
+            MqttSettings(port=port), "mad", will=("w", b""), on_connect=self._greet, on_message=self._note_message
+        )
+        deadline = time.monotonic() + 10
+        try:
+            with connection.attempt():
+                while connection.is_open:
+                    connection.listen()
+                    assert time.monotonic() < deadline
+            self.heard[connection.fault.state] += 1
+        finally:
+            connection.disconnect()
+            connection.close()
+
+    def _greet(self) -> None:
+        assert self._connection.room >= 0
+        assert self._connection.largest >= 0
+        self._connection.subscribe(["a/b"], answered=self._note_answer)
+        self._connection.publish("a/b", b"{}", answered=self._note_answer)
         self.heard["connect"] += 1
 
-    def on_disconnect(self, _answer: Answer, *, by_broker: bool) -> None:
-        self.heard[f"disconnect {by_broker}"] += 1
+    def _note_answer(self, _ticket: Ticket, answer: Answer) -> None:
+        self.heard[f"answer {answer.is_failure}"] += 1
 
-    def on_published(self, _ticket: int, answer: Answer) -> None:
-        self.heard[f"published {answer.is_failure}"] += 1
-
-    def on_subscribed(self, _ticket: int, answer: Answer) -> None:
-        self.heard[f"subscribed {answer.is_failure}"] += 1
-
-    def on_message(self, message: Incoming) -> None:
+    def _note_message(self, message: Incoming) -> None:
         self.heard[f"message {type(message.payload).__name__}"] += 1
-
-    def on_error(self, text: str) -> None:
-        self.heard[f"error {bool(text)}"] += 1
-
-
-def converse(port: int, book: Notebook) -> None:
-    """One connection, as the publisher holds it; what it takes for an unreachable broker may come out of it."""
-    connection = Connection(MqttSettings(port=port), "mad", will=("w", b""), listener=book)
-    try:
-        with suppress(OSError, ValueError):
-            connection.open()
-            deadline = time.monotonic() + 10
-            while connection.is_open:
-                connection.listen()
-                connection.dispatch_events()
-                assert time.monotonic() < deadline
-    finally:
-        connection.hang_up()
-        connection.free()
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(20_000, marks=pytest.mark.soak)])
 def test_no_packet_ends_more_than_its_connection(mad_broker: MadBroker, count: int) -> None:
-    book = Notebook()
+    talker = Talker()
     for _ in range(count):
-        converse(mad_broker.port, book)
-    log.info("%d connections: %s", count, dict(book.heard))
-    assert book.heard["message bytes"]
+        talker.converse(mad_broker.port)
+    log.info("%d connections: %s", count, dict(talker.heard))
+    assert talker.heard["message bytes"]

@@ -22,7 +22,7 @@ from agent.wire.publisher import Publisher
 from contract.messages import FrameReport
 from contract.topics import Topics
 from devbroker.broker import Broker, find_program
-from mqttlink.connection import TlsSettings
+from mqttlink.settings import TlsSettings
 
 Make = Callable[..., FrameReport]
 Open = Callable[..., Any]

@@ -17,7 +17,7 @@ from common.errors import UsageError
 from contract.messages import FrameReport
 from devbroker.broker import find_program
 from mqttlink.client import Door
-from mqttlink.connection import BrokerSettings, TlsSettings
+from mqttlink.settings import BrokerSettings, TlsSettings
 from tests.collecting import collecting, until
 from tests.faults.test_refused import TOPICS, Authority, tls_lines
 

@@ -12,10 +12,8 @@ import pytest
 from paho.mqtt.enums import MQTTErrorCode
 
 from agent.settings import MqttSettings
-from agent.wire.mqtt import LARGEST_IN
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
-from agent.wire.responses import Incoming
 from collector.arrivals import Arrival
 from collector.settings import CollectorSettings
 from contract.messages import LARGEST_MESSAGE, FrameReport
@@ -23,7 +21,9 @@ from contract.topics import Topics
 from dashboard.link import Link
 from devbroker.broker import Broker, find_program
 from mqttlink.client import Door
-from mqttlink.connection import BrokerSettings
+from mqttlink.connection import LARGEST_IN
+from mqttlink.responses import Incoming
+from mqttlink.settings import BrokerSettings
 from tests.collecting import collecting
 from tests.waiting import until
 

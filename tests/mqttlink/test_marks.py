@@ -4,7 +4,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from mqttlink.client import marks
-from mqttlink.connection import BrokerSettings
+from mqttlink.settings import BrokerSettings
 
 
 def test_the_bytes_are_those_of_paho_and_are_made_once() -> None:

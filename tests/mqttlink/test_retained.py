@@ -1,6 +1,6 @@
 """What is said on a retained topic, and what is skipped."""
 
-from agent.wire.retained import Retained
+from mqttlink.retained import Retained
 
 
 class Post:

@@ -1,12 +1,15 @@
 """What a publisher carries beside reports: retained messages, answers to commands, and what comes in."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import partial
 
-from agent.wire.mqtt import Connection, TooLarge
-from agent.wire.responses import Incoming, Reply, ResponseQueue
-from agent.wire.retained import Retained
 from contract.requests import ANSWER_EXPIRY_S, too_large
+from mqttlink.client import TooLarge
+from mqttlink.connection import Connection
+from mqttlink.inflight import Answer, Ticket
+from mqttlink.responses import Incoming, Reply, ResponseQueue
+from mqttlink.retained import Retained
 
 log = logging.getLogger(__name__)
 
@@ -19,16 +22,24 @@ class RetainedMessages:
 
     Args:
         connection: to the broker.
+        answered: gets the topic of a message and the broker's answer to it.
+        subscribed: gets a topic and the broker's answer to its subscription.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        answered: Callable[[str, Answer], None],
+        subscribed: Callable[[str, Answer], None],
+    ) -> None:
+        self._connection, self._answered, self._subscribed = connection, answered, subscribed
         self._standing: dict[str, tuple[Retained, int]] = {}
         """By topic: what stands there, and after how many seconds the broker forgets it."""
         self._routes: dict[str, Route] = {}
         """Who takes up a message, by its topic, or by the beginning of it: `<beginning>/#`."""
-        self._asked: dict[str, int | None] = {}
-        """The question's ticket, by topic: what has been subscribed to on this connection."""
+        self._asked: dict[str, Ticket | None] = {}
+        """By topic: what has been subscribed to on this connection."""
         self._answers = ResponseQueue()
         self._left_out: dict[str, str] = {}
         """By topic: why what should stand there does not."""
@@ -63,7 +74,12 @@ class RetainedMessages:
         """Ask for the topics that nobody has asked for yet."""
         for topic in self._routes:
             if topic not in self._asked:
-                self._asked[topic] = self._connection.subscribe(topic)
+                self._asked[topic] = self._connection.subscribe(
+                    [topic], retain_as_published=True, answered=partial(self._on_subscribed, topic)
+                )
+
+    def _on_subscribed(self, topic: str, _ticket: Ticket, answer: Answer) -> None:
+        self._subscribed(topic, answer)
 
     def publish(self) -> None:
         """Ask for what is new, and send what is due."""
@@ -75,16 +91,16 @@ class RetainedMessages:
         """Send of what is retained what is due, or, if nobody will ask again, all; whether nothing waits any more."""
         done = True
         for standing, expiry_s in self._standing.values():
-
-            def send(topic: str, body: bytes, expiry_s: int = expiry_s) -> int | None:
-                return self._send_retained(topic, body, expiry_s)
-
-            done &= standing.publish(send, all_at_once=all_at_once)
+            done &= standing.publish(partial(self._send_retained, standing, expiry_s), all_at_once=all_at_once)
         return done
 
-    def _send_retained(self, topic: str, body: bytes, expiry_s: int) -> int | None:
+    def _send_retained(self, standing: Retained, expiry_s: int, topic: str, body: bytes) -> Hashable:
+        def answered(ticket: Ticket, answer: Answer) -> None:
+            if standing.answered(ticket):
+                self._answered(topic, answer)
+
         try:
-            ticket = self._connection.publish(topic, body, retain=True, expiry_s=expiry_s)
+            ticket = self._connection.publish(topic, body, retain=True, expiry_s=expiry_s, answered=answered)
         except TooLarge as cause:
             self._leave_out(
                 topic,
@@ -101,24 +117,13 @@ class RetainedMessages:
             log.warning("%s", words)
         self._left_out = {**self._left_out, topic: words}
 
-    def published(self, ticket: int) -> str:
-        """Note that the broker has answered a message; its topic, "" if it is none of ours."""
-        for topic, (standing, _) in self._standing.items():
-            if standing.answered(ticket):
-                return topic
-        return self._answers.answered(ticket)
-
-    def subscribed(self, ticket: int) -> str:
-        """Which subscription the broker speaks of."""
-        return next((topic for topic, asked in self._asked.items() if asked == ticket), "?")
-
     def deliver(self, message: Incoming) -> None:
         """Hand a message to who takes up its topic."""
         for topic, take_up in self._routes.items():
             if message.topic == topic or (topic.endswith("/#") and message.topic.startswith(topic[:-1])):
                 take_up(message)
 
-    def _send_answer(self, reply: Reply) -> int | None:
+    def _send_answer(self, reply: Reply) -> Hashable:
         try:
             return self._answer(reply, reply.body)
         except TooLarge as cause:
@@ -129,5 +134,11 @@ class RetainedMessages:
             log.warning("an answer on %s is left out: %s", reply.topic, cause)
             return 0
 
-    def _answer(self, reply: Reply, body: bytes) -> int | None:
-        return self._connection.publish(reply.topic, body, expiry_s=ANSWER_EXPIRY_S, correlation=reply.correlation)
+    def _answer(self, reply: Reply, body: bytes) -> Ticket | None:
+        return self._connection.publish(
+            reply.topic, body, expiry_s=ANSWER_EXPIRY_S, correlation=reply.correlation, answered=self._on_answered
+        )
+
+    def _on_answered(self, ticket: Ticket, answer: Answer) -> None:
+        if topic := self._answers.answered(ticket):
+            self._answered(topic, answer)

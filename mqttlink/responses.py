@@ -1,7 +1,7 @@
 """What comes in with a return address, and answers on their way to the broker: few, and one at a time."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 MOST_WAITING = 32
@@ -12,13 +12,18 @@ OURS = frozenset({"status", "frame", "slide", "health", "ack", "command"})
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message from a topic that is subscribed to; of MQTT 5 also where an answer is wanted."""
+    """A message from a topic that is subscribed to; of MQTT 5 also where an answer is wanted.
+
+    Attributes:
+        packet_id: under which the broker waits for its acknowledgement; 0 if it does not.
+    """
 
     topic: str
     payload: bytes
     retained: bool = False
     reply_to: str = ""
     correlation: bytes = b""
+    packet_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +44,13 @@ class ResponseQueue:
     def __init__(self) -> None:
         self._waiting: deque[Reply] = deque(maxlen=MOST_WAITING)
         self._sent: Reply | None = None
-        self._ticket: int | None = None
+        self._ticket: Hashable = None
 
     def say(self, reply: Reply) -> None:
         """Send this when that is possible."""
         self._waiting.append(reply)
 
-    def publish(self, send: Callable[[Reply], int | None]) -> None:
+    def publish(self, send: Callable[[Reply], Hashable]) -> None:
         """Send the next one, if it may be sent; ``send`` gives 0 if it never can, None if it can not now."""
         if self._waiting and self._ticket is None:
             ticket = send(self._waiting[0])
@@ -58,7 +63,7 @@ class ResponseQueue:
             self._waiting.appendleft(self._sent)
         self._ticket = None
 
-    def answered(self, ticket: int) -> str:
+    def answered(self, ticket: Hashable) -> str:
         """Note that the broker answered; the answer's topic, "" if the ticket is none of ours."""
         if ticket != self._ticket or self._sent is None:
             return ""

@@ -5,14 +5,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from agent.settings import MqttSettings
-from agent.wire.mqtt import Answer, Connection
-from agent.wire.responses import Incoming
 from common.errors import BrokerError
-from mqttlink.refusals import where, why_hung_up, why_refused, why_unreachable
+from mqttlink.connection import Connection
+from mqttlink.inflight import Answer, Ticket
+from mqttlink.refusals import where
+from mqttlink.responses import Incoming
+from mqttlink.settings import BrokerSettings
 
 
-def probe(settings: MqttSettings, timeout_s: float) -> str:
+def probe(settings: BrokerSettings, timeout_s: float) -> str:
     """Connect to the broker once and leave.
 
     Returns:
@@ -34,7 +35,7 @@ _NOBODY = "No matching subscribers"
 
 
 @contextmanager
-def probing(settings: MqttSettings, timeout_s: float) -> Iterator["BrokerProbe"]:
+def probing(settings: BrokerSettings, timeout_s: float) -> Iterator["BrokerProbe"]:
     """Be connected in the block, under a name of its own; raises as ``probe`` does."""
     guest = BrokerProbe(settings, timeout_s)
     try:
@@ -47,46 +48,36 @@ def probing(settings: MqttSettings, timeout_s: float) -> Iterator["BrokerProbe"]
 class BrokerProbe:
     """One connection, and what the broker has said on it."""
 
-    def __init__(self, settings: MqttSettings, timeout_s: float) -> None:
-        self._settings, self._timeout_s = settings, timeout_s
+    def __init__(self, settings: BrokerSettings, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
         self._name = f"microscope-agent.probe.{secrets.token_hex(4)}"
-        self._connection = Connection(settings, self._name, listener=self, connect_s=timeout_s)
-        self._welcome: Answer | None = None
-        self._answers: dict[int | None, Answer] = {}
+        self._connection = Connection(
+            settings, self._name, on_connect=lambda: None, on_message=self._on_message, connect_s=timeout_s
+        )
         self._heard: dict[str, Incoming] = {}
         """The latest message of each topic."""
-        self._detail = ""
 
     def arrive(self) -> None:
         """Connect, or raise BrokerError."""
-        try:
-            self._connection.open()
-            self._wait(lambda: self._welcome)
-        except (OSError, ValueError) as cause:
-            raise BrokerError(why_unreachable(cause, self._settings)) from cause
-        if self._welcome is None:
-            raise BrokerError(why_hung_up(self._detail, self._settings))
-        if self._welcome.is_failure:
-            raise BrokerError(why_refused(self._welcome, self._settings))
+        with self._connection.attempt():
+            self._wait(lambda: self._connection.is_connected)
+        if not self._connection.is_connected:
+            raise BrokerError(self._connection.fault)
 
     def leave(self) -> None:
         """Disconnect, and let go of everything."""
-        self._connection.hang_up()
-        self._connection.free()
+        self._connection.disconnect()
+        self._connection.close()
 
     def may_publish(self, topic: str) -> bool:
         """Publish an empty message, and see whether the broker takes it; MQTT 3.1.1 does not tell."""
         self._wait(lambda: self._connection.room)
-        ticket = self._connection.publish(topic, b"")
-        self._wait(lambda: ticket in self._answers)
-        answer = self._answers.get(ticket)  # some brokers refuse by hanging up
+        answer = self._answer_to(self._connection.publish(topic, b""))  # some brokers refuse by hanging up
         return answer is not None and not answer.is_failure
 
     def listen_to(self, topic: str) -> bool:
         """Subscribe; whether the broker agrees, which some do and then send nothing."""
-        ticket = self._connection.subscribe(topic)
-        self._wait(lambda: ticket in self._answers)
-        answer = self._answers.get(ticket)
+        answer = self._answer_to(self._connection.subscribe([topic], retain_as_published=True))
         return answer is not None and not answer.is_failure
 
     def hears(self, topic: str, within_s: float) -> bool:
@@ -103,9 +94,7 @@ class BrokerProbe:
         reply_to = f"{REPLIES}/{self._name}"
         if not self.listen_to(reply_to):
             raise BrokerError(f"the broker does not let this user subscribe to {reply_to}; {_MAY_ASK}")
-        ticket = self._connection.publish(topic, body, expiry_s=expiry_s, reply_to=reply_to)
-        self._wait(lambda: ticket in self._answers)
-        answer = self._answers.get(ticket)
+        answer = self._answer_to(self._connection.publish(topic, body, expiry_s=expiry_s, reply_to=reply_to))
         if answer is None or answer.is_failure:
             why = f" ({answer})" if answer else ""
             raise BrokerError(f"the broker does not take what this user publishes on {topic}{why}; {_MAY_ASK}")
@@ -118,35 +107,17 @@ class BrokerProbe:
         heard = self._heard.get(reply_to)
         return heard.payload if heard else None
 
+    def _answer_to(self, ticket: Ticket | None) -> Answer | None:
+        if ticket is None:
+            return None
+        self._wait(lambda: ticket.answer)
+        return ticket.answer
+
     def _wait(self, what: Callable[[], object], within_s: float | None = None) -> None:
         """Read until it has come, the connection is gone or time is up."""
         deadline = time.monotonic() + (self._timeout_s if within_s is None else within_s)
         while not what() and self._connection.is_open and time.monotonic() < deadline:
             self._connection.listen()
-            self._connection.dispatch_events()
-        self._connection.dispatch_events()
 
-    # What the connection tells us: see agent.wire.mqtt.Listener.
-
-    def on_connect(self, answer: Answer, _at_once: int, _largest: int) -> None:
-        """Keep the welcome, or the refusal."""
-        self._welcome = answer
-
-    def on_disconnect(self, answer: Answer, *, by_broker: bool) -> None:
-        """A refusal may come late."""
-        if by_broker:
-            self._welcome = answer
-
-    def on_published(self, ticket: int, answer: Answer) -> None:
-        """Keep the answer."""
-        self._answers[ticket] = answer
-
-    on_subscribed = on_published
-
-    def on_message(self, message: Incoming) -> None:
-        """Keep it."""
+    def _on_message(self, message: Incoming) -> None:
         self._heard[message.topic] = message
-
-    def on_error(self, text: str) -> None:
-        """Keep the client library's words."""
-        self._detail = text

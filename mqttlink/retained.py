@@ -1,7 +1,7 @@
 """A retained topic: what stands there, and what is still to be said."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 MOST_WAITING = 64
 """Messages that wait for a broker at most; then the oldest is given up."""
@@ -17,7 +17,7 @@ class Retained:
         self._topic = topic
         self._waiting: deque[tuple[bytes, bool]] = deque(maxlen=MOST_WAITING)
         self._latest: tuple[bytes, bool] = b"", False
-        self._ticket: int | None = None
+        self._ticket: Hashable = None
 
     def say(self, body: bytes, *, final: bool = False) -> None:
         """Send this when that is possible; a later message takes its place until then, unless it is ``final``."""
@@ -26,7 +26,7 @@ class Retained:
         else:
             self._waiting.append((body, final))
 
-    def publish(self, send: Callable[[str, bytes], int | None], *, all_at_once: bool = False) -> bool:
+    def publish(self, send: Callable[[str, bytes], Hashable], *, all_at_once: bool = False) -> bool:
         """Send what may be sent now: the next message, or, if nobody will ask again, all.
 
         Args:
@@ -43,7 +43,7 @@ class Retained:
             self._latest, self._ticket = self._waiting.popleft(), ticket or None
         return not self._waiting
 
-    def answered(self, ticket: int) -> bool:
+    def answered(self, ticket: Hashable) -> bool:
         """Note that the broker answered; False if the ticket is none of ours."""
         if ticket != self._ticket:
             return False
