@@ -6,16 +6,9 @@ only after the commit that holds it: to the broker (PUBACK, which ends its own k
 """
 
 import logging
-import select
-import ssl
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timezone
-from typing import Any
-
-import paho.mqtt.client as paho
-from paho.mqtt.enums import LogLevel
 
 from collector.arrivals import Arrival, StreamName
 from collector.numbers import shown
@@ -24,19 +17,11 @@ from collector.store import Outcome, Reply, Store
 from common.errors import StoreError
 from contract.messages import LARGEST_MESSAGE, Ack
 from contract.topics import Topics
-from mqttlink.backoff import ReconnectBackoff
-from mqttlink.client import Client, Door, marks
-from mqttlink.inflight import InFlight
-from mqttlink.refusals import (
-    where,
-    why_broken,
-    why_hung_up,
-    why_not_taken,
-    why_refused,
-    why_taken_over,
-    why_unanswered,
-    why_unreachable,
-)
+from mqttlink.client import TooLarge
+from mqttlink.connection import Connection
+from mqttlink.inflight import Answer, Ticket
+from mqttlink.refusals import Trouble, where, why_not_taken
+from mqttlink.responses import Incoming
 from mqttlink.settings import BrokerSettings
 
 log = logging.getLogger(__name__)
@@ -50,9 +35,9 @@ _SILENCE_S = 5.0
 _NEVER = float("inf")
 _ACK_EVERY_S = 0.1
 _GAP_SAID_EVERY_S = 10.0
-_TURN_MS = 250
 _FAREWELL_S = 2.0
-_HANGUP = "another connection is made, with what then stands on disk, as SIGHUP asks"
+_HANGUP = Trouble.of("broken", "another connection is made, with what then stands on disk, as SIGHUP asks")
+_NOT_TOLD = "reports are stored, but the agents are not told, and send them again"
 _BESIDE_BYTES = 128 * 1024
 """What stands beside a message's payload in its packet, at most: a topic has up to 64 KiB, as have properties."""
 _STORED_AT_ONCE, _MOST_HELD = 8 * 2**20, 64 * 2**20
@@ -75,40 +60,35 @@ class Collector:
         self, settings: CollectorSettings, store: Store, *, renewed: Callable[[], BrokerSettings] | None = None
     ) -> None:
         self._settings, self._store = settings, store
-        name, largest = f"microscope-collect.{settings.name}", LARGEST_MESSAGE + _BESIDE_BYTES
-        self._door = Door(settings.mqtt, name, renewed=renewed, largest=largest)
-        self._client = self._new_client()
-        self._in_flight, self._held_bytes = InFlight(), 0
-        self._held: list[tuple[Arrival, int | None]] = []
-        """What came and is not stored yet, with the ticket under which the broker waits for our word."""
+        self._connection = Connection(
+            settings.mqtt,
+            f"microscope-collect.{settings.name}",
+            on_connect=self._on_connect,
+            on_message=self._on_message,
+            largest=LARGEST_MESSAGE + _BESIDE_BYTES,
+            session_s=int(settings.session_days * 86400),
+            at_once=settings.window,
+            manual_ack=True,
+            renewed=renewed,
+        )
+        self._held: list[tuple[Arrival, int]] = []
+        """What came and is not stored yet, with the packet id under which the broker waits for our word, or 0."""
+        self._held_bytes = 0
         self._replies: dict[tuple[str, str], Reply] = {}
         self._reply_at = self._try_at = self._gap_said_at = 0.0
-        self._contact, self._hear_by = ReconnectBackoff(), _NEVER
+        self._contact, self._hear_by = self._connection.backoff, _NEVER
         self._failures = 0
-        self._welcome = self._ready = self._leaves = False
+        self._ready = self._leaves = False
         self._gaps: dict[StreamName, str] = {}
-        self._fault = self._detail = ""
         self._said: dict[str, str] = {}
         """The last complaint of each matter."""
         self.totals = Outcome()
         """What became of everything so far; ``replies`` stays empty."""
 
-    def _new_client(self) -> Client:
-        client = self._door.client(
-            session_s=int(self._settings.session_days * 86400), at_once=self._settings.window, manual_ack=True
-        )
-        client.suppress_exceptions = False
-        client.on_connect = self._on_connect
-        client.on_subscribe = self._on_subscribe
-        client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
-        client.on_publish = self._on_publish
-        client.on_log = self._on_log
-        return client
-
     def reconnect(self) -> None:
         """End the connection and make another, with what we log in with as it then stands on disk; any thread may."""
         self._leaves = True
+        self._connection.wake()
 
     @property
     def ready(self) -> bool:
@@ -121,46 +101,37 @@ class Collector:
         Raises:
             UsageError, IntegrityError: the database can not be used, and waiting does not help.
         """
-        while not stop():
+        try:
+            while not stop():
+                self._store_held()
+                if not self._held:
+                    self._meet(stop)
+                self._rest(stop)
             self._store_held()
-            if not self._held:
-                self._meet(stop)
-            self._rest(stop)
-        self._store_held()
-        self._farewell()
+            self._farewell()
+        finally:
+            self._connection.close()
 
     def _meet(self, stop: Callable[[], bool]) -> None:
         """One connection, from its beginning to its end."""
-        self._fault = self._detail = ""
-        self._welcome = False
         self._hear_by = _NEVER
-        self._in_flight.begin(0)
-        try:
-            self._client = self._new_client()
-            self._client.reconnect()
-            while self._connected() and not stop():
+        with self._connection.attempt():
+            while self._connection.is_open and not stop():
                 self._turn()
-                if self._in_flight.overdue:
-                    self._fault = why_unanswered(self._settings.mqtt)
-                    self._client.disconnect()
-        except (OSError, ValueError) as cause:
-            self._fault = why_unreachable(cause, self._settings.mqtt)
-            self._contact.failed()
         if stop():
             return
         if self._contact.age_s >= _STABLE_S:
             self._said.clear()
         self._ready = False
-        self._held = [(arrival, None) for arrival, _ in self._held]  # the tickets ended with the connection
+        self._held = [(arrival, 0) for arrival, _ in self._held]  # the packet ids ended with the connection
         self._replies.clear()
-        if self._welcome and not self._fault:
-            self._fault = self._why_closed()
-        self._complain("broker", self._fault or why_hung_up(self._detail, self._settings.mqtt))
+        fault = self._connection.fault
+        self._complain("broker", f"{fault} (a collector: the setting name)" if fault.state == "taken_over" else fault)
 
     def _turn(self) -> None:
         if self._leaves:
-            self._leaves, self._fault = False, _HANGUP
-            self._client.disconnect()
+            self._leaves = False
+            self._connection.disconnect(_HANGUP)
             return
         if not self._listen() or len(self._held) >= self._settings.batch or self._held_bytes >= _STORED_AT_ONCE:
             self._store_held()
@@ -170,26 +141,16 @@ class Collector:
             self._complain("silence", self._why_silent())
 
     def _listen(self) -> bool:
-        """Let paho read and write; False if nothing came."""
-        sock: Any = self._client.socket()
-        wants = select.POLLIN | (select.POLLOUT if self._client.want_write() else 0)
-        poller = select.poll()
-        poller.register(sock, wants)
-        buffered = isinstance(sock, ssl.SSLSocket) and bool(sock.pending())
-        ready = bool(poller.poll(0 if buffered or self._has_work() else _TURN_MS)) or buffered
-        if ready:
-            self._client.loop_read()
-        if self._client.want_write():
-            self._client.loop_write()
-        self._client.loop_misc()
+        """Read and write; False if nothing came."""
+        came = self._connection.listen(wait=not self._has_work())
         if len(self._held) > 2 * self._settings.window or self._held_bytes > _MOST_HELD:
-            self._client.disconnect()  # it does not heed our window, or sends long messages: let it hold the rest
-        return ready
+            self._connection.disconnect()  # it does not heed our window, or sends long messages: let it hold the rest
+        return came
 
     def _has_work(self) -> bool:
         now = time.monotonic()
         stores = bool(self._held) or not self._store.is_open
-        replies = bool(self._replies and self._in_flight.room)
+        replies = bool(self._replies and self._connection.room)
         return (stores and now >= self._try_at) or (replies and now >= self._reply_at)
 
     def _store_held(self) -> None:
@@ -209,11 +170,11 @@ class Collector:
             self._failures = 0
             self._said.pop("database", None)
             self._account_for(outcome)
-            for _, ticket in batch:
-                if ticket is not None:
-                    self._client.ack(ticket, 1)
+            for _, packet_id in batch:
+                if packet_id:
+                    self._connection.acknowledge(packet_id)
 
-    def _next_batch(self) -> list[tuple[Arrival, int | None]]:
+    def _next_batch(self) -> list[tuple[Arrival, int]]:
         """The messages of the next transaction: so many, and so long together."""
         size = count = 0
         for arrival, _ in self._held[: self._settings.batch]:
@@ -266,11 +227,12 @@ class Collector:
         if not self._replies or time.monotonic() < self._reply_at:
             return
         self._reply_at = time.monotonic() + _ACK_EVERY_S
-        beside = marks(self._settings.mqtt)
-        for key in list(self._replies)[: self._in_flight.room]:
+        for key in list(self._replies)[: self._connection.room]:
             reply = self._replies.pop(key)
-            said = self._client.publish(reply.topic, reply.ack.model_dump_json(), 1, properties=beside)
-            self._in_flight.sent(said.mid)
+            try:
+                self._connection.publish(reply.topic, reply.ack.model_dump_json().encode(), answered=self._on_told)
+            except TooLarge as cause:
+                self._complain("ack", f"the broker does not take what is said on {reply.topic} ({cause}); {_NOT_TOLD}")
 
     def _rest(self, stop: Callable[[], bool]) -> None:
         until = time.monotonic() + self._contact.wait_s()
@@ -280,30 +242,22 @@ class Collector:
     def _farewell(self) -> None:
         """Say the last acknowledgements, and leave; the broker keeps the session."""
         self._reply_at = 0.0
-        if self._connected():
+        if self._connection.is_open:
             self._reply()
         deadline = time.monotonic() + _FAREWELL_S
-        while self._connected() and (self._client.want_write() or self._replies) and time.monotonic() < deadline:
+        while self._is_saying() and time.monotonic() < deadline:
             self._listen()
             self._reply_at = 0.0
             self._reply()
-        self._client.disconnect()
-        with suppress(OSError):
-            self._client.loop_write()
+        self._connection.disconnect()
 
-    def _connected(self) -> bool:
-        return self._client.socket() is not None
+    def _is_saying(self) -> bool:
+        return self._connection.is_open and (self._connection.wants_write or bool(self._replies))
 
     def _complain(self, matter: str, text: str) -> None:
         """Say it once for as long as it is the same."""
         log.log(logging.DEBUG if text == self._said.get(matter) else logging.WARNING, "%s", text)
         self._said[matter] = text
-
-    def _why_closed(self) -> str:
-        """A network that broke has more to say than a broker that lets another client take over."""
-        if self._contact.closed() and not self._detail:
-            return f"{why_taken_over(self._settings.mqtt)} (a collector: the setting name)"
-        return why_broken(self._detail, self._settings.mqtt)
 
     def _why_silent(self) -> str:
         mqtt, place = self._settings.mqtt, f"{self._root}/status"
@@ -317,50 +271,29 @@ class Collector:
     def _root(self) -> str:
         return f"{self._settings.mqtt.prefix}/v1/{self._settings.site}/{self._settings.device}"
 
-    # What paho tells us; it calls from within ``_listen``.
+    # What the connection tells us; it calls from within ``_listen``.
 
-    def _on_connect(self, _client: Any, _data: Any, flags: Any, reason: Any, properties: Any) -> None:
-        if reason.is_failure:
-            self._fault = why_refused(reason, self._settings.mqtt)
-            return
-        self._welcome = True
-        self._in_flight.begin(getattr(properties, "ReceiveMaximum", 65535))
-        self._client.subscribe([(f"{self._root}/{name}", 1) for name in TOPICS])
-        kept = "with its messages" if flags.session_present else "new"
+    def _on_connect(self) -> None:
+        self._connection.subscribe([f"{self._root}/{name}" for name in TOPICS], answered=self._on_subscribed)
+        kept = "with its messages" if self._connection.session_present else "new"
         log.info("connected to the broker at %s, the session %s", where(self._settings.mqtt), kept)
 
-    def _on_subscribe(self, _client: Any, _data: Any, _ticket: int, reasons: Any, _properties: Any) -> None:
-        refused = [reason for reason in reasons if reason.is_failure]
-        if refused:
-            self._fault = why_not_taken(refused[0], self._settings.mqtt, f"{self._settings.mqtt.prefix}/v1/#")
-            self._client.disconnect()
+    def _on_subscribed(self, _ticket: Ticket, answer: Answer) -> None:
+        if answer.is_failure:
+            self._connection.disconnect(
+                why_not_taken(answer, self._settings.mqtt, f"{self._settings.mqtt.prefix}/v1/#")
+            )
             return
         self._ready = True
         self._contact.made()
         self._hear_by = time.monotonic() + _SILENCE_S
         self._greet()
 
-    def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
-        if flags.is_disconnect_packet_from_server:
-            trouble = why_refused(reason, self._settings.mqtt)
-            self._fault = f"{trouble} (a collector: the setting name)" if trouble.state == "taken_over" else trouble
+    def _on_told(self, _ticket: Ticket, answer: Answer) -> None:
+        if answer.is_failure:  # MQTT 3.1.1 has no such word
+            self._complain("ack", why_not_taken(answer, self._settings.mqtt, f"{self._root}/ack", then=_NOT_TOLD))
 
-    def _on_publish(self, _client: Any, _data: Any, ticket: int, reason: Any, _properties: Any) -> None:
-        self._in_flight.answered(ticket)
-        if reason.is_failure:  # MQTT 3.1.1 has no such word
-            then = "reports are stored, but the agents are not told, and send them again"
-            self._complain("ack", why_not_taken(reason, self._settings.mqtt, f"{self._root}/ack", then=then))
-
-    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:  # no broker passes that on, and none shall stop us with it
-            topic = "?"
+    def _on_message(self, message: Incoming) -> None:
         self._hear_by = _NEVER
-        arrival = Arrival(topic, bytes(message.payload), datetime.now(timezone.utc))
-        self._held.append((arrival, message.mid if message.qos else None))
-        self._held_bytes += len(arrival.payload)
-
-    def _on_log(self, _client: Any, _data: Any, level: int, text: str) -> None:
-        if level == LogLevel.MQTT_LOG_ERR:
-            self._detail = text
+        self._held.append((Arrival(message.topic, message.payload, datetime.now(timezone.utc)), message.packet_id))
+        self._held_bytes += len(message.payload)

@@ -69,6 +69,23 @@ def test_a_broker_that_answers_none_of_its_words_is_told_of_and_tried_again(
     assert "answers none of them" in caplog.text
 
 
+def test_an_acknowledgement_that_is_larger_than_the_broker_takes_is_told_of_and_ends_no_connection(
+    open_mosquitto: Callable[..., Any], make_report: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    device = "d" * 60
+    with Store(settings_at(1, tmp_path, "large").database) as store:
+        body = make_report(1, device=device).model_dump_json().encode()
+        store.store([Arrival(f"limits/v1/lab/{device}/frame", body, NOW)])
+    with (
+        open_mosquitto(config_lines=["max_packet_size 150"]) as broker,
+        collecting(settings_at(broker.port, tmp_path, "large")) as collector,
+    ):
+        words = f"the broker does not take what is said on limits/v1/lab/{device}/ack"
+        assert until(lambda: words in caplog.text)
+        assert not until(lambda: not collector.ready, 1)
+    assert caplog.text.count("connected to the broker") <= 1
+
+
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_a_message_that_is_too_long_neither_fills_the_memory_nor_stops_what_follows(
     mosquitto: Broker, make_report: Make, tmp_path: Path, version: str
