@@ -7,17 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from types import TracebackType
-from typing import Any
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import MQTTErrorCode
 from typing_extensions import Self
 
 from common.errors import BrokerError
 from contract.messages import LARGEST_MESSAGE
-from mqttlink.backoff import ReconnectBackoff
-from mqttlink.client import Client, Door
-from mqttlink.refusals import where, why_broken, why_hung_up, why_not_taken, why_refused, why_unreachable
+from mqttlink.connection import Connection
+from mqttlink.inflight import Answer, Ticket
+from mqttlink.refusals import where, why_not_taken
+from mqttlink.responses import Incoming
 from mqttlink.settings import BrokerSettings
 
 _TURN_S = 0.25
@@ -54,9 +52,16 @@ class Link:
     ) -> None:
         self.arrivals: queue.Queue[Arrival] = queue.Queue(_MOST_WAITING)
         self._settings, self._topics = settings, topics
-        self._door = Door(settings, "", renewed=renewed, largest=LARGEST_MESSAGE)
-        self._contact, self._closing, self._settled = ReconnectBackoff(), threading.Event(), threading.Event()
-        self._trouble = self._fault = "not connected yet"
+        self._connection = Connection(
+            settings,
+            "",
+            on_connect=self._on_connect,
+            on_message=self._on_message,
+            largest=LARGEST_MESSAGE,
+            renewed=renewed,
+        )
+        self._closing, self._settled = threading.Event(), threading.Event()
+        self._trouble = "not connected yet"
         self._heard_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
 
@@ -68,7 +73,10 @@ class Link:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closing.set()
+        self._connection.wake()
         self._thread.join(_LET_GO_S)
+        if not self._thread.is_alive():
+            self._connection.close()
 
     def wait_subscribed(self, timeout_s: float, *, stop: threading.Event | None = None) -> None:
         """Until the broker has subscribed us or ``stop`` is set; BrokerError if it does not, or the first try fails."""
@@ -92,53 +100,32 @@ class Link:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            self._fault = ""
-            try:
-                self._converse(self._door.client())
-            except (OSError, ValueError) as cause:
-                self._fault = why_unreachable(cause, self._settings)
-                self._contact.failed()
+            with self._connection.attempt():
+                while self._connection.is_open and not self._closing.is_set():
+                    self._connection.listen()
+                self._connection.disconnect()
             if not self._closing.is_set():
-                came = self._contact.age_s
-                self._trouble = self._fault or (why_broken if came else why_hung_up)("", self._settings)
+                self._trouble = self._connection.fault
                 self._settled.set()
-                self._closing.wait(self._contact.wait_s())
+                self._closing.wait(self._connection.backoff.wait_s())
 
-    def _converse(self, client: Client) -> None:
-        client.suppress_exceptions = True
-        client.on_connect, client.on_subscribe = self._on_connect, self._on_subscribe
-        client.on_message, client.on_disconnect = self._on_message, self._on_disconnect
-        try:
-            client.reconnect()
-            while not self._closing.is_set() and client.loop(_TURN_S) == MQTTErrorCode.MQTT_ERR_SUCCESS:
-                pass
-        finally:
-            client.disconnect()
+    def _on_connect(self) -> None:
+        self._connection.subscribe([self._topics], answered=self._on_subscribed)
 
-    def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        if reason.is_failure:
-            self._fault = why_refused(reason, self._settings)
-        else:
-            client.subscribe(self._topics, qos=1)
-
-    def _on_subscribe(self, client: paho.Client, _data: Any, _ticket: int, reasons: Any, _properties: Any) -> None:
-        refused = [reason for reason in reasons if reason.is_failure]
-        if refused:
-            self._fault = why_not_taken(refused[0], self._settings, self._topics, then="nothing can be shown")
-            client.disconnect()
+    def _on_subscribed(self, _ticket: Ticket, answer: Answer) -> None:
+        if answer.is_failure:
+            self._connection.disconnect(
+                why_not_taken(answer, self._settings, self._topics, then="nothing can be shown")
+            )
             return
-        self._contact.made()
-        self._contact.worked()
+        self._connection.backoff.made()
+        self._connection.backoff.worked()
         self._trouble = ""
         self._settled.set()
 
-    def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
-        if flags.is_disconnect_packet_from_server:
-            self._fault = why_refused(reason, self._settings)
-
-    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+    def _on_message(self, message: Incoming) -> None:
         self._heard_at = time.monotonic()
-        arrival = Arrival(message.topic, bytes(message.payload), message.retain, datetime.now(timezone.utc))
+        arrival = Arrival(message.topic, message.payload, message.retained, datetime.now(timezone.utc))
         while not self._closing.is_set():
             try:
                 self.arrivals.put(arrival, timeout=_TURN_S)
