@@ -1,1 +1,1 @@
-"""The way to the MQTT broker that agent, collector and dashboard share."""
+"""The one MQTT connection, which agent, collector and dashboard share."""
