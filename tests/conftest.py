@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import common  # isort: skip  # noqa: F401 - OpenCV reads the bounds that it sets when it is imported
 import cv2
 import numpy as np
 import pytest
