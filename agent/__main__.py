@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace, signals: Signals) -> int:
     from agent.config import load  # noqa: PLC0415 - each command loads only what it needs
     from agent.service import serve  # noqa: PLC0415
-    from agent.sources.synthetic import NO_SLIDE  # noqa: PLC0415
+    from agent.settings import NO_SLIDE  # noqa: PLC0415
 
     slide = [] if args.slide is None else [f"slide.id={args.slide}"]
     given = overrides([*args.set, *slide])

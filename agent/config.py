@@ -47,7 +47,6 @@ FORM = Form(
     # what the tests read (real images, a seed), and what collector and dashboard do, in the same environment
     not_ours=re.compile(f"{ENV_PREFIX}(DATA|DEEPAPL|SEGWBC|SEED|(COLLECT|DASHBOARD)_.*)"),
     secrets=("password", "uri"),
-    kinds={"source.kind": ("directory", "video", "camera", "synthetic")},
 )
 
 

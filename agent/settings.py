@@ -15,6 +15,7 @@ from agent.sources.directory import DirectorySource
 from agent.sources.opencv import CameraSource, VideoSource
 from agent.sources.synthetic import SyntheticSource
 from common.arguments import UserPath, default_state_dir
+from common.settings import kinds_of
 from contract import signature
 from contract.bundle import SHIPPED
 from contract.requests import COMMANDS, CommandName
@@ -165,3 +166,12 @@ class Settings(Section):
     trust: TrustSettings = Field(TrustSettings(), description="Whose models to run.")
     metrics: MetricsSettings = Field(MetricsSettings(), description="Monitoring.")
     slide: SlideSettings = Field(SlideSettings(), description="The slide.")
+
+
+def _no_slide() -> str:
+    """What whoever sets up a microscope must hear: the rendered smear is the default."""
+    *others, last = (kind for kind in reversed(kinds_of(Settings)["source.kind"]) if kind != "synthetic")
+    return f"every cell is drawn, and so is every blast: set source.kind to {', '.join(others)} or {last}"
+
+
+NO_SLIDE = _no_slide()

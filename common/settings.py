@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
@@ -48,7 +48,6 @@ class Form(Generic[Model]):
         prefix: of their environment variables.
         environment: reads those variables; raises ValueError where one can not be read.
         not_ours: matches variables with this prefix that are no settings of this program.
-        kinds: settings that choose which others there are, with what each may be.
         secrets: words in the names of settings whose values no error shows.
     """
 
@@ -56,7 +55,6 @@ class Form(Generic[Model]):
     prefix: str
     environment: Callable[[], Tree]
     not_ours: re.Pattern[str] = re.compile("(?!)")
-    kinds: Mapping[str, Sequence[str]] = field(default_factory=dict)
     secrets: tuple[str, ...] = ("password",)
 
 
@@ -136,6 +134,17 @@ def paths_of(model: type[BaseModel]) -> frozenset[str]:
     for name, about in _fields(model):
         kinds.setdefault(name, set()).update(_plain_types(about.annotation))
     return frozenset(name for name, found in kinds.items() if found - {NoneType} == {Path})
+
+
+def kinds_of(model: type[BaseModel]) -> dict[str, tuple[str, ...]]:
+    """Settings that choose which others there are, with what each may be: those that tell the members of a union."""
+    return {
+        f"{name}.{chooser}": tuple(
+            kind for part in _models_in(about.annotation) for kind in get_args(part.model_fields[chooser].annotation)
+        )
+        for name, about in _fields(model)
+        if isinstance(chooser := about.discriminator, str)
+    }
 
 
 def is_hidden(name: str, layers: Iterable[Layer], form: Form[Model]) -> bool:
@@ -246,14 +255,14 @@ def _refuse_unknown(names: Iterable[str], origin: str, form: Form[Model]) -> Non
 
 
 def _explained(fault: ErrorDetails, layers: Sequence[Layer], form: Form[Model]) -> str:
-    kinds = {kind for choices in form.kinds.values() for kind in choices}
-    name = ".".join(str(part) for part in fault["loc"] if part not in kinds)
+    kinds = kinds_of(form.model)
+    name = ".".join(str(part) for part in fault["loc"] if not any(part in choices for choices in kinds.values()))
     if fault["type"] == "missing":
         meaning = next(about.description for known, about in _fields(form.model) if known == name)
         return f"the setting {name} is given nowhere and must be: {str(meaning).rstrip('.')}"
     said = fault["msg"] + ("" if is_hidden(name, layers, form) else _given(name, fault, form))
     if fault["type"] == "extra_forbidden":  # its name is known, so it belongs to another kind
-        choices = "; ".join(f"{chooser} too ({', '.join(kinds)})" for chooser, kinds in form.kinds.items())
+        choices = "; ".join(f"{chooser} too ({', '.join(found)})" for chooser, found in kinds.items())
         said = f"for this, set {choices}"
     return f"the setting {name} ({origin_of(name, layers)}): {said}"
 

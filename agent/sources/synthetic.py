@@ -18,8 +18,6 @@ ROW_FRAMES = 20
 """Frames in a row of the stage's path; then it steps down and returns."""
 FOCUS_FRAMES = 60
 """Frames from one sharpest focus to the next but one: a stage that drifts slowly."""
-NO_SLIDE = "every cell is drawn, and so is every blast: set source.kind to camera, video or directory"
-"""What whoever sets up a microscope must hear: this source is the default."""
 
 
 class SyntheticSource(BaseModel):

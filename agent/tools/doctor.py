@@ -16,9 +16,8 @@ from typing import Literal
 from agent.config import load
 from agent.ops.clock import behind_s, is_kept_right
 from agent.rollback_guard import refuse_rollback
-from agent.settings import Settings
+from agent.settings import NO_SLIDE, Settings
 from agent.site import open_site
-from agent.sources.synthetic import NO_SLIDE
 from agent.tools.access import concerns
 from agent.tools.calibrate import changed
 from agent.trust import format_signer, open_trusted

@@ -2,13 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
 
 from common.errors import UsageError
-from common.settings import Form, Tree, layer_of, layers_of, merged, paths_of, settled
+from common.settings import Form, Tree, kinds_of, layer_of, layers_of, merged, paths_of, settled
 from mqttlink.settings import Section
 
 
@@ -56,6 +56,25 @@ def test_a_setting_that_is_a_path_by_one_choice_and_text_by_another_is_no_path()
         read: File | Address
 
     assert paths_of(Book) == {"read.cover"}
+
+
+def test_the_members_of_a_union_are_its_kinds_and_no_fault_lists_others() -> None:
+    class Wooden(Section):
+        kind: Literal["wooden"] = "wooden"
+        tree: str
+
+    class Steel(Section):
+        kind: Literal["steel", "iron"] = "steel"
+
+    class Gate(Section):
+        leaf: Wooden | Steel = Field(discriminator="kind")
+
+    form = Form(Gate, "GATE_", dict)
+    assert kinds_of(Gate) == {"leaf.kind": ("wooden", "steel", "iron")}
+    with pytest.raises(UsageError, match=r"leaf\.tree .*set leaf\.kind too \(wooden, steel, iron\)$"):
+        settled(form, [layer_of({"leaf.kind": "iron", "leaf.tree": "oak"}, "a")])
+    with pytest.raises(UsageError, match=r"the setting leaf\.tree is given nowhere"):
+        settled(form, [layer_of({"leaf.kind": "wooden"}, "a")])
 
 
 def test_a_variable_of_the_prefix_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
