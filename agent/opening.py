@@ -24,7 +24,6 @@ class Opening:
 
     Args:
         source: what is opened.
-        run: first part of its frames' ids.
         ends: ends the attempts, and the frames.
         changed: called on the thread of the source whenever ``state`` or ``trouble`` has changed.
         after: an opening of the same source that is closed first.
@@ -36,14 +35,13 @@ class Opening:
     def __init__(
         self,
         source: Source,
-        run: str,
         ends: threading.Event,
         *,
         changed: Callable[[], None],
         after: "Opening | None" = None,
         told: "Future[None] | None" = None,
     ) -> None:
-        self._source, self._run, self._changed, self._after = source, run, changed, after
+        self._source, self._changed, self._after = source, changed, after
         self.ends = ends
         self.state: Literal["closed", "open", "broken"] = "closed"
         self.frames = iter(())
@@ -98,7 +96,7 @@ class Opening:
         """Open the source, and keep it open until it is to be closed; False if it can not be opened."""
         self._again.clear()
         try:
-            with self._source.open(self._run, self.ends) as frames:
+            with self._source.open(self.ends) as frames:
                 self.frames = frames
                 self._settle("open", None)
                 self._closing.wait()

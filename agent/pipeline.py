@@ -6,8 +6,8 @@ Frame -> Quality -> Cell -> crop -> batch -> scores -> Prediction -> Sighting ->
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agent.colours import SiteColours
@@ -141,6 +141,12 @@ def run(
             counters.add(report)
         if stop.is_set():
             return
+
+
+def numbered(frames: Iterable[Frame], run: str, numbers: Iterator[int]) -> Iterator[Frame]:
+    """Label the frames of a run in the order in which they come: ``{run}-{number:08d}``."""
+    for frame, number in zip(frames, numbers, strict=False):
+        yield replace(frame, id=f"{run}-{number:08d}")
 
 
 def examine(frame: Frame, examiner: Examiner, seen: Inspection | None = None) -> Finding:

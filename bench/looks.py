@@ -146,7 +146,7 @@ def patients(agent: Agent, samples: Sequence[Sample], look: str) -> Tally:
 def _frame(path: Path, um_per_pixel: float, look: str, source: str) -> Frame:
     image = read_image(path)
     image = image if look == AS_IT_IS else restain(image, look, um_per_pixel, source)
-    return Frame(path.name, path.name, datetime.now(timezone.utc), um_per_pixel, image)
+    return Frame(path.name, datetime.now(timezone.utc), um_per_pixel, image)
 
 
 def _middle(predictions: Sequence[Prediction], image: Image) -> Prediction | None:

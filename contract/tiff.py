@@ -20,6 +20,7 @@ LONGEST = 10_000
 """Pages that are looked at; a file may point back to itself."""
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
+RATIOS = {5: "II", 10: "ii"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,17 @@ class Directory:
             return int(struct.unpack_from(self.order + CODES[found.kind], self.data, found.at)[0])
         except struct.error:
             return default
+
+    def ratio(self, tag: int) -> float | None:
+        """The first value of a tag of ratios of whole numbers; None if there is none, or it is divided by 0."""
+        found = self.tags.get(tag)
+        if found is None or found.kind not in RATIOS:
+            return None
+        try:
+            above, below = struct.unpack_from(self.order + RATIOS[found.kind], self.data, found.at)
+        except struct.error:
+            return None
+        return above / below if below else None
 
     def text(self, tag: int) -> str:
         """The text of a tag, up to its first NUL."""

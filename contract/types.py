@@ -52,11 +52,26 @@ class TrueCell:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameMeta:
+    """What a camera says of a frame beside its picture; None where it does not.
+
+    Attributes:
+        exposure_us: exposure time in microseconds.
+        gain_db: gain of the sensor in decibels.
+        camera_s: seconds on the clock of the camera or of its stream. It starts anywhere and may start again with
+            each connection: only the difference of two frames means something.
+    """
+
+    exposure_us: float | None = None
+    gain_db: float | None = None
+    camera_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One picture from a source, or the reason why there is none.
 
     Attributes:
-        id: a label, unique within a run of the agent.
         source: what the picture is called where it comes from: a file name, a device.
         captured_at: wall-clock time of capture, with a time zone.
         um_per_pixel: micrometres per pixel.
@@ -68,9 +83,10 @@ class Frame:
         timed_by: what ``captured_at`` is: ``exif``, the time of exposure by the picture's own tags; ``file``, the
             time at which its file was last written; ``arrival``, the moment when the picture reached this computer.
         skipped: frames that a live source delivered since the one before, and nobody took.
+        meta: what the camera says of it beside the picture.
+        id: a label, unique within a run of the agent; "" until the run loop has numbered the frame.
     """
 
-    id: str
     source: str
     captured_at: datetime
     um_per_pixel: float
@@ -81,6 +97,8 @@ class Frame:
     read_ms: float = 0.0
     skipped: int = 0
     timed_by: TimedBy = "arrival"
+    meta: FrameMeta = FrameMeta()
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

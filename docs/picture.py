@@ -23,7 +23,7 @@ def main() -> None:
     bundle = open_bundle(SHIPPED)
     with (
         closing(open_engine(bundle)) as engine,
-        SyntheticSource(width=960, height=540).open("picture", threading.Event()) as frames,
+        SyntheticSource(width=960, height=540).open(threading.Event()) as frames,
     ):
         frame = next(islice(frames, FRAME - 1, None))
         examiner = Examiner("lab", "scope-1", bundle, engine)

@@ -30,7 +30,7 @@ def camera(*, white_cells: float = 4, seed: int = 5, width: int = 480, height: i
 
 
 def frame_of(image: Image, um_per_pixel: float = UM) -> Frame:
-    return Frame("r-1", "smear", datetime.now(timezone.utc), um_per_pixel, image=image)
+    return Frame("smear", datetime.now(timezone.utc), um_per_pixel, image=image)
 
 
 def judged(cells: Sequence[Cell], probability: float = 0.05) -> list[Prediction]:

@@ -75,7 +75,7 @@ def test_so_does_a_camera_s_device(home: Path) -> None:
     writer = cv2.VideoWriter(str(home / "device.avi"), cv2.VideoWriter.fourcc(*"FFV1"), 10, (64, 48))
     writer.write(np.full((48, 64, 3), 90, np.uint8))
     writer.release()
-    with CameraSource(uri="~/device.avi", um_per_pixel=0.1).open("r", threading.Event()) as frames:
+    with CameraSource(uri="~/device.avi", um_per_pixel=0.1).open(threading.Event()) as frames:
         assert next(frames).image.shape == (48, 64, 3)
 
 

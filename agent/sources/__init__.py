@@ -21,11 +21,11 @@ class Source(Protocol):
         """True if frames come whether we take them or not, so that waiting loses some."""
         ...
 
-    def open(self, run: str, stop: threading.Event) -> AbstractContextManager[Iterator[Frame]]:
+    def open(self, stop: threading.Event) -> AbstractContextManager[Iterator[Frame]]:
         """Open it and deliver frames until they end or ``stop`` is set.
 
-        Frames get the id ``{run}-{number:08d}``, numbers from 1. A picture that can not be read is a Frame
-        with a ``fault``; the iterator goes on after it.
+        The run loop numbers the frames; a source gives them no id. A picture that can not be read is a Frame with a
+        ``fault``; the iterator goes on after it. A live source is a ``live.Grabber`` behind ``live.live_frames``.
 
         Raises:
             SourceError: it can not be opened, or stopped for good.

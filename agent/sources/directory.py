@@ -5,21 +5,21 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.drawn import is_marked
-from agent.sources.exposure import changed_at, taken_at
+from agent.sources.exposure import Exposure, changed_at, exposure_of
 from agent.sources.names import is_folder, printable
 from agent.sources.scale import Scale
 from common.arguments import UserPath
 from common.errors import SourceError, UsageError
 from contract.listing import Folder, Listing, pictures_below
 from contract.pictures import SUFFIXES, UnfitPictureError, decode_picture, read_bytes
-from contract.types import Frame, TimedBy
+from contract.types import Frame, FrameMeta
 
 log = logging.getLogger(__name__)
 LOST = 10
@@ -37,7 +37,7 @@ class DirectorySource(BaseModel):
     um_per_pixel: Scale
 
     @contextmanager
-    def open(self, run: str, stop: threading.Event) -> Iterator[Iterator[Frame]]:
+    def open(self, stop: threading.Event) -> Iterator[Iterator[Frame]]:
         """Open it; raises UsageError if there is no image to be found.
 
         The iterator raises SourceError if the medium is gone before its end.
@@ -45,21 +45,21 @@ class DirectorySource(BaseModel):
         listing = listed(self.uri)
         if listing.words:
             log.warning("%s", listing.words)
-        yield self.frames(run, stop, listing)
+        yield self.frames(stop, listing)
 
-    def frames(self, run: str, stop: threading.Event, listing: Listing) -> Iterator[Frame]:
+    def frames(self, stop: threading.Event, listing: Listing) -> Iterator[Frame]:
         """The frames of what was listed before; see ``open``."""
-        ids, medium = (f"{run}-{number:08d}" for number in count(1)), _Medium(listing)
+        medium = _Medium(listing)
         for below, why in listing.unread:
             name = f"{printable(below)}/"
             detail = f"the folder {name} can not be read ({why}); give the agent the right to, or take it out"
             when = changed_at(listing.root / below)
-            yield Frame(next(ids), name, when, self.um_per_pixel, fault="unreadable", detail=detail, timed_by="file")
+            yield Frame(name, when, self.um_per_pixel, fault="unreadable", detail=detail, timed_by="file")
         drawn = 0
         for path in listing:
             if stop.is_set():
                 return
-            frame = self._read(path, name=printable(path.relative_to(listing.root).as_posix()), medium=medium, ids=ids)
+            frame = self._read(path, name=printable(path.relative_to(listing.root).as_posix()), medium=medium)
             if frame:
                 yield frame
             else:
@@ -67,24 +67,26 @@ class DirectorySource(BaseModel):
         if drawn:
             log.warning("left out of %s: %d pictures that this program drew", listing.root, drawn)
 
-    def _read(self, path: Path, *, name: str, medium: "_Medium", ids: Iterator[str]) -> Frame | None:
+    def _read(self, path: Path, *, name: str, medium: "_Medium") -> Frame | None:
         """The next frame; None for a picture that this program drew."""
-        started, when = time.perf_counter(), changed_at(path)
-        timed_by: TimedBy = "file"
+        started, blank = time.perf_counter(), Frame(name, changed_at(path), self.um_per_pixel, timed_by="file")
         try:
             data = read_bytes(path)
             if is_marked(data):
                 return None
-            if tagged := taken_at(data):
-                when, timed_by = tagged, "exif"
+            blank = _exposed(blank, exposure_of(data))
             image = decode_picture(data)
         except UnfitPictureError as cause:
             medium.lost(cause.__cause__)
-            detail = f"{name}: {cause}"
-            return Frame(next(ids), name, when, self.um_per_pixel, fault=cause.fault, detail=detail, timed_by=timed_by)
+            return replace(blank, fault=cause.fault, detail=f"{name}: {cause}")
         medium.lost(None)
-        spent_ms = (time.perf_counter() - started) * 1e3
-        return Frame(next(ids), name, when, self.um_per_pixel, image=image, read_ms=spent_ms, timed_by=timed_by)
+        return replace(blank, image=image, read_ms=(time.perf_counter() - started) * 1e3)
+
+
+def _exposed(frame: Frame, exposure: Exposure) -> Frame:
+    """The frame with what the picture's tags say of its exposure."""
+    frame = replace(frame, meta=FrameMeta(exposure_us=exposure.us))
+    return replace(frame, captured_at=exposure.at, timed_by="exif") if exposure.at else frame
 
 
 class _Medium:

@@ -1,7 +1,8 @@
-"""When a picture was taken, as its file says: by the tags that cameras write, else by the file's own time."""
+"""How a picture was taken, as its file says: when, by the tags that cameras write or the file's own time; how long."""
 
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import NamedTuple
 
 from contract import tiff
 from contract.pictures import JPEG
@@ -12,6 +13,7 @@ ORIGINAL = 0x9003, 0x9011, 0x9291
 DIGITISED = 0x9004, 0x9012, 0x9292
 CHANGED = 306, 0x9010, 0x9290
 """For each time its own tag, that of its zone and that of its fraction of a second."""
+EXPOSURE_TIME = 0x829A
 NEAR = 65_536
 """Bytes from its beginning in which a JPEG keeps its tags."""
 OLDEST = datetime(1990, 1, 1, tzinfo=timezone.utc)
@@ -19,19 +21,32 @@ OLDEST = datetime(1990, 1, 1, tzinfo=timezone.utc)
 A_DAY = timedelta(days=1)
 
 
-def taken_at(data: bytes | bytearray) -> datetime | None:
-    """When a picture was exposed, as its tags say; None if they do not, or say what can not be.
+class Exposure(NamedTuple):
+    """What the tags of a picture say of its exposure; None where they do not, or say what can not be.
 
-    A time without a zone is one of this computer's.
+    Attributes:
+        at: when; a time without a zone is one of this computer's.
+        us: how long, in microseconds.
     """
+
+    at: datetime | None = None
+    us: float | None = None
+
+
+def exposure_of(data: bytes | bytearray) -> Exposure:
+    """Read the tags of a picture, which is given as the bytes of its file."""
     tags = _tags(data)
     first = next(tiff.directories(tags), None) if tiff.is_tiff(tags) else None
     if first is None:
-        return None
+        return Exposure()
     exif = tiff.directory_at(tags, first.number(EXIF)) if first.number(EXIF) else None
     places = [(exif, ORIGINAL), (exif, DIGITISED), (first, CHANGED)]
     times = (_moment(where, exif or where, tags_of) for where, tags_of in places if where)
-    return next((found for found in times if found), None)
+    lasted_s = (exif or first).ratio(EXPOSURE_TIME)
+    return Exposure(
+        next((found for found in times if found), None),
+        lasted_s * 1e6 if lasted_s and lasted_s > 0 else None,
+    )
 
 
 def changed_at(path: Path) -> datetime:

@@ -6,9 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar, Literal
 from urllib.parse import quote
 
@@ -17,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from typing_extensions import Self
 
 from agent.sources.exposure import changed_at
+from agent.sources.live import live_frames
 from agent.sources.names import is_folder, printable
 from agent.sources.scale import Scale
-from agent.sources.stream import Shot, Stream, openable
+from agent.sources.shot import Shot
+from agent.sources.stream import Stream, openable
 from common.arguments import UserPath, named_path
 from common.errors import SourceError, UsageError
 from common.secrets import PIPELINE
@@ -29,8 +29,6 @@ from contract.types import Frame
 
 ESTIMATE = 0.02
 """Share by which the number of frames that a video announces may be wrong: in some kinds of file it is a guess."""
-LONGEST_SILENCE_S = 300.0
-"""A camera that stays away is reported again at doubling intervals up to this one."""
 
 
 class VideoSource(BaseModel):
@@ -44,7 +42,7 @@ class VideoSource(BaseModel):
     um_per_pixel: Scale
 
     @contextmanager
-    def open(self, run: str, stop: threading.Event) -> Iterator[Iterator[Frame]]:
+    def open(self, stop: threading.Event) -> Iterator[Iterator[Frame]]:
         """Open it; raises UsageError if there is no such file, SourceError if it is no video."""
         if is_folder(self.uri, wanted="video file"):
             raise UsageError(f"{self.uri} is a folder, not a video file; correct the path")
@@ -55,13 +53,13 @@ class VideoSource(BaseModel):
                     raise SourceError(f"{self.uri} is no video that OpenCV decodes; FFV1 in MKV or MJPEG in AVI are")
                 stream = Stream(capture, str(self.uri), file=name)
                 try:
-                    yield self._frames(run, stop, stream)
+                    yield self._frames(stop, stream)
                 finally:
                     stream.release()
             finally:
                 capture.release()
 
-    def _frames(self, run: str, stop: threading.Event, stream: Stream) -> Iterator[Frame]:
+    def _frames(self, stop: threading.Event, stream: Stream) -> Iterator[Frame]:
         when = changed_at(self.uri)
         for number in itertools.count(1):
             started = time.perf_counter()
@@ -72,7 +70,6 @@ class VideoSource(BaseModel):
                 break
             name = f"{printable(self.uri.name)}#{number}"
             yield Frame(
-                f"{run}-{number:08d}",
                 name,
                 when,
                 self.um_per_pixel,
@@ -81,17 +78,18 @@ class VideoSource(BaseModel):
                 detail=f"{name}: {shot.detail}" if shot.fault else "",
                 read_ms=(time.perf_counter() - started) * 1e3,
                 timed_by="file",
+                meta=shot.meta,
             )
         self._still_there()
         if number <= stream.announced * (1 - ESTIMATE):
-            yield self._cut_short(f"{run}-{number:08d}", number, stream.announced)
+            yield self._cut_short(number, stream.announced)
 
-    def _cut_short(self, frame_id: str, number: int, announced: int) -> Frame:
+    def _cut_short(self, number: int, announced: int) -> Frame:
         name = printable(self.uri.name)
         all_of_it = counted(announced, "frame")
         detail = f"{name} announces {all_of_it}, and only {number - 1} can be decoded; was it copied whole?"
         when, what = changed_at(self.uri), f"{name}#{number}"
-        return Frame(frame_id, what, when, self.um_per_pixel, fault="incomplete", detail=detail, timed_by="file")
+        return Frame(what, when, self.um_per_pixel, fault="incomplete", detail=detail, timed_by="file")
 
     def _still_there(self) -> None:
         """Tell the end of a video from that of its medium."""
@@ -155,53 +153,10 @@ class CameraSource(BaseModel):
             raise ValueError("source.username and source.password have no place in source.uri; write {password} there")
         return self
 
-    @contextmanager
-    def open(self, run: str, stop: threading.Event) -> Iterator[Iterator[Frame]]:
+    def open(self, stop: threading.Event) -> AbstractContextManager[Iterator[Frame]]:
         """Open it; raises SourceError if it can not be opened. Afterwards it is opened again forever."""
-        reader = _Reader(self.address, self.label, self.max_age_ms)
-        reader.start()
-        try:
-            yield self._frames(run, stop, reader)
-        finally:
-            reader.close()
-
-    def _frames(self, run: str, stop: threading.Event, reader: "_Reader") -> Iterator[Frame]:
-        number, silence_s = 0, self.max_age_ms / 1e3
-        deadline = time.monotonic() + silence_s
-        while not stop.is_set():
-            shot = reader.take(timeout_s=min(0.2, self.max_age_ms / 1e3))
-            age_ms = (time.monotonic() - shot.at) * 1e3 if shot else 0.0
-            if shot and age_ms <= self.max_age_ms:
-                number += 1
-                silence_s = self.max_age_ms / 1e3
-                deadline = time.monotonic() + silence_s
-                yield Frame(
-                    f"{run}-{number:08d}",
-                    self.label,
-                    shot.captured_at,
-                    self.um_per_pixel,
-                    image=shot.picture.image,
-                    fault=shot.picture.fault,
-                    detail=f"{self.label}: {shot.picture.detail}" if shot.picture.fault else "",
-                    read_ms=age_ms,
-                    skipped=reader.skipped(),
-                )
-            elif time.monotonic() > deadline:
-                number += 1
-                silence_s = min(2 * silence_s, LONGEST_SILENCE_S)
-                deadline = time.monotonic() + silence_s
-                yield self._stale(f"{run}-{number:08d}", reader.silent_s())
-
-    def _stale(self, frame_id: str, silent_s: float) -> Frame:
-        detail = f"{self.label} has delivered no fresh frame for {silent_s:.1f} s; check the camera and its cable"
-        return Frame(
-            frame_id,
-            self.label,
-            datetime.now(timezone.utc),
-            self.um_per_pixel,
-            fault="stale",
-            detail=detail,
-        )
+        grabber = _Capture(self.address, self.label, timeout_ms=self.max_age_ms)
+        return live_frames(grabber, stop, label=self.label, um_per_pixel=self.um_per_pixel, max_age_ms=self.max_age_ms)
 
 
 def _has_gstreamer() -> bool:
@@ -216,29 +171,21 @@ def filled_in(uri: str, username: str, password: str) -> str:
     return f"{scheme}{mark}{username}:{password}@{rest}" if mark and (username or password) else uri
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    picture: Shot
-    captured_at: datetime
-    at: float
-    """time.monotonic() of the capture."""
+class _Capture:
+    """A camera as OpenCV opens it.
 
+    Args:
+        uri: its device, address or pipeline, the credential included.
+        label: what errors call it.
+        timeout_ms: after so long without an answer a network camera is lost.
+    """
 
-class _Reader:
-    """A thread that empties the camera into a slot for one frame, so that what is taken is never old."""
-
-    def __init__(self, uri: str, label: str, timeout_ms: int) -> None:
-        self._skipped = 0
+    def __init__(self, uri: str, label: str, *, timeout_ms: int) -> None:
         self._uri, self._label, self._timeout_ms = uri, label, timeout_ms
-        self._slot: _Taken | None = None
-        self._filled = threading.Condition()
-        self._closing = threading.Event()
-        self._last = time.monotonic()
         self._stream: Stream | None = None
-        self._thread = threading.Thread(target=self._work, name="camera", daemon=True)
 
-    def start(self) -> None:
-        """Open the camera once, so that a wrong address is known at once, then read on in the thread."""
+    def open(self) -> None:
+        """Connect; raises SourceError, and UnfitStreamError if its pictures are larger than any that is decoded."""
         if PIPELINE in self._uri and not _has_gstreamer():
             raise SourceError(
                 f"the camera {self._label} is a GStreamer pipeline, and this OpenCV was built without GStreamer; "
@@ -250,29 +197,16 @@ class _Reader:
                 f"the camera {self._label} can not be opened; check `source.uri`, its cable and its rights"
             )
         self._stream = Stream(capture, f"the camera {self._label}")
-        self._thread.start()
 
-    def take(self, *, timeout_s: float) -> _Taken | None:
-        """The newest frame, once; None if none came in time."""
-        with self._filled:
-            self._filled.wait_for(lambda: self._slot is not None, timeout_s)
-            shot, self._slot = self._slot, None
-            return shot
-
-    def skipped(self) -> int:
-        """Frames that were replaced by newer ones since the last call."""
-        with self._filled:
-            count, self._skipped = self._skipped, 0
-            return count
-
-    def silent_s(self) -> float:
-        """Seconds since the last frame."""
-        return time.monotonic() - self._last
+    def grab(self) -> Shot | None:
+        """The next picture; None if the camera is lost."""
+        return self._stream.read() if self._stream else None
 
     def close(self) -> None:
-        """End the thread; a camera driver that hangs is left to the end of the process."""
-        self._closing.set()
-        self._thread.join(self._timeout_ms / 1e3 + 1)
+        """Release it."""
+        if self._stream:
+            self._stream.release()
+        self._stream = None
 
     def _connect(self) -> cv2.VideoCapture:
         if PIPELINE in self._uri:
@@ -287,32 +221,3 @@ class _Reader:
             self._timeout_ms,
         ]
         return cv2.VideoCapture(self._uri, cv2.CAP_FFMPEG, limits)
-
-    def _work(self) -> None:
-        pause_s = 0.2
-        while not self._closing.is_set():
-            picture = self._stream.read() if self._stream else None
-            if picture:
-                self._put(picture)
-                pause_s = 0.2
-            elif not self._closing.wait(pause_s):
-                pause_s = min(2 * pause_s, 10.0)
-                self._open_again()
-        if self._stream:
-            self._stream.release()
-
-    def _open_again(self) -> None:
-        if self._stream:
-            self._stream.release()
-        self._stream, capture = None, self._connect()
-        try:
-            self._stream = Stream(capture, f"the camera {self._label}") if capture.isOpened() else None
-        except SourceError as cause:
-            self._put(Shot(fault="too_large", detail=str(cause)))
-
-    def _put(self, picture: Shot) -> None:
-        with self._filled:
-            self._skipped += self._slot is not None
-            self._last = time.monotonic()
-            self._slot = _Taken(picture, datetime.now(timezone.utc), self._last)
-            self._filled.notify()

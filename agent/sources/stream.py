@@ -4,17 +4,16 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 import cv2
 import numpy as np
 
+from agent.sources.shot import Shot, UnfitStreamError
 from agent.sources.sizes import Sizes
-from common.errors import SourceError
 from contract.pictures import MAX_PIXELS, UnfitPictureError, decode_picture
-from contract.types import NO_IMAGE, Image
+from contract.types import FrameMeta, Image
 
 MOTION_JPEG = frozenset({"MJPG", "mjpg", "JPEG", "jpeg", "AVRn", "LJPG", "mjpa", "mjpb"})
 """Codes of streams whose pictures are JPEGs."""
@@ -26,15 +25,8 @@ LATE = 1.5
 INTERVALS = 25
 """Intervals whose median is the usual one."""
 FEWEST_INTERVALS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """One picture of a stream, or in its place what is wrong with it: a reason and its words."""
-
-    image: Image = field(default_factory=lambda: NO_IMAGE)
-    fault: str = ""
-    detail: str = ""
+NO_TIME = -(2.0**62)
+"""FFmpeg's time of a picture that has none is the least number of 64 bits."""
 
 
 class Stream:
@@ -55,7 +47,7 @@ class Stream:
             file: what OpenCV opens once more to read the sizes of pictures; empty for a camera.
 
         Raises:
-            SourceError: its pictures are larger than any that is decoded.
+            UnfitStreamError: its pictures are larger than any that is decoded.
         """
         self._capture, self._name = capture, name
         self._gaps = _Gaps()
@@ -69,9 +61,11 @@ class Stream:
             self._sizes = Sizes(cv2.VideoCapture(file, cv2.CAP_FFMPEG), _codec(capture))
         width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if not self._raw and width * height > MAX_PIXELS:
-            raise SourceError(
+            self.release()
+            raise UnfitStreamError(
+                "too_large",
                 f"{name} has pictures of {width}x{height}, more than the {MAX_PIXELS:,} pixels that are decoded; set "
-                "the camera to a smaller size"
+                "the camera to a smaller size",
             )
 
     def read(self) -> Shot | None:
@@ -79,16 +73,24 @@ class Stream:
         good, content = self._capture.read()
         if not good:
             return None
-        if self._raw:
-            return _decoded(np.asarray(content, np.uint8))
         at_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+        meta = FrameMeta(camera_s=at_ms / 1e3) if self._is_timed() else FrameMeta()
+        if self._raw:
+            return _decoded(np.asarray(content, np.uint8), meta)
         if self._by_ffmpeg and self._gaps.spoil(at_ms, key=self._capture.get(cv2.CAP_PROP_FRAME_TYPE) == KEY):
             text = "pictures before it were lost, and it was made from them; only the next key frame is whole again"
-            return Shot(fault="incomplete", detail=text)
+            return Shot(fault="incomplete", detail=text, meta=meta)
         if self._sizes and self._sizes.differ(at_ms):
-            text = "it has another size than the video's first picture, and would be stretched to that; "
-            return Shot(fault="unreadable", detail=text + "record pictures of each size into a file of their own")
-        return Shot(np.asarray(content, np.uint8))
+            text = (
+                "it has another size than the video's first picture, and would be stretched to that; record pictures "
+                "of each size into a file of their own"
+            )
+            return Shot(fault="unreadable", detail=text, meta=meta)
+        return Shot(np.asarray(content, np.uint8), meta=meta)
+
+    def _is_timed(self) -> bool:
+        """Whether the latest picture came with a time; motion JPEG over HTTP has none, and FFmpeg counts instead."""
+        return self._by_ffmpeg and self._capture.get(cv2.CAP_PROP_PTS) > NO_TIME
 
     @property
     def announced(self) -> int:
@@ -127,15 +129,16 @@ def _codec(capture: cv2.VideoCapture) -> str:
     return (int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF).to_bytes(4, "little").decode("latin-1")
 
 
-def _decoded(content: Image) -> Shot:
+def _decoded(content: Image, meta: FrameMeta) -> Shot:
     data = bytearray(content.tobytes())
     where, kinds = INTERLACED
     if bytes(data[where]) in kinds:
-        return Shot(fault="incomplete", detail="it is one field of an interlaced picture; record without interlacing")
+        text = "it is one field of an interlaced picture; record without interlacing"
+        return Shot(fault="incomplete", detail=text, meta=meta)
     try:
-        return Shot(decode_picture(data))
+        return Shot(decode_picture(data), meta=meta)
     except UnfitPictureError as cause:
-        return Shot(fault=cause.fault, detail=str(cause))
+        return Shot(fault=cause.fault, detail=str(cause), meta=meta)
 
 
 @contextmanager

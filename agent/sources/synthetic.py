@@ -41,11 +41,11 @@ class SyntheticSource(BaseModel):
     noise_levels: float = Field(1.5, ge=0, le=50, description="Noise of the sensor (standard deviation, of 255).")
 
     @contextmanager
-    def open(self, run: str, stop: threading.Event) -> Iterator[Iterator[Frame]]:
+    def open(self, stop: threading.Event) -> Iterator[Iterator[Frame]]:
         """Open it; needs nothing, so nothing can fail."""
-        yield self._frames(run, stop)
+        yield self._frames(stop)
 
-    def _frames(self, run: str, stop: threading.Event) -> Iterator[Frame]:
+    def _frames(self, stop: threading.Event) -> Iterator[Frame]:
         smear = Smear(
             um_per_pixel=self.um_per_pixel,
             seed=self.seed,
@@ -59,15 +59,14 @@ class SyntheticSource(BaseModel):
             if stop.is_set() or (self.fps and stop.wait(max(0.0, due - time.monotonic()))):
                 return
             due = max(due + 1 / self.fps, time.monotonic() - 1) if self.fps else due
-            yield self._look(camera, number, run, rng)
+            yield self._look(camera, number, rng)
 
-    def _look(self, camera: Camera, number: int, run: str, rng: np.random.Generator) -> Frame:
+    def _look(self, camera: Camera, number: int, rng: np.random.Generator) -> Frame:
         started = time.perf_counter()
         x, y = self._stage(number - 1)
         blur_um = self.focus_um * abs(np.sin(np.pi * (number - 1) / FOCUS_FRAMES * 2))
         image, truth = camera.look(x, y, blur_um=blur_um, rng=rng)
         return Frame(
-            id=f"{run}-{number:08d}",
             source=f"smear {self.seed} at ({x:.0f}, {y:.0f}) um",
             captured_at=datetime.now(timezone.utc),
             um_per_pixel=self.um_per_pixel,

@@ -20,7 +20,6 @@ from common.secrets import masked
 from common.words import counted
 from contract.types import Frame, Image
 
-RUN = "calibrate"
 WATCHED_S = 60.0
 THUMBNAIL = (32, 24)
 SAME_LEVELS = 3.0
@@ -104,7 +103,7 @@ def opened(source: str, stop: threading.Event, *, frames: int | None, progress: 
     """
     place = source_at(source, PIXELS)
     total = len(listed(place.uri)) if isinstance(place, DirectorySource) else frames
-    with place.open(RUN, stop) as coming:
+    with place.open(stop) as coming:
         taken = islice(watched(coming) if place.live else coming, frames)
         shown = with_bar(taken, min(filter(None, (total, frames)), default=None), shown=progress)
         with closing(shown):

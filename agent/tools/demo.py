@@ -33,7 +33,7 @@ def demo(source: Mapping[str, str], stop: threading.Event) -> Iterator[str]:
         UsageError, SourceError: the source can not be opened; the service would wait for it.
         CheckError: the subscriber has not received every report.
     """
-    with load_alone({f"source.{name}": value for name, value in source.items()}).source.open("demo", stop):
+    with load_alone({f"source.{name}": value for name, value in source.items()}).source.open(stop):
         pass
     with tempfile.TemporaryDirectory(prefix="microscope-demo-") as folder, open_broker() as broker:
         yield f"broker: {broker.name}, MQTT {broker.version}, at {broker.host}:{broker.port}"

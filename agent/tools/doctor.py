@@ -73,7 +73,7 @@ def examine_machine(config: Path | None, overrides: Mapping[str, str]) -> Iterat
 def check_source(settings: Settings) -> str:
     """Open the source and look at its first frame, in even light where there is a flat field."""
     site = open_site(settings.site_file)
-    with settings.source.open("doctor", threading.Event()) as frames:
+    with settings.source.open(threading.Event()) as frames:
         frame = next(site.level(frames), None)
     if frame is None:
         raise SourceError(f"the source {settings.source.kind} delivered no frame")
@@ -102,7 +102,7 @@ def check_scale(settings: Settings) -> str:
     """Hold the setting against the red cells of the first frames, by the bounds of what ``run`` will refuse."""
     given = settings.source.um_per_pixel
     least, most = open_site(settings.site_file).file.limits.scale
-    with settings.source.open("doctor", threading.Event()) as frames:
+    with settings.source.open(threading.Event()) as frames:
         shown = takewhile(lambda frame: not frame.fault, islice(frames, SCALE_FRAMES))
         looks = [find_red_cells(image) for image in changed(frame.image for frame in shown)]
     found = estimate(looks)

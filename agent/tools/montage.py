@@ -316,7 +316,7 @@ def _pictures(
 ) -> dict[str, Image]:
     if job.frames is None or not reports:
         return dict(crops_of(shown, job.crops)) if job.crops else {}
-    with recording_at(job.frames, reports[0].frame.um_per_pixel).open("montage", stop) as frames:
+    with recording_at(job.frames, reports[0].frame.um_per_pixel).open(stop) as frames:
         return pictures_of(shown, frames)
 
 

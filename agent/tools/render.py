@@ -30,7 +30,7 @@ def render(folder: Path, *, frames: int, um_per_pixel: float, stop: threading.Ev
         raise UsageError(f"the folder {folder} is not empty; name a new one, so that nothing is mixed")
     smear = SyntheticSource(frames=frames, um_per_pixel=um_per_pixel, overlap=OVERLAP, row_overlap=OVERLAP)
     count = 0
-    with smear.open("render", stop) as coming:
+    with smear.open(stop) as coming:
         for count, frame in enumerate(with_bar(coming, frames, shown=progress), start=1):
             _, png = cv2.imencode(".png", frame.image)
             try:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -17,7 +18,7 @@ import cv2
 
 from agent.ahead import helpers, inspected
 from agent.drawn import marked
-from agent.pipeline import Examiner, Finding, crops_of, examine, report_of
+from agent.pipeline import Examiner, Finding, crops_of, examine, numbered, report_of
 from agent.site import open_site
 from agent.sources.directory import DirectorySource, listed
 from agent.sources.names import picture_file, printable
@@ -187,9 +188,9 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
     with ExitStack() as house:
         engine = house.enter_context(closing(open_engine(bundle, job.engine, state_dir=state_dir_if_any())))
         if listing is None or isinstance(source, VideoSource):
-            frames = house.enter_context(source.open(run, stop))
+            frames = house.enter_context(source.open(stop))
         else:
-            frames = source.frames(run, stop, listing)
+            frames = source.frames(stop, listing)
         out = house.enter_context(_reports(job))
         examiner = Examiner(
             "offline",
@@ -206,7 +207,7 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
             slides.start(job.slide or _slide(job.source))
         look = partial(inspect, limits=examiner.limits, training=bundle.manifest.reference)
         processes = helpers(summary.planned) if job.processes is None else job.processes
-        seen = house.enter_context(closing(inspected(site.level(frames), look, processes)))
+        seen = house.enter_context(closing(inspected(numbered(site.level(frames), run, count(1)), look, processes)))
         for seq, (frame, shown) in enumerate(watched(seen, summary.planned, bar=progress), start=1):
             finding = examine(frame, examiner, shown)
             if job.slide_per_folder:

@@ -54,7 +54,7 @@ def field() -> Frame:
 def smear(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of six rendered frames."""
     folder = tmp_path_factory.mktemp("smear")
-    with SyntheticSource(frames=6).open("smear", threading.Event()) as frames:
+    with SyntheticSource(frames=6).open(threading.Event()) as frames:
         for number, frame in enumerate(frames, start=1):
             cv2.imwrite(str(folder / f"{number}.png"), frame.image)
     return folder

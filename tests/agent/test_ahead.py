@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 
 from agent.ahead import WORTH_FRAMES, helpers, inspected
+from agent.pipeline import numbered
 from agent.sources.synthetic import SyntheticSource
 from agent.vision.inspection import Inspection, inspect
 from agent.vision.limits import DEFAULT_LIMITS
@@ -32,15 +34,15 @@ look = partial(inspect, limits=DEFAULT_LIMITS, training=None)
 
 
 def rendered(number: int) -> list[Frame]:
-    with SyntheticSource(frames=number).open("smear", threading.Event()) as frames:
-        return list(frames)
+    with SyntheticSource(frames=number).open(threading.Event()) as frames:
+        return list(numbered(frames, "smear", count(1)))
 
 
 @pytest.mark.parametrize("processes", [1, 3])
 def test_frames_come_in_order_each_with_what_it_shows(processes: int) -> None:
     """Also two frames with a fault, between others."""
     frames = rendered(5)
-    gone = Frame("x", "x.png", frames[0].captured_at, 0.1, fault="unreadable", detail="x.png: it is no image")
+    gone = Frame("x.png", frames[0].captured_at, 0.1, fault="unreadable", detail="x.png: it is no image")
     frames[2:2] = [gone, gone]
     seen = list(inspected(iter(frames), look, processes))
     assert [frame.id for frame, _ in seen] == [frame.id for frame in frames]
@@ -156,5 +158,5 @@ def children_of(pid: int) -> list[int]:
 def test_a_frame_of_any_size_goes_to_a_process_and_back() -> None:
     """More than a pipe holds, both ways at once."""
     frames = rendered(1) * 6
-    large = [Frame(f.id, f.source, f.captured_at, 0.1, image=np.tile(f.image, (3, 3, 1))) for f in frames]
+    large = [Frame(f.source, f.captured_at, 0.1, image=np.tile(f.image, (3, 3, 1))) for f in frames]
     assert len(list(inspected(iter(large), look, 2))) == 6

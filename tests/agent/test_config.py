@@ -166,7 +166,7 @@ def test_a_camera_s_address_in_a_folder_s_place_is_refused_and_not_shown(kind: s
     assert "swordfish" not in "".join(loaded.lines())
     with (
         pytest.raises(UsageError, match="there is no") as refused,
-        loaded.settings.source.open("r", threading.Event()) as frames,
+        loaded.settings.source.open(threading.Event()) as frames,
     ):
         next(frames)
     assert "swordfish" not in str(refused.value)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from agent.sources.directory import DirectorySource
-from contract.types import Frame
+from contract.types import Frame, FrameMeta
 
 PIXELS = np.full((24, 32, 3), 100, np.uint8)
 FILE_TIME = datetime(2021, 3, 28, 1, 30, tzinfo=timezone.utc)
@@ -59,7 +59,7 @@ def a_picture(suffix: str, block: bytes) -> bytes:
 
 def frame_of(path: Path) -> Frame:
     os.utime(path, (FILE_TIME.timestamp(), FILE_TIME.timestamp()))
-    with DirectorySource(uri=path, um_per_pixel=0.1).open("r", threading.Event()) as frames:
+    with DirectorySource(uri=path, um_per_pixel=0.1).open(threading.Event()) as frames:
         return next(frames)
 
 
@@ -78,6 +78,17 @@ def test_a_tiff_s_own_time_is_taken(tmp_path: Path) -> None:
     frame = frame_of(tmp_path / "a.tif")
     assert frame.timed_by == "exif"
     assert frame.captured_at == datetime(2020, 5, 6, 7, 8, 9).astimezone(timezone.utc)
+
+
+@pytest.mark.parametrize(("ratio", "exposure_us"), [((1, 125), 8000.0), ((0, 125), None), ((1, 0), None)])
+def test_how_long_a_picture_was_exposed_stands_beside_the_frame(
+    tmp_path: Path, ratio: tuple[int, int], exposure_us: float | None
+) -> None:
+    import tifffile  # noqa: PLC0415
+
+    tags = [(0x829A, 5, 1, ratio, True)]
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS, photometric="rgb", extratags=tags)
+    assert frame_of(tmp_path / "a.tif").meta == FrameMeta(exposure_us=exposure_us)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def empty_fields(count: int = 5, *, level: int = 230) -> list[Image]:
 @lru_cache
 def smears(count: int = 24) -> tuple[Image, ...]:
     source = SyntheticSource(frames=count, seed=3, um_per_pixel=UM, height=SIZE[0], width=SIZE[1])
-    with source.open("flat", threading.Event()) as made:
+    with source.open(threading.Event()) as made:
         return tuple(frame.image for frame in made)
 
 

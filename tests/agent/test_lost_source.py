@@ -1,6 +1,5 @@
 """A source that is not there, hangs or falls silent: reports and health leave all the same, and SIGTERM ends it."""
 
-import http.server
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ import pytest
 from agent.wire.outbox import Outbox
 from contract.messages import FrameReport, Health
 from devbroker.broker import Broker, find_program
+from tests.network_camera import NetworkCamera
 from tests.waiting import until
 
 Open = Callable[..., Any]
@@ -169,54 +169,28 @@ def kept(path: Path) -> int:
     return 0
 
 
-class Camera(http.server.BaseHTTPRequestHandler):
-    """A network camera that can fall silent, with its connection open."""
-
-    silent = threading.Event()
-    jpeg = cv2.imencode(".jpg", np.full((480, 640, 3), 200, np.uint8))[1].tobytes()
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=cut")
-        self.end_headers()
-        try:
-            while not self.silent.wait(0.05):
-                self.wfile.write(b"--cut\r\nContent-Type: image/jpeg\r\n\r\n" + self.jpeg + b"\r\n")
-            until(lambda: not self.silent.is_set(), 300)
-        except OSError:
-            pass
-
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
-
-
 @pytest.fixture
-def camera() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
-        server.daemon_threads = True
-        server.block_on_close = False
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        Camera.silent.clear()
-        server.shutdown()
+def camera() -> Iterator[NetworkCamera]:
+    grey = np.full((480, 640, 3), 200, np.uint8)
+    with NetworkCamera([cv2.imencode(".jpg", grey)[1].tobytes()], pause_s=0.05) as made:
+        yield made
 
 
 def test_a_camera_that_falls_silent_is_an_alarm_and_a_line_of_the_log_until_it_is_back(
-    mosquitto: Broker, subscribe: Open, camera: str, tmp_path: Path
+    mosquitto: Broker, subscribe: Open, camera: NetworkCamera, tmp_path: Path
 ) -> None:
     listener = subscribe(mosquitto, f"{tmp_path.name}/v1/lab/scope-1/health")
     lost = "the camera has delivered no frame since "
-    with agent(tmp_path, mosquitto.port, {"kind": "camera", "uri": camera}) as running:
+    with agent(tmp_path, mosquitto.port, {"kind": "camera", "uri": camera.url}) as running:
         told = health_of(listener)
         assert any(now.frames and not now.alarms for now in told)
-        Camera.silent.set()
+        camera.silent.set()
         assert any(text.startswith(lost) for now in told for text in now.alarms)
         assert running.says(lost)
-        Camera.silent.clear()
+        camera.silent.clear()
         assert any(not now.alarms for now in told)
         assert running.says("the camera delivers frames again")
-        Camera.silent.set()
+        camera.silent.set()
         assert any(now.alarms for now in told)
         log = running.stop()
     assert "ended without it" not in log
@@ -232,18 +206,18 @@ def test_a_camera_that_falls_silent_is_an_alarm_and_a_line_of_the_log_until_it_i
     ],
 )
 def test_a_camera_s_password_is_in_no_message_no_log_and_no_audit_line(
-    mosquitto: Broker, subscribe: Open, camera: str, tmp_path: Path, query: str, settings: dict[str, object]
+    mosquitto: Broker, subscribe: Open, camera: NetworkCamera, tmp_path: Path, query: str, settings: dict[str, object]
 ) -> None:
     heard = subscribe(mosquitto, f"{tmp_path.name}/v1/lab/scope-1/#")
     said, names = "", set[str]()
     with agent(
-        tmp_path, mosquitto.port, {"kind": "camera", "uri": camera + query}, "-m", "agent", **settings
+        tmp_path, mosquitto.port, {"kind": "camera", "uri": camera.url + query}, "-m", "agent", **settings
     ) as running:
         while not {"frame", "health", "status", "slide"} <= names:
             message = heard.next(60)
             names.add(message["topic"].rsplit("/", 1)[-1])
             said += json.dumps(message)
-        Camera.silent.set()
+        camera.silent.set()
         assert running.says("the camera has delivered no frame since ")
         said += running.stop()
     said += "".join(file.read_text() for file in (tmp_path / "state" / "audit").iterdir())

@@ -97,7 +97,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a slide of eight frames, its reports, its crops and its summary."""
     place = tmp_path_factory.mktemp("gallery")
     (place / "frames").mkdir()
-    with SyntheticSource(frames=8, overlap=0.6).open("m", threading.Event()) as frames:
+    with SyntheticSource(frames=8, overlap=0.6).open(threading.Event()) as frames:
         for number, frame in enumerate(frames, start=1):
             cv2.imwrite(str(place / f"frames/{number}.png"), frame.image)
     options = [

@@ -18,7 +18,7 @@ BARE, CYTOPLASM, NUCLEUS = (235, 225, 230), (215, 180, 200), (150, 60, 110)
 
 
 def smear() -> Image:
-    with SyntheticSource(frames=1, um_per_pixel=UM, seed=2).open("r", threading.Event()) as made:
+    with SyntheticSource(frames=1, um_per_pixel=UM, seed=2).open(threading.Event()) as made:
         return next(iter(made)).image
 
 

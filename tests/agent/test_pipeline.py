@@ -4,19 +4,20 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import count
 
 import numpy as np
 import pytest
 
 from agent.ops.health import Counters
-from agent.pipeline import Examiner, examine, run
+from agent.pipeline import Examiner, examine, numbered, run
 from agent.sources.synthetic import SyntheticSource
 from common.errors import OutboxFull
 from contract.bundle import SHIPPED, open_bundle
 from contract.known_error import KnownError, ModelError, PatientRate
 from contract.manifest import Columns, Decision, Decisions, Precision
 from contract.messages import FrameReport
-from contract.types import Frame, Tensor
+from contract.types import Frame, FrameMeta, Tensor
 from engines.choice import open_engine
 
 NOW = datetime(2026, 1, 31, tzinfo=timezone.utc)
@@ -73,8 +74,8 @@ def examiner() -> Examiner:
 
 @pytest.fixture(scope="module")
 def frames() -> list[Frame]:
-    with SyntheticSource(frames=4).open("r", threading.Event()) as source:
-        return list(source)
+    with SyntheticSource(frames=4).open(threading.Event()) as source:
+        return list(numbered(source, "r", count(1)))
 
 
 def go(frames: list[Frame], examiner: Examiner, sink: ListSink, *, live: bool = False) -> Counters:
@@ -94,6 +95,18 @@ def test_every_frame_becomes_one_report_in_order(frames: list[Frame], examiner: 
     assert health.cells == sum(len(report.cells) for report in sink.reports) > 0
 
 
+def test_frames_are_numbered_in_order_whatever_their_source_calls_them(frames: list[Frame]) -> None:
+    numbers, unnumbered = count(1), [replace(frame, id="") for frame in frames]
+    turns = [list(numbered(iter(part), "run", numbers)) for part in (unnumbered[:3], [], unnumbered[3:])]
+    assert [frame.id for turn in turns for frame in turn] == [f"run-{number:08d}" for number in range(1, 5)]
+
+
+def test_what_a_camera_says_of_a_frame_stays_with_it(frames: list[Frame]) -> None:
+    meta = FrameMeta(exposure_us=800, gain_db=6, camera_s=12.5)
+    [frame] = numbered([replace(frames[0], meta=meta)], "run", count(1))
+    assert frame.meta == meta
+
+
 def test_a_report_names_who_examined_what(frames: list[Frame], examiner: Examiner) -> None:
     sink = ListSink()
     go(frames[:1], examiner, sink)
@@ -105,7 +118,7 @@ def test_a_report_names_who_examined_what(frames: list[Frame], examiner: Examine
 
 def test_a_frame_with_a_fault_is_reported_with_its_reason_and_no_cells(examiner: Examiner) -> None:
     sink = ListSink()
-    broken = Frame("r-1", "a.jpg", NOW, 0.1, fault="unreadable", detail="a.jpg: no image")
+    broken = Frame("a.jpg", NOW, 0.1, fault="unreadable", detail="a.jpg: no image")
     health = go([broken], examiner, sink).health(queued=0, engine="")
     report = sink.reports[0]
     assert not report.quality.accepted
@@ -116,7 +129,7 @@ def test_a_frame_with_a_fault_is_reported_with_its_reason_and_no_cells(examiner:
 
 
 def test_a_frame_that_is_not_fit_is_not_judged(examiner: Examiner) -> None:
-    grey = Frame("r-1", "a.png", NOW, 0.1, image=np.full((480, 640, 3), 200, np.uint8))
+    grey = Frame("a.png", NOW, 0.1, image=np.full((480, 640, 3), 200, np.uint8))
     finding = examine(grey, examiner)
     assert finding.quality.reasons
     assert finding.predictions == ()
@@ -163,7 +176,7 @@ def test_a_full_sink_is_logged_once_and_so_is_its_end(
 
 
 def test_frames_that_a_live_source_skipped_are_counted(frames: list[Frame], examiner: Examiner) -> None:
-    late = Frame("r-1", "camera", NOW, 0.1, image=frames[0].image, skipped=7)
+    late = Frame("camera", NOW, 0.1, image=frames[0].image, skipped=7)
     assert go([late], examiner, ListSink()).health(queued=0, engine="").dropped == {"skipped": 7}
 
 

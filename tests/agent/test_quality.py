@@ -64,7 +64,7 @@ def smears() -> tuple[Frame, ...]:
     frames: list[Frame] = []
     for seed, um_per_pixel in enumerate((0.075, 0.1, 0.2)):
         source = SyntheticSource(frames=4, seed=seed, um_per_pixel=um_per_pixel)
-        with source.open("r", threading.Event()) as made:
+        with source.open(threading.Event()) as made:
             frames += made
     return tuple(frames)
 

@@ -69,7 +69,7 @@ def read_some(terminal: int) -> bytes:
 
 def test_elsewhere_lines_in_the_log_show_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    with SyntheticSource(frames=3).open("smear", threading.Event()) as frames:
+    with SyntheticSource(frames=3).open(threading.Event()) as frames:
         assert len(list(watched(frames, 3, bar=False, every_s=0))) == 3
     assert [record.message for record in caplog.records] == ["1 of 3 frames examined", "2 of 3 frames examined"]
 
@@ -157,9 +157,9 @@ def test_a_scale_that_is_doubtful_but_not_refused_is_told_at_the_end(
 ) -> None:
     frames, out = tmp_path / "in", tmp_path / "r.jsonl"
     frames.mkdir()
-    with SyntheticSource(frames=14).open("smear", threading.Event()) as smear:
-        for frame in smear:
-            cv2.imwrite(str(frames / f"{frame.id}.png"), frame.image)
+    with SyntheticSource(frames=14).open(threading.Event()) as smear:
+        for number, frame in enumerate(smear):
+            cv2.imwrite(str(frames / f"{number:02d}.png"), frame.image)
     assert main(["replay", str(frames), "--um-per-pixel", um_per_pixel, "--out", str(out)]) == 0
     assert capsys.readouterr().err.count(f"is {um_per_pixel} um per pixel right?") == times
 

@@ -23,7 +23,7 @@ def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one frame of its own, and one folder each for two patients."""
     root = tmp_path_factory.mktemp("patients")
     names = ["0.png", "b/1.png", "a/2.png", "b/3.png"]
-    with SyntheticSource(frames=4, width=320, height=240).open("smear", threading.Event()) as frames:
+    with SyntheticSource(frames=4, width=320, height=240).open(threading.Event()) as frames:
         for name, frame in zip(names, frames, strict=True):
             (root / name).parent.mkdir(exist_ok=True)
             cv2.imwrite(str(root / name), frame.image)

@@ -45,7 +45,7 @@ class TestRenderedSmear:
 
     def test_what_is_measured_are_red_cells(self) -> None:
         """Nine of ten circles lie in a true red cell and are as wide, give or take a fifth."""
-        with SyntheticSource(frames=4, seed=4).open("r", threading.Event()) as made:
+        with SyntheticSource(frames=4, seed=4).open(threading.Event()) as made:
             frames = list(made)
         hits = total = 0
         for frame in frames:
@@ -78,7 +78,7 @@ class TestRenderedSmear:
 
     def test_a_large_frame_is_measured_in_its_middle(self) -> None:
         source = SyntheticSource(um_per_pixel=0.1, frames=1, seed=4, width=2600, height=2000)
-        with source.open("r", threading.Event()) as made:
+        with source.open(threading.Event()) as made:
             (image,) = (frame.image for frame in made)
         assert measured([image]).um_per_pixel == pytest.approx(0.1, rel=0.05)
 

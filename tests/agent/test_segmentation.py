@@ -48,7 +48,7 @@ def pairs(cells: Sequence[Cell], truth: Boxes) -> int:
 @lru_cache
 def rendered(frames: int = 12, um_per_pixel: float = 0.1, seed: int = 3) -> tuple[Frame, ...]:
     source = SyntheticSource(frames=frames, um_per_pixel=um_per_pixel, seed=seed)
-    with source.open("r", threading.Event()) as made:
+    with source.open(threading.Event()) as made:
         return tuple(made)
 
 
@@ -91,7 +91,7 @@ class TestAnyImage:
         assert find_cells(np.full((480, 640, 3), level, np.uint8), 0.1) == []
 
     def test_a_smear_of_red_cells_and_platelets_has_no_white_ones(self) -> None:
-        with SyntheticSource(frames=6, white_cells=0).open("r", threading.Event()) as made:
+        with SyntheticSource(frames=6, white_cells=0).open(threading.Event()) as made:
             assert [find_cells(frame.image, frame.um_per_pixel) for frame in made] == [[]] * 6
 
 

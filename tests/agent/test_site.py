@@ -43,7 +43,7 @@ def with_flat(tmp_path: Path) -> Path:
 
 
 def frame(image: Image) -> Frame:
-    return Frame("f-1", "f.png", datetime.now(timezone.utc), 0.1, image)
+    return Frame("f.png", datetime.now(timezone.utc), 0.1, image)
 
 
 def test_a_site_file_comes_back_as_it_was_written(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class Recorder:
 
 @pytest.fixture(scope="module")
 def frame() -> Frame:
-    with SyntheticSource(frames=1, seed=3).open("r", threading.Event()) as frames:
+    with SyntheticSource(frames=1, seed=3).open(threading.Event()) as frames:
         return next(iter(frames))
 
 

@@ -26,7 +26,7 @@ UM = 0.15
 @lru_cache
 def smear() -> tuple[Frame, ...]:
     source = SyntheticSource(frames=24, seed=7, um_per_pixel=UM, width=400, height=300)
-    with source.open("s", threading.Event()) as made:
+    with source.open(threading.Event()) as made:
         return tuple(made)
 
 
@@ -34,8 +34,8 @@ def smear() -> tuple[Frame, ...]:
 def folder(tmp_path: Path) -> Path:
     """The frames of a rendered smear, as files."""
     (tmp_path / "frames").mkdir()
-    for frame in smear():
-        cv2.imwrite(str(tmp_path / "frames" / f"{frame.id}.png"), frame.image)
+    for number, frame in enumerate(smear()):
+        cv2.imwrite(str(tmp_path / "frames" / f"{number:02d}.png"), frame.image)
     return tmp_path / "frames"
 
 

@@ -16,7 +16,7 @@ Seen = list[tuple[str, int, int, int, int]]
 
 
 def frames_of(source: SyntheticSource, count: int | None = None) -> list[Frame]:
-    with source.open("r", threading.Event()) as made:
+    with source.open(threading.Event()) as made:
         return list(islice(made, count))
 
 

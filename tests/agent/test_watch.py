@@ -19,7 +19,7 @@ UM = 0.1
 @lru_cache
 def smear() -> tuple[Image, ...]:
     source = SyntheticSource(frames=KEPT, seed=5, um_per_pixel=UM)
-    with source.open("w", threading.Event()) as made:
+    with source.open(threading.Event()) as made:
         return tuple(frame.image for frame in made)
 
 

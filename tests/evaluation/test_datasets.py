@@ -111,7 +111,7 @@ def test_a_cell_is_the_same_to_training_and_agent_whatever_its_bits(
     (tmp_path / "deep").mkdir()
     path = tmp_path / "deep" / "a.tif"
     cv2.imwrite(str(path), cell if bits == 8 else cell.astype(np.uint16) << (bits - 8))
-    with DirectorySource(uri=path.parent, um_per_pixel=0.2).open("r", threading.Event()) as frames:
+    with DirectorySource(uri=path.parent, um_per_pixel=0.2).open(threading.Event()) as frames:
         (frame,) = frames
     assert np.array_equal(frame.image, cell)
     plain, deep = (

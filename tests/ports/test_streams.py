@@ -1,14 +1,11 @@
 """Videos and network cameras whose pictures are damaged, lost, turned, or of another size than the first."""
 
-import http.server
 import struct
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -22,6 +19,7 @@ from agent.sources.sizes import size_in_header
 from agent.sources.stream import _Gaps
 from contract.types import Frame, Image
 from tests.h264 import copies, described, described_by_h265, key_frames, transport_stream
+from tests.network_camera import NetworkCamera
 
 SIZE = (320, 240)
 
@@ -90,7 +88,7 @@ def packets_of(path: Path) -> list[bytes]:
 
 
 def frames_of(source: VideoSource) -> list[Frame]:
-    with source.open("r", threading.Event()) as frames:
+    with source.open(threading.Event()) as frames:
         return list(frames)
 
 
@@ -126,39 +124,10 @@ class TestMotionJpeg:
         assert (seen.fault, "without interlacing" in seen.detail) == ("incomplete", True)
 
 
-class Camera(http.server.BaseHTTPRequestHandler):
-    """A network camera that sends these pictures by turns."""
-
-    jpegs: ClassVar[list[bytes]] = []
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=cut")
-        self.end_headers()
-        for number in range(10_000):
-            data = self.jpegs[number % len(self.jpegs)]
-            head = f"--cut\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
-            try:
-                self.wfile.write(head + data + b"\r\n")
-            except OSError:
-                return
-            time.sleep(0.02)
-
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
-
-
 @contextmanager
 def a_camera(*jpegs: bytes) -> Iterator[CameraSource]:
-    Camera.jpegs = list(jpegs)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield CameraSource(uri=f"http://127.0.0.1:{server.server_port}/v.mjpg", um_per_pixel=0.1, max_age_ms=5000)
-    finally:
-        server.shutdown()
-        server.server_close()
+    with NetworkCamera(jpegs) as camera:
+        yield CameraSource(uri=camera.url, um_per_pixel=0.1, max_age_ms=5000)
 
 
 class TestCamera:
@@ -168,13 +137,13 @@ class TestCamera:
         sent = {(320, 240): "", (160, 120): "", (0, 0): "incomplete"}
         with (
             a_camera(jpeg(1), jpeg(2, (160, 120)), jpeg(3)[:3000]) as camera,
-            camera.open("r", threading.Event()) as frames,
+            camera.open(threading.Event()) as frames,
         ):
             seen = list(islice(frames, 40))
         assert {(frame.image.shape[1], frame.image.shape[0]): frame.fault for frame in seen} == sent
 
     def test_pictures_larger_than_any_are_refused_before_they_are_decoded(self) -> None:
-        with a_camera(claims(jpeg(1), 16000, 16000)) as camera, camera.open("r", threading.Event()) as frames:
+        with a_camera(claims(jpeg(1), 16000, 16000)) as camera, camera.open(threading.Event()) as frames:
             assert next(frames).fault == "too_large"
 
 
