@@ -1,0 +1,168 @@
+"""Every recipe of docs/adding.md does what it promises, followed to the letter in a copy of the house."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from contract.messages import FrameReport
+from devbroker.broker import Broker
+from tests.docs.house import House, files_of
+
+Open = Callable[..., Any]
+ARCHITECTURE = "tests/test_house.py"
+"""Holds docs/architecture.md against the files; no recipe names it."""
+RIGS = """
+@contextmanager
+def a_pulse(_: Path) -> Iterator[Rig]:
+    yield Rig(PulseSource(um_per_pixel=0.1, beats=5))
+
+
+@contextmanager
+def a_ticker(place: Path) -> Iterator[Rig]:
+    file = place / "ticker"
+    file.touch()
+    source = TickerSource(um_per_pixel=0.1, uri=file, max_age_ms=MAX_AGE_MS)
+    yield Rig(source, unplug=file.unlink, plug=file.touch)
+
+
+"""
+SAID = """
+from agent.config import load
+from agent.tools.doctor import check_source
+from common.errors import UsageError
+for given in ({"source.um_per_pixel": "0.1"}, {"source.um_per_pixel": "0.1", "source.beats": "3"}):
+    try:
+        print(check_source(load(None, {"source.kind": "pulse", **given}).settings))
+    except UsageError as refused:
+        print(refused)
+try:
+    load(None, {"source.beats": "3"})
+except UsageError as refused:
+    print(refused)
+"""
+FIELD = """    lamp_hours: float | None = Field(
+        None, description="How long the lamp has burned; absent where the microscope does not tell."
+    )
+"""
+METHOD = '''def tenth(seen: Histogram, *, share: float = 0.9) -> float:
+    """All but the largest tenth of what was seen."""
+    return share * seen.magnitude
+
+
+'''
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> House:
+    """The house after the recipe for a source was followed twice, for a recording and for a camera."""
+    house = House(tmp_path_factory.mktemp("sources"))
+    settings, port = "agent/settings.py", "tests/ports/test_sources.py"
+    for kind, name in (("pulse", "PulseSource"), ("ticker", "TickerSource")):
+        added = f"from agent.sources.{kind} import {name}\n"
+        house.add(f"agent/sources/{kind}.py")
+        house.put(settings, added, before="from agent.sources.synthetic import")
+        house.put(settings, f" | {name}", after="CameraSource | SyntheticSource")
+        house.put(port, added, before="from agent.sources.synthetic import")
+        house.put(port, f'    "{kind}": a_{kind},\n', after='    "synthetic": a_rendered_smear,\n')
+    house.put(port, RIGS, before="SOURCES: dict")
+    assert house.used == {file for kind in ("pulse", "ticker") for file in files_of("A source of frames", name=kind)}
+    return house
+
+
+def test_a_source_of_frames_keeps_what_every_source_keeps_and_is_documented(sources: House) -> None:
+    said = sources.test(
+        "tests/ports/test_sources.py", ARCHITECTURE, only="pulse or ticker or every_kind or architecture"
+    )
+    assert "failed" not in said
+    sources.make_docs()
+    page = sources.read("docs/settings.md")
+    assert "| `source(pulse).beats` |  | How many pictures. |" in page
+    assert "| `source(ticker).kind` |" in page
+
+
+def test_a_source_of_frames_is_known_to_the_settings_their_errors_and_the_doctor(sources: House) -> None:
+    missing, doctor, other = sources.run("-c", SAID).splitlines()
+    assert missing == "the setting source.beats is given nowhere and must be: How many pictures"
+    assert doctor.startswith("pulse: beat 1, 64x48 at 0.1 um per pixel, not fit to be judged: ")
+    kinds = "directory, video, camera, synthetic, ticker, pulse"
+    assert other == f"the setting source.beats (command line): for this, set source.kind too ({kinds})"
+
+
+def test_the_agent_reports_the_frames_of_a_source_that_was_added(
+    sources: House, mosquitto: Broker, subscribe: Open, tmp_path: Path
+) -> None:
+    (tmp_path / "ticker").touch()
+    settings: dict[str, dict[str, object]] = {"pulse": {"beats": 3}, "ticker": {"uri": tmp_path / "ticker"}}
+    for kind, own in settings.items():
+        wanted = {
+            "source.kind": kind, "source.um_per_pixel": 0.1, **{f"source.{name}": said for name, said in own.items()},
+            "site": "lab", "device": kind, "mqtt.port": mosquitto.port, "mqtt.prefix": tmp_path.name,
+            "state_dir": tmp_path / "state" / kind,
+        }  # fmt: skip
+        pairs = [part for name, said in wanted.items() for part in ("--set", f"{name}={said}")]
+        reports = subscribe(mosquitto, f"{tmp_path.name}/v1/lab/{kind}/frame")
+        with subprocess.Popen(
+            sources.command("-m", "agent", "run", *pairs), cwd=sources.root, env=sources.environment
+        ) as agent:
+            frames = [json.loads(message["payload"])["frame"] for message in reports.take(3, 60)]
+            agent.send_signal(signal.SIGTERM)
+            assert agent.wait(30) == 0
+        assert [frame["id"].rpartition("-")[2] for frame in frames] == ["00000001", "00000002", "00000003"]
+        assert [frame["source"] for frame in frames] == {"pulse": ["beat 1", "beat 2", "beat 3"]}.get(kind, [kind] * 3)
+
+
+def test_an_inference_engine_keeps_what_every_engine_keeps_and_judges_frames(house: House, tmp_path: Path) -> None:
+    choice, name = "engines/choice.py", "onnxruntime"
+    house.add("engines/abacus.py")
+    house.put(choice, "abacus, ", after="from engines import ")
+    house.put(choice, '    "abacus": abacus.open_engine,\n', after=f'    "{name}": ort.open_engine,\n')
+    house.put(choice, '"abacus-fp32": FP32, ', after="REFERENCES = {")
+    house.put("agent/settings.py", ', "abacus"', after=f'"tensorrt-fp32", "{name}"')
+    house.test("tests/ports/test_engines.py", only="abacus or every_engine")
+    assert house.used == files_of("An inference engine", name="abacus")
+    house.make_docs()
+    house.test(ARCHITECTURE, only="architecture")
+    assert "`abacus`" in house.read("docs/settings.md")
+    image, out = tmp_path / "a.png", tmp_path / "r.jsonl"
+    cv2.imwrite(str(image), np.full((480, 640, 3), 200, np.uint8))
+    scale = ("--um-per-pixel", "0.1")
+    house.run("-m", "agent", "replay", str(image), *scale, "--out", str(out), "--engine", "abacus")
+    assert json.loads(out.read_text())["model"]["engine"] == "abacus-fp32"
+
+
+def test_a_field_of_a_message_is_documented_and_old_messages_still_parse(
+    house: House, make_report: Callable[[], FrameReport]
+) -> None:
+    house.put("contract/messages.py", FIELD, before="    timing_ms: Timing = ")
+    assert house.used == files_of("A field of a message")
+    house.make_docs()
+    for page in ("mqtt.md", "frame-report.schema.json", "asyncapi.json"):
+        assert "lamp_hours" in house.read(f"docs/{page}")
+    old = make_report().model_dump_json()
+    program = "import sys; from contract.messages import FrameReport as R; r = R.model_validate_json(sys.argv[1])"
+    nothing, _, again = house.run("-c", f"{program}; print(r.lamp_hours, r.model_dump_json())", old).partition(" ")
+    assert nothing == "None"
+    assert json.loads(again) == json.loads(old) | {"lamp_hours": None}
+    house.test("tests/contract/test_messages.py", "tests/agent/test_asyncapi.py", only="not mosquitto")
+
+
+def test_a_calibration_method_is_tested_with_the_others_and_can_be_asked_for(house: House) -> None:
+    methods = "calibration/methods.py"
+    house.put(methods, METHOD, before="METHODS: Mapping")
+    house.put(methods, '"tenth": tenth, ', after="METHODS: Mapping[str, Method] = {")
+    house.test("tests/calibration/test_methods.py", only="range")
+    assert house.used == files_of("A calibration method")
+    program = "from export.options import parser; print(parser().format_help())"
+    assert "tenth" in house.run("-c", program)
