@@ -5,7 +5,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cryptography.x509 import load_pem_x509_certificate
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from common.arguments import home_path
@@ -97,8 +96,12 @@ def tls_context(settings: TlsSettings) -> ssl.SSLContext:
 
 def has_expired(certificate: Path | None) -> bool:
     """Whether a certificate's time is over; False where there is none, or it can not be read."""
+    if certificate is None:
+        return False
+    from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415 - few have one, and it takes long
+
     try:
-        pem = certificate.read_bytes() if certificate else b""
+        pem = certificate.read_bytes()
         return load_pem_x509_certificate(pem).not_valid_after_utc < datetime.now(timezone.utc)
     except (OSError, ValueError):
         return False

@@ -139,8 +139,8 @@ def test_other_pages_and_methods_are_refused() -> None:
         assert get(port, "/metrics", "POST")[0] == 501
 
 
-def test_a_service_loads_the_libraries_of_monitoring_only_where_it_is_asked_for() -> None:
-    code = "import sys, agent.service; print({'prometheus_client', 'http.server'} & sys.modules.keys())"
+def test_a_service_loads_the_libraries_of_monitoring_and_certificates_only_where_they_are_asked_for() -> None:
+    code = "import sys, agent.service; print({'prometheus_client', 'cryptography.x509'} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "set()\n"
 
 
