@@ -3,7 +3,6 @@
 Readers ignore keys that they do not know, so an old subscriber survives a new agent.
 """
 
-import re
 from datetime import datetime, timezone
 from typing import Annotated, Any, Final, Literal
 
@@ -42,8 +41,6 @@ Reason = Literal[
     "wrong_stain", "wrong_scale", "motion", "noise",
 ]  # fmt: skip
 """Why a frame can not be judged."""
-_OBJECT_ID = re.compile(r"(.*)-c([0-9]{1,18})", re.DOTALL)
-"""Count and number of a cell."""
 
 
 def iso(moment: datetime) -> str:
@@ -250,11 +247,6 @@ class FrameReport(Message):
         "they were judged before the scale was seen to be wrong. The slide's summary has taken them back, and counts "
         "their frames as refused.",
     )
-
-    def takes_back(self, object_id: str) -> bool:
-        """Whether it takes back what earlier reports say of this cell."""
-        cell, first = _OBJECT_ID.fullmatch(object_id), _OBJECT_ID.fullmatch(self.withdraws)
-        return bool(cell and first and cell[1] == first[1] and int(cell[2]) >= int(first[2]))
 
 
 class Status(Message):

@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 
+from contract.amendments import Amendment, amendment_of
 from contract.messages import FrameReport
 
 _REMEMBERED = 20_000
@@ -21,26 +22,25 @@ class Sightings:
         self.kinds: Counter[str] = Counter()
         self.taken_back = 0
         self._latest: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED)
-        self._said = ""
+        self._withdrawn = ""
 
     def add(self, report: FrameReport) -> None:
         """Count a report's cells; reports come in the order of their numbers."""
-        if report.withdraws != self._said:  # it is said with every frame until one is accepted
-            self._said = report.withdraws
-            self._take_back(report)
-        if report.joined:
-            same = report.joined.same
-            self._keep([(same.get(name, name), kind) for name, kind in self._latest])
+        amendment = amendment_of(report)
+        if amendment and (amendment.same or amendment.withdraws != self._withdrawn):
+            self._amend(amendment)
+        self._withdrawn = report.withdraws  # it is said with every frame until one is accepted
         for cell in report.cells:
             self.kinds[cell.label] += 1
             self._latest.append((cell.object_id, cell.label))
 
-    def _take_back(self, report: FrameReport) -> None:
-        gone = [kind for name, kind in self._latest if report.takes_back(name)]
-        self._keep([(name, kind) for name, kind in self._latest if not report.takes_back(name)])
-        self.kinds.subtract(gone)
-        self.taken_back += len(gone)
-
-    def _keep(self, sightings: list[tuple[str, str]]) -> None:
+    def _amend(self, amendment: Amendment) -> None:
+        earlier = list(self._latest)
         self._latest.clear()
-        self._latest.extend(sightings)
+        for object_id, label in earlier:
+            name = amendment.name(object_id)
+            if name is None:
+                self.kinds[label] -= 1
+                self.taken_back += 1
+            else:
+                self._latest.append((name, label))

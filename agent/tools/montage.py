@@ -27,6 +27,7 @@ from common.durable import PRIVATE, write_whole
 from common.errors import UsageError
 from common.terminal import printable
 from common.words import counted
+from contract.amendments import amendment_of
 from contract.labels import Label, spoken
 from contract.messages import CellReport, FrameReport
 from contract.sightings import Sightings
@@ -105,11 +106,9 @@ def entries_of(reports: Iterable[FrameReport]) -> list[Entry]:
     """Every cell once, the highest probability of a blast first; cells that no frame shows whole come last."""
     views: list[tuple[str, FrameReport, CellReport]] = []
     for report in reports:
-        if report.withdraws:
-            views = [view for view in views if not report.takes_back(view[0])]
-        if report.joined:
-            same = report.joined.same
-            views = [(same.get(name, name), earlier, cell) for name, earlier, cell in views]
+        if amendment := amendment_of(report):
+            amended = ((amendment.name(name), earlier, cell) for name, earlier, cell in views)
+            views = [(name, earlier, cell) for name, earlier, cell in amended if name is not None]
         views += [(cell.object_id or cell.cell_id, report, cell) for cell in report.cells]
     views.sort(key=lambda view: view[0])
     said = sorted((c.probability, c.label) for _, _, c in views if c.probability is not None and not in_doubt(c))
