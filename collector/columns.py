@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from contract.messages import SlideSummary
 
@@ -16,12 +16,8 @@ def summary_columns() -> list[str]:
     return [name for name, *_ in _fields(SlideSummary)]
 
 
-def summary_values(body: str) -> list[Any]:
-    """Their values in one summary; None where it has none, and everywhere if another release wrote it otherwise."""
-    try:
-        summary: SlideSummary | None = SlideSummary.model_validate_json(body)
-    except ValidationError:
-        summary = None
+def summary_values(summary: SlideSummary | None) -> list[Any]:
+    """Their values in one summary; None where it has none, and everywhere if it could not be read."""
     return [_value(summary, path) for _, path in _fields(SlideSummary)]
 
 

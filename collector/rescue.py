@@ -61,8 +61,10 @@ def _refuse(file: Path) -> None:
         suppress(*database.FAULTS, sqlite3.Error),
         closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as old,
     ):
+        layout = int(old.execute("select value from meta where key = 'layout'").fetchone()[0])
         for name, table in tables.metadata.tables.items():
-            columns = ", ".join(f"[{column.name}]" for column in table.c)  # a damaged schema may call one otherwise
+            expected = (column.name for column in table.c if column.info.get(tables.SINCE, 1) <= layout)
+            columns = ", ".join(f"[{column}]" for column in expected)  # a damaged schema may call one otherwise
             old.execute(f"select {columns} from [{name}] limit 1").fetchone()  # noqa: S608 - our own names
         if old.execute("pragma quick_check(1)").fetchone() == ("ok",):
             raise UsageError(f"{file} is sound; nothing was done")

@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 import sqlalchemy as sa
 
 from collector.arrivals import Arrival, Key, StreamName, kept_body
+from collector.layouts import amending_columns
 from collector.numbers import Numbers, Stream
 from collector.tables import Row, cell, insert_into, quarantine, report, slide, stream
 from contract.messages import FrameReport
@@ -127,6 +128,7 @@ def _report_row(message: FrameReport, arrival: Arrival) -> Row:
         "engine": message.model.engine,
         "cells": len(message.cells),
         "body": kept_body(message, arrival),
+        **amending_columns(message),
     }
 
 

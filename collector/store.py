@@ -15,7 +15,7 @@ from sqlalchemy import exc
 from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import Self
 
-from collector import database, rows, tables
+from collector import database, rows
 from collector.arrivals import (
     Arrival,
     Batch,
@@ -26,6 +26,7 @@ from collector.arrivals import (
     same_report,
     sorted_by_kind,
 )
+from collector.layouts import make_tables
 from collector.numbers import Numbers, Stream
 from collector.tables import Row
 from common.errors import IntegrityError, StoreError, UsageError
@@ -151,7 +152,7 @@ class Store:
         try:
             self._connection = self._engine.connect()
             with self._connection.begin():
-                tables.make_tables(self._connection)
+                make_tables(self._connection)
                 self.streams = rows.read_streams(self._connection)
             self._identity = self._found()
         except (SQLAlchemyError, *database.FAULTS) as cause:

@@ -8,11 +8,12 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from common.errors import UsageError
 from contract.labels import Label
 
-LAYOUT = 2
-"""1: `cell.probability` was NOT NULL, and a cell that the frame's border cuts was called `uncertain`."""
+LAYOUT = 3
+"""The number of these tables; ``collector.layouts`` tells what the earlier ones were."""
+SINCE = "since_layout"
+"""In ``info`` of a column: the first layout that has it."""
 Row: TypeAlias = dict[str, Any]
 
 _Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite counts up only in an INTEGER key
@@ -42,11 +43,15 @@ report = sa.Table(
     sa.Column("engine", sa.String(255), nullable=False),
     sa.Column("cells", sa.Integer, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
+    sa.Column("withdraws", sa.String(255), nullable=True, info={SINCE: 3}),
+    sa.Column("joined", sa.Text, nullable=True, info={SINCE: 3}),
     sa.UniqueConstraint("device", "epoch", "seq", name="report_key"),
     sa.Index("report_slide", "slide_id", "captured_at"),
 )
 """One row for each report, which stands whole in ``body``. The site is no part of the key: a device that moves
-keeps its outbox, and what waits there must not count twice."""
+keeps its outbox, and what waits there must not count twice. ``withdraws`` and ``joined`` (JSON; null if absent) are
+what the report says of earlier ones; ``withdraws`` is null where a collector of an earlier layout has stored the row,
+and then only ``body`` tells both."""
 
 cell = sa.Table(
     "cell",
@@ -109,66 +114,6 @@ quarantine = sa.Table(
 )
 """What could not be stored. ``cause``: `malformed`, `refused` (by the database), or `conflict` (a report whose key
 another report has; these are kept forever, for the agent forgets them)."""
-
-
-def make_tables(connection: sa.Connection) -> None:
-    """Make the tables in an empty database, and bring those of an earlier layout to this one.
-
-    Raises:
-        UsageError: they are of a later layout, or another program's.
-    """
-    found = layout_of(connection)
-    if not found:
-        metadata.create_all(connection)
-        connection.execute(sa.insert(meta), {"key": "layout", "value": str(LAYOUT)})
-    elif found < LAYOUT:
-        _to_layout_2(connection)
-
-
-def _to_layout_2(connection: sa.Connection) -> None:
-    """Let a cell have no probability, and call those `not_judged` that the border cuts.
-
-    SQLite: the way that its documentation shows for constraints (https://sqlite.org/lang_altertable.html#otheralter),
-    which copies no row and leaves the views of others as they are.
-    """
-    if connection.dialect.name == "sqlite":
-        version = connection.exec_driver_sql("pragma schema_version").scalar_one()
-        connection.exec_driver_sql("pragma writable_schema = on")
-        connection.exec_driver_sql(
-            "update sqlite_master set sql = replace(sql, 'probability FLOAT NOT NULL', 'probability FLOAT') "
-            "where type = 'table' and name = 'cell'"
-        )
-        connection.exec_driver_sql(f"pragma schema_version = {version + 1}")
-        connection.exec_driver_sql("pragma writable_schema = reset")
-    else:
-        connection.exec_driver_sql("alter table cell alter column probability drop not null")
-    connection.execute(sa.update(cell).where(IS_CUT).values(label=NOT_JUDGED, probability=None))
-    connection.execute(sa.update(meta).where(meta.c.key == "layout").values(value="2"))
-
-
-def layout_of(connection: sa.Connection) -> int:
-    """The layout of the collector's tables in the database; 0 if it holds none of their names.
-
-    Raises:
-        UsageError: they are of a later layout, or another program's.
-    """
-    inspector = sa.inspect(connection)
-    taken = sorted(metadata.tables.keys() & set(inspector.get_table_names()))
-    if not taken:
-        return 0
-    columns = {column["name"] for column in inspector.get_columns("meta")} if "meta" in taken else set()
-    wanted = sa.select(meta.c.value).where(meta.c.key == "layout")
-    found = connection.scalar(wanted) if columns == {"key", "value"} else None
-    if found is None:
-        raise UsageError(
-            f"database: its tables {', '.join(taken)} are another program's; name a database for the collector alone"
-        )
-    if found not in map(str, range(1, LAYOUT + 1)):
-        raise UsageError(
-            f"the database has layout {found}, this release of the collector knows {LAYOUT}; install the release that "
-            "made it, or name another database"
-        )
-    return int(found)
 
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":

@@ -17,7 +17,8 @@ Each field of a slide's summary is a column (`blast_interval_low`, `model_id`; `
 `export cells` tells cells as later reports leave them: those that were taken back (`withdraws`, after a wrong scale)
 are left out, and one that was known by two names (`joined`) bears the one that stayed. So a slide's `object_id`s that
 have a row with another label than `not_judged` are as many as its summary calls normal, blast and uncertain. A program
-that reads the table `cell` must do the same; `export reports` and the tables hold the reports as they came.
+that reads the table `cell` must do the same, by the columns `withdraws` and `joined` (JSON, as in the message) of the
+table `report`; `export reports` and the tables hold the reports as they came.
 
 - It stores many reports in one transaction. Only after the commit it sends the broker its PUBACK and the agent the
   cumulative `ack`: every report of the epoch up to that number is on disk (SQLite: WAL with synchronous=FULL;
@@ -82,7 +83,10 @@ numbers, and those that came before this collector, as earlier.
 
 The row `layout` of the table `meta` says which tables these are: {LAYOUT}. Every release reads what an earlier one
 stored, and `microscope-collect` brings its tables to the newest layout when it starts. Layout 2 lets `cell.probability`
-be null, and calls cells with the flag `edge` `not_judged`, those stored before too; `report.body` stays as it came. A
-release that finds a newer layout changes nothing and says which to install. Take a back-up before an upgrade all the
-same.
+be null, and calls cells with the flag `edge` `not_judged`, those stored before too; `report.body` stays as it came.
+Layout 3 has what a report says of earlier ones in columns, `withdraws` (empty: nothing is taken back) and `joined`; to
+fill them, every report is read once. Where `withdraws` is null, a collector of an earlier release has stored the row
+beside this one, and `body` tells both. In an SQLite file it would be empty there: stop every collector of such a file
+before one of them is upgraded. A release that finds a newer layout changes nothing and says which to install. Take a
+back-up before an upgrade all the same.
 """

@@ -15,7 +15,7 @@ from collector.database import open_engine
 from collector.export import status
 from collector.store import Store
 from contract.messages import LARGEST_MESSAGE, FrameReport, Health
-from tests.collector.test_store import EPOCH, ROOT, acks, frame, health, rows, upto
+from tests.storing import EPOCH, ROOT, acks, frame, health, rows, upto
 
 Make = Callable[..., FrameReport]
 NO_WORDS = {

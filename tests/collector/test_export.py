@@ -15,7 +15,7 @@ import pytest
 from collector.arrivals import Arrival
 from collector.export import Form, What, export
 from collector.store import Store
-from contract.messages import FrameReport, Interval, ModelInfo, SlideSummary
+from contract.messages import FrameReport, Interval, ModelInfo, Quality, SlideSummary
 
 Make = Callable[..., FrameReport]
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -53,6 +53,27 @@ def test_json_lines_have_the_times_of_the_messages(address: str) -> None:
     rows = [json.loads(line) for line in exported(address, "cells", "jsonl").splitlines()]
     assert {row["captured_at"] for row in rows} == {"2026-01-31T12:00:00.000Z", "2026-01-31T12:00:00.536Z"}
     assert {row["slide_id"] for row in rows} == {"=A1*2"}
+
+
+def test_reports_are_written_as_they_came_and_cells_as_later_reports_leave_them(
+    make_report: Make, tmp_path: Path
+) -> None:
+    url, cell = f"sqlite:///{tmp_path / 'c.sqlite'}", make_report().cells[0]
+    reports = [
+        make_report(
+            1, cells=[cell.model_copy(update={"object_id": f"r-s1-c{k}", "flags": ["a", "b"]}) for k in (1, 2)]
+        ),
+        make_report(2, cells=[], quality=Quality(accepted=False, reasons=["wrong_scale"]), withdraws="r-s1-c2"),
+    ]
+    with Store(url) as store:
+        topic = "microscopy/v1/lab/scope-1/frame"
+        store.store([Arrival(topic, report.model_dump_json().encode(), NOON) for report in reports])
+    assert exported(url, "reports", "jsonl").splitlines() == [report.model_dump_json() for report in reports]
+    [row] = [json.loads(line) for line in exported(url, "cells", "jsonl").splitlines()]
+    assert (row["seq"], row["object_id"], row["flags"]) == (1, "r-s1-c1", "a b")
+    [written] = csv.DictReader(io.StringIO(exported(url, "cells", "csv")))
+    assert written == {name: str(value) for name, value in row.items()}
+    assert "withdraws" not in exported(url, "reports", "csv")
 
 
 def test_a_name_that_is_a_formula_stands_behind_a_quote_and_numbers_stay_numbers(address: str) -> None:

@@ -16,7 +16,7 @@ from contract.messages import LARGEST_MESSAGE, FrameReport
 from devbroker.broker import Broker, find_program
 from mqttlink.settings import BrokerSettings
 from tests.collecting import collecting, stored, until
-from tests.collector.test_store import NOW
+from tests.storing import NOW
 from tests.strict import strict_broker
 
 Make = Callable[..., FrameReport]

@@ -13,8 +13,8 @@ from collector.export import export, status
 from collector.store import Store
 from common.errors import UsageError
 from contract.messages import FrameReport
-from tests.collector.test_store import frame
 from tests.postgres import Cluster, new_cluster
+from tests.storing import frame
 
 Make = Callable[..., FrameReport]
 Sql = Callable[..., str]

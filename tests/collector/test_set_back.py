@@ -15,7 +15,7 @@ from contract.messages import FrameReport
 from devbroker.broker import Broker
 from mqttlink.settings import BrokerSettings
 from tests.collecting import agent_on, collecting, stored, until
-from tests.collector.test_store import frame, upto
+from tests.storing import frame, upto
 
 Make = Callable[..., FrameReport]
 
