@@ -9,9 +9,9 @@ import cv2
 
 from agent.pipeline import Examiner, examine, report_of
 from agent.sources.synthetic import SyntheticSource
-from agent.tools.annotate import annotate
 from contract.bundle import SHIPPED, open_bundle
 from engines.choice import open_engine
+from rendering.annotate import annotate
 
 PICTURE = Path(__file__).resolve().parent / "pictures" / "annotated.png"
 FRAME = 8

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from contract.manifest import Manifest
 from export.differences import Cells, Verdicts, decision_of
-from export.html import Picture, gallery, page, paragraph, plots, section, table
-from export.plots import Series, bars_svg, histogram_svg, reliability, reliability_svg, scatter_svg
+from rendering.html import Picture, page, paragraph, picture_grid, plots, section, table
+from rendering.plots import Series, bars_svg, histogram_svg, reliability, reliability_svg, scatter_svg
 
 SHOWN = 60
 """Cells with a picture, at most: a page must open."""
@@ -39,7 +40,7 @@ def compare_page(
     )
 
 
-def _figures(report: Mapping[str, Any]) -> str:
+def _figures(report: Mapping[str, Any]) -> Markup:
     head = ["engine", "flips", "share", "other label", "RMSE", "RMSE / sigma", "99 % within"]
     head += ["accuracy", "AUROC"] if report["data"]["labelled"] else []
     rows, warning = [], report["data"].get("warning", "")
@@ -63,16 +64,16 @@ def _figures(report: Mapping[str, Any]) -> str:
     ) + table(["engine", *quantiles], below, caption="Quantiles of the margins.")
 
 
-def _missing(report: Mapping[str, Any]) -> list[str]:
+def _missing(report: Mapping[str, Any]) -> list[Markup]:
     rows = list(report["not_available"].items())
     return [table(["engine", "why it did not run here"], rows, caption="Not available.")] if rows else []
 
 
-def _plots(cells: Cells, verdicts: Mapping[str, Verdicts], report: Mapping[str, Any]) -> list[str]:
+def _plots(cells: Cells, verdicts: Mapping[str, Verdicts], report: Mapping[str, Any]) -> list[Markup]:
     return [*_margins(verdicts), *_probabilities(cells, verdicts), *_times(report)]
 
 
-def _margins(verdicts: Mapping[str, Verdicts]) -> Iterator[str]:
+def _margins(verdicts: Mapping[str, Verdicts]) -> Iterator[Markup]:
     reference = next(iter(verdicts))
     base = verdicts[reference].margins
     yield scatter_svg(
@@ -92,7 +93,7 @@ def _margins(verdicts: Mapping[str, Verdicts]) -> Iterator[str]:
     )
 
 
-def _probabilities(cells: Cells, verdicts: Mapping[str, Verdicts]) -> Iterator[str]:
+def _probabilities(cells: Cells, verdicts: Mapping[str, Verdicts]) -> Iterator[Markup]:
     yield histogram_svg(
         {name: v.probabilities for name, v in verdicts.items()},
         title="Probabilities of a blast",
@@ -104,7 +105,7 @@ def _probabilities(cells: Cells, verdicts: Mapping[str, Verdicts]) -> Iterator[s
         yield reliability_svg(curves, title="Reliability", describe="A calibrated model lies on the line.")
 
 
-def _times(report: Mapping[str, Any]) -> Iterator[str]:
+def _times(report: Mapping[str, Any]) -> Iterator[Markup]:
     titles = {"ms_together": "Time for a cell, in batches of 16", "ms_alone": "Time for one cell by itself"}
     for figure, title in titles.items():
         yield bars_svg(
@@ -115,9 +116,9 @@ def _times(report: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _cells(report: Mapping[str, Any], cells: Cells, verdicts: Mapping[str, Verdicts], chosen: Sequence[int]) -> str:
+def _cells(report: Mapping[str, Any], cells: Cells, verdicts: Mapping[str, Verdicts], chosen: Sequence[int]) -> Markup:
     flips = len(report["flipped"])
-    pictures = gallery(_picture(k, cells, verdicts) for k in chosen[:SHOWN])
+    pictures = picture_grid(_picture(k, cells, verdicts) for k in chosen[:SHOWN])
     if not flips:
         text = "No decision flipped. These are the cells on which the engines are furthest apart:"
         return section("Flipped decisions", paragraph(text), pictures)
@@ -133,7 +134,7 @@ def _picture(k: int, cells: Cells, verdicts: Mapping[str, Verdicts]) -> Picture:
     return Picture(np.ascontiguousarray(cells.crops[k]), lines, f"white cell {cells.names[k]}")
 
 
-def _how(report: Mapping[str, Any], manifest: Manifest) -> str:
+def _how(report: Mapping[str, Any], manifest: Manifest) -> Markup:
     rows = []
     for name, found in report["engines"].items():
         decision = decision_of(manifest, name)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from common.words import counted
 from contract.manifest import Decision, Manifest
@@ -12,10 +13,10 @@ from evaluation.metrics import Numbers, sigmoid
 from evaluation.overview import BY_PATIENT, patients_in_words
 from evaluation.tables import shown
 from export.gate import Limits
-from export.html import Picture, gallery, page, paragraph, plots, section, table, verdict
 from export.known_error import known_error_words
-from export.plots import Series, bars_svg, reliability, reliability_svg, scatter_svg
 from export.scoring import Scored
+from rendering.html import Picture, page, paragraph, picture_grid, plots, section, table, verdict
+from rendering.plots import Series, bars_svg, reliability, reliability_svg, scatter_svg
 
 FLIPS_SHOWN = 48
 FEW_FOR_LAYERS = 32
@@ -66,7 +67,7 @@ def report_page(manifest: Manifest, report: Mapping[str, Any], gate: Scored, *, 
     )
 
 
-def _said(report: Mapping[str, Any]) -> str:
+def _said(report: Mapping[str, Any]) -> Markup:
     gate = report["gate"]
     if gate["state"] == "passed":
         return verdict(
@@ -75,7 +76,7 @@ def _said(report: Mapping[str, Any]) -> str:
     return verdict("the gate was skipped; nobody has shown that INT8 answers as FP32 does", passed=False)
 
 
-def _costs(report: Mapping[str, Any]) -> str:
+def _costs(report: Mapping[str, Any]) -> Markup:
     rows = [
         (
             name,
@@ -97,7 +98,7 @@ def _costs(report: Mapping[str, Any]) -> str:
     return table(GATE_HEAD, rows, caption=caption)
 
 
-def _scatter(margins: Mapping[str, Numbers], decisions: Mapping[str, Decision]) -> str:
+def _scatter(margins: Mapping[str, Numbers], decisions: Mapping[str, Decision]) -> Markup:
     bounds = {name: d.temperature * float(np.log(d.threshold / (1 - d.threshold))) for name, d in decisions.items()}
     return scatter_svg(
         [Series("held-out cell", margins["fp32"], margins[PREFERRED])],
@@ -111,7 +112,7 @@ def _scatter(margins: Mapping[str, Numbers], decisions: Mapping[str, Decision]) 
     )
 
 
-def _flips(gate: Scored, decisions: Mapping[str, Decision], *, pictures: bool) -> Iterator[str]:
+def _flips(gate: Scored, decisions: Mapping[str, Decision], *, pictures: bool) -> Iterator[Markup]:
     margins, used = gate.held().margins, gate.judged()
     flipped = np.flatnonzero(
         called_blast(margins["fp32"], decisions["fp32"]) != called_blast(margins[PREFERRED], decisions[PREFERRED])
@@ -121,7 +122,7 @@ def _flips(gate: Scored, decisions: Mapping[str, Decision], *, pictures: bool) -
     elif not pictures:
         yield paragraph(f"{len(flipped)}; the terms of their images do not allow to show them here.")
     else:
-        yield gallery(_picture(gate, int(used[k]), k, margins, decisions) for k in flipped[:FLIPS_SHOWN])
+        yield picture_grid(_picture(gate, int(used[k]), k, margins, decisions) for k in flipped[:FLIPS_SHOWN])
 
 
 def _picture(
@@ -136,7 +137,7 @@ def _picture(
     )
 
 
-def _calibration(report: Mapping[str, Any]) -> str:
+def _calibration(report: Mapping[str, Any]) -> Markup:
     found = report["calibration"]
     covers = found["sampling"]
     strata = "stratum" if covers["strata"] == 1 else "strata"
@@ -149,10 +150,10 @@ def _calibration(report: Mapping[str, Any]) -> str:
     rows = [(r["method"], r["cells"], r["twin"], r["twin_flips"], r["s8"], r["s8_flips"]) for r in found["methods"]]
     head = ("method", "cells", "CPU graph, RMSE / sigma", "its flips", "S8 graph, RMSE / sigma", "its flips")
     caption = f"Methods against FP32 on {found['fit_on']}; the best comes first and is used."
-    return section("Calibration", paragraph(said), table(head, rows, caption=caption) if rows else "")
+    return section("Calibration", paragraph(said), *([table(head, rows, caption=caption)] if rows else []))
 
 
-def _sensitivity(report: Mapping[str, Any]) -> Iterator[str]:
+def _sensitivity(report: Mapping[str, Any]) -> Iterator[Markup]:
     if report["sensitivity"]:
         cells = report["sensitivity_cells"]
         few = "" if cells >= FEW_FOR_LAYERS else f", too few to rank layers by; {FEW_FOR_LAYERS} or more do"
@@ -167,7 +168,7 @@ def _sensitivity(report: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _evaluations(report: Mapping[str, Any]) -> Iterator[str]:
+def _evaluations(report: Mapping[str, Any]) -> Iterator[Markup]:
     for found in report["evaluations"]:
         data, engines = found["data"], found["engines"]
         names = next(iter(engines.values()))

@@ -24,8 +24,8 @@ COMMANDS = (
     "agent", "collect", "compare_engines", "dashboard", "evaluate_classifier", "export_engine", "train_classifier",
 )  # fmt: skip
 ROOMS = (
-    "common", "contract", "mqttlink", "engines", "devbroker", "agent", "evaluation", "calibration", "training",
-    "export", "collector", "dashboard", "bench",
+    "common", "contract", "mqttlink", "engines", "devbroker", "rendering", "agent", "evaluation", "calibration",
+    "training", "export", "collector", "dashboard", "bench",
 )  # fmt: skip
 HIDDEN = ["amqtt", "onnx", "onnxscript", "psycopg", "rich", "sqlalchemy", "torch"]
 """Libraries of the extras."""
@@ -41,8 +41,12 @@ REGISTERED = {
 ARM = ["manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"]
 
 
-def test_the_pipeline_loads_no_heavy_library_and_no_network_client() -> None:
-    program = f"import sys, agent.pipeline; print([m for m in {HEAVY} if m in sys.modules])"
+@pytest.mark.parametrize(
+    ("module", "libraries"), [("agent.pipeline", (*HEAVY, "jinja2")), ("agent.service", ("torch", "onnx", "jinja2"))]
+)
+def test_a_running_agent_loads_no_library_that_it_does_not_need(module: str, libraries: tuple[str, ...]) -> None:
+    """The pipeline knows no network client either."""
+    program = f"import sys, {module}; print([m for m in {libraries} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -130,7 +134,7 @@ def test_no_other_package_installs_files_under_our_names() -> None:
     assert clashes() == []
 
 
-def test_a_wheel_carries_the_model_and_replays_anywhere(tmp_path: Path) -> None:
+def test_a_wheel_carries_the_model_and_the_templates_and_works_anywhere(tmp_path: Path) -> None:
     """Built from the checkout, unpacked elsewhere, run from a third place."""
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
     subprocess.run([*build, str(ROOT)], check=True, capture_output=True)
@@ -138,16 +142,21 @@ def test_a_wheel_carries_the_model_and_replays_anywhere(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     cv2.imwrite(str(tmp_path / "a.png"), np.full((480, 640, 3), 200, np.uint8))
-    done = subprocess.run(
-        [sys.executable, "-m", "agent", "replay", "a.png", "--um-per-pixel", "0.1", "--out", "r.jsonl"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    for words in (
+        ["replay", "a.png", "--um-per-pixel", "0.1", "--out", "r.jsonl"],
+        ["montage", "r.jsonl", "--frames", "a.png", "--out", "m.html"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "agent", *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 1
+    assert "<h1>Slide a: 0 blast" in (tmp_path / "m.html").read_text()
 
 
 @pytest.mark.requires_registry

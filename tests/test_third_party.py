@@ -48,9 +48,10 @@ def base_install() -> set[str]:
 
 
 def licence_of(name: str) -> str:
-    """As the part names it: the expression of today, or the words of before."""
+    """As the part names it: the expression of today, the words of before, or the classifier."""
     said = distribution(name).metadata
-    return said["License-Expression"] or (said["License"] or "").splitlines()[0]
+    classifiers = [line.rpartition(" :: ")[2] for line in said.get_all("Classifier", []) if line.startswith("License ")]
+    return said["License-Expression"] or [*(said["License"] or "").splitlines(), *classifiers][0]
 
 
 def test_every_part_of_the_base_install_is_listed() -> None:

@@ -33,7 +33,11 @@ SCALE_FRAMES = 8
 """Of 1340 draws of so many frames of one of 67 patients, red cells appeared 0.92 to 1.25 times as large as they are."""
 FEWEST_PLACES = 3
 """Places of a slide below which a scale that looks wrong may be chance: one field's few red cells."""
-ROOMS = ("agent", "calibration", "collector", "contract", "dashboard", "export", "models", "mqttlink", "training")
+ROOMS = (
+    "agent", "calibration", "collector", "common", "contract", "dashboard", "devbroker", "engines", "evaluation",
+    "export", "models", "mqttlink", "rendering", "training",
+)  # fmt: skip
+"""Top-level packages of the wheel."""
 
 
 @dataclass(frozen=True, slots=True)

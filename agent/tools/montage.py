@@ -1,8 +1,6 @@
-"""The gallery of a slide's cells, by the probability of a blast: one picture, or one page with every cell's figures."""
+"""The gallery of a slide's cells, by the probability of a blast, out of what ``replay`` reported."""
 
-import base64
 import codecs
-import html
 import logging
 import threading
 from bisect import bisect
@@ -21,8 +19,6 @@ from agent.drawn import marked
 from agent.slides.statistics import logit, probability_of
 from agent.sources.names import picture_file
 from agent.sources.place import recording_at
-from agent.tools.annotate import in_doubt, words_of
-from agent.tools.legend import COLOURS, bar_um
 from common.durable import PRIVATE, write_whole
 from common.errors import UsageError
 from common.terminal import printable
@@ -32,19 +28,12 @@ from contract.labels import Label, spoken
 from contract.messages import CellReport, FrameReport
 from contract.sightings import Sightings
 from contract.types import Frame, Image
+from rendering.captions import DOUBTS, words_of
+from rendering.gallery import TILE, Gallery, GalleryCell, cell_picture, page, sheet
 
 log = logging.getLogger(__name__)
-FIELD_UM = 22.0
-"""Side of what is shown of each cell: the largest white cells, with a rim; all at one scale, so that sizes compare."""
-TILE = 144
-"""Side of a cell's picture in pixels."""
-COLUMNS, GAP, CAPTION, HEAD = 8, 10, 38, 76
-"""Of the picture: cells in a row, and pixels between them, below each and above all."""
-PAPER, INK, FAINT, WARNING = (250, 250, 250), (40, 40, 40), (120, 120, 120), (0, 0, 190)
-FONT, LETTERS = cv2.FONT_HERSHEY_SIMPLEX, 0.4
-JPEG_QUALITY, MAX_JPEG = 92, 65500
-NUMBER = "The number is the probability of a blast."
-RESEARCH_ONLY = "Research use only; not for diagnosis."
+MAX_JPEG = 65500
+"""Rows of a JPEG at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +105,11 @@ def entries_of(reports: Iterable[FrameReport]) -> list[Entry]:
     return sorted(entries, key=lambda e: (1.0 if e.probability is None else -e.probability, e.cell.cell_id))
 
 
+def in_doubt(cell: CellReport) -> bool:
+    """Whether a view is left out of what its slide says of the cell."""
+    return not DOUBTS.isdisjoint(cell.flags)
+
+
 def _entry(views: Sequence[tuple[FrameReport, CellReport]], said: Sequence[tuple[float, Label]]) -> Entry:
     whole = [(report, cell, cell.probability) for report, cell in views if cell.probability is not None]
     if not whole:
@@ -143,137 +137,11 @@ def pictures_of(entries: Sequence[Entry], frames: Iterable[Frame]) -> dict[str, 
     for entry in entries:
         wanted.setdefault(entry.report.frame.source, []).append(entry)
     return {
-        entry.cell.cell_id: _cut(frame, entry.cell)
+        entry.cell.cell_id: cell_picture(frame.image, entry.cell.box, frame.um_per_pixel)
         for frame in frames
         if frame.image.size
         for entry in wanted.get(frame.source, [])
     }
-
-
-def _cut(frame: Frame, cell: CellReport) -> Image:
-    """A square of ``FIELD_UM`` around the cell; beyond the frame's border it is grey."""
-    scale = TILE * frame.um_per_pixel / FIELD_UM
-    middle = cell.box.x + cell.box.width / 2, cell.box.y + cell.box.height / 2
-    shift = [[scale, 0, TILE / 2 - scale * middle[0]], [0, scale, TILE / 2 - scale * middle[1]]]
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    grey = (225, 225, 225)
-    tile = cv2.warpAffine(frame.image, np.array(shift), (TILE, TILE), flags=how, borderValue=grey)
-    return np.asarray(tile, np.uint8)
-
-
-@dataclass(frozen=True, slots=True)
-class Gallery:
-    """What is shown: entries in order, their pictures by name of view, and whether these are to one scale.
-
-    ``warning`` says what is not shown: frames that nobody judged, and cells that were taken back.
-    """
-
-    entries: Sequence[Entry]
-    pictures: dict[str, Image]
-    title: str
-    note: str
-    warning: str
-    to_scale: bool
-
-
-def sheet(gallery: Gallery) -> Image:
-    """All cells in one picture, (height, width, 3) uint8."""
-    rows = max(1, -(-len(gallery.entries) // COLUMNS))
-    size = HEAD + rows * (TILE + CAPTION) + GAP, GAP + COLUMNS * (TILE + GAP), 3
-    drawn = np.full(size, PAPER, np.uint8)
-    _write(drawn, gallery.title, (GAP, 22), INK)
-    _write(drawn, f"{gallery.note} {NUMBER} {RESEARCH_ONLY}", (GAP, 42), FAINT)
-    _write(drawn, gallery.warning, (GAP, 62), WARNING)
-    if gallery.to_scale:
-        _scale(drawn)
-    for number, entry in enumerate(gallery.entries):
-        row, column = divmod(number, COLUMNS)
-        _tile(drawn, entry, gallery.pictures, (GAP + column * (TILE + GAP), HEAD + row * (TILE + CAPTION)))
-    return drawn
-
-
-def _tile(drawn: Image, entry: Entry, pictures: dict[str, Image], corner: tuple[int, int]) -> None:
-    x, y = corner
-    if (picture := pictures.get(entry.cell.cell_id)) is not None:
-        drawn[y : y + TILE, x : x + TILE] = picture
-    ground = COLOURS[entry.whole.label]
-    cv2.rectangle(drawn, (x, y + TILE), (x + TILE - 1, y + TILE + 3), ground, cv2.FILLED)
-    _write(drawn, words_of(entry.whole), (x, y + TILE + 17), INK)
-    _write(drawn, _shortened(entry.report.frame.source), (x, y + TILE + 31), FAINT)
-
-
-def _scale(drawn: Image) -> None:
-    um = bar_um(FIELD_UM / 2)
-    right = drawn.shape[1] - GAP
-    left = right - round(um / FIELD_UM * TILE)
-    cv2.rectangle(drawn, (left, 30), (right, 32), INK, cv2.FILLED)
-    _write(drawn, f"{um:g} um", (left, 22), INK)
-
-
-def _shortened(name: str) -> str:
-    """The end of a name, which tells frames apart, as wide as a tile."""
-    while len(name) > 1 and cv2.getTextSize(name, FONT, LETTERS, 1)[0][0] > TILE:
-        name = name[1:]
-    return name
-
-
-def _write(drawn: Image, text: str, at: tuple[int, int], colour: tuple[int, int, int]) -> None:
-    cv2.putText(drawn, text, at, FONT, LETTERS, colour, 1, cv2.LINE_AA)
-
-
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 14px system-ui, sans-serif; color: #222; background: #fafafa; margin: 1.5rem; }}
-h1 {{ font-size: 1.2rem; margin: 0; }} p {{ color: #666; margin: .3rem 0 1rem; }}
-p.warning {{ color: rgb({red}, {green}, {blue}); font-weight: bold; }}
-main {{ display: grid; grid-template-columns: repeat(auto-fill, {tile}px); gap: 14px; }}
-figure {{ margin: 0; }} img, .none {{ width: {tile}px; height: {tile}px; display: block; background: #e1e1e1; }}
-figcaption {{ border-top: 4px solid; padding-top: 3px; line-height: 1.35; overflow-wrap: anywhere; }}
-small {{ color: #666; }}
-.bar {{ display: inline-block; width: {bar}px; border-top: 3px solid #222; margin: 0 .4em .25em; }}
-{colours}
-</style>
-<h1>{title}</h1>
-{warning}<p>{note} {number} {research} {scale}</p>
-<main>
-{cells}
-</main></html>
-"""
-
-
-SCALE = '<span class="bar"></span>{um:g} &micro;m'
-
-
-def page(gallery: Gallery) -> str:
-    """All cells on one page of HTML that needs no other file."""
-    um = bar_um(FIELD_UM / 2)
-    return PAGE.format(
-        title=html.escape(gallery.title),
-        note=html.escape(gallery.note),
-        warning=f'<p class="warning">{html.escape(gallery.warning)}</p>\n' if gallery.warning else "",
-        **dict(zip(("blue", "green", "red"), WARNING, strict=True)),
-        number=NUMBER,
-        research=RESEARCH_ONLY,
-        tile=TILE,
-        scale=SCALE.format(um=um) if gallery.to_scale else "",
-        bar=round(um / FIELD_UM * TILE),
-        colours="\n".join(f".{name} {{ border-color: rgb({c[2]}, {c[1]}, {c[0]}); }}" for name, c in COLOURS.items()),
-        cells="\n".join(_figure(entry, gallery.pictures.get(entry.cell.cell_id)) for entry in gallery.entries),
-    )
-
-
-def _figure(entry: Entry, picture: Image | None) -> str:
-    shown = '<div class="none"></div>'
-    if picture is not None:
-        jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
-        shown = f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
-    views = counted(entry.views, "view")
-    return (
-        f'<figure>{shown}<figcaption class="{entry.whole.label}">{html.escape(words_of(entry.whole))}<br>'
-        f"<small>{html.escape(entry.report.frame.source)}<br>{views}, "
-        f"{entry.cell.area_um2:.0f} &micro;m&sup2;</small></figcaption></figure>"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,10 +172,17 @@ def montage(job: Job, stop: threading.Event) -> str:
         raise UsageError(f"{job.frames or job.crops} holds no picture of these cells; name what replay read or wrote")
     note = f"{len(shown)} of {counted(len(entries), 'cell')}, the highest probability first."
     title = _title(reports, entries)
-    _written(job.out, Gallery(shown, pictures, title, note, _warning(reports), to_scale=job.frames is not None))
+    cells = tuple(_gallery_cell(entry, pictures.get(entry.cell.cell_id)) for entry in shown)
+    _written(job.out, Gallery(cells, title, note, _warning(reports), to_scale=job.frames is not None))
     missing = len(shown) - len(pictures)
     lost = f"; {missing} of them without a picture, which was not found" if missing else ""
     return "\n".join(filter(None, (f"{note} {printable(str(job.out))}{lost}", _warning(reports))))
+
+
+def _gallery_cell(entry: Entry, picture: Image | None) -> GalleryCell:
+    whole = entry.whole
+    source = entry.report.frame.source
+    return GalleryCell(words_of(whole), whole.label, source, entry.views, entry.cell.area_um2, picture)
 
 
 def _pictures(

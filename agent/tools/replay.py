@@ -24,7 +24,6 @@ from agent.sources.directory import DirectorySource, listed
 from agent.sources.names import picture_file, printable
 from agent.sources.opencv import VideoSource
 from agent.sources.place import VIDEOS, recording_at
-from agent.tools.annotate import annotate
 from agent.tools.progress import with_bar
 from agent.vision.inspection import inspect
 from agent.vision.watch import ScaleWatch
@@ -43,6 +42,7 @@ from contract.sightings import Sightings
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Frame, Image
 from engines.choice import open_engine
+from rendering.annotate import annotate
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")

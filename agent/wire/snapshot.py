@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 
 from agent.pipeline import Sink
-from agent.tools.annotate import annotate
 from common.errors import SourceError
 from contract.messages import FrameReport
 from contract.requests import Snapshot, TakeSnapshot
 from contract.types import Frame, Image
+from rendering.annotate import annotate
 
 QUALITIES = (85, 70, 50)
 """Of the JPEG, one after the other until it is small enough; then the picture is made smaller."""

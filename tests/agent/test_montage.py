@@ -13,12 +13,13 @@ import pytest
 
 from agent.__main__ import main
 from agent.sources.synthetic import SyntheticSource
-from agent.tools.annotate import words_of
-from agent.tools.legend import COLOURS
-from agent.tools.montage import HEAD, TILE, entries_of, read_reports
+from agent.tools.montage import entries_of, read_reports
 from common.errors import UsageError
 from contract.labels import Label
 from contract.messages import BoxReport, CellReport, FrameInfo, FrameReport, Join, ModelInfo, Quality, SlideSummary
+from rendering.captions import words_of
+from rendering.gallery import HEAD, TILE
+from rendering.legend import COLOURS
 
 MakeReport = Callable[..., FrameReport]
 

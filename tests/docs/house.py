@@ -9,8 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COPIED = (
-    "common", "contract", "mqttlink", "engines", "devbroker", "agent", "evaluation", "calibration", "export",
-    "training", "collector", "dashboard", "bench", "docs", "tests",
+    "common", "contract", "mqttlink", "engines", "devbroker", "rendering", "agent", "evaluation", "calibration",
+    "export", "training", "collector", "dashboard", "bench", "docs", "tests",
 )  # fmt: skip
 ADDED = Path(__file__).with_name("added")
 LINKED = ("models", "pyproject.toml", "LICENSE")

@@ -2,22 +2,20 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
-from typing import TypeAlias, get_args
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.tools.legend import BLACK, COLOURS, REFERENCE_HEIGHT, WHITE, extent, strip, write
-from contract.labels import spoken
 from contract.messages import CellReport, FrameReport
-from contract.types import Doubt, Image
+from contract.types import Image
+from rendering.captions import words_of
+from rendering.legend import BLACK, COLOURS, REFERENCE_HEIGHT, WHITE, extent, strip, write
 
 Outline: TypeAlias = NDArray[np.int32]
 """(K, 2) points in pixels of the frame."""
 NO_OUTLINE: Outline = np.zeros((0, 2), np.int32)
-DOUBTS = frozenset(get_args(Doubt))
-"""Flags of a cell that is `uncertain` whatever its probability."""
 DARK_TEXT = {"uncertain", "not_judged"}
 Rectangle = tuple[int, int, int, int]
 """Left, upper, right, lower edge, in pixels."""
@@ -91,17 +89,3 @@ def _corners(edges: Rectangle, extent: tuple[int, int], shape: tuple[int, ...]) 
 def _shared(a: Rectangle, b: Rectangle) -> int:
     """Pixels that two rectangles share."""
     return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)
-
-
-def words_of(cell: CellReport) -> str:
-    """Name on the slide, label, the probability of a cell that is judged, and why it is in doubt whatever that is."""
-    name = cell.object_id.rpartition("-")[2]
-    said = "" if cell.probability is None else f"{cell.probability:.2f}"
-    doubts = [flag.replace("_", " ") for flag in cell.flags if flag in DOUBTS and cell.label == "uncertain"]
-    why = f"({', '.join(doubts)})" if doubts else ""
-    return f"{name} {spoken(cell.label)} {said} {why}".strip()
-
-
-def in_doubt(cell: CellReport) -> bool:
-    """Whether a view is left out of what its slide says of the cell."""
-    return not DOUBTS.isdisjoint(cell.flags)

@@ -2,22 +2,26 @@
 
 Colours are those of Okabe and Ito (2008), which people who are blind to red, green or blue can tell apart; each series
 has a shape of its own as well. Every plot has a title and a description in words. Functions are pure and return a
-``<figure>`` for ``export.html.page``; values that are not finite are left out, and the legend says how many.
+``<figure>`` for ``rendering.html.page``; values that are not finite are left out, and the legend says how many.
 """
 
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
+
+from rendering.html import fill
 
 Numbers = NDArray[np.float64]
 WIDTH, HEIGHT = 560, 400
 LEFT, RIGHT, TOP, BOTTOM = 66, 14, 34, 52
-DASHED = 'stroke="#57606a" stroke-dasharray="5 4"'
+DASHED = Markup('stroke="#57606a" stroke-dasharray="5 4"')
+DASHES = Markup(""), Markup(' stroke-dasharray="6 3"'), Markup(' stroke-dasharray="2 3"')
+NOTHING = Markup("")
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000")
 SHAPES = (
     "m-2.6 0a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0-5.2 0",
@@ -26,6 +30,10 @@ SHAPES = (
     "m-2.4-2.4h4.8v4.8h-4.8z",
     "m-3.2-.9h2.3v-2.3h1.8v2.3h2.3v1.8h-2.3v2.3h-1.8v-2.3h-2.3z",
 )
+
+
+CROWD = 100
+"""Points from which on those below others shine through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,16 @@ class Axis:
         return [k * step for k in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """How a series is told from the others; ``left_out`` of its points can not be drawn."""
+
+    shape: str
+    colour: str
+    name: str
+    left_out: int
+
+
 def scatter_svg(
     series: Sequence[Series],
     *,
@@ -76,7 +94,7 @@ def scatter_svg(
     diagonal: bool = False,
     x_marks: Mapping[str, float] | None = None,
     y_marks: Mapping[str, float] | None = None,
-) -> str:
+) -> Markup:
     """Points of up to five series.
 
     Args:
@@ -94,7 +112,7 @@ def scatter_svg(
     if diagonal:
         x_range = y_range = (min(x_range[0], y_range[0]), max(x_range[1], y_range[1]))
     across, up = _across(x_label, *x_range), _up(y_label, *y_range)
-    parts = [_grid(across, up), _diagonal(across, up) if diagonal else ""]
+    parts = [_grid(across, up), _diagonal(across, up) if diagonal else NOTHING]
     parts += [_marks(across, up, x_marks or {}, y_marks or {})]
     for k, one in enumerate(series):
         x, y, _ = one.finite()
@@ -102,7 +120,7 @@ def scatter_svg(
     return _figure(title, describe, parts, [_key(k, one.name, one.finite()[2]) for k, one in enumerate(series)])
 
 
-def reliability_svg(series: Sequence[Series], *, title: str, describe: str = "") -> str:
+def reliability_svg(series: Sequence[Series], *, title: str, describe: str = "") -> Markup:
     """Share of blasts against the probability that was said; a well calibrated model lies on the diagonal.
 
     Args:
@@ -138,7 +156,7 @@ def reliability(name: str, labels: ArrayLike, probabilities: ArrayLike, bins: in
 
 def histogram_svg(
     values: Mapping[str, ArrayLike], *, title: str, x_label: str, describe: str = "", bins: int = 40
-) -> str:
+) -> Markup:
     """How often values occur: an outline for each name, over bins that all share."""
     raw = {name: np.asarray(v, np.float64).ravel() for name, v in values.items()}
     clean = {name: v[np.isfinite(v)] for name, v in raw.items()}
@@ -149,24 +167,25 @@ def histogram_svg(
     parts = [_grid(across, up)]
     for k, count in enumerate(counts.values()):
         outline = np.concatenate([[0], np.repeat(count, 2), [0]])
-        parts.append(_line(across, up, np.repeat(edges, 2), outline, k, fill=True))
+        parts.append(_line(across, up, np.repeat(edges, 2), outline, k, filled=True))
     keys = [_key(k, name, len(raw[name]) - len(clean[name])) for k, name in enumerate(clean)]
     return _figure(title, describe, parts, keys)
 
 
-def bars_svg(values: Mapping[str, float], *, title: str, x_label: str, describe: str = "") -> str:
+def bars_svg(values: Mapping[str, float], *, title: str, x_label: str, describe: str = "") -> Markup:
     """One level bar for each name, its value beside it."""
     across = _across(x_label, 0, 1.18 * max([*values.values(), 1e-9]), left=150)
     up = Axis("", 0, len(values), TOP, TOP + 34 * len(values))
     parts = [_x_axis(across, up)]
+    bar = Markup(
+        '<path d="M{start} {top:.1f}H{end:.1f}v18H{start}z" fill="{colour}"/>'
+        '<text x="{left}" y="{line:.1f}" text-anchor="end">{name}</text>'
+        '<text x="{right:.1f}" y="{line:.1f}">{value:.3g}</text>'
+    )
     for k, (name, value) in enumerate(values.items()):
-        middle = up.at(k + 0.5)
-        end = across.at(value)
-        parts.append(
-            f'<path d="M{across.start} {middle - 9:.1f}H{end:.1f}v18H{across.start}z" fill="{_colour(k)}"/>'
-            f'<text x="{across.start - 8}" y="{middle + 4:.1f}" text-anchor="end">{escape(name)}</text>'
-            f'<text x="{end + 6:.1f}" y="{middle + 4:.1f}">{value:.3g}</text>'
-        )
+        middle, end = up.at(k + 0.5), across.at(value)
+        place = {"start": across.start, "left": across.start - 8, "end": end, "right": end + 6}
+        parts.append(bar.format(top=middle - 9, line=middle + 4, colour=_colour(k), name=name, value=value, **place))
     return _figure(title, describe, parts, [], height=TOP + 34 * len(values) + BOTTOM)
 
 
@@ -186,94 +205,96 @@ def _up(label: str, low: float, high: float) -> Axis:
     return Axis(label, low, high, HEIGHT - BOTTOM, TOP)
 
 
-def _grid(across: Axis, up: Axis) -> str:
-    lines = [_x_axis(across, up)]
-    for value in up.ticks():
-        y = up.at(value)
-        lines.append(
-            f'<path d="M{across.start} {y:.1f}H{across.end}" stroke="#e4e8ec"/>'
-            f'<text x="{across.start - 7}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>'
-        )
-    middle = (up.start + up.end) / 2
-    lines.append(
-        f'<text transform="translate(16 {middle:.1f})rotate(-90)" text-anchor="middle">{escape(up.label)}</text>'
+def _grid(across: Axis, up: Axis) -> Markup:
+    line = Markup(
+        '<path d="M{start} {y:.1f}H{end}" stroke="#e4e8ec"/>'
+        '<text x="{left}" y="{below:.1f}" text-anchor="end">{value:g}</text>'
     )
-    lines.append(f'<path d="M{across.start} {up.end}V{up.start}" stroke="#57606a"/>')
-    return "".join(lines)
+    ends = {"start": across.start, "end": across.end, "left": across.start - 7}
+    lines = [line.format(y=up.at(value), below=up.at(value) + 4, value=value, **ends) for value in up.ticks()]
+    name = Markup('<text transform="translate(16 {:.1f})rotate(-90)" text-anchor="middle">{}</text>')
+    edge = Markup('<path d="M{} {}V{}" stroke="#57606a"/>').format(across.start, up.end, up.start)
+    return NOTHING.join([_x_axis(across, up), *lines, name.format((up.start + up.end) / 2, up.label), edge])
 
 
-def _x_axis(across: Axis, up: Axis) -> str:
+def _x_axis(across: Axis, up: Axis) -> Markup:
     bottom, top = max(up.start, up.end), min(up.start, up.end)
+    line = Markup(
+        '<path d="M{x:.1f} {top}V{bottom}" stroke="#e4e8ec"/>'
+        '<text x="{x:.1f}" y="{below}" text-anchor="middle">{value:g}</text>'
+    )
     lines = [
-        f'<path d="M{across.at(value):.1f} {top}V{bottom}" stroke="#e4e8ec"/>'
-        f'<text x="{across.at(value):.1f}" y="{bottom + 18}" text-anchor="middle">{value:g}</text>'
+        line.format(x=across.at(value), top=top, bottom=bottom, below=bottom + 18, value=value)
         for value in across.ticks()
     ]
-    middle = (across.start + across.end) / 2
-    lines.append(f'<path d="M{across.start} {bottom}H{across.end}" stroke="#57606a"/>')
-    lines.append(f'<text x="{middle}" y="{bottom + 40}" text-anchor="middle">{escape(across.label)}</text>')
-    return "".join(lines)
+    edge = Markup('<path d="M{} {}H{}" stroke="#57606a"/>').format(across.start, bottom, across.end)
+    name = Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>')
+    return NOTHING.join([*lines, edge, name.format((across.start + across.end) / 2, bottom + 40, across.label)])
 
 
-def _diagonal(across: Axis, up: Axis) -> str:
+def _diagonal(across: Axis, up: Axis) -> Markup:
     low, high = max(across.low, up.low), min(across.high, up.high)
-    ends = f"M{across.at(low):.1f} {up.at(low):.1f}L{across.at(high):.1f} {up.at(high):.1f}"
-    return f'<path d="{ends}" stroke="#8c959f" stroke-width="1.2"/>'
+    line = Markup('<path d="M{:.1f} {:.1f}L{:.1f} {:.1f}" stroke="#8c959f" stroke-width="1.2"/>')
+    return line.format(across.at(low), up.at(low), across.at(high), up.at(high))
 
 
-def _marks(across: Axis, up: Axis, x_marks: Mapping[str, float], y_marks: Mapping[str, float]) -> str:
-    return "".join(
+def _marks(across: Axis, up: Axis, x_marks: Mapping[str, float], y_marks: Mapping[str, float]) -> Markup:
+    return NOTHING.join(
         [_upright(name, across.at(v), across, up) for name, v in x_marks.items()]
         + [_level(name, up.at(v), across, up) for name, v in y_marks.items()]
     )
 
 
-def _upright(name: str, x: float, across: Axis, up: Axis) -> str:
+def _upright(name: str, x: float, across: Axis, up: Axis) -> Markup:
     """An upright dashed line, its name at the end where points along a diagonal are not."""
     right = x > (across.start + across.end) / 2
     place = (x - 5, up.start - 8, "end") if right else (x + 5, up.end + 14, "start")
-    return f'<path d="M{x:.1f} {up.start}V{up.end}" {DASHED}/>{_name(name, *place)}'
+    return Markup('<path d="M{:.1f} {}V{}" {}/>').format(x, up.start, up.end, DASHED) + _name(name, *place)
 
 
-def _level(name: str, y: float, across: Axis, up: Axis) -> str:
+def _level(name: str, y: float, across: Axis, up: Axis) -> Markup:
     """A level dashed line, its name at the end where points along a diagonal are not."""
     high = y < (up.start + up.end) / 2
     place = (across.start + 4, y + 15, "start") if high else (across.end - 4, y - 5, "end")
-    return f'<path d="M{across.start} {y:.1f}H{across.end}" {DASHED}/>{_name(name, *place)}'
+    return Markup('<path d="M{} {:.1f}H{}" {}/>').format(across.start, y, across.end, DASHED) + _name(name, *place)
 
 
-def _name(text: str, x: float, y: float, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+def _name(text: str, x: float, y: float, anchor: str) -> Markup:
+    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(x, y, anchor, text)
 
 
-def _points(across: Axis, up: Axis, x: Numbers, y: Numbers, k: int) -> str:
+def _points(across: Axis, up: Axis, x: Numbers, y: Numbers, k: int) -> Markup:
     shape = SHAPES[k % len(SHAPES)]
     path = "".join(f"M{across.at(a):.1f} {up.at(b):.1f}{shape}" for a, b in zip(x, y, strict=True))
-    return f'<path d="{path}" fill="{_colour(k)}" fill-opacity="{0.55 if len(x) > 100 else 0.9}"/>'  # noqa: PLR2004 - a crowd
+    opacity = 0.55 if len(x) > CROWD else 0.9
+    return Markup('<path d="{}" fill="{}" fill-opacity="{}"/>').format(path, _colour(k), opacity)
 
 
-def _line(across: Axis, up: Axis, x: Numbers, y: Numbers, k: int, *, fill: bool = False) -> str:
+def _line(across: Axis, up: Axis, x: Numbers, y: Numbers, k: int, *, filled: bool = False) -> Markup:
+    if not len(x):
+        return NOTHING
     path = "M" + "L".join(f"{across.at(a):.1f} {up.at(b):.1f}" for a, b in zip(x, y, strict=True))
-    inside = f'fill="{_colour(k)}" fill-opacity=".12"' if fill else 'fill="none"'
-    dash = ("", ' stroke-dasharray="6 3"', ' stroke-dasharray="2 3"')[k % 3]
-    return f'<path d="{path}" {inside} stroke="{_colour(k)}" stroke-width="1.8"{dash}/>' if len(x) else ""
+    inside = Markup('fill="{}" fill-opacity=".12"').format(_colour(k)) if filled else Markup('fill="none"')
+    line = Markup('<path d="{}" {} stroke="{}" stroke-width="1.8"{}/>')
+    return line.format(path, inside, _colour(k), DASHES[k % len(DASHES)])
 
 
-def _key(k: int, name: str, left_out: int) -> str:
-    note = f" ({left_out} not finite, left out)" if left_out else ""
-    sign = f'<svg viewBox="-5 -5 10 10" aria-hidden="true"><path d="M0 0{SHAPES[k % 5]}" fill="{_colour(k)}"/></svg>'
-    return f"<li>{sign}{escape(name)}{note}</li>"
+def _key(k: int, name: str, left_out: int) -> Key:
+    return Key(SHAPES[k % len(SHAPES)], _colour(k), name, left_out)
 
 
-def _figure(title: str, describe: str, parts: Sequence[str], keys: Sequence[str], height: int = HEIGHT) -> str:
+def _figure(title: str, describe: str, parts: Sequence[Markup], keys: Sequence[Key], height: int = HEIGHT) -> Markup:
     number = zlib.crc32("".join([title, describe, *parts]).encode())
-    legend = f'<ul class="legend">{"".join(keys)}</ul>' if keys else ""
-    below = f"<figcaption>{escape(describe)}</figcaption>" if describe else ""
-    return (
-        f'<figure><svg viewBox="0 0 {WIDTH} {height}" role="img" fill="none" '
-        f'aria-labelledby="t{number:08x} d{number:08x}">'
-        f'<title id="t{number:08x}">{escape(title)}</title><desc id="d{number:08x}">{escape(describe or title)}</desc>'
-        f'<text class="name" x="{LEFT}" y="18">{escape(title)}</text>{"".join(parts)}</svg>{legend}{below}</figure>'
+    return fill(
+        "plot",
+        id=f"{number:08x}",
+        title=title,
+        describe=describe,
+        parts=NOTHING.join(parts),
+        keys=keys,
+        width=WIDTH,
+        height=height,
+        left=LEFT,
     )
 
 
