@@ -32,7 +32,7 @@ from common.arguments import make_state_dir
 from common.errors import BrokerError, OutboxError
 from common.signals import Signals
 from common.words import counted
-from contract.messages import Health
+from contract.health_messages import Health
 from contract.topics import Topics
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from typing import NamedTuple, TypeAlias
 from pydantic import Field
 
 from collector.tables import Row
-from contract.messages import LARGEST_MESSAGE, FrameReport, Health, Message, Name, SlideSummary, Status
+from contract.health_messages import Health, Status
+from contract.messages import LARGEST_MESSAGE, FrameReport, Message, Name, SlideSummary
 from contract.topic_words import WORD, is_topic_word
 
 Key: TypeAlias = tuple[str, str, int]

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from contract.messages import Ack, FrameReport, Health, Message, SlideSummary, Status
+from contract.health_messages import Health, Status
+from contract.messages import Ack, FrameReport, Message, SlideSummary
 
 TopicName = Literal["status", "frame", "slide", "health", "ack"]
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypedDict
 
+from contract.health_messages import Health, Status
 from contract.labels import LABELS
-from contract.messages import FrameReport, Health, SlideSummary, Status
+from contract.messages import FrameReport, SlideSummary
 from contract.sightings import Sightings
 from contract.topic_words import is_topic_word
 

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from common.words import counted
+from contract.health_messages import Health
 from contract.labels import LABELS, spoken
-from contract.messages import FrameReport, Health, SlideSummary
+from contract.messages import FrameReport, SlideSummary
 from contract.shares import corrected_words, percent
 from dashboard.tally import Summary
 

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from functools import partial
 
 from agent.ops.metrics import pages, served
-from contract.messages import AuditHead, Health
+from contract.health_messages import AuditHead, Health
 
 FULL = Health(
     at=datetime(2026, 1, 31, tzinfo=timezone.utc),

@@ -12,7 +12,8 @@ from typing import Any
 from agent.settings import MqttSettings
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
-from contract.messages import FrameReport, Health
+from contract.health_messages import Health
+from contract.messages import FrameReport
 from contract.topics import Topics
 from devbroker.broker import Broker, find_program
 

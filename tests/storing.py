@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from collector.arrivals import Arrival
 from collector.database import open_engine
 from collector.store import Outcome
-from contract.messages import FrameReport, Health, Status
+from contract.health_messages import Health, Status
+from contract.messages import FrameReport
 
 EPOCH = "0123456789abcdef"
 ROOT = "microscopy/v1/lab/scope-1"

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from agent.ops.board import power_w, temperatures_c
 from agent.ops.chain import Head
-from contract.messages import AuditHead, FrameReport, Health
+from contract.health_messages import AuditHead, Health
+from contract.messages import FrameReport
 
 log = logging.getLogger(__name__)
 STALL_S = 60.0

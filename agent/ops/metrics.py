@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from agent.ops.health import Cause
 from common.errors import CheckError, MicroscopeError
-from contract.messages import Health
+from contract.health_messages import Health
 from mqttlink.refusals import State
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,8 @@ from agent.wire.delivery import Delivery
 from agent.wire.outbox import Outbox
 from agent.wire.sender import Sender, named
 from common.errors import OutboxError
-from contract.messages import Health, SlideSummary, Status
+from contract.health_messages import Health, Status
+from contract.messages import SlideSummary
 from contract.topics import TOPICS, Topics
 from mqttlink.client import TooLarge
 from mqttlink.connection import Connection

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from agent.ops.audit import FOLDER, files_of, verify
 from agent.rollback_guard import remember
 from contract.bundle import SHIPPED
-from contract.messages import Health
+from contract.health_messages import Health
 from devbroker.broker import find_program
 
 

@@ -15,7 +15,8 @@ from agent.settings import MqttSettings
 from agent.wire.discovery import birth_topic, discovery, discovery_topic
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
-from contract.messages import Health, ModelInfo, SlideSummary, Status
+from contract.health_messages import Health, Status
+from contract.messages import ModelInfo, SlideSummary
 from contract.topics import Topics
 from devbroker.broker import Broker, find_program
 

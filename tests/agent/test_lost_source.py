@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from agent.wire.outbox import Outbox
-from contract.messages import FrameReport, Health
+from contract.health_messages import Health
+from contract.messages import FrameReport
 from devbroker.broker import Broker, find_program
 from tests.network_camera import NetworkCamera
 from tests.waiting import until

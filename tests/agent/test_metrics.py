@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from agent.ops.health import STALL_S, Counters, Pulse
 from agent.wire.outbox import Outbox
 from common.errors import OutboxError
-from contract.messages import FrameInfo, FrameReport, Health, Quality
+from contract.health_messages import Health
+from contract.messages import FrameInfo, FrameReport, Quality
 from mqttlink.refusals import State
 from tests.monitoring import FULL, free_port, get, serving
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.ops.metrics import DEADLINE_S, MOST_CLIENTS, served
-from contract.messages import Health
+from contract.health_messages import Health
 from tests.monitoring import FULL, get, serving
 
 

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import jsonschema
 import pytest
 
-from contract.messages import FrameReport, Health, Status
+from contract.health_messages import Health, Status
+from contract.messages import FrameReport
 from devbroker.broker import Broker, open_broker
 
 FRAMES = 12

@@ -14,7 +14,8 @@ from collector.arrivals import Arrival
 from collector.database import open_engine
 from collector.export import status
 from collector.store import Store
-from contract.messages import LARGEST_MESSAGE, FrameReport, Health
+from contract.health_messages import Health
+from contract.messages import LARGEST_MESSAGE, FrameReport
 from tests.storing import EPOCH, ROOT, acks, frame, health, rows, upto
 
 Make = Callable[..., FrameReport]

@@ -16,7 +16,8 @@ from collector.arrivals import Arrival
 from collector.database import open_engine
 from collector.queries import CellRow, FrameRow, SlideRow, cells, frame, frames, reading, report_bodies, slides, streams
 from collector.store import Store
-from contract.messages import BoxReport, CellReport, FrameReport, Health, Join, ModelInfo, Quality, SlideSummary
+from contract.health_messages import Health
+from contract.messages import BoxReport, CellReport, FrameReport, Join, ModelInfo, Quality, SlideSummary
 from tests.agent.test_slide import SURE, WRONG_SCALE, Point, whole_cells
 from tests.slides import UM, camera, frame_of, judged, new_slide
 

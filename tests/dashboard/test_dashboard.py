@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from common.terminal import printable
-from contract.messages import FrameReport, Health, Interval, ModelInfo, Quality, SlideSummary, Status
+from contract.health_messages import Health, Status
+from contract.messages import FrameReport, Interval, ModelInfo, Quality, SlideSummary
 from contract.topics import Topics
 from dashboard.link import Link
 from dashboard.table import picture
