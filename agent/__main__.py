@@ -174,7 +174,7 @@ def _calibrate_site(args: argparse.Namespace, signals: Signals) -> int:
 
 def _slide(args: argparse.Namespace, _: Signals) -> int:
     from agent.config import load  # noqa: PLC0415
-    from agent.tools.slide import start_slide, stop_slide  # noqa: PLC0415
+    from agent.tools.slide_commands import start_slide, stop_slide  # noqa: PLC0415
 
     settings = load(args.config, overrides(args.set)).settings
     say(start_slide(settings, args.id) if args.command == "slide start" else stop_slide(settings))

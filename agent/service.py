@@ -136,16 +136,16 @@ class _Vitals:
         if not self.settings.metrics.port:
             yield
             return
-        from agent.ops import metrics  # noqa: PLC0415 - few ask for it, and its libraries take a twentieth of a start
+        from agent.ops import prometheus  # noqa: PLC0415 - few ask for it, and its libraries take a twentieth of a start
 
-        pages = metrics.pages(
+        pages = prometheus.pages(
             self.health,
             version=VERSION,
             trouble=lambda: self.publisher.trouble,
             hangs=lambda: self.pulse.hangs() if self.publisher.alive else "the publisher's thread is gone",
             idles=self.pulse.idles,
         )
-        with metrics.served(self.settings.metrics.port, pages) as alarm:
+        with prometheus.served(self.settings.metrics.port, pages) as alarm:
             self.alarms.extend(filter(None, [alarm]))
             yield
 

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agent.colours import SiteColours
-from agent.sources.scale import Scale
+from agent.sources.scale_setting import Scale
 from agent.vision.flatfield import MAX_BYTES, Leveller, read_flat
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
 from common.durable import write_whole

@@ -24,7 +24,7 @@ from agent.vision.quality import assess
 from agent.vision.segmentation import find_cells
 from bench.results import Figures
 from bench.shifts import shifts
-from calibration.sample import stratified
+from calibration.strata import stratified
 from contract.bundle import INT8_CPU, SHIPPED, open_bundle
 from contract.colour import Method, normaliser
 from contract.decide import blast_probability, label_of
@@ -39,7 +39,7 @@ from evaluation.datasets.deepapl import UM_PER_PIXEL
 from evaluation.datasets.files import images_below, read_image
 from evaluation.datasets.sample import Sample, Split, labelled, labels_of
 from evaluation.metrics import Labels, Numbers, auroc, summary
-from export.reference import profile_of_samples
+from export.training_profile import profile_of_samples
 from training.evaluate import scores_of
 
 WITH_SURROUNDINGS = SHIPPED.parent / "blast-2"

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from calibration.histogram import Histogram
 from calibration.methods import parameters_of, range_of
-from calibration.sample import fingerprint
+from calibration.strata import fingerprint
 from common.errors import UsageError
 from contract.manifest import InputSpec, Sha256
 from contract.pixels import to_batch

@@ -23,9 +23,9 @@ from common.errors import MissingError, UsageError
 from contract.messages import FrameReport, SlideSummary
 from dashboard.link import Arrival, Link
 from dashboard.options import parser, settings_given
+from dashboard.phrases import line_of, lines_of, slide_line
 from dashboard.settings import load
 from dashboard.tally import Kind, Summary, Tally
-from dashboard.words import line_of, lines_of, slide_line
 
 _CONNECT_S = 10.0
 _LAST_WORDS_S = 2.0

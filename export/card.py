@@ -7,8 +7,8 @@ from contract.manifest import Manifest
 from evaluation.datasets import about_of
 from evaluation.metrics import of_sigma
 from evaluation.overview import BY_IMAGE, BY_PATIENT
-from evaluation.tables import shown
-from export.known_error import known_error_words
+from evaluation.readable import shown
+from export.model_error import known_error_words
 
 HEAD = """# Model card: {id}
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.sample import Sampling, sampling, stratified
-from calibration.stain import stains
+from calibration.cell_stain import stains
+from calibration.strata import Sampling, sampling, stratified
 from common.errors import UsageError
 from contract.manifest import CellColours, InputSpec
 from evaluation.datasets import LAYOUTS

@@ -22,21 +22,21 @@ from evaluation.datasets import about_of, described
 from evaluation.datasets.crops import read_crops
 from evaluation.datasets.sample import data_sets_of
 from evaluation.judgement import PREFERRED, counts, judgement
-from evaluation.tables import table as readable
+from evaluation.readable import table as readable
 from export.card import model_card
 from export.cells import Chosen, Wanted, choose
 from export.gate import Limits, caveat, enforce, faults, figures, fit_decisions, range_faults, refuse_if_blind
 from export.golden import golden_batch
-from export.known_error import known_error_of
 from export.lint import lint
 from export.lint import readable as findings_in_words
+from export.model_error import known_error_of
 from export.page import report_page
 from export.pick import Row, cells_to_pick_on, ranked
 from export.quantize import quantize
-from export.reference import aligned, reference_of
-from export.scoring import ENGINES, Scored, score, with_reference
+from export.scored import ENGINES, Scored, score, with_reference
 from export.sensitivity import sensitivity
 from export.to_onnx import write_onnx
+from export.training_profile import aligned, reference_of
 from training.checkpoint import Classifier, read_classifier
 from training.recipe import data_sets_in
 

@@ -11,10 +11,10 @@ from contract.manifest import Decision, Manifest
 from evaluation.judgement import PREFERRED, called_blast
 from evaluation.metrics import Numbers, sigmoid
 from evaluation.overview import BY_PATIENT, patients_in_words
-from evaluation.tables import shown
+from evaluation.readable import shown
 from export.gate import Limits
-from export.known_error import known_error_words
-from export.scoring import Scored
+from export.model_error import known_error_words
+from export.scored import Scored
 from rendering.html import Picture, page, paragraph, picture_grid, plots, section, table, verdict
 from rendering.plots import Series, bars_svg, reliability, reliability_svg, scatter_svg
 

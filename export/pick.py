@@ -10,7 +10,7 @@ import onnxruntime as ort
 from tqdm import tqdm
 
 from calibration.ranges import Table
-from calibration.sample import stratified
+from calibration.strata import stratified
 from contract.decide import margins_of
 from contract.manifest import TWO, Columns, Decision, InputSpec
 from contract.pixels import to_batch

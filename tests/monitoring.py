@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
 
-from agent.ops.metrics import pages, served
+from agent.ops.prometheus import pages, served
 from contract.health_messages import AuditHead, Health
 
 FULL = Health(

@@ -28,8 +28,8 @@ from evaluation.datasets.sample import Sample, Split, data_sets_of, labels_of, s
 from evaluation.folds import group_numbers
 from evaluation.judgement import PREFERRED, counts, judgement
 from evaluation.overview import BY_IMAGE, overview, refuse_nobodys
+from evaluation.readable import shown_resamples, table
 from evaluation.resampling import resampled
-from evaluation.tables import shown_resamples, table
 from training.judge import Judge, open_judge
 from training.network import BlastNet, scores_by
 from training.options import evaluate_parser

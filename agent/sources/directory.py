@@ -11,10 +11,10 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.drawn import is_marked
+from agent.drawn_mark import is_marked
 from agent.sources.exposure import Exposure, changed_at, exposure_of
 from agent.sources.names import is_folder, printable
-from agent.sources.scale import Scale
+from agent.sources.scale_setting import Scale
 from common.arguments import UserPath
 from common.errors import SourceError, UsageError
 from contract.listing import Folder, Listing, pictures_below

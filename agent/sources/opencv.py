@@ -17,7 +17,7 @@ from typing_extensions import Self
 from agent.sources.exposure import changed_at
 from agent.sources.live import live_frames
 from agent.sources.names import is_folder, printable
-from agent.sources.scale import Scale
+from agent.sources.scale_setting import Scale
 from agent.sources.shot import Shot
 from agent.sources.stream import Stream, openable
 from common.arguments import UserPath, named_path

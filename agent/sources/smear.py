@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.sources import render
-from agent.sources.render import Extent, Painter, Plane, Random, Sprite
+from agent.sources import cell_drawing
+from agent.sources.cell_drawing import Extent, Painter, Plane, Random, Sprite
 from contract.types import Box, Image, TrueCell
 
 TILE_UM = 40.0
@@ -121,10 +121,10 @@ class Smear:
 def _bank(um_per_pixel: float, seed: int) -> dict[str, list[Sprite]]:
     """Every drawing, by kind."""
     painters: dict[str, Painter] = {
-        "red": render.red_cell,
-        "platelet": render.platelet,
-        "blast": render.blast,
-        **{name: painter for name, (painter, _) in render.WHITE.items()},
+        "red": cell_drawing.red_cell,
+        "platelet": cell_drawing.platelet,
+        "blast": cell_drawing.blast,
+        **{name: painter for name, (painter, _) in cell_drawing.WHITE.items()},
     }
     rng = np.random.default_rng([seed, 1])
     return {kind: [painters[kind](um_per_pixel, rng) for _ in range(count)] for kind, count in VARIANTS.items()}
@@ -135,8 +135,8 @@ def _pick(rng: Random, kind: str, x: float, y: float) -> Placed:
 
 
 def _normal_kind(rng: Random) -> str:
-    shares = np.array([share for _, share in render.WHITE.values()])
-    return str(rng.choice(list(render.WHITE), p=shares / shares.sum()))
+    shares = np.array([share for _, share in cell_drawing.WHITE.values()])
+    return str(rng.choice(list(cell_drawing.WHITE), p=shares / shares.sum()))
 
 
 def _distance(cell: Placed, x: float, y: float) -> float:
@@ -174,9 +174,9 @@ class Camera:
         top, left = field.y - y + half, field.x - x + half
         part = np.s_[top : top + field.height, left : left + field.width]
         if sprite.cover is not None:
-            density[here] *= 1 - render.turned(sprite.cover, cell.turn)[part][..., None]
-        density[here] += render.turned(sprite.density, cell.turn)[part]
-        box = self._clipped(render.turned_extent(sprite.extent, cell.turn), x, y)
+            density[here] *= 1 - cell_drawing.turned(sprite.cover, cell.turn)[part][..., None]
+        density[here] += cell_drawing.turned(sprite.density, cell.turn)[part]
+        box = self._clipped(cell_drawing.turned_extent(sprite.extent, cell.turn), x, y)
         return TrueCell(box, TRUE_KINDS.get(cell.kind, "white")) if box else None
 
     def _clipped(self, extent: Extent, x: int, y: int) -> Box | None:

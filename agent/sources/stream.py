@@ -10,8 +10,8 @@ from statistics import median
 import cv2
 import numpy as np
 
+from agent.sources.frame_sizes import Sizes
 from agent.sources.shot import Shot, UnfitStreamError
-from agent.sources.sizes import Sizes
 from contract.pictures import MAX_PIXELS, UnfitPictureError, decode_picture
 from contract.types import FrameMeta, Image
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from pydantic import ValidationError
 
-from agent.drawn import marked
+from agent.drawn_mark import marked
 from agent.slides.statistics import logit, probability_of
 from agent.sources.names import picture_file
 from agent.sources.place import recording_at

@@ -17,7 +17,7 @@ from typing import IO, TypeVar
 import cv2
 
 from agent.ahead import helpers, inspected
-from agent.drawn import marked
+from agent.drawn_mark import marked
 from agent.pipeline import Examiner, Finding, crops_of, examine, numbered, report_of
 from agent.site import open_site
 from agent.sources.directory import DirectorySource, listed

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.drawn import PNG, marked
+from agent.drawn_mark import PNG, marked
 from common.durable import write_whole
 from common.errors import CheckError, IntegrityError, UsageError
 from common.words import counted

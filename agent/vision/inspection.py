@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from agent.vision.limits import QualityLimits
-from agent.vision.pictures import pictures_of
+from agent.vision.planes import pictures_of
 from agent.vision.quality import assess
 from agent.vision.segmentation import find_cells
 from contract.messages import Quality

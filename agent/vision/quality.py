@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from agent.vision import light, sharpness, stain
 from agent.vision.familiar import far_from
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
-from agent.vision.pictures import Pictures, pictures_of
+from agent.vision.planes import Pictures, pictures_of
 from agent.vision.ranks import quantile
 from agent.vision.remedies import REMEDIES
 from agent.vision.watch import Apparent, ScaleWatch

@@ -1,7 +1,7 @@
 """Finding the white cells of a stained blood smear by colour.
 
 What red cells and nuclei are like is taken from the frame itself (agent/vision/kinds.py). Pictures are made of the
-optical density beside those (agent/vision/pictures.py): how nuclear a pixel is, how foreign to the colour of red
+optical density beside those (agent/vision/planes.py): how nuclear a pixel is, how foreign to the colour of red
 cells, and where it is stained less than they are. A white cell is a patch of what is foreign, nuclear or pale that
 holds enough of a nucleus.
 
@@ -31,7 +31,7 @@ from agent.vision.masks import (
     squarely_grown,
 )
 from agent.vision.nucleus import nucleus_of
-from agent.vision.pictures import Pictures, pictures_of
+from agent.vision.planes import Pictures, pictures_of
 from agent.vision.touching import MIN_NUCLEUS_UM2, Patch, split, without_neighbours
 from contract.types import Box, Cell, Image
 

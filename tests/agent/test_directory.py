@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.drawn import marked
+from agent.drawn_mark import marked
 from agent.sources.directory import DirectorySource, listed
 from common.errors import SourceError, UsageError
 from contract.listing import Listing

@@ -11,7 +11,7 @@ import pytest
 from agent.slides.checkpoints import DELAY_FRAMES
 from agent.slides.slide import Sighting, Slide
 from agent.slides.stage import KEYFRAMES, Stage
-from agent.sources.render import turned_extent
+from agent.sources.cell_drawing import turned_extent
 from agent.sources.smear import TRUE_KINDS, Camera, Placed
 from agent.vision.segmentation import find_cells
 from contract.messages import Quality, SlideSummary

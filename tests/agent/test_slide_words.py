@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agent.tools.replay import Summary
-from agent.tools.slide import closed_words
+from agent.tools.slide_commands import closed_words
 from contract.messages import Interval, ModelInfo, SlideSummary
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)

@@ -6,8 +6,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from agent.sources import render
-from agent.sources.render import turned, turned_extent
+from agent.sources import cell_drawing
+from agent.sources.cell_drawing import turned, turned_extent
 from agent.sources.synthetic import SyntheticSource
 from agent.vision.quality import assess
 from contract.types import Frame, TrueCell
@@ -87,8 +87,8 @@ def test_blur_grows_with_the_drift_of_focus() -> None:
     assert np.abs(np.diff(sharp.astype(int), axis=0)).mean() > 1.5 * np.abs(np.diff(soft.astype(int), axis=0)).mean()
 
 
-@pytest.mark.parametrize("painter", [p for p, _ in render.WHITE.values()] + [render.blast])
-def test_a_nucleus_is_darker_than_its_cytoplasm_and_that_than_nothing(painter: render.Painter) -> None:
+@pytest.mark.parametrize("painter", [p for p, _ in cell_drawing.WHITE.values()] + [cell_drawing.blast])
+def test_a_nucleus_is_darker_than_its_cytoplasm_and_that_than_nothing(painter: cell_drawing.Painter) -> None:
     sprite = painter(0.1, np.random.default_rng(1))
     assert sprite.cover is not None
     green = sprite.density[..., 1]
@@ -99,7 +99,7 @@ def test_a_nucleus_is_darker_than_its_cytoplasm_and_that_than_nothing(painter: r
 
 @pytest.mark.parametrize("turn", range(8))
 def test_the_extent_turns_with_the_drawing(turn: int) -> None:
-    sprite = render.blast(0.2, np.random.default_rng(2))
+    sprite = cell_drawing.blast(0.2, np.random.default_rng(2))
     assert sprite.cover is not None
     ys, xs = np.nonzero(turned(sprite.cover, turn) > 0.5)
     half = len(sprite.cover) // 2

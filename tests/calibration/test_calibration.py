@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from calibration.methods import METHODS
 from calibration.ranges import Table, calibrate, calibrate_by, key_of, read_table
-from calibration.sample import fingerprint, sampling, stratified
+from calibration.strata import fingerprint, sampling, stratified
 from common.errors import UsageError
 from contract.manifest import InputSpec
 from contract.pixels import to_batch

@@ -26,9 +26,9 @@ from contract.health_messages import Health, Status
 from contract.messages import FrameReport, Interval, ModelInfo, Quality, SlideSummary
 from contract.topics import Topics
 from dashboard.link import Link
+from dashboard.phrases import NO_SLIDE, line_of, lines_of, slide_line
 from dashboard.table import picture
 from dashboard.tally import Numbers, Tally, percentile
-from dashboard.words import NO_SLIDE, line_of, lines_of, slide_line
 from devbroker.broker import Broker, find_program
 from mqttlink.settings import BrokerSettings
 

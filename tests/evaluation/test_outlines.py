@@ -12,7 +12,7 @@ from evaluation.datasets import LAYOUTS
 from evaluation.datasets.files import read_image
 from evaluation.datasets.outlines import colours_by_data_set, outline_of
 from evaluation.datasets.sample import Sample
-from export.reference import aligned
+from export.training_profile import aligned
 from tests.drawn import WIDE, write_cells
 
 

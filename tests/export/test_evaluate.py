@@ -14,7 +14,7 @@ from contract.manifest import Columns, Decision, Unknown
 from contract.signature import UNSIGNED
 from evaluation.datasets.sample import Kind, Sample
 from evaluation.judgement import counts, judgement
-from evaluation.tables import shown, table
+from evaluation.readable import shown, table
 from tests.drawn import write_cells
 from tests.exporting import run
 from training.checkpoint import read_classifier

@@ -10,7 +10,7 @@ import pytest
 
 from calibration.methods import METHODS
 from calibration.ranges import Table
-from calibration.sample import fingerprint, stratified
+from calibration.strata import fingerprint, stratified
 from contract.bundle import (
     CALIBRATION,
     FP32,

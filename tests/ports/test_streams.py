@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.sources.frame_sizes import size_in_header
 from agent.sources.opencv import CameraSource, VideoSource
 from agent.sources.place import VIDEOS, recording_at
-from agent.sources.sizes import size_in_header
 from agent.sources.stream import _Gaps
 from contract.types import Frame, Image
 from tests.h264 import copies, described, described_by_h265, key_frames, transport_stream

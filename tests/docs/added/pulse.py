@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, Field
 
-from agent.sources.scale import Scale
+from agent.sources.scale_setting import Scale
 from contract.types import Frame
 
 

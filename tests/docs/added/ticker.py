@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from agent.sources.live import live_frames
-from agent.sources.scale import Scale
+from agent.sources.scale_setting import Scale
 from agent.sources.shot import Shot
 from common.errors import SourceError
 from contract.types import Frame

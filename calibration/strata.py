@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.stain import Stains
+from calibration.cell_stain import Stains
 from contract.types import Crops
 
 Span = tuple[float, float]

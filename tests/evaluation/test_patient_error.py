@@ -10,7 +10,7 @@ from contract.known_error import ModelError
 from contract.manifest import TWO, Columns, Decision, Unknown
 from contract.types import Tensor
 from evaluation.datasets.sample import Kind, Sample
-from evaluation.known_error import known_error
+from evaluation.patient_error import known_error
 
 DECISION = Decision(temperature=1.0, threshold=0.5, uncertain_from=0.4, uncertain_to=0.6)
 Cell = tuple[Sample, float]

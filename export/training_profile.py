@@ -14,7 +14,7 @@ from evaluation.datasets.outlines import colours_by_data_set
 from evaluation.datasets.sample import Sample
 from evaluation.metrics import Numbers
 from export.gate import Held
-from export.scoring import ENGINES, Scored
+from export.scored import ENGINES, Scored
 
 LEVELS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 MIN_SEEN = 0.5

@@ -12,8 +12,8 @@ from contract.types import Tensor
 from evaluation.datasets.sample import Sample, Split
 from evaluation.judgement import PREFERRED
 from export.card import model_card
-from export.known_error import known_error_of, known_error_words
-from export.scoring import Scored
+from export.model_error import known_error_of, known_error_words
+from export.scored import Scored
 
 DECISION = Decision(temperature=1.0, threshold=0.5, uncertain_from=0.4, uncertain_to=0.6)
 ON = "patients of the validation split of layout folders"

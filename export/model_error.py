@@ -4,8 +4,8 @@ from common.words import counted
 from contract.known_error import KnownError, PatientRate
 from contract.manifest import Decisions, Manifest, Unknown
 from evaluation.judgement import PREFERRED
-from evaluation.known_error import known_error
-from export.scoring import Scored
+from evaluation.patient_error import known_error
+from export.scored import Scored
 
 
 def known_error_of(fit: Scored, decisions: Decisions, unknown: Unknown | None, *, on: str) -> KnownError | None:

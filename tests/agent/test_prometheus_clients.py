@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.ops.metrics import DEADLINE_S, MOST_CLIENTS, served
+from agent.ops.prometheus import DEADLINE_S, MOST_CLIENTS, served
 from contract.health_messages import Health
 from tests.monitoring import FULL, get, serving
 

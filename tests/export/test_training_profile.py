@@ -6,15 +6,15 @@ import cv2
 import numpy as np
 import pytest
 
-from calibration.sample import stratified
+from calibration.strata import stratified
 from contract.manifest import Decision, Decisions, InputSpec
 from contract.reference import Reference
 from evaluation.datasets import LAYOUTS
 from evaluation.datasets.files import images_below
 from evaluation.datasets.sample import Sample
 from export.golden import draw_cell
-from export.reference import LEVELS, profile_of_samples, reference_of
-from export.scoring import ENGINES, Scored
+from export.scored import ENGINES, Scored
+from export.training_profile import LEVELS, profile_of_samples, reference_of
 
 WIDE = InputSpec(um_per_pixel=0.2, size=180, mean=(0, 0, 0), std=(1, 1, 1))
 DECISIONS = Decisions(

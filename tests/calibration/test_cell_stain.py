@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from calibration.stain import stains
+from calibration.cell_stain import stains
 from contract.types import Image
 
 AZURE, EOSIN = np.array([0.1, 0.3, 0.5]), np.array([0.2, 0.6, 0.05])

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from calibration.sample import stratified
+from calibration.strata import stratified
 from contract import bundle
 from contract.decide import margins_of
 from contract.manifest import TWO, CellColours, Columns, InputSpec
