@@ -51,6 +51,22 @@ FIELD = """    lamp_hours: float | None = Field(
         None, description="How long the lamp has burned; absent where the microscope does not tell."
     )
 """
+STEP = '''def _to_layout_4(connection: sa.Connection) -> None:
+    """Tell how sharp a frame was; of earlier ones nobody knows."""
+    _add_column(connection, "focus", "FLOAT")
+
+
+'''
+DUMP = """
+import sqlite3, sys
+from pathlib import Path
+from collector.store import Store
+folder, file = Path(sys.argv[1]), Path(sys.argv[2])
+sqlite3.connect(file).executescript((folder / "layout-3.sql").read_text())
+with Store(f"sqlite:///{file}") as store:
+    store.open()
+(folder / "layout-4.sql").write_text("\\n".join(sqlite3.connect(file).iterdump()))
+"""
 METHOD = '''def tenth(seen: Histogram, *, share: float = 0.9) -> float:
     """All but the largest tenth of what was seen."""
     return share * seen.magnitude
@@ -156,6 +172,26 @@ def test_a_field_of_a_message_is_documented_and_old_messages_still_parse(
     assert nothing == "None"
     assert json.loads(again) == json.loads(old) | {"lamp_hours": None}
     house.test("tests/contract/test_messages.py", "tests/agent/test_asyncapi.py", only="not mosquitto")
+
+
+def test_a_column_that_the_collector_stores_is_documented_and_earlier_databases_are_used_on(
+    house: House, tmp_path: Path
+) -> None:
+    layouts, dump = "collector/layouts.py", "tests/collector/layout-4.sql"
+    column = '    sa.Column("focus", sa.Float, nullable=True, info={SINCE: 4}),\n'
+    house.put("collector/tables.py", column, before='    sa.UniqueConstraint("device", "epoch", "seq"')
+    house.put("collector/tables.py", " + 1", after="LAYOUT = 3")
+    house.put(layouts, STEP, before="def amending_columns(")
+    house.put(layouts, ", _to_layout_4", after="STEPS = (_to_layout_2, _to_layout_3")
+    house.put(
+        "collector/rows.py", '        "focus": message.quality.focus,\n', before='        "cells": len(message.cells),'
+    )
+    house.run("-c", DUMP, str(house.root / "tests/collector"), str(tmp_path / "c.sqlite"))
+    assert house.used | {dump} == files_of("A column that the collector stores", number="4")
+    house.make_docs()
+    assert "`joined`, `focus`" in house.read("docs/collector.md")
+    said = house.test("tests/collector/test_layouts.py", only="earlier_release_made or 99 or sqlite")
+    assert "failed" not in said
 
 
 def test_a_calibration_method_is_tested_with_the_others_and_can_be_asked_for(house: House) -> None:
