@@ -69,8 +69,7 @@ def amending_reports(connection: sa.Connection, *only: sa.ColumnElement[bool]) -
         only: what the rows must satisfy besides.
     """
     amends = sa.or_(_names('"withdraws"', '"withdraws":""'), _names('"joined"', '"joined":null'))
-    wanted = sa.select(report.c.id, report.c.body).where(amends, *only)
-    for number, body in connection.execute(wanted, execution_options={"yield_per": 1000}):
+    for number, body in connection.execute(sa.select(report.c.id, report.c.body).where(amends, *only)):
         try:
             message = FrameReport.model_validate_json(body)
         except ValidationError:  # an earlier release took more
@@ -108,8 +107,8 @@ def _to_layout_3(connection: sa.Connection) -> None:
     Neither database copies a row for a new column with a default. PostgreSQL keeps the default for the rows that are
     there and drops it for others, so that ``withdraws`` is null where a collector of layout 2 goes on beside this one.
     """
-    _add_column(connection, "withdraws", "VARCHAR(255) default ''")
-    _add_column(connection, "joined", "TEXT")
+    _add_column(connection, report, "withdraws", "VARCHAR(255) default ''")
+    _add_column(connection, report, "joined", "TEXT")
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("alter table report alter column withdraws drop default")
         for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):  # every body is read once
@@ -119,10 +118,10 @@ def _to_layout_3(connection: sa.Connection) -> None:
         connection.execute(sa.update(report).where(report.c.id == sa.bindparam("row")), told)
 
 
-def _add_column(connection: sa.Connection, name: str, kind: str) -> None:
-    """Add a column to `report`, unless it is there: damage can change the layout's number alone."""
-    if name not in {column["name"] for column in sa.inspect(connection).get_columns("report")}:
-        connection.exec_driver_sql(f"alter table report add column {name} {kind}")
+def _add_column(connection: sa.Connection, table: sa.Table, name: str, kind: str) -> None:
+    """Add a column, which is there already if it is the layout's number that damage has changed."""
+    if name not in {column["name"] for column in sa.inspect(connection).get_columns(table.name)}:
+        connection.exec_driver_sql(f"alter table {table.name} add column {name} {kind}")
 
 
 def amending_columns(message: FrameReport) -> dict[str, str | None]:
@@ -134,4 +133,4 @@ def amending_columns(message: FrameReport) -> dict[str, str | None]:
 
 
 STEPS = (_to_layout_2, _to_layout_3)
-"""From layout 1 on; each leaves ``meta`` as it is."""
+"""From layout 1 on; each leaves ``meta`` as it is, and does no harm where it was done before."""

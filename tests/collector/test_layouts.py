@@ -42,7 +42,7 @@ def test_tables_of_a_later_layout_are_left_alone_and_told(database: str, make_re
     engine.dispose()
     with (
         Store(database) as store,
-        pytest.raises(UsageError, match=f"layout 99.*knows {tables.LAYOUT}; install the release that"),
+        pytest.raises(UsageError, match=rf"layout 99.*knows {tables.LAYOUT}; install the release that"),
     ):
         store.store([frame(make_report(1))])
     with pytest.raises(UsageError, match="layout 99"):

@@ -8,13 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-COPIED = (
-    "common", "contract", "mqttlink", "engines", "devbroker", "rendering", "agent", "evaluation", "calibration",
-    "export", "training", "collector", "dashboard", "bench", "docs", "tests",
-)  # fmt: skip
 ADDED = Path(__file__).with_name("added")
-LINKED = ("models", "pyproject.toml", "LICENSE")
-"""What no recipe touches."""
 FILE = re.compile(r"`([\w.<>/-]+/[\w.<>-]+\.(?:py|sql))`")
 
 
@@ -44,22 +38,33 @@ class House:
     def __init__(self, folder: Path) -> None:
         self.root, self.used = folder / "house", set[str]()
         self.root.mkdir()
-        for room in COPIED:
-            shutil.copytree(ROOT / room, self.root / room)  # with what is compiled, which stays valid
-        for name in LINKED:
-            (self.root / name).symlink_to(ROOT / name)
+        for entry in ROOT.iterdir():
+            if next(entry.glob("*.py"), None):
+                shutil.copytree(entry, self.root / entry.name)  # with what is compiled, which stays valid
+            elif not entry.name.startswith("."):
+                (self.root / entry.name).symlink_to(entry)  # what no recipe touches
 
-    def add(self, file: str) -> None:
-        """Add a file, which lies in ``tests/docs/added`` by its name."""
+    def add(self, file: str, text: str = "") -> None:
+        """Add a file; one without a text lies in ``tests/docs/added`` by its name."""
         assert not (self.root / file).exists()
-        shutil.copy(ADDED / Path(file).name, self.root / file)
+        text = text or (ADDED / Path(file).name).read_text(encoding="utf-8")
+        (self.root / file).write_text(text, encoding="utf-8")
         self.used.add(file)
 
     def put(self, file: str, text: str, *, before: str = "", after: str = "") -> None:
         """Put text into a file, at a place that there is once."""
-        old, place = self.read(file), before or after
-        assert old.count(place) == 1, f"{file}: {place!r} stands there {old.count(place)} times"
-        (self.root / file).write_text(old.replace(place, f"{after}{text}{before}"), encoding="utf-8")
+        self.change(file, before or after, f"{after}{text}{before}")
+
+    def append(self, file: str, text: str) -> None:
+        """Put text at the end of a file."""
+        (self.root / file).write_text(self.read(file) + text, encoding="utf-8")
+        self.used.add(file)
+
+    def change(self, file: str, old: str, new: str) -> None:
+        """Replace the only text of a file that reads so."""
+        text = self.read(file)
+        assert text.count(old) == 1, f"{file}: {old!r} stands there {text.count(old)} times"
+        (self.root / file).write_text(text.replace(old, new), encoding="utf-8")
         self.used.add(file)
 
     def command(self, *words: str) -> list[str]:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from collector.tables import LAYOUT
 from contract.messages import FrameReport
 from devbroker.broker import Broker
 from tests.docs.house import House, files_of
@@ -51,28 +52,54 @@ FIELD = """    lamp_hours: float | None = Field(
         None, description="How long the lamp has burned; absent where the microscope does not tell."
     )
 """
-STEP = '''def _to_layout_4(connection: sa.Connection) -> None:
-    """Tell how sharp a frame was; of earlier ones nobody knows."""
-    _add_column(connection, "focus", "FLOAT")
-
-
-'''
-DUMP = """
-import sqlite3, sys
-from pathlib import Path
-from collector.store import Store
-folder, file = Path(sys.argv[1]), Path(sys.argv[2])
-sqlite3.connect(file).executescript((folder / "layout-3.sql").read_text())
-with Store(f"sqlite:///{file}") as store:
-    store.open()
-(folder / "layout-4.sql").write_text("\\n".join(sqlite3.connect(file).iterdump()))
-"""
 METHOD = '''def tenth(seen: Histogram, *, share: float = 0.9) -> float:
     """All but the largest tenth of what was seen."""
     return share * seen.magnitude
 
 
 '''
+
+
+COLUMN = '    sa.Column("sha256", sa.String(64), nullable=True, info={{SINCE: {layout}}}),\n'
+STEP = """def _to_layout_{layout}(connection: sa.Connection) -> None:
+    _add_column(connection, report, "sha256", "VARCHAR(64)")
+
+
+"""
+QUERY = """
+
+def models(connection: sa.Connection) -> set[str]:
+    if layout_of(connection) < _R.sha256.info[tables.SINCE]:
+        return set()
+    return set(connection.scalars(sa.select(_R.sha256).where(_R.sha256.is_not(None))))
+"""
+MIGRATED = """
+import sqlite3, sys
+from collector.store import Store
+before, file = sys.argv[1:]
+with sqlite3.connect(file) as old:
+    old.executescript(open(before, encoding="utf-8").read())
+with Store(f"sqlite:///{file}") as store:
+    store.open()
+with sqlite3.connect(file) as now:
+    print(*now.iterdump(), sep="\\n")
+"""
+STORED = """
+import sqlite3, sys
+from datetime import datetime, timezone
+from collector.arrivals import Arrival
+from collector.queries import models, reading
+from collector.store import Store
+before, file, report = sys.argv[1:]
+with sqlite3.connect(file) as old:
+    old.executescript(open(before, encoding="utf-8").read())
+with reading(f"sqlite:///{file}") as connection:
+    print(models(connection))
+with Store(f"sqlite:///{file}") as store:
+    store.store([Arrival("microscopy/v1/lab/scope-1/frame", report.encode(), datetime.now(timezone.utc))])
+with reading(f"sqlite:///{file}") as connection:
+    print(models(connection))
+"""
 
 
 @pytest.fixture
@@ -146,10 +173,9 @@ def test_an_inference_engine_keeps_what_every_engine_keeps_and_judges_frames(hou
     house.put(choice, '    "abacus": abacus.open_engine,\n', after=f'    "{name}": ort.open_engine,\n')
     house.put(choice, '"abacus-fp32": FP32, ', after="REFERENCES = {")
     house.put("agent/settings.py", ', "abacus"', after=f'"tensorrt-fp32", "{name}"')
-    house.test("tests/ports/test_engines.py", only="abacus or every_engine")
-    assert house.used == files_of("An inference engine", name="abacus")
+    house.test("tests/ports/test_engines.py", ARCHITECTURE, only="abacus or every_engine or architecture")
+    assert house.used - {ARCHITECTURE} == files_of("An inference engine", name="abacus")
     house.make_docs()
-    house.test(ARCHITECTURE, only="architecture")
     assert "`abacus`" in house.read("docs/settings.md")
     image, out = tmp_path / "a.png", tmp_path / "r.jsonl"
     cv2.imwrite(str(image), np.full((480, 640, 3), 200, np.uint8))
@@ -174,24 +200,31 @@ def test_a_field_of_a_message_is_documented_and_old_messages_still_parse(
     house.test("tests/contract/test_messages.py", "tests/agent/test_asyncapi.py", only="not mosquitto")
 
 
-def test_a_column_that_the_collector_stores_is_documented_and_earlier_databases_are_used_on(
-    house: House, tmp_path: Path
+def test_a_column_is_stored_and_what_the_layout_before_holds_is_read(
+    house: House, make_report: Callable[[int], FrameReport], tmp_path: Path
 ) -> None:
-    layouts, dump = "collector/layouts.py", "tests/collector/layout-4.sql"
-    column = '    sa.Column("focus", sa.Float, nullable=True, info={SINCE: 4}),\n'
-    house.put("collector/tables.py", column, before='    sa.UniqueConstraint("device", "epoch", "seq"')
-    house.put("collector/tables.py", " + 1", after="LAYOUT = 3")
-    house.put(layouts, STEP, before="def amending_columns(")
-    house.put(layouts, ", _to_layout_4", after="STEPS = (_to_layout_2, _to_layout_3")
+    tables, layouts, layout = "collector/tables.py", "collector/layouts.py", LAYOUT + 1
+    before, after = (f"tests/collector/layout-{number}.sql" for number in (LAYOUT, layout))
+    house.put(tables, COLUMN.format(layout=layout), before='    sa.UniqueConstraint("device", "epoch", "seq"')
+    house.change(tables, f"LAYOUT = {LAYOUT}\n", f"LAYOUT = {layout}\n")
+    house.put(layouts, STEP.format(layout=layout), before="STEPS = (")
+    house.put(layouts, f", _to_layout_{layout}", after=f"_to_layout_2, _to_layout_{LAYOUT}")
     house.put(
-        "collector/rows.py", '        "focus": message.quality.focus,\n', before='        "cells": len(message.cells),'
+        "collector/rows.py",
+        '        "sha256": message.model.sha256,\n',
+        before="        **amending_columns(message),\n",
     )
-    house.run("-c", DUMP, str(house.root / "tests/collector"), str(tmp_path / "c.sqlite"))
-    assert house.used | {dump} == files_of("A column that the collector stores", number="4")
+    house.append("collector/queries.py", QUERY)
+    house.add(after, house.run("-c", MIGRATED, before, str(tmp_path / "migrated.sqlite")))
+    assert house.used == files_of("A column that the collector stores", number=str(layout))
     house.make_docs()
-    assert "`joined`, `focus`" in house.read("docs/collector.md")
-    said = house.test("tests/collector/test_layouts.py", only="earlier_release_made or 99 or sqlite")
-    assert "failed" not in said
+    assert "`sha256`" in house.read("docs/collector.md")
+    house.test("tests/collector/test_layouts.py", only="not postgresql")
+    report = make_report(9)
+    unread, read = house.run("-c", STORED, before, str(tmp_path / "stored.sqlite"), report.model_dump_json()).split(
+        "\n"
+    )[:2]
+    assert (unread, read) == ("set()", str({report.model.sha256}))
 
 
 def test_a_calibration_method_is_tested_with_the_others_and_can_be_asked_for(house: House) -> None:
