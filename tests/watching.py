@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from contract.messages import Status
+from contract.health_messages import Status
 from contract.topics import Topics
 from devbroker.broker import Broker, find_program
 

@@ -7,10 +7,11 @@ from datetime import timedelta
 from rich.console import Console
 
 from common.terminal import printable
-from contract.messages import FrameReport, Health, Interval, Quality, Status
+from contract.health_messages import Health, Status
+from contract.messages import FrameReport, Interval, Quality
+from dashboard.phrases import line_of, lines_of, slide_line
 from dashboard.table import picture
 from dashboard.tally import Tally
-from dashboard.words import line_of, lines_of, slide_line
 from tests.tallying import NOW, slide_of, take
 
 Make = Callable[..., FrameReport]

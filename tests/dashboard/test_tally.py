@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.messages import FrameReport, Health, Quality, Status
+from contract.health_messages import Health, Status
+from contract.messages import FrameReport, Quality
+from dashboard.phrases import lines_of
 from dashboard.tally import Numbers, Tally, percentile
-from dashboard.words import lines_of
 from tests.tallying import NOW, take
 
 Make = Callable[..., FrameReport]

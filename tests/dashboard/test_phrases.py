@@ -6,9 +6,9 @@ from collections.abc import Callable
 from rich.console import Console
 
 from contract.messages import FrameReport, Quality
+from dashboard.phrases import NO_SLIDE, line_of
 from dashboard.table import picture
 from dashboard.tally import Tally
-from dashboard.words import NO_SLIDE, line_of
 from tests.tallying import take
 
 Make = Callable[..., FrameReport]
