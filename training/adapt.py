@@ -20,7 +20,9 @@ from common.errors import GateError, UsageError
 from common.terminal import say
 from contract import bundle
 from contract.decide import margins_of
+from contract.manifest import Unknown
 from contract.signature import SHIPPED_ONLY, Trust
+from contract.types import Tensor
 from evaluation.datasets import LAYOUTS
 from evaluation.datasets.crops import read_found
 from evaluation.datasets.outlines import colours_by_data_set
@@ -104,17 +106,16 @@ def adapt(
     """
     opened = bundle.open_bundle(model, trust)
     network, heads = _network(opened, model, trust)
-    judge = open_judge(model, trust)
-    samples = sorted((s for s in LAYOUTS[layout].find(root) if s.labelled), key=lambda s: s.path)
-    refuse_nobodys(samples, root, patients=patients)
+    given = sorted((s for s in LAYOUTS[layout].find(root) if s.labelled), key=lambda s: s.path)
+    refuse_nobodys(given, root, patients=patients)
     if not quiet:
-        say(*overview(samples, um_per_pixel=um_per_pixel), to=sys.stderr)
-    colours = colours_by_data_set(samples, um_per_pixel=um_per_pixel, quiet=quiet)
+        say(*overview(given, um_per_pixel=um_per_pixel), to=sys.stderr)
+    colours = colours_by_data_set(given, um_per_pixel=um_per_pixel, quiet=quiet)
     spec = opened.manifest.input
-    crops, found = read_found(samples, spec, um_per_pixel=um_per_pixel, colours=colours, quiet=quiet)
-    samples, crops = [s for s, there in zip(samples, found, strict=True) if there], crops[found]
+    crops, found = read_found(given, spec, um_per_pixel=um_per_pixel, colours=colours, quiet=quiet)
+    samples = [s for s, there in zip(given, found, strict=True) if there]
     _refuse_few(samples, root)
-    features = features_by(network, quarter_turns(crops), spec).reshape(TURNS, len(samples), -1)
+    features = features_by(network, quarter_turns(crops[found]), spec).reshape(TURNS, len(samples), -1)
     margins = _out_of_fold(heads, features, samples)
     gain = _gain(samples, margins_of(heads.scores(features[0]), heads.columns), margins)
     if gain.after["auroc"] < gain.before["auroc"]:
@@ -122,30 +123,31 @@ def adapt(
             f"heads fitted on {root} know blasts of other patients less well (AUROC {gain.after['auroc']:.4f}) than "
             f"{model} as it is ({gain.before['auroc']:.4f}); nothing is written: label more cells, of more patients"
         )
-    adapted = fitted(heads, np.concatenate(features), samples * TURNS)
-    made_folder(out)
+    adapted, judge = fitted(heads, np.concatenate(features), samples * TURNS), open_judge(model, trust)
     recipe = asdict(Recipe(layout, um_per_pixel, epochs=0, start=digest_of(model)))
     datasets = list(dict.fromkeys([*judge.home, *data_sets_of(samples)]))
-    recipe |= {"datasets": datasets, "adapted_from": opened.manifest.id}
-    unknown = opened.manifest.unknown
-    if unknown is not None:  # the site's own cells are like the training's now
-        far = float(np.quantile(adapted.scores(features[0])[:, -1], 1 - FAR))
-        unknown = unknown.model_copy(update={"distance": max(unknown.distance, round(REACH * far, 3))})
-    write_classifier(
-        out / CLASSIFIER,
-        Classifier(
-            adapted.on(network),
-            spec,
-            adapted.columns,
-            choose_decision(labels_of(samples), margins),
-            unknown,
-            {**judge.colours, **colours},
-            recipe,
-            0,
-            {f"{name}_before": value for name, value in gain.before.items()} | dict(gain.after),
-        ),
+    classifier = Classifier(
+        adapted.on(network),
+        spec,
+        adapted.columns,
+        choose_decision(labels_of(samples), margins),
+        _reaching(opened.manifest.unknown, adapted.scores(features[0])),
+        {**judge.colours, **colours},
+        recipe | {"datasets": datasets, "adapted_from": opened.manifest.id},
+        0,
+        {f"{name}_before": value for name, value in gain.before.items()} | dict(gain.after),
     )
+    made_folder(out)
+    write_classifier(out / CLASSIFIER, classifier)
     return out / CLASSIFIER, gain
+
+
+def _reaching(unknown: Unknown | None, scores: Tensor) -> Unknown | None:
+    """What is unknown, where a site's own cells are like the training's now."""
+    if unknown is None:
+        return None
+    far = float(np.quantile(scores[:, -1], 1 - FAR))
+    return unknown.model_copy(update={"distance": max(unknown.distance, round(REACH * far, 3))})
 
 
 def _network(opened: bundle.Bundle, model: Path, trust: Trust) -> tuple[BlastNet, Heads]:

@@ -1,12 +1,14 @@
 """Heads fitted again on a finished trunk: out of fold, to see what they know of people that they have not seen."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 import onnx
 import onnxruntime as ort
+from typing_extensions import Self
 
 from common.errors import UsageError
 from contract.decide import margins_of
@@ -57,57 +59,102 @@ def fold_report(
         UsageError: no cell has a fold, or the model has no features to fit on.
     """
     folded = sorted((s for s in samples if s.fold is not None and s.labelled), key=lambda s: s.path)
-    rest = [s for s in trainable(samples) if s.fold is None and s.split == "training"]
     folds = fold_rows(folded)
-    cells = [*folded, *rest]
-    crops, found = read_found(cells, judge.spec, um_per_pixel=um_per_pixel, colours=judge.colours, quiet=quiet)
-    if not found[: len(folded)].all():
-        raise UsageError("in some images with folds no cell is found; figures on the others would flatter")
-    features = features_of(judge, quarter_turns(crops), judge.spec).reshape(TURNS, len(cells), -1)
-    others = np.flatnonzero(found[len(folded) :]) + len(folded)
-    parts, places = foreign_features(
-        lambda views: features_of(judge, views, judge.spec), cells, judge.spec, um_per_pixel=um_per_pixel, quiet=quiet
-    )
-    elsewhere = np.concatenate([features[0, :0], *parts])
-    areas = np.array([_area(s, um_per_pixel) for s in folded])
-    sized = {
-        name: _sized(judge, folded, factors, um_per_pixel=um_per_pixel, quiet=quiet)
-        for name, factors in _sizes(areas).items()
-    }
-    margins = {name: np.zeros(len(folded)) for name in (*sized, FITTED_SO)}
-
-    def fit(rows: Labels) -> Scorer:
-        use = np.concatenate([rows, others])
-        there = np.isin(places, use)
-        owners = [cells[k] for k in [*use] * TURNS]
-        heads = fit_heads(
-            np.concatenate([*features[:, use], elsewhere[there]]),
-            [*owners, *(cells[k] for k in places[there])],
-            Changes((sized[LARGE][rows] - sized[SMALL][rows]) / 2, [folded[k] for k in rows]),
-        )
-        alike = [np.concatenate([sized[ONE_AREA][rows], turned[others]]) for turned in features]
-        sizeless = fit_heads(np.concatenate(alike), owners)
-
-        def score(held: Labels) -> Numbers:
-            for name, drawn in sized.items():
-                margins[name][held] = margins_of(heads.scores(drawn[held]), heads.columns)
-            margins[FITTED_SO][held] = margins_of(sizeless.scores(sized[ONE_AREA][held]), sizeless.columns)
-            return margins_of(heads.scores(features[0, held]), heads.columns)
-
-        return score
-
-    scores, labels = out_of_fold(folds, fit), labels_of(folded)  # log-odds: in a mean of them none is lost at 0 or 1
+    others = [s for s in trainable(samples) if s.fold is None and s.split == "training"]
+    trials = _Trials.of(judge, folded, others, um_per_pixel=um_per_pixel, quiet=quiet)
+    scores, labels = out_of_fold(folds, trials.fit), labels_of(folded)  # log-odds: a mean of them loses none at 0 or 1
     return {
         "cells": len(folded),
         "groups": len({s.patient for s in folded}),
         "warning": few_words(folded),
-        "figures": fold_figures(labels, scores, group_numbers(folded), threshold=EVEN, beside=areas),
+        "figures": fold_figures(labels, scores, group_numbers(folded), threshold=EVEN, beside=trials.areas),
         "called": float((scores >= EVEN).mean()),
         "sizes": {
             name: {"auroc": auroc(labels, found), "called": float((found >= EVEN).mean())}
-            for name, found in margins.items()
+            for name, found in trials.margins.items()
         },
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Trials:
+    """Heads that are fitted on some of the cells with folds, and what they say of the others in each size.
+
+    Attributes:
+        folded: (N,) the cells with folds.
+        cells: these, and then those without folds.
+        features: (TURNS, len(cells), F).
+        others: which of the cells without folds show a cell.
+        elsewhere: (E, F) of cells as other laboratories would show them.
+        places: (E,) which cell each of these is.
+        sized: (N, F) by the name of each size.
+        areas: (N,) square micrometres.
+        margins: (N,) out of fold, by the name of each size; filled as the folds are scored.
+    """
+
+    folded: Sequence[Sample]
+    cells: Sequence[Sample]
+    features: Tensor
+    others: Labels
+    elsewhere: Tensor
+    places: Labels
+    sized: Mapping[str, Tensor]
+    areas: Numbers
+    margins: Mapping[str, Numbers]
+
+    @classmethod
+    def of(
+        cls,
+        judge: Judge,
+        folded: Sequence[Sample],
+        others: Sequence[Sample],
+        *,
+        um_per_pixel: float | None,
+        quiet: bool,
+    ) -> Self:
+        """Read the cells and measure their features; UsageError if one with a fold shows no cell."""
+        cells = [*folded, *others]
+        crops, found = read_found(cells, judge.spec, um_per_pixel=um_per_pixel, colours=judge.colours, quiet=quiet)
+        if not found[: len(folded)].all():
+            raise UsageError("in some images with folds no cell is found; figures on the others would flatter")
+        features = features_of(judge, quarter_turns(crops), judge.spec).reshape(TURNS, len(cells), -1)
+        parts, places = foreign_features(
+            lambda views: features_of(judge, views, judge.spec),
+            cells,
+            judge.spec,
+            um_per_pixel=um_per_pixel,
+            quiet=quiet,
+        )
+        areas = np.array([_area(s, um_per_pixel) for s in folded])
+        sized = {
+            name: _sized(judge, folded, factors, um_per_pixel=um_per_pixel, quiet=quiet)
+            for name, factors in _sizes(areas).items()
+        }
+        margins = {name: np.zeros(len(folded)) for name in (*sized, FITTED_SO)}
+        there = np.flatnonzero(found[len(folded) :]) + len(folded)
+        elsewhere = np.concatenate([features[0, :0], *parts])
+        return cls(folded, cells, features, there, elsewhere, places, sized, areas, margins)
+
+    def fit(self, rows: Labels) -> Scorer:
+        """Fit heads on these cells with folds, and all others; scores of the rest."""
+        use = np.concatenate([rows, self.others])
+        there = np.isin(self.places, use)
+        owners = [self.cells[k] for k in [*use] * TURNS]
+        heads = fit_heads(
+            np.concatenate([*self.features[:, use], self.elsewhere[there]]),
+            [*owners, *(self.cells[k] for k in self.places[there])],
+            Changes((self.sized[LARGE][rows] - self.sized[SMALL][rows]) / 2, [self.folded[k] for k in rows]),
+        )
+        alike = [np.concatenate([self.sized[ONE_AREA][rows], turned[self.others]]) for turned in self.features]
+        sizeless = fit_heads(np.concatenate(alike), owners)
+
+        def score(held: Labels) -> Numbers:
+            for name, drawn in self.sized.items():
+                self.margins[name][held] = margins_of(heads.scores(drawn[held]), heads.columns)
+            self.margins[FITTED_SO][held] = margins_of(sizeless.scores(self.sized[ONE_AREA][held]), sizeless.columns)
+            return margins_of(heads.scores(self.features[0, held]), heads.columns)
+
+        return score
 
 
 def features_of(judge: Judge, crops: Crops, spec: InputSpec) -> Tensor:
