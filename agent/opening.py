@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from typing import Literal
 
+from agent.pipeline import numbered
 from agent.sources import Source
 from common.errors import MicroscopeError
 from contract.types import Frame
@@ -24,6 +25,7 @@ class Opening:
 
     Args:
         source: what is opened.
+        run: first part of its frames' ids; they are numbered from 1.
         ends: ends the attempts, and the frames.
         changed: called on the thread of the source whenever ``state`` or ``trouble`` has changed.
         after: an opening of the same source that is closed first.
@@ -35,13 +37,14 @@ class Opening:
     def __init__(
         self,
         source: Source,
+        run: str,
         ends: threading.Event,
         *,
         changed: Callable[[], None],
         after: "Opening | None" = None,
         told: "Future[None] | None" = None,
     ) -> None:
-        self._source, self._changed, self._after = source, changed, after
+        self._source, self._run, self._changed, self._after = source, run, changed, after
         self.ends = ends
         self.state: Literal["closed", "open", "broken"] = "closed"
         self.frames = iter(())
@@ -97,7 +100,7 @@ class Opening:
         self._again.clear()
         try:
             with self._source.open(self.ends) as frames:
-                self.frames = frames
+                self.frames = numbered(frames, self._run)
                 self._settle("open", None)
                 self._closing.wait()
         except MicroscopeError as cause:

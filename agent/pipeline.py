@@ -143,9 +143,9 @@ def run(
             return
 
 
-def numbered(frames: Iterable[Frame], run: str, numbers: Iterator[int]) -> Iterator[Frame]:
-    """Label the frames of a run in the order in which they come: ``{run}-{number:08d}``."""
-    for frame, number in zip(frames, numbers, strict=False):
+def numbered(frames: Iterable[Frame], run: str) -> Iterator[Frame]:
+    """Label the frames of a run in the order in which they come: ``{run}-{number:08d}``, numbers from 1."""
+    for number, frame in enumerate(frames, start=1):
         yield replace(frame, id=f"{run}-{number:08d}")
 
 

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
-from itertools import count
 
 from agent.loaded_model import LoadedModel
 from agent.ops.audit import AuditLog
@@ -17,7 +16,7 @@ from agent.ops.board import SYS
 from agent.ops.health import Counters, Pulse
 from agent.ops.heartbeat import Heartbeat
 from agent.ops.notify import Notifier, WatchedSink
-from agent.pipeline import Examiner, numbered, run
+from agent.pipeline import Examiner, run
 from agent.settings import Settings
 from agent.site import open_site
 from agent.trust import format_signer
@@ -79,7 +78,7 @@ def serve(
         model.remember()
         topics = Topics(prefix=settings.mqtt.prefix, site=settings.site, device=settings.device)
         publisher = _publisher(settings, topics, outbox, renewed)
-        turns, numbers = Turns(settings.source, stop), count(1)
+        turns = Turns(settings.source, name, stop)
         vitals = _Vitals(settings, audit, model, outbox, publisher, turns)
         heartbeat = Heartbeat(partial(vitals.beat, stop))
         turns.on_trouble = vitals.pulse.on_silence = heartbeat.hasten
@@ -98,7 +97,7 @@ def serve(
             with heartbeat, turns:
                 for frames in turns:
                     live = settings.source.live
-                    seen = sink.through(numbered(site.level(frames), name, numbers))
+                    seen = sink.through(site.level(frames))
                     run(seen, model.examiner, sink, slides=slides, counters=vitals.counters, stop=stop, live=live)
             slides.stop()
         vitals.systemd.stopping()

@@ -5,6 +5,7 @@ source is not open there are no frames, and the work is done all the same.
 """
 
 import logging
+import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -40,11 +41,12 @@ class Turns:
 
     Args:
         source: where frames come from.
+        run: first part of the frames' ids; another for each further opening.
         stop: ends the turns.
     """
 
-    def __init__(self, source: Source, stop: threading.Event) -> None:
-        self._source, self._stop = source, stop
+    def __init__(self, source: Source, run: str, stop: threading.Event) -> None:
+        self._source, self._run, self._stop = source, run, stop
         self.on_trouble: Callable[[], None] = _nobody
         """Called when ``trouble`` has changed."""
         self._opening: Opening | None = None
@@ -62,7 +64,7 @@ class Turns:
         return self._told
 
     def __enter__(self) -> Self:
-        self._opening = self._open()
+        self._opening = self._open(self._run)
         return self
 
     def __exit__(
@@ -176,12 +178,13 @@ class Turns:
             return
         if self._opening and self._opening.state == "open":
             self._opening.close()
-            self._opening = self._open(after=self._opening, told=future)
+            run = secrets.token_hex(4)  # frames are numbered from 1 again
+            self._opening = self._open(run, after=self._opening, told=future)
         elif self._opening:
             self._opening.ask(future)
 
-    def _open(self, *, after: Opening | None = None, told: "Future[None] | None" = None) -> Opening:
-        return Opening(self._source, _Cut(self._stop), changed=self._wake.set, after=after, told=told)
+    def _open(self, run: str, *, after: Opening | None = None, told: "Future[None] | None" = None) -> Opening:
+        return Opening(self._source, run, _Cut(self._stop), changed=self._wake.set, after=after, told=told)
 
 
 def _nobody() -> None:

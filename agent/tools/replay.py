@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -207,7 +206,7 @@ def replay(job: Job, stop: threading.Event, *, progress: bool) -> Summary:
             slides.start(job.slide or _slide(job.source))
         look = partial(inspect, limits=examiner.limits, training=bundle.manifest.reference)
         processes = helpers(summary.planned) if job.processes is None else job.processes
-        seen = house.enter_context(closing(inspected(numbered(site.level(frames), run, count(1)), look, processes)))
+        seen = house.enter_context(closing(inspected(numbered(site.level(frames), run), look, processes)))
         for seq, (frame, shown) in enumerate(watched(seen, summary.planned, bar=progress), start=1):
             finding = examine(frame, examiner, shown)
             if job.slide_per_folder:

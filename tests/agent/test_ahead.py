@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ look = partial(inspect, limits=DEFAULT_LIMITS, training=None)
 
 def rendered(number: int) -> list[Frame]:
     with SyntheticSource(frames=number).open(threading.Event()) as frames:
-        return list(numbered(frames, "smear", count(1)))
+        return list(numbered(frames, "smear"))
 
 
 @pytest.mark.parametrize("processes", [1, 3])
