@@ -36,8 +36,8 @@ def status(url: str) -> Iterator[str]:
 def export(url: str, what: What, *, form: Form, slide_id: str | None, out: IO[str]) -> int:
     """Write what is stored, in the order in which it came; returns the number of rows.
 
-    JSON lines of reports and slides are the messages as they came. Cells are told as later reports leave them: one that
-    was taken back is not told, and one that was known by two names is told by that which stayed.
+    JSON lines of reports and slides are the messages as they came. Cells are written as later reports leave them:
+    one that was taken back is left out, and one that was known by two names has the one that stayed.
 
     Raises:
         StoreError: the database can not be read.

@@ -60,13 +60,13 @@ def layout_of(connection: sa.Connection) -> int:
 
 
 def amending_reports(connection: sa.Connection, *only: sa.ColumnElement[bool]) -> Iterator[tuple[int, FrameReport]]:
-    """Reports that say something of earlier ones, with their rows' ids, where no column tells which they are.
+    """Reports that say something of earlier ones, with the ids of their rows, found without the columns of layout 3.
 
     Few reports do; they are sought by the text of ``body``, in which every report is read once.
 
     Args:
         connection: to a database of any layout.
-        only: what the rows must satisfy besides.
+        only: further conditions on the rows.
     """
     amends = sa.or_(_names('"withdraws"', '"withdraws":""'), _names('"joined"', '"joined":null'))
     for number, body in connection.execute(sa.select(report.c.id, report.c.body).where(amends, *only)):
@@ -113,9 +113,9 @@ def _to_layout_3(connection: sa.Connection) -> None:
         connection.exec_driver_sql("alter table report alter column withdraws drop default")
         for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):  # every body is read once
             connection.exec_driver_sql(f"set local {limit} = 0")
-    told = [{"row": number, **amending_columns(message)} for number, message in amending_reports(connection)]
-    if told:
-        connection.execute(sa.update(report).where(report.c.id == sa.bindparam("row")), told)
+    amending = [{"row": number, **amending_columns(message)} for number, message in amending_reports(connection)]
+    if amending:
+        connection.execute(sa.update(report).where(report.c.id == sa.bindparam("row")), amending)
 
 
 def _add_column(connection: sa.Connection, table: sa.Table, name: str, kind: str) -> None:

@@ -1,7 +1,7 @@
 """What is stored, as typed rows: for exports, pages and tests. Reads databases of every layout, and writes nothing.
 
-Times are aware and in UTC. A value that damage to an SQLite file has made of another type is passed on; text that it
-has made bytes is told as far as it can be read.
+Times are aware and in UTC. Where damage to an SQLite file has changed the type of a value, it is passed on as it is;
+bytes in place of text are decoded, with a replacement for what is not UTF-8.
 """
 
 from collections import defaultdict
@@ -210,8 +210,8 @@ def report_bodies(connection: sa.Connection, slide_id: str | None = None) -> Ite
 def cells(connection: sa.Connection, slide_id: str | None = None) -> Iterator[CellRow]:
     """Every cell, or those of one slide, in the order in which their reports came.
 
-    They are told as later reports leave them: one that was taken back is left out, and one that was known by two names
-    bears the one that stayed.
+    They are given as later reports leave them: a cell that was taken back is left out, and one that was known by two
+    names has the one that stayed.
     """
     return _cells(connection, amendments(connection, slide_id), *_of_slide(slide_id))
 
@@ -243,17 +243,17 @@ def quarantined(connection: sa.Connection) -> dict[str, int]:
 def amendments(connection: sa.Connection, slide_id: str | None = None) -> dict[StreamName, Amendments]:
     """What the stored reports, or those of one slide, say of each other's cells; by device and epoch."""
     found = defaultdict[StreamName, Amendments](Amendments)
-    told = [*_told_by_columns(connection, slide_id), *_told_by_bodies(connection, slide_id)]
-    for name, amendment in sorted(told, key=lambda one: one[1].seq):
+    every = [*_amendments_in_columns(connection, slide_id), *_amendments_in_bodies(connection, slide_id)]
+    for name, amendment in sorted(every, key=lambda one: one[1].seq):
         found[name].add(amendment)
     return found
 
 
-def _told_by_columns(connection: sa.Connection, slide_id: str | None) -> Iterator[tuple[StreamName, Amendment]]:
+def _amendments_in_columns(connection: sa.Connection, slide_id: str | None) -> Iterator[tuple[StreamName, Amendment]]:
     if layout_of(connection) < _R.withdraws.info[tables.SINCE]:
         return
     wanted = sa.select(_R.device, _R.epoch, _R.seq, _R.withdraws, _R.joined).where(
-        sa.or_(_R.withdraws != "", _R.joined.is_not(None)), *_of_slide(slide_id)
+        _R.withdraws.is_not(None), sa.or_(_R.withdraws != "", _R.joined.is_not(None)), *_of_slide(slide_id)
     )
     for device, epoch, seq, withdraws, joined in connection.execute(wanted):
         with suppress(ValidationError):  # damage to the file
@@ -261,7 +261,7 @@ def _told_by_columns(connection: sa.Connection, slide_id: str | None) -> Iterato
             yield (device, epoch), Amendment(seq, _sound(withdraws), same)
 
 
-def _told_by_bodies(connection: sa.Connection, slide_id: str | None) -> Iterator[tuple[StreamName, Amendment]]:
+def _amendments_in_bodies(connection: sa.Connection, slide_id: str | None) -> Iterator[tuple[StreamName, Amendment]]:
     """Of rows that a collector of an earlier layout has stored."""
     has_columns = layout_of(connection) >= _R.withdraws.info[tables.SINCE]
     only = [*_of_slide(slide_id), *([_R.withdraws.is_(None)] if has_columns else [])]

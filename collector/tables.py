@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from contract.labels import Label
 
 LAYOUT = 3
-"""The number of these tables; ``collector.layouts`` tells what the earlier ones were."""
+"""The number of these tables; ``collector.layouts`` describes the earlier ones."""
 SINCE = "since_layout"
 """In ``info`` of a column: the first layout that has it."""
 Row: TypeAlias = dict[str, Any]
@@ -51,7 +51,7 @@ report = sa.Table(
 """One row for each report, which stands whole in ``body``. The site is no part of the key: a device that moves
 keeps its outbox, and what waits there must not count twice. ``withdraws`` and ``joined`` (JSON; null if absent) are
 what the report says of earlier ones; ``withdraws`` is null where a collector of an earlier layout has stored the row,
-and then only ``body`` tells both."""
+and then only ``body`` holds both."""
 
 cell = sa.Table(
     "cell",

@@ -76,7 +76,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """How a series is told from the others; ``left_out`` of its points can not be drawn."""
+    """A line of the legend: shape and colour of a series; ``left_out`` of its points can not be drawn."""
 
     shape: str
     colour: str
