@@ -81,8 +81,8 @@ class QualityLimits(BaseModel):
     )
     nuclear_hue: Hues = Field(
         (5.0, 65.0),
-        description="Hues of nuclei: what has azure beside the red cells, or is far darker than they are. Fit frames "
-        "have 8 to 60, as do the looks of `bench.restain`.",
+        description="Hues of nuclei, by the half of them with the most azure, or of what is far darker than red cells. "
+        "Fit frames have 19 to 60, the looks of `bench.restain` 15 to 60.",
     )
 
     scale: tuple[float, float] = Field(

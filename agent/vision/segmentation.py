@@ -32,6 +32,7 @@ from agent.vision.masks import (
 )
 from agent.vision.nucleus import nucleus_of
 from agent.vision.planes import Pictures, pictures_of
+from agent.vision.ranks import medians
 from agent.vision.touching import MIN_NUCLEUS_UM2, Patch, split, without_neighbours
 from contract.types import Box, Cell, Image
 
@@ -41,6 +42,10 @@ TAIL_UM, BROAD_TAIL_UM = 0.7, 1.4
 """Half the widths of threads that are cut off: at first, and once the cell's own cytoplasm is known."""
 USUALLY_NUCLEAR = 0.55
 """What half of a cell's nucleus must have; pale nuclei have 0.7 of what the frame's usual ones have."""
+NUCLEAR_BESIDE_RED = 0.77
+"""The same of what is in part a red cell: folds and edges have 0.75 at most, nuclei that a red cell lies on more."""
+RED_CELL_UM2 = 44.0
+"""Area of a whole red cell: a nucleus that is larger is no fold."""
 PALE_REACH_UM = 4.5
 """Distance from a nucleus within which what is pale may be its cytoplasm."""
 RING_UM = (0.4, 1.5)
@@ -145,7 +150,13 @@ def _is_cell(patch: Patch, um: float) -> bool:
 
 def _is_nuclear(patch: Patch, seen: Pictures) -> bool:
     """Whether its nucleus is one for the most part: folds of red cells and stain on them are at their darkest."""
-    return float(np.median(seen.nuclear(patch.where)[patch.nucleus > 0])) >= USUALLY_NUCLEAR
+    nucleus, density = patch.nucleus > 0, seen.density(patch.where)
+    nuclear = float(np.median(seen.planes(density, patch.where)[0][nucleus]))
+    large = np.count_nonzero(nucleus) * seen.um**2 > RED_CELL_UM2
+    if large or not USUALLY_NUCLEAR <= nuclear < NUCLEAR_BESIDE_RED:
+        return nuclear >= USUALLY_NUCLEAR
+    even = density[nucleus] - seen.lit.shade[patch.where][nucleus, None]
+    return not seen.kinds.holds_red_cell(medians(even).astype(np.float64))
 
 
 def _cell(patch: Patch, nucleus: Mask, lit: light.Light, shape: tuple[int, ...]) -> Cell:

@@ -107,7 +107,7 @@ def measure(density: Density, um: float, kinds_in: Callable[[], Kinds]) -> Stain
         max(_colour(mean), _colour(kinds.nuclei) if kinds.own_nuclei else 0.0),
         hue_of(middle),
         _colour(middle),
-        hue_of(kinds.nuclei if kinds.own_nuclei else dark),
+        hue_of(kinds.chromatin if kinds.own_nuclei else dark),
         kinds.own_nuclei or bool(dark.sum() > max(NUCLEAR_DENSITY, NUCLEAR_RATIO * middle.sum())),
         other_um2 if other_um2 > azure_um2 else 0.0,
         float((sample.min(axis=1) < BRIGHTER).mean()),

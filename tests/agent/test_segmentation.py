@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from agent.sources.synthetic import SyntheticSource
 from agent.vision.scale import estimate, find_red_cells
 from agent.vision.segmentation import find_cells
+from bench.restain import LOOKS
 from contract.types import Box, Cell, Frame, Image
 from evaluation.datasets import deepapl
 from evaluation.datasets.sample import labelled
@@ -144,6 +145,23 @@ class TestRenderedSmear:
             count = len(find_cells(frame.image, frame.um_per_pixel))
             for worse in (balanced(frame.image), shaded(frame.image), dimmed(frame.image)):
                 assert len(find_cells(worse, frame.um_per_pixel)) == count
+
+
+@pytest.mark.parametrize("look", ["training", "pink", "grey", "strong"])
+def test_a_folded_red_cell_with_the_azure_of_most_of_a_nucleus_is_no_white_cell(look: str) -> None:
+    """At steep edges and in folds a camera sees red cells darker in red than twice a red cell is."""
+    stained = LOOKS[look]
+    red, nuclei = np.array(stained.red_cells), np.array(stained.nuclei)
+    density = np.zeros((240, 320, 3), np.float32)
+    for x, y in ((x, y) for y in range(24, 240, 48) for x in range(24, 320, 48)):
+        cv2.circle(density, (x, y), 18, red.tolist(), cv2.FILLED)
+    cv2.circle(density, (96, 120), 34, stained.cytoplasm, cv2.FILLED)
+    cv2.circle(density, (96, 120), 22, nuclei.tolist(), cv2.FILLED)
+    cv2.ellipse(density, (240, 120), (20, 12), 30, 0, 360, (1.2 * red + 0.66 * nuclei).tolist(), cv2.FILLED)
+    shown = 255 * np.array(stained.bare) * 10 ** -cv2.GaussianBlur(density, (0, 0), 1.0)
+    noise = np.random.default_rng(2).normal(0, 1.5, shown.shape)
+    (cell,) = find_cells(np.asarray(np.clip(shown + noise, 0, 255), np.uint8), 0.2)
+    assert holds(cell.box, (96, 120))
 
 
 def inner_cells() -> Iterator[tuple[Frame, Cell]]:

@@ -69,3 +69,12 @@ def test_the_grain_of_the_camera_stays_as_it_was(look: str) -> None:
 def test_the_same_image_becomes_the_same_each_time() -> None:
     image = drawn(SOURCES["pbc"], grain=2.0)
     assert np.array_equal(restain(image, "brown", UM, "pbc"), restain(image, "brown", UM, "pbc"))
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_no_dye_adds_light(look: str) -> None:
+    """What takes green and red but no blue, as the granules of PBC's basophils, is not made brighter than bare."""
+    stained = SOURCES["pbc"]
+    before = drawn(stained._replace(cytoplasm=(0.0, 0.5, 0.25)))
+    made = around(restain(before, look, UM, "pbc"), PLACES["cytoplasm"]).mean(axis=0)
+    assert (made <= 255 * np.array(LOOKS[look].bare) * 10**0.11 + 1).all()

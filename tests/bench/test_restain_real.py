@@ -13,9 +13,7 @@ pytestmark = [
 ]
 
 
-USUAL_BARS = (0.95, 0.93)
-BARS = {"pink": (0.95, 0.9), "violet": (0.93, 0.93)}
-"""Least recall and precision. Under these two, pale cells are lost and red cells over one another are found."""
+BARS = {"recall": 0.97, "precision": 0.96}
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +35,6 @@ def test_white_cells_are_found_and_frames_judged_whatever_the_stain_looks_like(
     """Of the three data sets together: single ones are too few to tell a hundredth."""
     found = [judged(some, look, source) for source, some in frames.items()]
     weights = [sum(len(f.boxes) for f in some) for some in frames.values()]
-    for name, least in zip(("recall", "precision"), BARS.get(look, USUAL_BARS), strict=True):
+    for name, least in BARS.items():
         assert sum(f[name] * w for f, w in zip(found, weights, strict=True)) / sum(weights) >= least, (name, found)
     assert max(f["refused"] for f in found) <= 0.1, found
