@@ -43,7 +43,12 @@ class CollectorSettings(Section):
     session_days: float = Field(
         30, ge=0, le=49_000, description="Days that the broker keeps messages for this collector while it is away."
     )
-    quarantine_rows: int = Field(10_000, ge=1, description="Malformed messages that are kept, at most.")
+    quarantine_rows: int = Field(
+        10_000,
+        ge=1,
+        description="Most `malformed` and `refused` messages that are kept in `quarantine`; older ones are "
+        "deleted. `conflict` is never deleted.",
+    )
 
 
 class _Environment(BaseSettings, CollectorSettings):

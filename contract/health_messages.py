@@ -53,13 +53,13 @@ class Health(Message):
     )
     alarms: list[str] = Field(default_factory=list, description="What a person should see to, in words.")
     frame_age_s: float | None = Field(
-        None, ge=0, description="Seconds since the last frame was examined; absent before the first."
+        None, ge=0, description="Seconds since the last frame was examined; null before the first."
     )
     oldest_s: float | None = Field(
         None,
         ge=0,
         description="Seconds since the oldest report that waits in the outbox was captured, by the agent's clock; "
-        "absent if none waits.",
+        "null if none waits.",
     )
     broker: str = Field(
         "",
@@ -70,7 +70,7 @@ class Health(Message):
         None,
         ge=0,
         description='With `outbox.forget_on = "consumer"`: seconds for which no consumer has acknowledged anything '
-        "new, though the broker took it; absent while nothing waits for that.",
+        "new, though the broker took it; null while nothing waits for that.",
     )
     temperatures_c: dict[str, float] = Field(
         default_factory=dict, description="Degrees Celsius by thermal zone, where the board tells them."

@@ -114,7 +114,7 @@ class Quality(Message):
         ge=0,
         description="How far the optical density of the frame's red cells, or of its nuclei if that is farther, lies "
         "from that of the training's images: root mean square over the three colours, in standard deviations between "
-        "those images. 19 of 20 of these have less than 3; from 3 on the stain is foreign. Absent: unknown.",
+        "those images. 19 of 20 of these have less than 3; from 3 on the stain is foreign. null: unknown.",
     )
     scale: float = Field(
         0.0, description="Red cells' apparent size over their true one, by the latest frames; 0: unknown."
@@ -238,8 +238,8 @@ class FrameReport(Message):
     cells: list[CellReport] = Field(default_factory=list)
     model: ModelInfo
     timing_ms: Timing = Field(default_factory=Timing)
-    position_um: Position | None = Field(None, description="Absent where no slide is open or the frame was refused.")
-    joined: Join | None = Field(None, description="Absent unless the frame has shown two parts of the slide to be one.")
+    position_um: Position | None = Field(None, description="null where no slide is open or the frame was refused.")
+    joined: Join | None = Field(None, description="null unless the frame has shown two parts of the slide to be one.")
     withdraws: Name = Field(
         "",
         description="Given from the first `wrong_scale` until a frame is accepted again: an `object_id`. That cell, "
@@ -301,7 +301,7 @@ class SlideSummary(Message):
         description="Cells that no frame showed whole (`edge_only` in version 1).",
     )
     blast_fraction: float | None = Field(
-        None, description="Blasts among the cells called normal or blast; absent if there are none."
+        None, description="Blasts among the cells called normal or blast; null if there are none."
     )
     blast_interval: Interval | None = Field(
         None, description="Wilson's interval for that share: the chance of the draw, not the faults of the model."
@@ -311,7 +311,7 @@ class SlideSummary(Message):
         ge=0,
         le=1,
         description="That share, corrected for the error that the model is known to make (Rogan and Gladen 1978); "
-        "absent where the error is not known, or does not fit what is seen.",
+        "null where the error is not known, or does not fit what is seen.",
     )
     corrected_interval: Interval | None = Field(
         None,
@@ -322,7 +322,7 @@ class SlideSummary(Message):
         None,
         description="`yes`: the cells seen say on which side of 0.20 the corrected share lies (the share of blasts "
         "from which the WHO speaks of acute leukemia), by a test that holds at every look (Robbins 1970). No "
-        "diagnosis. `no`: they do not say it; near 0.20 no number of cells does. Absent where the corrected share is.",
+        "diagnosis. `no`: they do not say it; near 0.20 no number of cells does. null where the corrected share is.",
     )
     jumps: int = Field(
         ge=0,
@@ -342,5 +342,5 @@ class Ack(Message):
         None,
         ge=0,
         description="Highest number that is safe: if it is above `upto`, a report between them is missing, and is sent "
-        "again soon; if not, what follows may be on its way. Absent where the consumer can not tell, as at its start.",
+        "again soon; if not, what follows may be on its way. null where the consumer can not tell, as at its start.",
     )

@@ -76,7 +76,7 @@ class Snapshot(Message):
     height: int = Field(description="Of the picture, pixels.")
     um_per_pixel: float = Field(description="Of the picture.")
     jpeg_base64: str = Field(description="The picture.")
-    report: FrameReport | None = Field(None, description="Absent before the first.")
+    report: FrameReport | None = Field(None, description="null before the first.")
 
 
 class ErrorInfo(Message):

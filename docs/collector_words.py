@@ -12,23 +12,25 @@ for consumers of your own. `microscope-collect status` tells how far each agent 
 and what is gone (no agent holds it any more); `microscope-collect export reports|cells|slides --form csv|jsonl` writes
 what is stored. Times are ISO 8601 with `Z` and milliseconds, text is UTF-8. In CSV, a name that begins as a formula
 does (`=`, `+`, `-`, `@`) stands behind a quote, `'`, so that a spreadsheet shows it and computes nothing.
-Each field of a slide's summary is a column (`blast_interval_low`, `model_id`; `refused_by` as `empty=2 moved=1`).
+Each field of a slide's summary is a column (`blast_interval_low`, `model_id`; `refused_by` as `empty=2 motion=1`).
 
 `export cells` tells cells as later reports leave them: those that were taken back (`withdraws`, after a wrong scale)
 are left out, and one that was known by two names (`joined`) bears the one that stayed. So a slide's `object_id`s that
 have a row with another label than `not_judged` are as many as its summary calls normal, blast and uncertain. A program
 that reads the table `cell` must do the same, by the columns `withdraws` and `joined` (JSON, as in the message) of the
-table `report`; `export reports` and the tables hold the reports as they came.
+table `report`; `export reports` and the tables hold the reports as they came (of one
+longer than 64 KiB, what this release knows).
 
 - It stores many reports in one transaction. Only after the commit it sends the broker its PUBACK and the agent the
   cumulative `ack`: every report of the epoch up to that number is on disk (SQLite: WAL with synchronous=FULL;
   PostgreSQL: synchronous_commit).
-- Whatever comes twice is stored once: (`device`, `epoch`, `seq`) is UNIQUE. A report with the key of another one but
-  with another content, as a copied or restored outbox makes it, is kept in `quarantine`.
-- It never acknowledges over a gap. What the agent holds no more (`oldest` of its health message) is not waited for. An
+- Whatever comes twice is stored once: (`device`, `epoch`, `seq`) is UNIQUE. What can not be stored is kept in
+  [`quarantine`](#a-report-that-is-not-there).
+- It never acknowledges over a gap. It does not wait for reports older than `oldest` in the agent's health message: the
+  agent no longer has them. An
   outbox that begins again has another epoch, and what was missing of the old one keeps nothing back.
 - While its database is locked, full, away or silent, nothing is acknowledged; it says so once, tries again, and agents
-  and broker keep what they have. A broker that refuses it is told likewise, and tried again.
+  and broker keep what they have. If a broker refuses the collector, it logs that once and tries again.
 - The broker keeps messages for it while it is away (durable session); agents with `outbox.forget_on = "consumer"` send
   again whatever the broker loses. Set that where a collector runs; `decisions/0003-forget-on-broker.md` says what each
   choice promises.
@@ -47,6 +49,29 @@ quarantine that can be read, page by page where SQLite finds no way to them, and
 
 | setting | default | meaning |
 |---|---|---|
+"""
+COLLECTOR_MISSING = """
+# A report that is not there
+
+1. Has it left the agent? The agent says so in the state of its broker, in the alarms of `health` and in its log
+   ([monitoring](monitoring.md)): `denied`, a report set aside because it is larger than the broker takes, and others.
+2. Has the collector refused it? `microscope-collect status` counts what is in the table `quarantine`, by cause:
+
+| cause | a message |
+|---|---|
+| `malformed` | that does not parse, names another site or device than its topic, or is longer than 4 MiB |
+| `refused` | that the database does not take, or that belongs to the 1,001st epoch of a device |
+| `conflict` | with the key of another report but with another content, as a copied or restored outbox makes it |
+
+Each row says why (of the service: as root):
+
+```sh
+sqlite3 -readonly /var/lib/microscope-collect/collector.sqlite "select cause, last_at, topic, error from quarantine"
+```
+
+The number of a `malformed` or `refused` report stays missing, and nothing is acknowledged beyond it: an agent with
+`outbox.forget_on = "consumer"` keeps that report and those after it, which are stored, and says so in `health`. Agents
+of this project make no such report. A `conflict` is acknowledged: its row is the only copy.
 """
 COLLECTOR_TAIL = f"""
 # More than one collector

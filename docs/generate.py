@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from channels import MESSAGES, asyncapi
-from collector_words import COLLECTOR_HEAD, COLLECTOR_TAIL
+from collector_words import COLLECTOR_HEAD, COLLECTOR_MISSING, COLLECTOR_TAIL
 from mqtt_words import COMMANDS_HEAD, DISCOVERY, MADE, MESSAGES_HEAD, MESSAGES_TAIL
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from topics import traffic
 
 from agent.settings import ENV_PREFIX, Settings
+from agent.vision.limits import QualityLimits
 from collector import tables
 from collector.settings import CollectorSettings
 from contract.manifest import Manifest
@@ -32,6 +33,14 @@ for a setting that is a path, `mqtt.tls.key`, it is the file itself), the TOML f
 `microscope-agent config show` prints what is in force and where it comes from, and nothing that a credential holds.
 
 | setting | default | meaning |
+|---|---|---|
+"""
+LIMITS_HEAD = """
+## Bounds of quality
+
+`limits` in the [site file](site.md), which holds them per microscope; the service reads it when it starts.
+
+| bound | default | meaning |
 |---|---|---|
 """
 DASHBOARD_HEAD = f"""# The dashboard
@@ -64,7 +73,7 @@ exit code 5; an older version than the newest that ran on the machine is refused
 
 def settings_page() -> str:
     """Every setting with its default and meaning."""
-    return SETTINGS_HEAD + "".join(_table(Settings))
+    return "".join([SETTINGS_HEAD, *_table(Settings), LIMITS_HEAD, *_table(QualityLimits)])
 
 
 def dashboard_page() -> str:
@@ -104,7 +113,7 @@ def collector_page() -> str:
     ]
     for name, table in sorted(tables.metadata.tables.items()):
         parts.append(f"| `{name}` | {', '.join(f'`{column.name}`' for column in table.columns)} |\n")
-    return "".join([*parts, COLLECTOR_TAIL])
+    return "".join([*parts, COLLECTOR_MISSING, COLLECTOR_TAIL])
 
 
 def bundle_page() -> str:

@@ -15,7 +15,8 @@ WHEN: dict[TopicName, str] = {
     "frame": "after each frame, refused ones too; again after a lost connection, or if nobody acknowledges it",
     "slide": f"at a slide's start and end, between them with the first frame after {PUBLISH_EVERY_S:.0f} s; the latest "
     "on every connect",
-    "status": "`online` on every connect, `stopped` at an orderly end; `offline` is the will, which the broker says",
+    "status": "`online` on every connect, `stopped` at an orderly end; the broker publishes `offline` (the will) when "
+    "the connection is lost",
     "health": f"every {EVERY_S:.0f} s, when the source is lost or back, on every connect, and at the end",
     "ack": 'after it has stored reports; frees them with `outbox.forget_on = "consumer"`',
 }

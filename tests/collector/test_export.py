@@ -115,7 +115,7 @@ def test_text_that_damage_made_bytes_of_is_told_as_far_as_it_can_be_read(
 def test_a_summary_of_a_slide_is_a_row_of_numbers(address: str) -> None:
     summary = SlideSummary(
         slide_id="s7", count_id="r-s1", state="closed", started_at=NOON, ended_at=TIMES[1], at=NOON, frames=40,
-        refused=3, refused_by={"empty": 2, "moved": 1}, cells=50, normal=39, blasts=9, uncertain=0, not_judged=2,
+        refused=3, refused_by={"empty": 2, "motion": 1}, cells=50, normal=39, blasts=9, uncertain=0, not_judged=2,
         blast_fraction=0.1875, blast_interval=Interval(low=0.102, high=0.319, level=0.95), jumps=1,
         model=ModelInfo(id="blast-2", sha256="0" * 64, engine="onnxruntime-int8"), corrected_fraction=0.1774,
         corrected_interval=Interval(low=0.08, high=0.31, level=0.95), enough_cells="no",
@@ -135,7 +135,7 @@ def test_a_summary_of_a_slide_is_a_row_of_numbers(address: str) -> None:
     ]  # fmt: skip
     assert (row["blast_fraction"], row["blast_interval_low"], row["blast_interval_high"]) == (0.1875, 0.102, 0.319)
     assert row[["corrected_fraction", "corrected_interval_high", "enough_cells"]].tolist() == [0.1774, 0.31, "no"]
-    assert (row["refused_by"], row["model_id"]) == ("empty=2 moved=1", "blast-2")
+    assert (row["refused_by"], row["model_id"]) == ("empty=2 motion=1", "blast-2")
     assert pd.to_datetime(row["ended_at"]) == pd.Timestamp(TIMES[1])
     assert pd.isna(table.loc["s8"][["ended_at", "refused_by", "blast_fraction", "blast_interval_low"]]).all()
     assert json.loads(exported(address, "slides", "jsonl").splitlines()[0]) == summary.model_dump(mode="json")

@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
+from agent.settings import Settings
 from collector.tables import LAYOUT
+from common.settings import kinds_of
 from contract.messages import FrameReport
 from devbroker.broker import Broker
 from tests.docs.house import House, files_of
@@ -49,7 +51,7 @@ except UsageError as refused:
     print(refused)
 """
 FIELD = """    lamp_hours: float | None = Field(
-        None, description="How long the lamp has burned; absent where the microscope does not tell."
+        None, description="How long the lamp has burned; null where the microscope does not tell."
     )
 """
 METHOD = '''def tenth(seen: Histogram, *, share: float = 0.9) -> float:
@@ -139,7 +141,7 @@ def test_a_source_of_frames_is_known_to_the_settings_their_errors_and_the_doctor
     missing, doctor, other = sources.run("-c", SAID).splitlines()
     assert missing == "the setting source.beats is given nowhere and must be: How many pictures"
     assert doctor.startswith("pulse: beat 1, 64x48 at 0.1 um per pixel, not fit to be judged: ")
-    kinds = "directory, video, camera, synthetic, ticker, pulse"
+    kinds = ", ".join([*kinds_of(Settings)["source.kind"], "ticker", "pulse"])
     assert other == f"the setting source.beats (command line): for this, set source.kind too ({kinds})"
 
 
@@ -185,9 +187,10 @@ def test_an_inference_engine_keeps_what_every_engine_keeps_and_judges_frames(hou
 
 
 def test_a_field_of_a_message_is_documented_and_old_messages_still_parse(
-    house: House, make_report: Callable[[], FrameReport]
+    house: House, make_report: Callable[[], FrameReport], tmp_path: Path
 ) -> None:
     house.put("contract/messages.py", FIELD, before="    timing_ms: Timing = ")
+    house.put("agent/pipeline.py", "        lamp_hours=1.5,\n", before="        quality=finding.quality,\n")
     assert house.used == files_of("A field of a message")
     house.make_docs()
     for page in ("mqtt.md", "frame-report.schema.json", "asyncapi.json"):
@@ -198,6 +201,10 @@ def test_a_field_of_a_message_is_documented_and_old_messages_still_parse(
     assert nothing == "None"
     assert json.loads(again) == json.loads(old) | {"lamp_hours": None}
     house.test("tests/contract/test_messages.py", "tests/agent/test_asyncapi.py", only="not mosquitto")
+    image, out = tmp_path / "a.png", tmp_path / "r.jsonl"
+    cv2.imwrite(str(image), np.full((480, 640, 3), 200, np.uint8))
+    house.run("-m", "agent", "replay", str(image), "--um-per-pixel", "0.1", "--out", str(out))
+    assert json.loads(out.read_text())["lamp_hours"] == 1.5
 
 
 def test_a_column_is_stored_and_what_the_layout_before_holds_is_read(
