@@ -22,8 +22,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "collector.md"
 
 
 def command_of_the_page(program: str, **places: str) -> str:
-    """The line of the page that starts so, with other places."""
-    found = re.search(rf"^{program} .*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    """The line of the page's section on back-ups that starts so, with other places."""
+    found = re.search(rf"^{program} .*/backup/.*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert found is not None
     line = found[0]
     for said, meant in places.items():
