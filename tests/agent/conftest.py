@@ -12,6 +12,7 @@ import pytest
 
 from agent.sources.synthetic import SyntheticSource
 from agent.wire.outbox import Outbox
+from contract.messages import FrameReport
 from contract.topics import Topics
 from contract.types import Frame
 from devbroker.broker import find_program
@@ -70,3 +71,12 @@ def state(tmp_path: Path) -> Path:
     """A folder with an audit log of six events in one file."""
     fill(tmp_path, EVENTS)
     return tmp_path
+
+
+@pytest.fixture
+def filled(tmp_path: Path, make_report: Callable[..., FrameReport]) -> Iterator[Outbox]:
+    """An outbox with reports 1 to 10."""
+    with Outbox(tmp_path / "outbox", max_mb=8) as outbox:
+        for seq in range(1, 11):
+            outbox.put(make_report(seq, outbox.epoch))
+        yield outbox
