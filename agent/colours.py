@@ -1,6 +1,5 @@
 """What the agent knows of its site's colours: learned from the cells that it finds, or measured by `calibrate site`."""
 
-from collections import deque
 from collections.abc import Iterable
 
 import numpy as np
@@ -33,13 +32,19 @@ class SiteColours:
 
     def __init__(self, goal: CellColours, measured: CellColours | None = None) -> None:
         self._goal, self._measured = goal, measured
-        self._cells: deque[NDArray[np.float64]] = deque(maxlen=KEPT)
+        self._ring = np.empty((KEPT, 2, 3))
+        self._counted = 0
         self._now = goal
 
     @property
     def cells(self) -> int:
         """How many cells they rest on, at most ``KEPT``."""
-        return len(self._cells)
+        return min(self._counted, KEPT)
+
+    @property
+    def _latest(self) -> NDArray[np.float64]:
+        """Their moments, (N, 2, 3), in no order."""
+        return self._ring[: self.cells]
 
     @property
     def now(self) -> CellColours:
@@ -49,14 +54,14 @@ class SiteColours:
     @property
     def known(self) -> CellColours | None:
         """What was learned, for the site file; None while too few cells are known."""
-        return colours_of(list(self._cells)) if len(self._cells) >= ENOUGH else None
+        return colours_of(self._latest) if self.cells >= ENOUGH else None
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:
         """Why no cell can be judged yet: the site looks foreign, and few of its cells are known."""
-        if self._measured or len(self._cells) >= ENOUGH or not self._cells:
+        if self._measured or not 0 < self.cells < ENOUGH:
             return ()
-        return UNKNOWN if distance(colours_of(list(self._cells)), self._goal) > FAR else ()
+        return UNKNOWN if distance(colours_of(self._latest), self._goal) > FAR else ()
 
     def learn(self, image: Image, cells: Iterable[Cell]) -> None:
         """Count the cells of a frame that the border does not cut."""
@@ -64,12 +69,13 @@ class SiteColours:
             return
         whole = (cell for cell in cells if "edge" not in cell.flags and len(cell.outline))
         found = [m for m in (moments_of(image, cell.outline) for cell in whole) if m is not None]
-        new = [m for m in found if not self._counted(m)]
+        new = [m for m in found if not self._is_counted(m)]
         if not new:
             return
-        self._cells.extend(new)
-        known = len(self._cells)
-        self._now = blended(colours_of(list(self._cells)), self._goal, known / (known + PRIOR))
+        for moments in new:
+            self._ring[self._counted % KEPT] = moments
+            self._counted += 1
+        self._now = blended(colours_of(self._latest), self._goal, self.cells / (self.cells + PRIOR))
 
-    def _counted(self, moments: NDArray[np.float64]) -> bool:
-        return bool(self._cells) and bool((np.abs(np.array(self._cells) - moments).max(axis=(1, 2)) < SAME).any())
+    def _is_counted(self, moments: NDArray[np.float64]) -> bool:
+        return bool((np.abs(self._latest - moments).max(axis=(1, 2)) < SAME).any())

@@ -18,6 +18,8 @@ from devbroker.broker import Broker, open_broker
 
 FRAMES = 2000
 STARTS = 5
+SILENCE_S = 60
+"""Without a report, after which none is waited for."""
 LIBRARIES = "import cv2, numpy, onnxruntime, paho.mqtt.client, pydantic_settings"
 
 
@@ -104,8 +106,9 @@ class _Counter:
 
     def wait_for(self, count: int) -> None:
         with self._changed:
-            if not self._changed.wait_for(lambda: self.count >= count, 600):
-                raise TimeoutError(f"{self.count} of {count} reports in 600 s")
+            while (before := self.count) < count:
+                if not self._changed.wait_for(lambda: self.count > before, SILENCE_S):
+                    raise TimeoutError(f"{before} of {count} reports, and none for {SILENCE_S} s")
 
 
 @contextmanager

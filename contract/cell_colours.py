@@ -18,6 +18,7 @@ Numbers = NDArray[np.float64]
 TRIMMED = 0.1
 """Share of the cells that is left out at either end of each figure."""
 LEVELS = np.arange(256, dtype=np.float64) / 255
+POWERS = np.stack([LEVELS, np.square(LEVELS)])
 MIN_PIXELS = 30
 """Within an outline; fewer say nothing of a cell's colours."""
 
@@ -47,7 +48,7 @@ def moments_within(image: Image, mask: NDArray[np.bool_]) -> Numbers | None:
     if count < MIN_PIXELS:
         return None
     found = [cv2.calcHist([image], [plane], within, [256], [0, 256]).ravel() for plane in (2, 1, 0)]
-    return np.stack([LEVELS, np.square(LEVELS)]) @ np.stack(found, axis=1).astype(np.float64) / count
+    return POWERS @ np.stack(found, axis=1).astype(np.float64) / count
 
 
 def colours_of(cells: Sequence[Numbers] | Numbers) -> CellColours:

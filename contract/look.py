@@ -174,11 +174,13 @@ def bare_of(image: Image) -> tuple[int, int, int]:
     By histograms: the green's percentile, then the median of each colour among the pixels above it.
     """
     few = image[:: 1 + image[..., 0].size // ENOUGH]
-    green = _counts(few, 1).cumsum(dtype=np.float64)
-    level = max(int(np.searchsorted(green, green[-1] * BARE_PERCENTILE / 100)) - BARE_LEVELS, 0)
+    counts = _counts(few, 1)
+    up_to = counts.cumsum(dtype=np.float64)
+    level = max(int(np.searchsorted(up_to, up_to[-1] * BARE_PERCENTILE / 100)) - BARE_LEVELS, 0)
     bright = np.asarray(few[..., 1] >= level).view(np.uint8)
-    blue, middle, red = (_middle(_counts(few, channel, bright)) for channel in range(3))
-    return blue, middle, red
+    counts[:level] = 0
+    blue, red = (_middle(_counts(few, channel, bright)) for channel in (0, 2))
+    return blue, _middle(counts), red
 
 
 def _counts(image: Image, channel: int, mask: NDArray[np.uint8] | None = None) -> Plane:

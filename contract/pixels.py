@@ -59,7 +59,8 @@ def cut(
         crop = moved(crop, colours, spec.cell.colours)
     if spec.cell.surroundings is not None and outline is not None and len(outline) > 2:  # noqa: PLR2004 - no line
         beside = drawn(outline, (left, top), side, spec.size) == 0
-        np.copyto(crop, _blue_green_red(spec.cell.surroundings), where=beside[..., None])
+        surroundings = np.full_like(crop, _blue_green_red(spec.cell.surroundings))
+        cv2.copyTo(surroundings, beside.view(np.uint8), crop)
     return crop
 
 
@@ -120,6 +121,7 @@ def to_batch(crops: Crops, spec: InputSpec) -> Tensor:
     levels = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
     table = ((levels - mean) / std).astype(np.float32)
     batch = np.empty((len(crops), 3, spec.size, spec.size), np.float32)
-    for plane in range(3):
-        np.take(table[:, plane], crops[..., 2 - plane], out=batch[:, plane])
+    for crop, planes in zip(crops, batch, strict=True):
+        for plane in range(3):
+            planes[plane] = cv2.LUT(cv2.extractChannel(crop, 2 - plane), table[:, plane])
     return batch

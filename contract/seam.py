@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.ranks import medians
 from contract.types import Image
 
 BLOCKS = {"420": (16, 16), "422": (8, 16), "440": (16, 8), "411": (8, 32), "441": (32, 8)}
@@ -48,14 +49,15 @@ def seam(image: Image, thinning: str) -> tuple[int, int] | None:
         return None
     parts = np.array_split(edges, -(-len(edges) // AT_ONCE))
     steps = np.concatenate([_steps(image[:, : columns * wide], part, columns) for part in parts])
-    usual = np.maximum(1.48 * np.median(np.abs(steps), axis=(0, 1)), FINEST)  # 1.48: from the median to the SD
+    sizes = np.abs(steps).reshape(-1, steps.shape[-1])
+    usual = np.maximum(1.48 * medians(sizes), FINEST)  # 1.48: from the median to the standard deviation
     steps = np.clip(steps / usual, -STRONGEST, STRONGEST)
     beyond = np.zeros_like(steps[:1])  # above the first row of blocks and below the last is nothing
     upper, lower = np.concatenate([beyond, steps]), np.concatenate([steps, beyond])
     start = np.zeros_like(upper[:, :1])
     to_left = np.concatenate([start, np.cumsum(lower, axis=1)], axis=1)
     to_right = np.concatenate([np.cumsum(upper[:, ::-1], axis=1)[:, ::-1], start], axis=1)
-    stairs = np.abs(to_left + to_right).max(axis=2) / columns
+    stairs = np.maximum.reduce(list(np.moveaxis(np.abs(to_left + to_right), 2, 0))) / columns
     row, column = (int(at) for at in np.unravel_index(stairs.argmax(), stairs.shape))
     if stairs[row, column] < SEAM or column in {0, columns}:
         return None
@@ -68,7 +70,11 @@ def _steps(image: Image, edges: NDArray[np.int_], columns: int) -> NDArray[np.fl
     Returns:
         (edges, columns, channels), in grey levels.
     """
-    beside = image[(edges[:, None] + np.arange(-2, 2)).ravel()].astype(np.float32)
-    means = cv2.resize(beside, (columns, len(beside)), interpolation=cv2.INTER_AREA)
-    above2, above, below, below2 = np.moveaxis(means.reshape(len(edges), 4, columns, -1), 1, 0)
+    size = columns, len(edges)
+    above2, above, below, below2 = (
+        cv2.resize(image[edges + beside].astype(np.float32), size, interpolation=cv2.INTER_AREA).reshape(
+            *size[::-1], -1
+        )
+        for beside in (-2, -1, 0, 1)
+    )
     return np.asarray((below - above) - ((below2 - below) + (above - above2)) / 2, np.float32)

@@ -45,8 +45,12 @@ MIN_OVERLAP = 0.15
 """Least share of the frame that two frames must share."""
 MIN_CONFIDENCE = 0.75
 """Least correlation of the shared part: frames of BCCD that overlap have 0.90 and more, other pairs up to 0.69."""
+FEW_ROWS, MIN_ROUGHLY = 4, 0.5
+"""Of so many rows one tells at first how like the shared parts are; below this correlation it is left at that."""
 BEYOND_DOUBT = 0.9
 """Correlation at which no other displacement need be tried."""
+DENSITIES = -np.log(np.maximum(np.arange(256, dtype=np.float32), 1))
+"""Optical density (natural logarithm) of each grey level, but for the light's own."""
 
 Plane = NDArray[np.float32]
 
@@ -83,10 +87,10 @@ def view_of(image: Image, um_per_pixel: float) -> View:
     shrink = max(WORKING_UM / um_per_pixel, max(height, width) / MAX_SIDE_PIXELS, 1.0)
     size = _quick(width / shrink), _quick(height / shrink)
     small = cv2.resize(cv2.extractChannel(image, 1), size, interpolation=cv2.INTER_AREA)
-    density = -np.log(np.maximum(small, 1).astype(np.float32))
+    density = np.asarray(cv2.LUT(small, DENSITIES), np.float32)
     plane = _clipped(np.asarray(cv2.GaussianBlur(density, (0, 0), SMOOTH_PIXELS) - _slow_changes(density), np.float32))
-    spectrum = _whitened(np.asarray(cv2.dft(plane * _taper(size), flags=cv2.DFT_COMPLEX_OUTPUT), np.float32))
-    return View(plane, _packed(spectrum), _packed(_slow_waves(spectrum)), (width / size[0], height / size[1]))
+    spectrum = _whitened(np.asarray(cv2.dft(plane * _taper(size)), np.float32))
+    return View(plane, spectrum, _slow_waves(spectrum), (width / size[0], height / size[1]))
 
 
 def likeness(reference: View, view: View) -> float:
@@ -137,7 +141,9 @@ def _candidates(reference: View, view: View, peaks: int) -> Iterator[tuple[float
     for x, y in _peaks(surface, peaks):
         for dx, dy in product((x, x - width), (y, y - height)):
             shared = (width - abs(dx)) * (height - abs(dy))
-            if shared >= MIN_OVERLAP * width * height:
+            if shared < MIN_OVERLAP * width * height:
+                continue
+            if _correlation(reference.plane, view.plane, dx, dy, every=FEW_ROWS) > MIN_ROUGHLY:
                 yield _correlation(reference.plane, view.plane, dx, dy), dx, dy
 
 
@@ -155,11 +161,11 @@ def _peaks(surface: Plane, count: int) -> Iterator[tuple[int, int]]:
         left[max(y - PEAK_PIXELS, 0) : y + PEAK_PIXELS + 1, max(x - PEAK_PIXELS, 0) : x + PEAK_PIXELS + 1] = -1
 
 
-def _correlation(reference: Plane, view: Plane, dx: int, dy: int) -> float:
-    """Normalised correlation of what both show if the view lies at (dx, dy) in the reference."""
+def _correlation(reference: Plane, view: Plane, dx: int, dy: int, *, every: int = 1) -> float:
+    """Normalised correlation of what both show, in every so-many-th row, if the view lies at (dx, dy)."""
     height, width = view.shape
-    a = reference[max(dy, 0) : height + min(dy, 0), max(dx, 0) : width + min(dx, 0)]
-    b = view[max(-dy, 0) : height + min(-dy, 0), max(-dx, 0) : width + min(-dx, 0)]
+    a = reference[max(dy, 0) : height + min(dy, 0) : every, max(dx, 0) : width + min(dx, 0)]
+    b = view[max(-dy, 0) : height + min(-dy, 0) : every, max(-dx, 0) : width + min(-dx, 0)]
     if not a.size:
         return 0.0
     mean_a, mean_b = (cv2.sumElems(part)[0] / a.size for part in (a, b))
@@ -202,20 +208,34 @@ def _slow_changes(density: NDArray[np.float32]) -> Plane:
 
 
 def _whitened(spectrum: Plane) -> Plane:
-    strength = np.asarray(cv2.magnitude(spectrum[..., 0], spectrum[..., 1]), np.float32)
-    return np.asarray(spectrum / (strength + np.float32(FLOOR * float(strength.mean()) + 1e-12))[..., None], np.float32)
+    """Divide every wave by its strength."""
+    strength = _strength(spectrum)
+    return np.asarray(spectrum / (strength + np.float32(FLOOR * float(strength.mean()) + 1e-12)), np.float32)
+
+
+def _strength(spectrum: Plane) -> Plane:
+    """Of every wave, at both its numbers: ``cv2.dft`` packs the real part and the imaginary one side by side in a row.
+
+    In the outermost columns (one, if their number is odd) the imaginary part is below the real one.
+    """
+    strength = np.asarray(cv2.sqrt(cv2.mulSpectrums(spectrum, spectrum, 0, conjB=True)), np.float32)
+    height, width = (side - 1 + side % 2 for side in strength.shape)
+    strength[:, 2:width:2] = strength[:, 1:width:2]
+    for column in {0, 0 if strength.shape[1] % 2 else -1}:
+        strength[2:height:2, column] = strength[1:height:2, column]
+    return strength
 
 
 def _slow_waves(spectrum: Plane) -> Plane:
-    """The quarter of a spectrum around the slowest wave, as the spectrum of a picture of half the size."""
-    height, width = (max(2, side // 4) for side in spectrum.shape[:2])
-    rows = np.concatenate([spectrum[:height], spectrum[-height:]])
-    return np.concatenate([rows[:, :width], rows[:, -width:]], axis=1)
+    """The quarter of a spectrum around the slowest wave, as the spectrum of a picture of half the size.
 
-
-def _packed(spectrum: Plane) -> Plane:
-    """From the complex form to that of a real picture, which is multiplied and transformed in a third of the time."""
-    return np.asarray(cv2.dft(cv2.idft(spectrum, flags=cv2.DFT_REAL_OUTPUT | cv2.DFT_SCALE)), np.float32)
+    Without the fastest wave across, of which the picture of half the size has only one part.
+    """
+    height, width = (max(2, side // 4) for side in spectrum.shape)
+    slow = np.concatenate([spectrum[:height, : 2 * width], spectrum[-height:, : 2 * width]])
+    slow[:, 0] = spectrum[: 2 * height, 0]
+    slow[:, -1] = 0
+    return slow
 
 
 def _clipped(plane: Plane) -> Plane:

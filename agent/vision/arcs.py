@@ -89,9 +89,9 @@ def _arcs_of(path: Path, shape: tuple[int, ...]) -> Iterator[Arc]:
     if not cut.any() and turn.sum() > 0 and np.mean(turn < -HOLLOW) < DENTS:
         yield from _whole(path)
         return
-    for run in _runs((turn > -HOLLOW) & ~cut):
-        if len(run) > SMALLEST * LEAST_ARC / 2:
-            yield from _part(path[run], float(turn[run].sum()))
+    for run in _runs((turn > -HOLLOW) & ~cut, SMALLEST * LEAST_ARC / 2):
+        if turn[run].sum() / 0.8 >= LEAST_ARC:
+            yield from _part(path[run])
 
 
 def _turn(path: Path) -> NDArray[np.float64]:
@@ -113,14 +113,14 @@ def _cut(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return np.asarray(np.convolve(_ring(at, 2 * REACH_PIXELS), window, mode="valid") > 0, np.bool_)
 
 
-def _runs(good: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
-    """The unbroken runs of a ring, as indices."""
+def _runs(good: NDArray[np.bool_], longer: float) -> list[NDArray[np.intp]]:
+    """The unbroken runs of a ring that have more points than ``longer``, as indices."""
     if good.all():
         return [np.arange(len(good))]
-    first = int(np.argmin(good))
-    ends = np.diff(np.concatenate([[0], np.roll(good, -first), [0]]).astype(np.int8))
-    starts, stops = np.flatnonzero(ends == 1), np.flatnonzero(ends == -1)
-    return [(np.arange(a, b) + first) % len(good) for a, b in zip(starts, stops, strict=True)]
+    first = int(good.argmin())
+    bad = np.flatnonzero(~np.concatenate([good[first:], good[: first + 1]]))
+    long = np.flatnonzero(np.diff(bad) > longer + 1)
+    return [(np.arange(bad[k] + 1, bad[k + 1]) + first) % len(good) for k in long]
 
 
 def _whole(path: Path) -> Iterator[Arc]:
@@ -131,11 +131,11 @@ def _whole(path: Path) -> Iterator[Arc]:
         yield Arc(x, y, 2 * float(np.sqrt(area / np.pi)) + 1, WHOLE)
 
 
-def _part(path: Path, turned: float) -> Iterator[Arc]:
+def _part(path: Path) -> Iterator[Arc]:
     centre, radius = _circle(path)
     angle = len(path) / radius
     off = float(np.sqrt(np.mean((np.abs(path - centre) - radius) ** 2)))
-    if min(angle, turned / 0.8) >= LEAST_ARC and off < ROUNDNESS * radius:
+    if angle >= LEAST_ARC and off < ROUNDNESS * radius:
         yield Arc(centre.real, centre.imag, 2 * radius + 1, min(angle, WHOLE - 0.1))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.vision.masks import Mask, Plane, above, opened, squarely_grown
-from agent.vision.ranks import medians, quantile
+from contract.ranks import medians, quantile
 
 AZURE = np.array([[-2, 1, 1]], np.float32)
 """Blue, green, red: they sum to zero, so that shade does not count. Nuclei have more of it than red cells, always."""
@@ -69,6 +69,7 @@ class Kinds:
         axis: scores a density: 0 for the usual red cell, 1 for the usual nucleus, once ``offset`` is subtracted.
         offset: the score of the usual red cell along ``axis``.
         red_pixels: (N, 3) densities of red cells, some of them; N is 0 where the frame shows none.
+        red_spread: (3, 3) covariance of these, their thickness and the camera's noise in it.
         own_nuclei: whether the nuclei are the frame's own, not what is expected.
     """
 
@@ -78,11 +79,12 @@ class Kinds:
     axis: Numbers
     offset: float
     red_pixels: Plane
+    red_spread: Numbers
     own_nuclei: bool
 
     def are_far(self, density: Plane) -> NDArray[np.bool_]:
         """Which of (N, 3) densities lie far from red cells of any thickness."""
-        return np.asarray(_far(density[None], self.red, self.red_pixels)[0], np.bool_)
+        return np.asarray(_far(density[None], self.red, self.red_spread)[0], np.bool_)
 
     def holds_red_cell(self, density: Numbers) -> bool:
         """Whether a density (3,) is in part that of a red cell; never where a frame shows only one of both kinds."""
@@ -118,9 +120,10 @@ def kinds_of(density: NDArray[np.float32], um: float) -> Kinds:
         sure = _nuclei(density, azure, EXPECTED_RED[None].astype(np.float32), um) & stained
         own = cv2.countNonZero(sure) * um * um > NUCLEI_UM2
     nuclei, chromatin = _nuclear(density.reshape(-1, 3).take(np.flatnonzero(sure), axis=0)) if own else _expected(red)
-    axis: Numbers = np.linalg.solve(_spread(red_pixels, red), nuclei - red).astype(np.float64)
+    spread = _spread(red_pixels, red)
+    axis: Numbers = np.linalg.solve(spread, nuclei - red).astype(np.float64)
     axis = axis / (axis @ (nuclei - red))
-    return Kinds(red, nuclei, chromatin, axis, float(axis @ red), red_pixels, own)
+    return Kinds(red, nuclei, chromatin, axis, float(axis @ red), red_pixels, spread, own)
 
 
 def _red(stained: Plane, azure: Plane) -> Plane:
@@ -142,7 +145,7 @@ def _nuclei(density: NDArray[np.float32], azure: Plane, red: Plane, um: float) -
     if not len(red):
         return np.zeros(azure.shape, np.uint8)
     usual = _middle(red)
-    far = _far(density, usual, red[:: 1 + len(red) // ENOUGH]).view(np.uint8)
+    far = _far(density, usual, _spread(red[:: 1 + len(red) // ENOUGH], usual)).view(np.uint8)
     return opened(far & above(azure, float(AZURE[0] @ usual) + LEAST_APART), SPECK_UM / um)
 
 
@@ -179,9 +182,9 @@ def _evened(rows: NDArray[np.intp], columns: NDArray[np.intp], azure: Plane) -> 
     return np.asarray(plane), level
 
 
-def _far(density: NDArray[np.float32], usual: Numbers, red: Plane) -> NDArray[np.bool_]:
+def _far(density: NDArray[np.float32], usual: Numbers, spread: Numbers) -> NDArray[np.bool_]:
     """By Mahalanobis's distance from red cells."""
-    whiten = np.linalg.cholesky(np.linalg.inv(_spread(red, usual))).T
+    whiten = np.linalg.cholesky(np.linalg.inv(spread)).T
     away = cv2.transform(density, np.column_stack([whiten, -whiten @ usual]).astype(np.float32))
     return np.asarray(np.einsum("ijk,ijk->ij", away, away) > FAR**2)
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.look import bare_of, density_table, reduced
+from contract.ranks import quantile
 from contract.types import Image
 
 COARSE = (32, 24)
@@ -58,14 +59,12 @@ class Light:
         bare = self.surface[np.abs(self.blocks - self.surface) < BARE_DENSITY]
         if not bare.size:
             return 0.0
-        bright, dark = np.percentile(bare, (1, 99))
-        return float(1 - 10 ** (bright - dark))
+        return float(1 - 10 ** (quantile(bare, 0.01) - quantile(bare, 0.99)))
 
     def density(self) -> Density:
         """Optical density of ``small`` beside the bare background, as if the light were even."""
-        density = self.shaded_density(self.small)
-        density -= self.shade[..., None]
-        return density
+        shaded = self.shaded_density(self.small)
+        return np.asarray(cv2.subtract(shaded, cv2.merge([self.shade] * 3), dst=shaded), np.float32)
 
     def shaded_density(self, image: Image) -> Density:
         """Optical density of a picture beside the bare background, the uneven light left in it."""

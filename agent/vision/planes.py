@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from agent.vision import light
 from agent.vision.kinds import AZURE, LEAST_APART, NOISE, Kinds, kinds_of
 from agent.vision.masks import Mask, Plane, above
-from agent.vision.ranks import quantile
 from agent.vision.touching import Where
+from contract.ranks import quantile
 from contract.types import Image
 
 WORKING_UM = 0.2

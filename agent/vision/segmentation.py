@@ -32,8 +32,8 @@ from agent.vision.masks import (
 )
 from agent.vision.nucleus import nucleus_of
 from agent.vision.planes import Pictures, pictures_of
-from agent.vision.ranks import medians
 from agent.vision.touching import MIN_NUCLEUS_UM2, Patch, split, without_neighbours
+from contract.ranks import medians
 from contract.types import Box, Cell, Image
 
 NUCLEUS_OPENING_UM, BODY_OPENING_UM, BODY_CLOSING_UM = 0.4, 0.5, 1.0

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.look import sharpness
+from contract.ranks import quantile
 from contract.types import Image
 
 NOISE_UM = 0.2
@@ -50,6 +51,6 @@ def noise_of(image: Image, um_per_pixel: float) -> float:
     """Standard deviation of the noise, as cells are sought in it, 0 to 1; a median, so that texture hardly counts."""
     middle = image.shape[0] // 2
     strip = np.ascontiguousarray(image[max(0, middle - STRIP // 2) : middle + STRIP // 2, ..., 1])
-    differences = np.abs(cv2.filter2D(strip, cv2.CV_32F, SECOND_DIFFERENCES))
-    sigma = float(np.median(differences)) / 6 / MEDIAN_OF_NORMAL
+    differences = np.abs(cv2.filter2D(strip, cv2.CV_16S, SECOND_DIFFERENCES)).ravel()
+    sigma = quantile(differences, 0.5) / 6 / MEDIAN_OF_NORMAL
     return sigma / 255 * min(1.0, um_per_pixel / NOISE_UM)

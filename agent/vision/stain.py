@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from agent.vision.kinds import Kinds
 from agent.vision.light import Density
 from agent.vision.limits import QualityLimits
-from agent.vision.ranks import medians
+from contract.ranks import medians
 
 STAINED_DENSITY = 0.12
 """Sum of the three densities above which a pixel is stained; red cells have 0.25 and more."""
@@ -110,7 +110,7 @@ def measure(density: Density, um: float, kinds_in: Callable[[], Kinds]) -> Stain
         hue_of(kinds.chromatin if kinds.own_nuclei else dark),
         kinds.own_nuclei or bool(dark.sum() > max(NUCLEAR_DENSITY, NUCLEAR_RATIO * middle.sum())),
         other_um2 if other_um2 > azure_um2 else 0.0,
-        float((sample.min(axis=1) < BRIGHTER).mean()),
+        float((np.minimum.reduce(list(sample.T)) < BRIGHTER).mean()),
         float(warm[-count:].mean()),
         float(warm[len(stained) // 2]),
         float(np.partition(stained @ COLD_WEIGHTS, -count)[-count:].mean()),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agent.vision.ranks import medians, quantile
+from contract.ranks import medians, quantile
 
 SIZES = (1, 2, 3, 10, 999, 5000)
 

@@ -12,7 +12,7 @@ def medians(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray((columns[:, middle - 1] + columns[:, middle]) / np.float32(2), np.float32)
 
 
-def quantile(values: NDArray[np.floating], share: float) -> float:
+def quantile(values: NDArray[np.floating | np.integer], share: float) -> float:
     """Between the two nearest of (N,) values, by a straight line; N is at least 1."""
     place = (len(values) - 1) * share
     lower = int(place)
