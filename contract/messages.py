@@ -100,15 +100,17 @@ class Quality(Message):
 
     accepted: bool = Field(description="False: not judged, and `cells` is empty.")
     reasons: list[Reason] = Field(default_factory=list, description="Why it was not accepted.")
-    detail: str = Field("", description="The reasons in words.")
+    detail: str = Field("", description="The reasons in words, with the figure and its bound.")
     focus: float = Field(0.0, description="Sharpness of the stained edges; higher is sharper.")
     background: float = Field(0.0, description="Median brightness of the bare background, 0 to 1.")
-    unevenness: float = Field(0.0, description="Spread of the background's brightness over the frame, 0 to 1.")
+    unevenness: float = Field(0.0, description="Light that the darkest part lacks beside the brightest, 0 to 1.")
     saturated: float = Field(0.0, description="Share of pixels at the sensor's limit, 0 to 1.")
     noise: float = Field(0.0, description="Camera noise as a share of the background's light, at 0.2 um.")
     motion: float = Field(0.0, description="Difference of sharpness between directions, 0 to 1.")
-    red_hue: float = Field(0.0, description="Hue of what is commonly stained (red cells), degrees from green to red.")
-    dark_hue: float = Field(0.0, description="Hue of the darkest part (nuclei where there are any), degrees.")
+    red_hue: float = Field(
+        0.0, description="Hue of what is commonly stained (red cells), degrees from green towards red."
+    )
+    dark_hue: float = Field(0.0, description="Hue of the darkest part (nuclei where there are any), the same.")
     far_from_training: float | None = Field(
         None,
         ge=0,

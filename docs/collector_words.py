@@ -53,25 +53,37 @@ quarantine that can be read, page by page where SQLite finds no way to them, and
 COLLECTOR_MISSING = """
 # A report that is not there
 
-1. Has it left the agent? The agent says so in the state of its broker, in the alarms of `health` and in its log
-   ([monitoring](monitoring.md)): `denied`, a report set aside because it is larger than the broker takes, and others.
-2. Has the collector refused it? `microscope-collect status` counts what is in the table `quarantine`, by cause:
+A report is known by `device`, `epoch` and `seq` together: every new outbox begins another epoch, and counts from 1.
+`microscope-collect status` lists the numbers that are missing, and the collector's log those that it waits for.
+
+1. Has it left the agent? If not, an alarm in `health` or the
+   [state of its broker](monitoring.md#how-the-agent-stands-with-its-broker) says why: a report that is larger than the
+   broker takes, for one, is set aside, and the alarm names it.
+2. Has the broker kept it? With `outbox.forget_on = "broker"` the agent forgets a report that the broker took, and the
+   broker loses it if its disk fails, or if the collector is away for longer than `session_days`. The collector's own
+   `site` and `device` must include this agent.
+3. Has the collector refused it? Its log warns of each, and `microscope-collect status` counts what is in the table
+   `quarantine`, by cause:
 
 | cause | a message |
 |---|---|
-| `malformed` | that does not parse, names another site or device than its topic, or is longer than 4 MiB |
+| `malformed` | of any kind that does not parse, is longer than 4 MiB, or has other names than its topic, or odd ones |
 | `refused` | that the database does not take, or that belongs to the 1,001st epoch of a device |
 | `conflict` | with the key of another report but with another content, as a copied or restored outbox makes it |
 
-Each row says why (of the service: as root):
+`collector/arrivals.py` decides what is malformed, `collector/store.py` what is refused; of reports in conflict the
+first that came is in the table `report`. Each row says why, and holds the message: of a `conflict` all of it, else its
+first 64 KiB. The newest `quarantine_rows` are kept. Of the service, as root (PostgreSQL: the same by `psql`, with
+`convert_from(payload, 'UTF8')`):
 
 ```sh
-sqlite3 -readonly /var/lib/microscope-collect/collector.sqlite "select cause, last_at, topic, error from quarantine"
+sqlite3 -readonly /var/lib/microscope-collect/collector.sqlite \
+  "select cause, last_at, topic, error, cast(payload as text) from quarantine where topic like '%/DEVICE/frame'"
 ```
 
 The number of a `malformed` or `refused` report stays missing, and nothing is acknowledged beyond it: an agent with
 `outbox.forget_on = "consumer"` keeps that report and those after it, which are stored, and says so in `health`. Agents
-of this project make no such report. A `conflict` is acknowledged: its row is the only copy.
+of this project make no such report, but by a 1,001st epoch. A `conflict` is acknowledged: its row is the only copy.
 """
 COLLECTOR_TAIL = f"""
 # More than one collector

@@ -38,7 +38,10 @@ for a setting that is a path, `mqtt.tls.key`, it is the file itself), the TOML f
 LIMITS_HEAD = """
 ## Bounds of quality
 
-`limits` in the [site file](site.md), which holds them per microscope; the service reads it when it starts.
+`limits` in the [site file](site.md), which holds them per microscope; the service reads it when it starts. Each meaning
+begins with the reason for which a frame beyond is refused; [`quality`](mqtt.md) of the report has the figure. A hue is
+an angle: 0 is a density of green alone, 60 lies half-way to red, what is negative lies towards blue. After a hue's
+bounds are widened, look at `quality.far_from_training` of what passes: from 3 on the stain is foreign to the model.
 
 | bound | default | meaning |
 |---|---|---|
@@ -48,7 +51,8 @@ DASHBOARD_HEAD = f"""# The dashboard
 {MADE}`microscope-dashboard` subscribes to the agents of a broker and shows them in the terminal: at the top how it
 stands with the broker and when it last heard something; a row for each agent with its state, when it was heard, and the
 one count of its slide (each cell once, from the message `slide`); the last frames; how each agent is by its `health`;
-alarms, and what to do. `--plain` prints lines instead, and `--summary` writes counts at the end.
+alarms, and what to do. `--plain` prints lines instead, and `--summary` writes counts at the end. It keeps nothing: the
+store is [the collector's](collector.md).
 
 Settings, strongest first: the command line (`--host`, `--cert` and others are short for settings; `--set NAME=VALUE`),
 the environment (`{DASHBOARD_PREFIX}MQTT__HOST`; the password also from `{PASSWORD}`), systemd credentials,

@@ -9,11 +9,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ADDED = Path(__file__).with_name("added")
+STEP = re.compile(r"^\d\. .*(?:\n {3}.*)*", re.MULTILINE)
 FILE = re.compile(r"`([\w.<>/-]+/[\w.<>-]+\.(?:py|sql))`")
 
 
 def files_of(recipe: str, **names: str) -> set[str]:
-    """The files that a recipe names.
+    """The files that the steps of a recipe name; what is said below them names files to read.
 
     Args:
         recipe: its title.
@@ -21,7 +22,7 @@ def files_of(recipe: str, **names: str) -> set[str]:
     """
     text = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
     section = text.partition(f"## {recipe}\n")[2].partition("\n## ")[0]
-    files = set(FILE.findall(section))
+    files = {file for step in STEP.findall(section) for file in FILE.findall(step)}
     assert files, f"docs/adding.md has no recipe {recipe!r}"
     for word, name in names.items():
         files = {file.replace(f"<{word}>", name) for file in files}
