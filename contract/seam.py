@@ -44,10 +44,10 @@ def seam(image: Image, thinning: str) -> tuple[int, int] | None:
         thinning: of the colours, as libjpeg names it: 444, 422, 420 ...
     """
     high, wide = BLOCKS.get(thinning, (8, 8))
-    edges, columns = np.arange(high, len(image) - 1, high), image.shape[1] // wide
+    edges, columns = range(high, len(image) - 1, high), image.shape[1] // wide
     if len(edges) < LEAST_ROWS or columns < LEAST_COLUMNS:
         return None
-    parts = np.array_split(edges, -(-len(edges) // AT_ONCE))
+    parts = (edges[first : first + AT_ONCE] for first in range(0, len(edges), AT_ONCE))
     steps = np.concatenate([_steps(image[:, : columns * wide], part, columns) for part in parts])
     sizes = np.abs(steps).reshape(-1, steps.shape[-1])
     usual = np.maximum(1.48 * medians(sizes), FINEST)  # 1.48: from the median to the standard deviation
@@ -64,17 +64,19 @@ def seam(image: Image, thinning: str) -> tuple[int, int] | None:
     return row * high, column * wide
 
 
-def _steps(image: Image, edges: NDArray[np.int_], columns: int) -> NDArray[np.float32]:
+def _steps(image: Image, edges: range, columns: int) -> NDArray[np.float32]:
     """How much brighter each block begins than the one above it ends, beyond how the rows beside the edge change.
 
     Returns:
         (edges, columns, channels), in grey levels.
     """
-    size = columns, len(edges)
     above2, above, below, below2 = (
-        cv2.resize(image[edges + beside].astype(np.float32), size, interpolation=cv2.INTER_AREA).reshape(
-            *size[::-1], -1
-        )
-        for beside in (-2, -1, 0, 1)
+        _block_means(image[edges[0] + beside : edges[-1] + beside + 1 : edges.step], columns) for beside in range(-2, 2)
     )
     return np.asarray((below - above) - ((below2 - below) + (above - above2)) / 2, np.float32)
+
+
+def _block_means(rows: Image, columns: int) -> NDArray[np.float32]:
+    """Of each row so many means, (rows, columns, channels)."""
+    means = cv2.resize(rows.astype(np.float32), (columns, len(rows)), interpolation=cv2.INTER_AREA)
+    return np.asarray(means, np.float32).reshape(len(rows), columns, -1)

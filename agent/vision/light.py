@@ -64,7 +64,7 @@ class Light:
     def density(self) -> Density:
         """Optical density of ``small`` beside the bare background, as if the light were even."""
         shaded = self.shaded_density(self.small)
-        return np.asarray(cv2.subtract(shaded, cv2.merge([self.shade] * 3), dst=shaded), np.float32)
+        return np.asarray(cv2.subtract(shaded, cv2.cvtColor(self.shade, cv2.COLOR_GRAY2BGR), dst=shaded), np.float32)
 
     def shaded_density(self, image: Image) -> Density:
         """Optical density of a picture beside the bare background, the uneven light left in it."""

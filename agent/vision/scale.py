@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from agent.vision import light
 from agent.vision.arcs import LARGEST, SMALLEST, Arc, Mask, arcs
+from contract.ranks import median
 from contract.types import Image
 
 RED_CELL_UM = 7.2
@@ -136,7 +137,7 @@ def find_red_cells(image: Image, near_um: float | None = None) -> RedCells:
     red = green[(green > STAINED_DENSITY) & (nuclear < NUCLEAR_DENSITY)]
     if not red.size:
         return _cells([])
-    level = float(np.median(red)) * OUTLINE_SHARE
+    level = float(median(red)) * OUTLINE_SHARE
     found = [arc for size in _sizes(near_um) for arc in _red_at(size, green, nuclear, level=level)]
     return _cells(distinct(found))
 

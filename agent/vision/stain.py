@@ -98,9 +98,9 @@ def measure(density: Density, um: float, kinds_in: Callable[[], Kinds]) -> Stain
     mean, middle = stained.mean(axis=0), medians(stained)
     count = min(max(FEWEST, round(DARK_SHARE * len(sample))), len(stained) // 2)
     dark = medians(stained.take(np.argpartition(depth[where], -count)[-count:], axis=0))
-    warm = np.partition(stained @ WARM_WEIGHTS, (len(stained) // 2, len(stained) - count))
+    warm, cold = stained @ WARM_WEIGHTS, stained @ COLD_WEIGHTS
     far = kinds.are_far(stained) & (depth[where] > middle.sum())
-    azure = stained @ COLD_WEIGHTS > middle @ COLD_WEIGHTS
+    azure = cold > middle @ COLD_WEIGHTS
     other_um2, azure_um2 = (float(np.count_nonzero(far & kind)) * (um * step) ** 2 for kind in (~azure, azure))
     return Stain(
         share,
@@ -111,9 +111,9 @@ def measure(density: Density, um: float, kinds_in: Callable[[], Kinds]) -> Stain
         kinds.own_nuclei or bool(dark.sum() > max(NUCLEAR_DENSITY, NUCLEAR_RATIO * middle.sum())),
         other_um2 if other_um2 > azure_um2 else 0.0,
         float((np.minimum.reduce(list(sample.T)) < BRIGHTER).mean()),
-        float(warm[-count:].mean()),
-        float(warm[len(stained) // 2]),
-        float(np.partition(stained @ COLD_WEIGHTS, -count)[-count:].mean()),
+        float(np.partition(warm, -count)[-count:].mean()),
+        float(np.partition(warm, len(stained) // 2)[len(stained) // 2]),
+        float(np.partition(cold, -count)[-count:].mean()),
         kinds,
     )
 
