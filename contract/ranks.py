@@ -19,7 +19,7 @@ def medians(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 def median(values: NDArray[np.float32]) -> np.float32:
     """Of (N,) values; N is at least 1."""
     low, high = _beside(values, len(values) // 2)
-    return high if len(values) % 2 else (low + high) / np.float32(2)
+    return np.float32(high if len(values) % 2 else (low + high) / np.float32(2))
 
 
 def quantile(values: Values, share: float) -> float:
