@@ -33,7 +33,7 @@ class OrtEngine:
 
     def __init__(self, model: bytes, *, input_name: str) -> None:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = min(MAX_THREADS, os.cpu_count() or 1)
+        options.intra_op_num_threads = min(MAX_THREADS, len(os.sched_getaffinity(0)))
         options.log_severity_level = 3
         # A thread that waits by spinning heats a board for nothing between two frames.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -98,8 +98,9 @@ class Pictures:
         colour = int(np.argmax(self.kinds.red))
         stained = cv2.subtract(cv2.extractChannel(density, colour), shade) / np.float32(self.kinds.red[colour])
         foreign = cv2.magnitude(across, along)
-        held = np.where(nuclear > AZURISH, np.float32(1), np.clip(stained / np.float32(THICK), 1, self.held))
-        foreign = cv2.divide(foreign, held)
+        if self.held > 1:
+            held = np.where(nuclear > AZURISH, np.float32(1), np.clip(stained / np.float32(THICK), 1, self.held))
+            foreign = cv2.divide(foreign, held)
         return np.asarray(nuclear, np.float32), np.asarray(foreign, np.float32), np.asarray(stained, np.float32)
 
     def nuclear(self, where: Where) -> Plane:
