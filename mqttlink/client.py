@@ -1,4 +1,4 @@
-"""The client library as all our programs use it: a new client for each connection, with what then stands on disk."""
+"""The client library as all our programs use it: a new client for each connection, and the properties of messages."""
 
 import logging
 import ssl
@@ -48,8 +48,8 @@ class Client(paho.Client):
         del self._in_packet["packet"][self.largest :]
 
 
-class Marks(Properties):
-    """Properties that stand beside many messages: packed once, and again after a change.
+class PackedProperties(Properties):
+    """Properties of many messages (MQTT 5): packed once, and again after a change.
 
     To pack them takes a third of the time that it takes to publish a message.
     """
@@ -65,8 +65,8 @@ class Marks(Properties):
         return packed
 
 
-class Door:
-    """Where the clients of one program come from.
+class ClientFactory:
+    """Makes the MQTT clients of one program, one for each connection.
 
     Certificates, keys and passwords are renewed on disk while a program runs, so they are read again for each client.
     While what stands there can not be used, as amid a renewal, the last that could is used on.
@@ -130,12 +130,12 @@ class Door:
             self._settings.port,
             self._settings.keepalive_s,
             clean_start=not session_s if version5 else paho.MQTT_CLEAN_START_FIRST_ONLY,
-            properties=self._of_us(session_s, at_once) if version5 else None,
+            properties=self._connect_properties(session_s, at_once) if version5 else None,
         )
         return client
 
-    def _of_us(self, session_s: int, at_once: int) -> Properties:
-        """What we say of ourselves when we connect."""
+    def _connect_properties(self, session_s: int, at_once: int) -> Properties:
+        """The properties of our CONNECT packet."""
         said = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         said.MaximumPacketSize = self._largest
         if session_s:
@@ -160,7 +160,7 @@ def _context(settings: BrokerSettings) -> ssl.SSLContext | None:
     return tls_context(settings.tls) if settings.tls else None
 
 
-def marks(
+def message_properties(
     settings: BrokerSettings,
     kind: int = PacketTypes.PUBLISH,
     *,
@@ -168,11 +168,11 @@ def marks(
     expiry_s: int = 0,
     correlation: bytes = b"",
     reply_to: str = "",
-) -> Marks | None:
-    """What MQTT 5 says beside each message of ours, and, if given, beside this one."""
+) -> PackedProperties | None:
+    """The properties that each message of ours has, and those given for this one; None with MQTT 3.1.1."""
     if settings.version != "5":
         return None
-    properties = Marks(kind)  # type: ignore[no-untyped-call]
+    properties = PackedProperties(kind)  # type: ignore[no-untyped-call]
     properties.PayloadFormatIndicator = 1
     properties.ContentType = CONTENT_TYPE
     properties.UserProperty = ("schema_version", str(version))
@@ -198,10 +198,10 @@ class TooLarge(ValueError):  # noqa: N818 - reads as what happened
         self.size, self.largest = size, largest
 
 
-def packet_bytes(topic: str, body: bytes, properties: Marks | None) -> int:
+def packet_bytes(topic: str, body: bytes, properties: PackedProperties | None) -> int:
     """Length of the packet that publishes a message with QoS 1 (MQTT 5, section 3.3)."""
-    beside = len(properties.pack()) if properties else 0
-    rest = 2 + len(topic.encode()) + 2 + beside + len(body)
+    packed = len(properties.pack()) if properties else 0
+    rest = 2 + len(topic.encode()) + 2 + packed + len(body)
     return 1 + max(1, -(-rest.bit_length() // 7)) + rest
 
 

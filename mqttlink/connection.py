@@ -19,7 +19,16 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from contract.messages import LARGEST_MESSAGE, OF_VERSION_1, SCHEMA_VERSION
 from mqttlink.backoff import ReconnectBackoff
-from mqttlink.client import CONNECT_S, NO_BOUND, Client, Door, TooLarge, incoming, marks, packet_bytes
+from mqttlink.client import (
+    CONNECT_S,
+    NO_BOUND,
+    Client,
+    ClientFactory,
+    TooLarge,
+    incoming,
+    message_properties,
+    packet_bytes,
+)
 from mqttlink.inflight import Answer, Answered, InFlight, Ticket
 from mqttlink.refusals import (
     NO_TROUBLE,
@@ -88,13 +97,13 @@ class Connection:
     ) -> None:
         self._settings, self._will, self._may_be_taken_over = settings, will, bool(client_id)
         self._on_connect, self._on_message = on_connect, on_message
-        self._door = Door(settings, client_id, renewed=renewed, largest=largest, connect_s=connect_s)
-        self._new_client = partial(self._door.client, session_s=session_s, at_once=at_once, manual_ack=manual_ack)
+        factory = ClientFactory(settings, client_id, renewed=renewed, largest=largest, connect_s=connect_s)
+        self._new_client = partial(factory.client, session_s=session_s, at_once=at_once, manual_ack=manual_ack)
         self._client: Client | None = None
         self.backoff = ReconnectBackoff()
         self._notes: deque[Callable[[], None]] = deque()
         self._noted_bytes = 0
-        self._of_publish = marks(settings)
+        self._publish_properties = message_properties(settings)
         self._in_flight, self.largest = InFlight(), NO_BOUND
         self._subscriptions: dict[int, Ticket] = {}
         """Those that the broker has not answered, by packet id."""
@@ -132,7 +141,8 @@ class Connection:
         self._accepted, self._fault, self._detail = False, NO_TROUBLE, ""
         self._client = client = self._new_client()
         if self._will:
-            client.will_set(*self._will, qos=1, retain=True, properties=marks(self._settings, PacketTypes.WILLMESSAGE))
+            properties = message_properties(self._settings, PacketTypes.WILLMESSAGE)
+            client.will_set(*self._will, qos=1, retain=True, properties=properties)
         self._take_notes_of(client)
         client.reconnect()
 
@@ -238,10 +248,10 @@ class Connection:
         """
         if self._client is None or not self._in_flight.room:
             return None
-        properties = self._of_publish
+        properties = self._publish_properties
         version = 1 if body.startswith(OF_VERSION_1) else SCHEMA_VERSION
         if properties and (expiry_s or correlation or reply_to or version != SCHEMA_VERSION):
-            properties = marks(
+            properties = message_properties(
                 self._settings, version=version, expiry_s=expiry_s, correlation=correlation, reply_to=reply_to
             )
         if (size := packet_bytes(topic, body, properties)) > self.largest:

@@ -129,7 +129,7 @@ def _why_not_us(said: str, settings: BrokerSettings) -> Trouble | None:
 
 
 def why_refused(reason: Reason, settings: BrokerSettings) -> Trouble:
-    """The broker said no, at the door or later."""
+    """The broker said no, to our CONNECT or later."""
     place, user = where(settings), settings.username or "anonymous"
     state, remedy = REMEDIES.get(reason.value, _NO_REMEDY)
     lack = _lacks(settings) if state == "login" else ""

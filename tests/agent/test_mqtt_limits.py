@@ -14,7 +14,7 @@ from collector.settings import CollectorSettings
 from contract.messages import FrameReport
 from contract.topics import Topics
 from devbroker.broker import Broker, find_program
-from mqttlink.client import marks, packet_bytes
+from mqttlink.client import message_properties, packet_bytes
 from mqttlink.inflight import ANSWER_WITHIN_S, InFlight
 from mqttlink.refusals import REMEDIES
 from mqttlink.settings import BrokerSettings
@@ -30,7 +30,7 @@ LARGE = {"slide_id": "s" * 255, "withdraws": "w" * 255}
 
 
 def size_of(report: FrameReport, topics: Topics) -> int:
-    return packet_bytes(topics.frame, report.model_dump_json().encode(), marks(BrokerSettings()))
+    return packet_bytes(topics.frame, report.model_dump_json().encode(), message_properties(BrokerSettings()))
 
 
 def put_one_large(outbox: Outbox, make_report: Make, topics: Topics, *, total: int, large: int) -> int:

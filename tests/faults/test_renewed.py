@@ -16,7 +16,7 @@ from collector.settings import CollectorSettings
 from common.errors import UsageError
 from contract.messages import FrameReport
 from devbroker.broker import find_program
-from mqttlink.client import Door
+from mqttlink.client import ClientFactory
 from mqttlink.settings import BrokerSettings, TlsSettings
 from tests.collecting import collecting, until
 from tests.faults.test_refused import TOPICS, Authority, tls_lines
@@ -88,25 +88,25 @@ def test_while_a_renewal_is_half_done_what_was_read_before_is_used_on(
     first, second = ours.sign("first"), ours.sign("second")
     cert, key = tmp_path / "client.crt", tmp_path / "client.key"
     put_in_place(first, cert, key)
-    door = Door(BrokerSettings(tls=TlsSettings(ca=ours.certificate, cert=cert, key=key)), "x", largest=1024)
-    before = door.client()._ssl_context
+    factory = ClientFactory(BrokerSettings(tls=TlsSettings(ca=ours.certificate, cert=cert, key=key)), "x", largest=1024)
+    before = factory.client()._ssl_context
     shutil.copy(second[0], cert)
-    assert door.client()._ssl_context is before
+    assert factory.client()._ssl_context is before
     assert "what was read before is used on" in caplog.text
-    door.client()
+    factory.client()
     assert caplog.text.count("used on") == 1
     shutil.copy(second[1], key)
-    assert door.client()._ssl_context is not before
+    assert factory.client()._ssl_context is not before
     key.unlink()
-    door.client()
+    factory.client()
     assert caplog.text.count("used on") == 2
 
 
 def test_at_the_start_what_can_not_be_used_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"mqtt\.tls\.cert: .* can not be read"):
-        Door(BrokerSettings(tls=TlsSettings(cert=tmp_path / "absent")), "x", largest=1024)
+        ClientFactory(BrokerSettings(tls=TlsSettings(cert=tmp_path / "absent")), "x", largest=1024)
     with pytest.raises(UsageError, match=r"mqtt\.host is empty"):
-        Door(BrokerSettings(host=""), "x", largest=1024)
+        ClientFactory(BrokerSettings(host=""), "x", largest=1024)
 
 
 @pytest.mark.parametrize(("written", "host"), [("[::1]", "::1"), ("::1", "::1"), ("broker", "broker"), ("[", "[")])

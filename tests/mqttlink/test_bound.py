@@ -20,7 +20,7 @@ from contract.messages import LARGEST_MESSAGE, FrameReport
 from contract.topics import Topics
 from dashboard.link import Link
 from devbroker.broker import Broker, find_program
-from mqttlink.client import Door
+from mqttlink.client import ClientFactory
 from mqttlink.connection import LARGEST_IN
 from mqttlink.responses import Incoming
 from mqttlink.settings import BrokerSettings
@@ -66,7 +66,7 @@ def test_what_comes_behind_the_bound_is_read_and_thrown_away(
 ) -> None:
     heard: list[bytes] = []
     subscribed: list[Any] = []
-    client = Door(BrokerSettings(port=mosquitto.port, version="3.1.1"), "", largest=largest).client()
+    client = ClientFactory(BrokerSettings(port=mosquitto.port, version="3.1.1"), "", largest=largest).client()
     client.on_connect = lambda client, *_: client.subscribe("bound/any", qos=1)
     client.on_subscribe = lambda *_: subscribed.append(True)
     client.on_message = lambda _client, _data, message: heard.append(bytes(message.payload))

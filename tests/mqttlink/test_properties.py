@@ -1,14 +1,14 @@
-"""What stands beside our messages is packed once, and is what paho would send."""
+"""The properties of our messages are packed once, and are what paho would send."""
 
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from mqttlink.client import marks
+from mqttlink.client import message_properties
 from mqttlink.settings import BrokerSettings
 
 
 def test_the_bytes_are_those_of_paho_and_are_made_once() -> None:
-    ours = marks(BrokerSettings())
+    ours = message_properties(BrokerSettings())
     assert ours is not None
     theirs = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     for name, value in ours.json().items():  # type: ignore[no-untyped-call]
@@ -19,7 +19,7 @@ def test_the_bytes_are_those_of_paho_and_are_made_once() -> None:
 
 
 def test_a_change_is_packed() -> None:
-    ours = marks(BrokerSettings())
+    ours = message_properties(BrokerSettings())
     assert ours is not None
     before = ours.pack()
     ours.MessageExpiryInterval = 300
