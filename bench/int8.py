@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import ort_time
 from bench.ort_quantiser import write_theirs
 from contract.bundle import FP32, INT8_CPU, SHIPPED, open_bundle
 from contract.pixels import stack
@@ -17,28 +18,8 @@ from export.golden import draw_cell
 
 BATCHES = (1, 16)
 ROUNDS = 7
-SECONDS = 0.7
 DRAWN = 64
 """Cells that ONNX Runtime's quantiser gets for its ranges; they matter little for its speed."""
-PROGRAM = """
-import sys, time
-import numpy as np, onnxruntime as ort
-path, rows, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-options = ort.SessionOptions()
-options.intra_op_num_threads = 1
-session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-image = session.get_inputs()[0]
-batch = np.random.default_rng(0).normal(size=(rows, *image.shape[1:])).astype(np.float32)
-for _ in range(5):
-    session.run(None, {image.name: batch})
-times, end = [], time.perf_counter() + seconds
-while time.perf_counter() < end:
-    began = time.perf_counter()
-    session.run(None, {image.name: batch})
-    times.append(time.perf_counter() - began)
-print(1e3 * sorted(times)[len(times) // 2])
-"""
-"""Several sessions in one process disturb each other's timing, so each is measured in a process of its own."""
 
 
 def measure(bundle: Path) -> dict[str, float]:
@@ -71,7 +52,8 @@ def ratios(graphs: Mapping[str, Path], to: str = "int8") -> dict[str, float]:
 
 
 def _median_ms(graph: Path, rows: int) -> float:
-    command = [sys.executable, "-c", PROGRAM, str(graph), str(rows), str(SECONDS)]
+    """Of a batch, in a process of its own: several sessions in one disturb each other's timing."""
+    command = [sys.executable, "-m", ort_time.__name__, str(graph), str(rows)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
 from bench.int8 import ratios
 from bench.ort_quantiser import write_theirs
@@ -41,7 +40,6 @@ from training.checkpoint import Classifier, read_classifier
 from training.evaluate import scores_of
 
 OURS, THEIRS = "twin", "ort_default"
-PLAIN = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
 S8 = "s8"
 """Graphs whose name begins so run as they are written, as TensorRT computes them."""
 
@@ -107,8 +105,7 @@ def _ours(
 
 def _margins(graphs: Mapping[str, Path], crops: Crops, spec: InputSpec) -> dict[str, Numbers]:
     return {
-        name: margins_of(scores_of(path, crops, spec, **({"level": PLAIN} if name.startswith(S8) else {})))
-        for name, path in graphs.items()
+        name: margins_of(scores_of(path, crops, spec, as_written=name.startswith(S8))) for name, path in graphs.items()
     }
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx
-import onnxruntime as ort
 from onnx import TensorProto, helper
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tqdm import tqdm
@@ -17,6 +16,7 @@ from common.errors import UsageError
 from contract.manifest import InputSpec, Sha256
 from contract.pixels import to_batch
 from contract.types import Crops, Tensor
+from engines.session import open_session
 
 BATCH = 16
 POOLING = frozenset({"MaxPool", "ReduceMean", "ReduceL2", "Gemm"})
@@ -167,7 +167,7 @@ def read_table(path: Path, key: Key, *, by_any_method: bool = False) -> Table:
 def _activations(model: onnx.ModelProto, crops: Crops, spec: InputSpec) -> Iterator[dict[str, Tensor]]:
     """Every activation of a graph over a sample, batch by batch."""
     exposed, names = _expose(model)
-    session = ort.InferenceSession(exposed.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(exposed.SerializeToString())
     for k in range(0, len(crops), BATCH):
         batch = to_batch(crops[k : k + BATCH], spec)
         values = session.run(names, {spec.name: batch})

@@ -11,6 +11,7 @@ from common.errors import EngineError
 from contract.bundle import INT8_CPU, Bundle
 from contract.manifest import Precision
 from contract.types import Tensor
+from engines.session import Session, open_session
 
 REFUSALS = (
     state.Fail,
@@ -32,14 +33,9 @@ class OrtEngine:
     precision: Precision = "int8"
 
     def __init__(self, model: bytes, *, input_name: str) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = min(MAX_THREADS, len(os.sched_getaffinity(0)))
-        options.log_severity_level = 3
         # A thread that waits by spinning heats a board for nothing between two frames.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session: ort.InferenceSession | None = ort.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"]
-        )
+        threads = min(MAX_THREADS, len(os.sched_getaffinity(0)))
+        self._session: Session | None = open_session(model, threads=threads, spins=False, quiet=True)
         self._input = input_name
 
     def scores(self, batch: Tensor) -> Tensor:

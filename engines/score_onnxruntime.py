@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-import onnxruntime as ort
 
 from common.arguments import whole
 from common.errors import MicroscopeError
@@ -17,23 +16,19 @@ from contract.trust_options import trust_from
 from contract.types import Tensor
 from engines.scoring import score, scoring_arguments, write_scored
 
-AS_WRITTEN = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-OPTIMISED = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-GRAPHS = {"fp32": (FP32, OPTIMISED), "int8-cpu": (INT8_CPU, OPTIMISED), "int8-reference": (INT8, AS_WRITTEN)}
-"""Graph and optimisation by engine. The S8 graph, run as it is written, computes what TensorRT is to compute."""
+GRAPHS = {"fp32": (FP32, False), "int8-cpu": (INT8_CPU, False), "int8-reference": (INT8, True)}
+"""By engine the graph, and whether it runs as it is written: so the S8 graph computes what TensorRT is to compute."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     given = _parser().parse_args(arguments)
-    graph, level = GRAPHS[given.engine]
-    options = ort.SessionOptions()
-    options.graph_optimization_level = level
-    options.intra_op_num_threads = given.threads
-    options.log_severity_level = 3
+    from engines.session import RUNTIME, open_session  # noqa: PLC0415 - who imports this module for its name needs none
+
+    graph, as_written = GRAPHS[given.engine]
     try:
         bundle = open_bundle(given.bundle, trust_from(given))
-        session = ort.InferenceSession(bundle.read(graph), options, providers=["CPUExecutionProvider"])
+        session = open_session(bundle.read(graph), as_written=as_written, threads=given.threads, quiet=True)
     except MicroscopeError as failure:
         sys.stderr.write(f"{failure}\n")
         return failure.exit_code
@@ -42,8 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def run(batch: Tensor) -> Tensor:
         return np.asarray(session.run(None, {spec.name: batch})[0], np.float32)
 
-    name = f"onnxruntime {ort.__version__}, {graph}"
-    write_scored(given.out, score(name, run, np.load(given.crops), spec))
+    write_scored(given.out, score(f"{RUNTIME}, {graph}", run, np.load(given.crops), spec))
     return 0
 
 

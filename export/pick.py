@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from tqdm import tqdm
 
 from calibration.ranges import Table
@@ -15,6 +14,7 @@ from contract.decide import margins_of
 from contract.manifest import TWO, Columns, Decision, InputSpec
 from contract.pixels import to_batch
 from contract.types import Crops, Tensor
+from engines.session import open_session
 from evaluation.datasets.sample import Sample
 from evaluation.judgement import agreement
 from evaluation.metrics import Numbers
@@ -23,8 +23,6 @@ from export.quantize import Target, quantize
 CELLS = 512
 """At most so many are scored: the order of the methods shows on fewer."""
 BATCH = 32
-AS_WRITTEN = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-OPTIMISED = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +78,24 @@ def ranked(
         quiet: draw no progress bar.
     """
 
-    def margins(graph: onnx.ModelProto, level: ort.GraphOptimizationLevel) -> Numbers:
-        return margins_of(_scores(graph, crops, spec, level), columns)
+    def margins(graph: onnx.ModelProto, *, as_written: bool = False) -> Numbers:
+        return margins_of(_scores(graph, crops, spec, as_written=as_written), columns)
 
-    reference = margins(model, OPTIMISED)
+    reference = margins(model)
 
-    def distance(method: str, target: Target, level: ort.GraphOptimizationLevel) -> dict[str, Any]:
+    def distance(method: str, target: Target) -> dict[str, Any]:
         graph = quantize(model, tables[method].ranges, target, keep_float=keep_float)
-        return agreement(reference, margins(graph, level), decision, decision)
+        return agreement(reference, margins(graph, as_written=target == "tensorrt"), decision, decision)
 
     rows: list[tuple[float, Row]] = []
     for method in tqdm(tables, "picking", unit="method", disable=quiet or None):
-        twin, s8 = distance(method, "cpu", OPTIMISED), distance(method, "tensorrt", AS_WRITTEN)
+        twin, s8 = distance(method, "cpu"), distance(method, "tensorrt")
         shown = [found[name] for found in (twin, s8) for name in ("rmse_over_sigma", "flips")]
         rows.append((max(twin["rmse"], s8["rmse"]), Row(method, len(crops), *shown)))
     return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
 
 
-def _scores(model: onnx.ModelProto, crops: Crops, spec: InputSpec, level: ort.GraphOptimizationLevel) -> Tensor:
-    options = ort.SessionOptions()
-    options.graph_optimization_level = level
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+def _scores(model: onnx.ModelProto, crops: Crops, spec: InputSpec, *, as_written: bool) -> Tensor:
+    session = open_session(model.SerializeToString(), as_written=as_written)
     batches = (to_batch(crops[k : k + BATCH], spec) for k in range(0, len(crops), BATCH))
     return np.concatenate([session.run(None, {spec.name: batch})[0] for batch in batches])

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from calibration.strata import stratified
@@ -87,7 +86,6 @@ def with_reference(scored: Scored, spec: InputSpec, files: Mapping[str, Path]) -
     strata = [f"{scored.samples[k].kind} {scored.samples[k].patient}" for k in judged]
     some = judged[stratified(strata, REFERENCE_CELLS, 0)]
     crops = scored.crops[some]
-    plain = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     scores = {name: rows[some] for name, rows in scored.scores.items()}
-    scores[REFERENCE] = scores_of(files[bundle.INT8], crops, spec, level=plain)
+    scores[REFERENCE] = scores_of(files[bundle.INT8], crops, spec, as_written=True)
     return Scored([scored.samples[k] for k in some], crops, scores, columns=scored.columns)

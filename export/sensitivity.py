@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from tqdm import tqdm
 
 from calibration.ranges import Table
@@ -14,6 +13,7 @@ from contract.decide import margins_of
 from contract.manifest import TWO, Columns, InputSpec
 from contract.pixels import to_batch
 from contract.types import Crops, Tensor
+from engines.session import open_session
 from evaluation.metrics import Numbers
 from export.quantize import convolutions, quantising, quantize
 
@@ -81,6 +81,6 @@ def sensitivity(
 
 
 def _margins(model: onnx.ModelProto, batches: list[Tensor], columns: Columns) -> Numbers:
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString())
     name = session.get_inputs()[0].name
     return margins_of(np.concatenate([session.run(None, {name: batch})[0] for batch in batches]), columns)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from common.errors import CheckError
 from contract.manifest import InputSpec
+from engines.session import open_session
 
 OPSET = 18
 OUTPUT = "scores"
@@ -102,7 +102,7 @@ def _named(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _compare(network: nn.Module, model: onnx.ModelProto, spec: InputSpec) -> None:
     rng = np.random.default_rng(0)
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString())
     for rows in (1, 3):
         batch = rng.normal(size=(rows, 3, spec.size, spec.size)).astype(np.float32)
         with torch.inference_mode():

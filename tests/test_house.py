@@ -208,6 +208,11 @@ def test_the_architecture_names_every_file_of_a_room(room: str) -> None:
     assert named <= {file.name for file in (ROOT / room).rglob("*.py")}, "a file that is gone"
 
 
+def test_sessions_of_onnx_runtime_are_made_in_one_module() -> None:
+    files = (file for room in ROOMS for file in (ROOT / room).rglob("*.py"))
+    assert [file for file in files if "InferenceSession" in file.read_text()] == [ROOT / "engines/session.py"]
+
+
 def test_the_project_holds_no_picture_that_it_did_not_render() -> None:
     """Only documents hold pictures, and those the project draws itself."""
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from common.arguments import made_folder
 from common.commands import outcome, process
@@ -21,6 +20,7 @@ from contract.pixels import to_batch
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.trust_options import trust_from
 from contract.types import Crops, Tensor
+from engines.session import open_session
 from evaluation.datasets import LAYOUTS, about_of
 from evaluation.datasets.crops import read_found
 from evaluation.datasets.outlines import colours_by_data_set
@@ -142,19 +142,14 @@ def _leaky(model: Path, layout: str, split: Split) -> dict[str, Any]:
     return next((next(iter(report["engines"].values())) for report in same), {})
 
 
-def scores_of(
-    engine: Path | BlastNet,
-    crops: Crops,
-    spec: InputSpec,
-    *,
-    level: ort.GraphOptimizationLevel = ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
-) -> Tensor:
-    """Scores of crops by a graph in ONNX Runtime on CPU, or by a network in torch; (N, 2) float32."""
+def scores_of(engine: Path | BlastNet, crops: Crops, spec: InputSpec, *, as_written: bool = False) -> Tensor:
+    """Scores of crops by a graph in ONNX Runtime on CPU, or by a network in torch; (N, columns) float32.
+
+    ``as_written`` is for graphs, as in ``open_session``.
+    """
     if isinstance(engine, BlastNet):
         return scores_by(engine, crops, spec)
-    options = ort.SessionOptions()
-    options.graph_optimization_level = level
-    session = ort.InferenceSession(str(engine), options, providers=["CPUExecutionProvider"])
+    session = open_session(engine, as_written=as_written)
     batches = (to_batch(crops[k : k + BATCH], spec) for k in range(0, len(crops), BATCH))
     rows = [session.run(None, {spec.name: batch})[0] for batch in batches]
     return np.concatenate(rows) if rows else np.zeros((0, session.get_outputs()[0].shape[1]), np.float32)

@@ -7,7 +7,6 @@ from typing import Any
 import cv2
 import numpy as np
 import onnx
-import onnxruntime as ort
 from typing_extensions import Self
 
 from common.errors import UsageError
@@ -15,6 +14,7 @@ from contract.decide import margins_of
 from contract.manifest import InputSpec
 from contract.pixels import to_batch
 from contract.types import Crops, Tensor
+from engines.session import open_session
 from evaluation.datasets.crops import read_found
 from evaluation.datasets.files import read_image
 from evaluation.datasets.outlines import outline_of
@@ -166,7 +166,7 @@ def features_of(judge: Judge, crops: Crops, spec: InputSpec) -> Tensor:
     if FEATURES not in {name for node in model.graph.node for name in node.output}:
         raise UsageError(f"{engine} has no tensor {FEATURES}; heads can be fitted on bundles of this version alone")
     model.graph.output.append(onnx.helper.make_tensor_value_info(FEATURES, onnx.TensorProto.FLOAT, None))
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString())
     batches = (to_batch(crops[k : k + BATCH], spec) for k in range(0, len(crops), BATCH))
     return np.concatenate([session.run([FEATURES], {spec.name: batch})[0] for batch in batches])
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 
 from common.errors import EngineError, IntegrityError, UsageError
@@ -17,6 +16,7 @@ from engines.build import Built, Tools, build_engine, main
 from engines.device import PyCudaMemory
 from engines.half import half_copy
 from engines.plan import open_plan
+from engines.session import open_session
 from engines.stamp import LAYERS, PLAN, STAMP, Profile, Typing
 from engines.trt_layers import summary
 from tests.cuda_fake import FakeDriver, Gpu
@@ -112,9 +112,7 @@ def test_without_onnx_that_copy_is_refused_with_the_remedy(
 def test_the_copy_in_fp16_scores_as_the_graph_in_fp32(bundle: Bundle) -> None:
     """Images and scores stay FP32, every weight is FP16."""
     half = half_copy(bundle.read(FP32))
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(half, options, providers=["CPUExecutionProvider"])
+    session = open_session(half, quiet=True)
     (scores,) = session.run(None, {bundle.manifest.input.name: bundle.golden.batch})
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, bundle.golden.scores[FP32], atol=0.01, rtol=2**-10)  # FP16 has 11 bits

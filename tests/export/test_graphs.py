@@ -21,14 +21,13 @@ from contract.pixels import stack
 from contract.types import Crops
 from export.golden import draw_cell
 from export.make import write_int8
-from export.quantize import POOLING, convolutions, quantising, quantize
+from export.quantize import POOLING, Target, convolutions, quantising, quantize
 from export.sensitivity import sensitivity
 from export.to_onnx import KNOWN, write_onnx
 from tests.processor import saturates
 from training.evaluate import scores_of
 from training.network import Architecture, BlastNet, scores_by
 
-PLAIN = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
 SPEC = InputSpec(um_per_pixel=0.5, size=64, mean=(0.8, 0.7, 0.8), std=(0.15, 0.2, 0.12))
 
 
@@ -95,11 +94,11 @@ def test_fp32_holds_only_known_operators_and_no_path_of_this_machine(graphs: Gra
         assert b"site-packages" not in content
 
 
-@pytest.mark.parametrize(("name", "level"), [(INT8_CPU, ort.GraphOptimizationLevel.ORT_ENABLE_ALL), (INT8, PLAIN)])
-def test_int8_decides_as_fp32_does(graphs: Graphs, name: str, level: ort.GraphOptimizationLevel) -> None:
+@pytest.mark.parametrize(("name", "as_written"), [(INT8_CPU, False), (INT8, True)])
+def test_int8_decides_as_fp32_does(graphs: Graphs, name: str, *, as_written: bool) -> None:
     """The margins of an untrained network are moved to the middle, so that a decision can flip."""
     expected = margins_of(scores_of(graphs.folder / FP32, graphs.crops, graphs.spec))
-    found = margins_of(scores_of(graphs.folder / name, graphs.crops, graphs.spec, level=level))
+    found = margins_of(scores_of(graphs.folder / name, graphs.crops, graphs.spec, as_written=as_written))
     middle = np.median(expected)
     assert np.sqrt(np.mean((found - expected) ** 2)) < 0.1 * expected.std()
     assert ((found > middle) != (expected > middle)).sum() <= 3
@@ -107,7 +106,7 @@ def test_int8_decides_as_fp32_does(graphs: Graphs, name: str, level: ort.GraphOp
 
 def test_both_int8_graphs_compute_nearly_the_same(graphs: Graphs) -> None:
     cpu_graph = margins_of(scores_of(graphs.folder / INT8_CPU, graphs.crops, graphs.spec))
-    reference = margins_of(scores_of(graphs.folder / INT8, graphs.crops, graphs.spec, level=PLAIN))
+    reference = margins_of(scores_of(graphs.folder / INT8, graphs.crops, graphs.spec, as_written=True))
     assert np.sqrt(np.mean((cpu_graph - reference) ** 2)) < 0.1 * reference.std()
 
 
@@ -269,8 +268,9 @@ def test_kept_convolutions_stay_in_floating_point_in_both_graphs(graphs: Graphs,
     kept = kept_cases(model)[case]
     before = {node.name: node for node in model.graph.node}
     expected = margins_of(scores_of(graphs.folder / FP32, graphs.crops, graphs.spec))
-    for target, level in (("cpu", ort.GraphOptimizationLevel.ORT_ENABLE_ALL), ("tensorrt", PLAIN)):
-        made = quantize(model, graphs.table.ranges, "cpu" if target == "cpu" else "tensorrt", keep_float=kept)
+    targets: tuple[Target, ...] = ("cpu", "tensorrt")
+    for target in targets:
+        made = quantize(model, graphs.table.ranges, target, keep_float=kept)
         made_by = producers(made)
         for node in made.graph.node:
             if node.name in kept:
@@ -281,7 +281,7 @@ def test_kept_convolutions_stay_in_floating_point_in_both_graphs(graphs: Graphs,
                 assert plain <= set(node.input)
         path = tmp_path / f"{target}.onnx"
         onnx.save(made, path)
-        found = margins_of(scores_of(path, graphs.crops, graphs.spec, level=level))
+        found = margins_of(scores_of(path, graphs.crops, graphs.spec, as_written=target == "tensorrt"))
         assert np.sqrt(np.mean((found - expected) ** 2)) < 0.1 * expected.std()
 
 

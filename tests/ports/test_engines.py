@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 from agent.settings import Settings
@@ -19,6 +18,7 @@ from engines.choice import AUTO, ENGINES, GOLDEN_TOLERANCE, Engine, golden_diffe
 from engines.device import PyCudaMemory
 from engines.half import half_copy
 from engines.ort import MAX_BATCH
+from engines.session import open_session
 from engines.trt import TensorRtEngine
 from tests.cuda_fake import FakeDriver, Gpu
 from tests.trt_fake import FakeTensorRt
@@ -53,10 +53,7 @@ def installed(bundle: Bundle, name: str) -> Engine:
 def on_a_fake_gpu(bundle: Bundle, precision: Precision) -> Engine:
     """TensorRT's engine around the graph that TensorRT is given, which ONNX Runtime computes as it is written."""
     graph = bundle.read(INT8) if precision == "int8" else half_copy(bundle.read(FP32))
-    options = ort.SessionOptions()
-    options.log_severity_level = 3  # it warns of each type that the processor lacks
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session = open_session(graph, as_written=True, quiet=True)  # it warns of each type that the processor lacks
 
     def compute(batch: Tensor) -> Tensor:
         return np.asarray(session.run(None, {bundle.manifest.input.name: batch})[0], np.float32)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 import torch
 
 from common.errors import IntegrityError, UsageError
 from contract import bundle
 from contract.manifest import InputSpec
+from engines.session import open_session
 from training.checkpoint import save
 from training.network import Architecture, BlastNet
 from training.trunk import digest_of, trunk_of
@@ -24,7 +24,7 @@ def test_the_trunk_of_a_bundle_computes_what_its_graph_computes() -> None:
     model = onnx.load_from_string(opened.read(bundle.FP32))
     last = [node for node in model.graph.node if node.op_type == "Relu"][-1].output[0]
     model.graph.output.append(onnx.helper.make_tensor_value_info(last, onnx.TensorProto.FLOAT, None))
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString())
     batch = opened.golden.batch[:4]
     (expected,) = session.run([last], {trunk.input.name: batch})
     with torch.inference_mode():

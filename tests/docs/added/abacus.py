@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from common.errors import EngineError
 from contract.bundle import FP32, Bundle
 from contract.manifest import Precision
 from contract.types import Tensor
+from engines.session import Session, open_session
 
 
 class Abacus:
@@ -18,7 +18,7 @@ class Abacus:
     precision: Precision = "fp32"
 
     def __init__(self, model: bytes, *, input_name: str) -> None:
-        self._session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        self._session: Session | None = open_session(model)
         self._input = input_name
 
     def scores(self, batch: Tensor) -> Tensor:
