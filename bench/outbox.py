@@ -20,6 +20,7 @@ from typing import Literal
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+import collector
 from agent.settings import MqttSettings
 from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
@@ -167,7 +168,7 @@ def _collecting(broker: Broker, folder: Path) -> Iterator[None]:
     """The reference consumer, as its users start it."""
     database = f"sqlite:///{folder / 'store.sqlite'}"
     given = ["--host", broker.host, "--port", str(broker.port), "--database", database, "--log", "WARNING"]
-    process = subprocess.Popen([sys.executable, "-m", "collector", *given])
+    process = subprocess.Popen([sys.executable, "-m", collector.__name__, *given])
     try:
         yield
     finally:

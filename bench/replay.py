@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import agent
 from agent.sources.directory import listed
 from bench.results import Figures
 from contract.pictures import read_picture
@@ -48,7 +49,7 @@ def measure() -> Figures:
 def _replayed(frames: Path, out: Path, *more: str) -> float:
     """Frames a second, by replay's own word."""
     words = ["replay", str(frames), "--um-per-pixel", UM_PER_PIXEL, "--out", str(out), *more]
-    done = subprocess.run([sys.executable, "-m", "agent", *words], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", agent.__name__, *words], check=True, capture_output=True, text=True)
     found = re.search(r"\(([0-9.]+) a second\)", done.stderr)
     if found is None:
         raise RuntimeError(f"replay did not say how fast it was: {done.stderr}")

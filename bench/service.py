@@ -13,6 +13,7 @@ from pathlib import Path
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
+import agent
 from bench.results import Figures
 from devbroker.broker import Broker, open_broker
 
@@ -82,7 +83,7 @@ def _agent(broker: Broker, *, frames: int) -> Iterator[subprocess.Popen[bytes]]:
             "source.frames": frames,
         }
         arguments = [part for name, value in wanted.items() for part in ("--set", f"{name}={value}")]
-        command = [sys.executable, "-m", "agent", "--log", "WARNING", "run", *arguments]
+        command = [sys.executable, "-m", agent.__name__, "--log", "WARNING", "run", *arguments]
         process = subprocess.Popen(command)
         try:
             yield process

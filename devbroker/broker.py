@@ -149,7 +149,7 @@ def _mosquitto_version(program: Path | str) -> str:
 
 def _command(found: _Found, folder: Path, port: int, config_lines: Sequence[str]) -> list[str]:
     if found.program is None:
-        return [sys.executable, "-W", "ignore", "-m", "devbroker.broker", "--embedded", str(port)]
+        return [sys.executable, "-W", "ignore", "-m", __name__, "--embedded", str(port)]
     given = {line.split()[0] for line in config_lines}
     ours = [f"{key} {value}" for key, value in _DEFAULTS.items() if key not in given]
     config = folder / "mosquitto.conf"

@@ -1,7 +1,7 @@
 """`python -m engines.build`: build the TensorRT plan of a bundle, on the board that will run it.
 
 No torch, and onnx for FP16 on TensorRT 11 alone: it must run on the board. The agent starts it as a process of its own
-where `engine_rebuild` allows it: so it can build, and yet does not import this room.
+where `engine_rebuild` allows it. It imports this module for its name, so no library that builds is loaded with it.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import shlex
 import subprocess
 import sys
 import time
@@ -9,10 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import engines.build
 from common.errors import EngineError, IntegrityError
 from common.owned import read_owned
 from contract.bundle import Bundle
 from contract.manifest import Precision
+from contract.trust_options import trusting
 from engines.cuda_protocols import DeviceMemory
 from engines.device import open_device
 from engines.stamp import (
@@ -23,14 +26,13 @@ from engines.stamp import (
     differences,
     engine_folder,
     read_stamp,
-    rebuild_command,
 )
 from engines.trt import TensorRtEngine, load_tensorrt
 from engines.trt_protocols import RuntimeApi
 
 log = logging.getLogger(__name__)
 Build = Callable[[Bundle, Precision, Path], None]
-BUILDER = (sys.executable, "-m", "engines.build")
+BUILDER = (sys.executable, "-m", engines.build.__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,12 @@ def open_plan(
     return _proven(TensorRtEngine(plan, precision=precision, trt=trt, memory=memory), found, command)
 
 
+def rebuild_command(state_dir: Path, bundle: Bundle, precision: Precision) -> str:
+    """What a user types to build a plan, with this Python."""
+    where = [str(bundle.path), "--precision", precision, "--state-dir", str(state_dir)]
+    return shlex.join([*BUILDER, *where, *trusting(bundle.signed_by)])
+
+
 def build_apart(
     bundle: Bundle,
     precision: Precision,
@@ -102,7 +110,7 @@ def build_apart(
     program: Sequence[str] = BUILDER,
     patience: Patience = PATIENCE,
 ) -> None:
-    """Build a plan in a process of its own: the builder takes gigabytes, and the agent does not import the workshops.
+    """Build a plan in a process of its own: the builder takes gigabytes.
 
     Its progress goes to our stderr. However this ends, that process has ended too.
 

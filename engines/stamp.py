@@ -6,8 +6,6 @@ the plan is given to TensorRT; export writes it, the agent reads it.
 
 import hashlib
 import re
-import shlex
-import sys
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -18,7 +16,6 @@ from common.errors import EngineError
 from common.owned import read_owned, refuse_shared
 from contract.bundle import CALIBRATION, FP32, INT8, Bundle
 from contract.manifest import Precision, Sha256
-from contract.trust_options import trusting
 from engines.cuda_protocols import CudaDevice
 
 PLAN = "model.engine"
@@ -103,12 +100,6 @@ def l4t_release(path: Path = L4T_RELEASE) -> str:
 def engine_folder(state_dir: Path, bundle: Bundle, precision: Precision) -> Path:
     """Where the plan of a bundle lies, with its stamp."""
     return state_dir / "engines" / f"{bundle.manifest.id}-{precision}"
-
-
-def rebuild_command(state_dir: Path, bundle: Bundle, precision: Precision) -> str:
-    """What a user types to build a plan, with this Python."""
-    where = [str(bundle.path), "--precision", precision, "--state-dir", str(state_dir)]
-    return shlex.join([sys.executable, "-m", "engines.build", *where, *trusting(bundle.signed_by)])
 
 
 def flags_of(precision: Precision, typing: Typing) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from common.terminal import say
 from contract.bundle import REPORT, Bundle, open_bundle
 from contract.trust_options import add_trust, trust_from
 from contract.types import Crops
+from engines import score_onnxruntime, score_tensorrt
 from engines.scoring import Scored, read_scored
 from evaluation.datasets import LAYOUTS
 from evaluation.datasets.crops import read_crops
@@ -40,15 +42,11 @@ written."""
 EPILOG = """Exit codes: 0 done, whatever the engines said; 2 wrong usage, 4 there is nothing to compare, 5 the bundle
 can not be trusted."""
 REFERENCE = "fp32"
-WORKERS = {
-    "fp32": "engines.score_onnxruntime",
-    "int8-cpu": "engines.score_onnxruntime",
-    "int8-reference": "engines.score_onnxruntime",
-    "tensorrt": "engines.score_tensorrt",
-    "tensorrt-fp16": "engines.score_tensorrt",
-    "tensorrt-fp32": "engines.score_tensorrt",
+WORKERS: Mapping[str, ModuleType] = {
+    **dict.fromkeys(score_onnxruntime.GRAPHS, score_onnxruntime),
+    **dict.fromkeys(score_tensorrt.PRECISIONS, score_tensorrt),
 }
-"""The program that runs each engine, in a process of its own; the first engine is the reference."""
+"""The program that runs each engine, in a process of its own."""
 
 
 def read_cells(
@@ -181,13 +179,13 @@ def _scale(recipe: Mapping[str, Any], layout: str | None) -> float | None:
 
 
 def _command(name: str, given: argparse.Namespace, out: Path) -> list[str]:
-    command = [sys.executable, "-m", WORKERS[name], str(given.bundle), "--engine", name, "--out", str(out)]
+    command = [sys.executable, "-m", WORKERS[name].__name__, str(given.bundle), "--engine", name, "--out", str(out)]
     command += ["--crops", str(out.with_name("crops.npy"))]
     for key in given.trust:
         command += ["--trust", key]
     if given.allow_unsigned:
         command.append("--allow-unsigned")
-    if WORKERS[name] == "engines.score_onnxruntime":
+    if WORKERS[name] is score_onnxruntime:
         command += ["--threads", str(given.threads)]
     elif given.state_dir:
         command += ["--state-dir", str(given.state_dir)]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import dashboard
 from agent.config import load_alone
 from agent.service import serve
 from common.errors import BrokerError, CheckError, MissingError
@@ -67,7 +68,7 @@ def _subscriber(broker: Broker, folder: Path) -> Iterator[Path]:
     ready, summary = folder / "ready", folder / "summary.json"
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "dashboard", "--until-stopped"),
+            *(sys.executable, "-m", dashboard.__name__, "--until-stopped"),
             *("--host", broker.host, "--port", str(broker.port), "--mqtt-version", broker.version),
             *("--ready-file", str(ready), "--summary", str(summary)),
         ],

@@ -14,7 +14,7 @@ from contract.bundle import CALIBRATION, INT8, SHIPPED, Bundle, open_bundle
 from contract.manifest import Precision
 from contract.signature import Trust
 from engines.device import PyCudaMemory
-from engines.plan import open_plan
+from engines.plan import open_plan, rebuild_command
 from engines.stamp import (
     PLAN,
     STAMP,
@@ -25,7 +25,6 @@ from engines.stamp import (
     engine_folder,
     l4t_release,
     read_stamp,
-    rebuild_command,
     write_plan,
 )
 from engines.trt import TensorRtEngine
