@@ -41,27 +41,33 @@ def cut(
         (size, size, 3) uint8, a new array.
     """
     side = max(1, round(spec.field_um / um_per_pixel))
-    left, top = round(centre[0] - side / 2), round(centre[1] - side / 2)
-    height, width = image.shape[:2]
-    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
-    if x0 >= x1 or y0 >= y1:
-        raise ValueError(f"the field around {centre} lies outside the {width}x{height} frame")
-    region = image[y0:y1, x0:x1]
-    if region.shape[:2] != (side, side):
-        pads = (y0 - top, top + side - y1, x0 - left, left + side - x1)
-        region = np.asarray(cv2.copyMakeBorder(region, *pads, cv2.BORDER_REPLICATE), np.uint8)
+    field, corner = _field(image, centre, side)
     shrinking = side >= spec.size
     how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-    crop = np.ascontiguousarray(cv2.resize(region, (spec.size, spec.size), interpolation=how), np.uint8)
+    crop = np.ascontiguousarray(cv2.resize(field, (spec.size, spec.size), interpolation=how), np.uint8)
     if spec.cell is None:
         return crop
     if colours is not None:
         crop = moved(crop, colours, spec.cell.colours)
     if spec.cell.surroundings is not None and outline is not None and len(outline) > 2:  # noqa: PLR2004 - no line
-        beside = drawn(outline, (left, top), side, spec.size) == 0
+        beside = drawn(outline, corner, side, spec.size) == 0
         surroundings = np.full_like(crop, _blue_green_red(spec.cell.surroundings))
         cv2.copyTo(surroundings, beside.view(np.uint8), crop)
     return crop
+
+
+def _field(image: Image, centre: tuple[float, float], side: int) -> tuple[Image, tuple[int, int]]:
+    """The square around a point, (side, side, 3), and the place of its upper left pixel in the image, (x, y)."""
+    left, top = round(centre[0] - side / 2), round(centre[1] - side / 2)
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)
+    if x0 >= x1 or y0 >= y1:
+        raise ValueError(f"the field around {centre} lies outside the {width}x{height} frame")
+    field = image[y0:y1, x0:x1]
+    if field.shape[:2] != (side, side):
+        pads = (y0 - top, top + side - y1, x0 - left, left + side - x1)
+        field = np.asarray(cv2.copyMakeBorder(field, *pads, cv2.BORDER_REPLICATE), np.uint8)
+    return field, (left, top)
 
 
 def moved(crops: NDArray[np.uint8], colours: CellColours, goal: CellColours) -> NDArray[np.uint8]:

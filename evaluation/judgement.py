@@ -55,14 +55,7 @@ def judgement(
             for name, values in margins.items()
             if name != reference
         },
-        "abstention": _abstention(labels_of(cells), given[known])
-        | {
-            name: _nine_tenths(labels_of(cells), probabilities[known], first, decision)
-            for name, first in (
-                ("accuracy_of_nine_tenths", doubted[known]),
-                ("accuracy_of_nine_tenths_by_score", np.zeros(len(cells), np.bool_)),
-            )
-        },
+        "abstention": _abstention(labels_of(cells), given[known], probabilities[known], doubted[known], decision),
         "not_found": sum(s.labelled for s in missed),
         "rare": _apart(samples, given, "rare", missed),
         "reject": _apart(samples, given, "reject", missed),
@@ -125,13 +118,17 @@ def _figures(cells: Sequence[Sample], margins: Numbers, decision: Decision) -> d
     }
 
 
-def _abstention(labels: Labels, given: NDArray[np.str_]) -> dict[str, float | None]:
+def _abstention(
+    labels: Labels, given: NDArray[np.str_], probabilities: Numbers, doubted: NDArray[np.bool_], decision: Decision
+) -> dict[str, float | None]:
     """What the band of uncertainty and what is unlike the training take away, and how right the rest is."""
     decided = given != "uncertain"
     right = ((given == "blast") == (labels == 1))[decided]
     return {
         "uncertain_share": float(1 - decided.mean()),
         "accuracy_of_the_rest": float(right.mean()) if len(right) else None,
+        "accuracy_of_nine_tenths": _nine_tenths(labels, probabilities, doubted, decision),
+        "accuracy_of_nine_tenths_by_score": _nine_tenths(labels, probabilities, np.zeros_like(doubted), decision),
     }
 
 

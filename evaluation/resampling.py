@@ -6,7 +6,7 @@ cells where all cells are exchangeable. Cells of one person are not: so people a
 the other half to judge, again and again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,22 +65,30 @@ def resampled(
         UsageError: too few people for halves that hold both classes.
     """
     rng, homes = np.random.default_rng(seed), np.asarray(datasets)
-    parts = {str(name): homes == name for name in np.unique(homes)}
-    found: dict[str, list[Mapping[str, float]]] = {name: [] for name in parts}
+    found: dict[str, list[Mapping[str, float]]] = {str(name): [] for name in np.unique(homes)}
     for _ in range(draws):
-        first = _half(rng, patients, list(parts.values()))
-        if len(np.unique(labels[first])) < 2:  # noqa: PLR2004 - both classes
-            continue
-        decision = choose_decision(labels[first], margins[first], datasets=homes[first].tolist())
-        for name, part in parts.items():
-            judged = part & ~first
-            if judged.any():
-                own = part & first
-                width = _width(labels[own], margins[own], patients[own], decision, rng)
-                found[name].append(_judged(labels[judged], margins[judged], decision, width))
+        for name, figures in _halved(labels, margins, patients, homes, rng):
+            found[name].append(figures)
     if not any(found.values()):
         raise UsageError("no half of the people has blasts and normal cells; thresholds need people of both kinds")
     return {name: _summarised(rows) for name, rows in found.items()}
+
+
+def _halved(
+    labels: Labels, margins: Numbers, patients: Labels, homes: NDArray[np.str_], rng: np.random.Generator
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Figures of one halving by data set; none where the choosing half does not hold both classes."""
+    parts = {str(name): homes == name for name in np.unique(homes)}
+    first = _half(rng, patients, list(parts.values()))
+    if len(np.unique(labels[first])) < 2:  # noqa: PLR2004 - both classes
+        return
+    decision = choose_decision(labels[first], margins[first], datasets=homes[first].tolist())
+    for name, part in parts.items():
+        judged = part & ~first
+        if judged.any():
+            own = part & first
+            width = _width(labels[own], margins[own], patients[own], decision, rng)
+            yield name, _judged(labels[judged], margins[judged], decision, width)
 
 
 def _half(rng: np.random.Generator, patients: Labels, parts: Sequence[Flags]) -> Flags:

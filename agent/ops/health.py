@@ -184,9 +184,6 @@ class Counters:
             sys: where the kernel shows the board's sensors; None: they are not told.
             alarms: what else a person should see to.
         """
-        of_outbox = outbox.alarms() if outbox else []
-        of_audit = [audit.alarm] if audit and audit.alarm else []
-        of_camera = [pulse.silence] if pulse and pulse.silence else []
         with self._lock:
             return Health(
                 at=datetime.now(timezone.utc),
@@ -199,7 +196,7 @@ class Counters:
                 epoch=outbox.epoch if outbox else "",
                 oldest=outbox.oldest() if outbox else 0,
                 rescued=outbox.oldest_rescued() if outbox else {},
-                alarms=[*of_outbox, *of_audit, *of_camera, *alarms],
+                alarms=[*_alarms(outbox, audit, pulse), *alarms],
                 frame_age_s=_rounded(pulse.frame_age_s if pulse else None),
                 oldest_s=_rounded(_waits_for_s(outbox) if outbox else None),
                 broker=broker.state if broker else "",
@@ -208,6 +205,12 @@ class Counters:
                 power_w=power_w(sys) if sys else {},
                 audit=AuditHead(lines=audit.head.count, sha256=audit.head.sha256) if audit else None,
             )
+
+
+def _alarms(outbox: OutboxStats | None, audit: AuditState | None, pulse: Pulse | None) -> list[str]:
+    """What a person should see to, in the words of outbox, audit log and loop."""
+    told = (audit.alarm if audit else "", pulse.silence if pulse else "")
+    return [*(outbox.alarms() if outbox else []), *filter(None, told)]
 
 
 def _nobody() -> None:
