@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.tools.replay import Summary
+from agent.tools.replay_summary import Summary
 from agent.tools.slide_commands import closed_words
 from contract.messages import Interval, ModelInfo, SlideSummary
 
