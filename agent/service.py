@@ -18,7 +18,7 @@ from agent.ops.heartbeat import Heartbeat
 from agent.ops.notify import Notifier, WatchedSink
 from agent.pipeline import Examiner, run
 from agent.settings import Settings
-from agent.site import open_site
+from agent.site import Site, open_site
 from agent.trust import format_signer
 from agent.turns import Turns
 from agent.wire.discovery import birth_topic, discovery, discovery_topic
@@ -67,43 +67,18 @@ def serve(
             publisher's thread ended before it was told to, by a fault in this program.
         MicroscopeError: an adapter can not be built; the text says which and why.
     """
-    site, shown, name = open_site(settings.site_file), tuple(shown), secrets.token_hex(4)
+    site, shown = open_site(settings.site_file), tuple(shown)
     with ExitStack() as house:
         audit = house.enter_context(AuditLog(settings.state_dir))
         house.enter_context(on_record(audit, shown, version=VERSION))
         if signals:
             signals.last_words = partial(_last_words, audit)
-        model = house.enter_context(LoadedModel(settings, site, note=audit.note))
-        outbox = house.enter_context(_outbox(settings, audit))
-        model.remember()
-        topics = Topics(prefix=settings.mqtt.prefix, site=settings.site, device=settings.device)
-        publisher = _publisher(settings, topics, outbox, renewed)
-        turns = Turns(settings.source, name, stop)
-        vitals = _Vitals(settings, audit, model, outbox, publisher, turns)
-        heartbeat = Heartbeat(partial(vitals.beat, stop))
-        turns.on_trouble = vitals.pulse.on_silence = heartbeat.hasten
-        house.enter_context(vitals.shown())
-        slides = model.examiner.slides(name, SlideNotes(audit.note, publisher.slide))
-        if settings.slide.id:
-            slides.start(settings.slide.id)
-        _say_what_runs(settings, model.examiner)
-        sink = SnapshotTap(WatchedSink(outbox, vitals.systemd, fit=lambda: publisher.alive, pulse=vitals.pulse))
-        handlers = CommandHandlers(settings, shown, model=model, turns=turns, slides=slides, tap=sink)
-        with attend(publisher, topics, handlers, audit):
-            house.enter_context(publisher)  # now that commands have somebody to go to
-            if signals:
-                signals.last_words = partial(_last_words, audit, publisher)
-                signals.on_hangup = publisher.reconnect
-            with heartbeat, turns:
-                for frames in turns:
-                    live = settings.source.live
-                    seen = sink.through(site.level(frames))
-                    run(seen, model.examiner, sink, slides=slides, counters=vitals.counters, stop=stop, live=live)
-            slides.stop()
-        vitals.systemd.stopping()
-        left = publisher.drain(stop=stop)
-        done = vitals.last()
-    _account_for(left, settings, trouble=publisher.trouble, stopped=stop.is_set())
+        agent = _built(house, settings, site, audit, stop=stop, renewed=renewed)
+        _work(house, agent, site, shown=shown, stop=stop, signals=signals)
+        agent.systemd.stopping()
+        left = agent.publisher.drain(stop=stop)
+        done = agent.last()
+    _account_for(left, settings, trouble=agent.publisher.trouble, stopped=stop.is_set())
     return done
 
 
@@ -115,8 +90,8 @@ def _last_words(audit: AuditLog, publisher: Publisher | None = None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Vitals:
-    """What the adapters tell of the agent together, and whom it is told. The pulse begins when this is made."""
+class _Agent:
+    """The adapters, what they tell of the agent together, and whom it is told. The pulse begins when this is made."""
 
     settings: Settings
     audit: AuditLog
@@ -186,8 +161,51 @@ class _Vitals:
         return done
 
 
-def _publisher(settings: Settings, topics: Topics, outbox: Outbox, renewed: Renewed | None) -> Publisher:
-    forget_on = settings.outbox.forget_on
+def _built(
+    house: ExitStack, settings: Settings, site: Site, audit: AuditLog, *, stop: threading.Event, renewed: Renewed | None
+) -> _Agent:
+    """Build the adapters. ``house`` takes them down; the publisher is entered with the work."""
+    model = house.enter_context(LoadedModel(settings, site, note=audit.note))
+    outbox = house.enter_context(_outbox(settings, audit))
+    model.remember()
+    publisher = _publisher(settings, outbox, renewed)
+    turns = Turns(settings.source, secrets.token_hex(4), stop)
+    return _Agent(settings, audit, model, outbox, publisher, turns)
+
+
+def _work(
+    house: ExitStack, agent: _Agent, site: Site, *, shown: Shown, stop: threading.Event, signals: Signals | None
+) -> None:
+    """Take commands, tell of the agent's health and examine frames, until the source ends or ``stop`` is set."""
+    settings, model, publisher, turns = agent.settings, agent.model, agent.publisher, agent.turns
+    heartbeat = Heartbeat(partial(agent.beat, stop))
+    turns.on_trouble = agent.pulse.on_silence = heartbeat.hasten
+    house.enter_context(agent.shown())
+    slides = model.examiner.slides(turns.run, SlideNotes(agent.audit.note, publisher.slide))
+    if settings.slide.id:
+        slides.start(settings.slide.id)
+    _say_what_runs(settings, model.examiner)
+    sink = SnapshotTap(WatchedSink(agent.outbox, agent.systemd, fit=lambda: publisher.alive, pulse=agent.pulse))
+    handlers = CommandHandlers(settings, shown, model=model, turns=turns, slides=slides, tap=sink)
+    with attend(publisher, _topics(settings), handlers, agent.audit):
+        house.enter_context(publisher)  # now that commands have somebody to go to
+        if signals:
+            signals.last_words = partial(_last_words, agent.audit, publisher)
+            signals.on_hangup = publisher.reconnect
+        with heartbeat, turns:
+            for frames in turns:
+                live = settings.source.live
+                seen = sink.through(site.level(frames))
+                run(seen, model.examiner, sink, slides=slides, counters=agent.counters, stop=stop, live=live)
+        slides.stop()
+
+
+def _topics(settings: Settings) -> Topics:
+    return Topics(prefix=settings.mqtt.prefix, site=settings.site, device=settings.device)
+
+
+def _publisher(settings: Settings, outbox: Outbox, renewed: Renewed | None) -> Publisher:
+    topics, forget_on = _topics(settings), settings.outbox.forget_on
     publisher = Publisher(settings.mqtt, topics, outbox, forget_on=forget_on, version=VERSION, renewed=renewed)
     if settings.mqtt.discovery:
         _tell_home_assistant(publisher, topics, settings.mqtt.discovery)

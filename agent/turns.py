@@ -43,10 +43,13 @@ class Turns:
         source: where frames come from.
         run: first part of the frames' ids; another for each further opening.
         stop: ends the turns.
+
+    Attributes:
+        run: that of the first opening.
     """
 
     def __init__(self, source: Source, run: str, stop: threading.Event) -> None:
-        self._source, self._run, self._stop = source, run, stop
+        self._source, self.run, self._stop = source, run, stop
         self.on_trouble: Callable[[], None] = _nobody
         """Called when ``trouble`` has changed."""
         self._opening: Opening | None = None
@@ -64,7 +67,7 @@ class Turns:
         return self._told
 
     def __enter__(self) -> Self:
-        self._opening = self._open(self._run)
+        self._opening = self._open(self.run)
         return self
 
     def __exit__(
