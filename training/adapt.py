@@ -20,7 +20,7 @@ from common.errors import GateError, UsageError
 from common.terminal import say
 from contract import bundle
 from contract.decide import margins_of
-from contract.manifest import Unknown
+from contract.manifest import CellColours, InputSpec, Unknown
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.types import Tensor
 from evaluation.datasets import LAYOUTS
@@ -34,7 +34,7 @@ from evaluation.overview import few_words, overview, refuse_nobodys
 from training.augment import TURNS, quarter_turns
 from training.checkpoint import CLASSIFIER, Classifier, write_classifier
 from training.heads import Heads
-from training.judge import open_judge
+from training.judge import Judge, open_judge
 from training.linear import logistic
 from training.network import BlastNet, features_by
 from training.recipe import Recipe
@@ -77,6 +77,21 @@ class Gain:
         return [*warned, head, *rows]
 
 
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """Labelled cells of a site, those in whose images a cell is found.
+
+    Attributes:
+        samples: N of them, by path.
+        features: (turns, N, features) what the heads read, by quarter turn; the first as the cells lie.
+        colours: of each data set among them.
+    """
+
+    samples: list[Sample]
+    features: Tensor
+    colours: Mapping[str, CellColours]
+
+
 def adapt(
     model: Path,
     root: Path,
@@ -106,40 +121,71 @@ def adapt(
     """
     opened = bundle.open_bundle(model, trust)
     network, heads = _network(opened, model, trust)
-    given = sorted((s for s in LAYOUTS[layout].find(root) if s.labelled), key=lambda s: s.path)
-    refuse_nobodys(given, root, patients=patients)
-    if not quiet:
-        say(*overview(given, um_per_pixel=um_per_pixel), to=sys.stderr)
-    colours = colours_by_data_set(given, um_per_pixel=um_per_pixel, quiet=quiet)
     spec = opened.manifest.input
-    crops, found = read_found(given, spec, um_per_pixel=um_per_pixel, colours=colours, quiet=quiet)
-    samples = [s for s, there in zip(given, found, strict=True) if there]
-    _refuse_few(samples, root)
-    features = features_by(network, quarter_turns(crops[found]), spec).reshape(TURNS, len(samples), -1)
-    margins = _out_of_fold(heads, features, samples)
-    gain = _gain(samples, margins_of(heads.scores(features[0]), heads.columns), margins)
+    cells = _cells(network, spec, root, layout, um_per_pixel=um_per_pixel, patients=patients, quiet=quiet)
+    margins = _out_of_fold(heads, cells.features, cells.samples)
+    gain = _gain(cells.samples, margins_of(heads.scores(cells.features[0]), heads.columns), margins)
     if gain.after["auroc"] < gain.before["auroc"]:
         raise GateError(
             f"heads fitted on {root} know blasts of other patients less well (AUROC {gain.after['auroc']:.4f}) than "
             f"{model} as it is ({gain.before['auroc']:.4f}); nothing is written: label more cells, of more patients"
         )
-    adapted, judge = fitted(heads, np.concatenate(features), samples * TURNS), open_judge(model, trust)
-    recipe = asdict(Recipe(layout, um_per_pixel, epochs=0, start=digest_of(model)))
-    datasets = list(dict.fromkeys([*judge.home, *data_sets_of(samples)]))
-    classifier = Classifier(
-        adapted.on(network),
-        spec,
-        adapted.columns,
-        choose_decision(labels_of(samples), margins),
-        _reaching(opened.manifest.unknown, adapted.scores(features[0])),
-        {**judge.colours, **colours},
-        recipe | {"datasets": datasets, "adapted_from": opened.manifest.id},
-        0,
-        {f"{name}_before": value for name, value in gain.before.items()} | dict(gain.after),
-    )
+    recipe = Recipe(layout, um_per_pixel, epochs=0, start=digest_of(model))
+    judge = open_judge(model, trust)
+    classifier = _classifier(opened, network, heads, cells, margins, judge=judge, recipe=recipe, gain=gain)
     made_folder(out)
     write_classifier(out / CLASSIFIER, classifier)
     return out / CLASSIFIER, gain
+
+
+def _cells(
+    network: BlastNet,
+    spec: InputSpec,
+    root: Path,
+    layout: str,
+    *,
+    um_per_pixel: float | None,
+    patients: str | None,
+    quiet: bool,
+) -> _Cells:
+    """Read a site's cells; raises as ``adapt``."""
+    given = sorted((s for s in LAYOUTS[layout].find(root) if s.labelled), key=lambda s: s.path)
+    refuse_nobodys(given, root, patients=patients)
+    if not quiet:
+        say(*overview(given, um_per_pixel=um_per_pixel), to=sys.stderr)
+    colours = colours_by_data_set(given, um_per_pixel=um_per_pixel, quiet=quiet)
+    crops, found = read_found(given, spec, um_per_pixel=um_per_pixel, colours=colours, quiet=quiet)
+    samples = [s for s, there in zip(given, found, strict=True) if there]
+    _refuse_few(samples, root)
+    features = features_by(network, quarter_turns(crops[found]), spec).reshape(TURNS, len(samples), -1)
+    return _Cells(samples, features, colours)
+
+
+def _classifier(
+    opened: bundle.Bundle,
+    network: BlastNet,
+    heads: Heads,
+    cells: _Cells,
+    margins: Numbers,
+    *,
+    judge: Judge,
+    recipe: Recipe,
+    gain: Gain,
+) -> Classifier:
+    """The bundle's trunk with heads that are fitted on all cells of the site; decided by the margins out of fold."""
+    adapted = fitted(heads, np.concatenate(cells.features), cells.samples * TURNS)
+    datasets = list(dict.fromkeys([*judge.home, *data_sets_of(cells.samples)]))
+    return Classifier(
+        adapted.on(network),
+        opened.manifest.input,
+        adapted.columns,
+        choose_decision(labels_of(cells.samples), margins),
+        _reaching(opened.manifest.unknown, adapted.scores(cells.features[0])),
+        {**judge.colours, **cells.colours},
+        asdict(recipe) | {"datasets": datasets, "adapted_from": opened.manifest.id},
+        0,
+        {f"{name}_before": value for name, value in gain.before.items()} | dict(gain.after),
+    )
 
 
 def _reaching(unknown: Unknown | None, scores: Tensor) -> Unknown | None:

@@ -70,14 +70,8 @@ def evaluate(
         UsageError: the model or the data are not what they should be.
     """
     judge = open_judge(model, trust)
-    samples = LAYOUTS[layout].find(data)
-    refuse_nobodys(samples, data, patients=patients)
-    leaks = judge.recipe.get("split") == "random"
-    if leaks:
-        samples = shuffled(samples, judge.recipe["seed"])
-    chosen = [s for s in samples if s.split == split]
-    if not {"normal", "blast"} <= {s.kind for s in chosen}:
-        raise UsageError(f"the {split} split of {data} does not hold both classes; choose another split")
+    samples = _samples(judge, data, layout, patients=patients)
+    chosen = _of_split(samples, split, data)
     scale = um_per_pixel or scale_of(layout, judge.recipe)
     if not quiet:
         say(*overview(samples, um_per_pixel=scale), to=sys.stderr)
@@ -85,16 +79,31 @@ def evaluate(
     return {
         "schema_version": 1,
         "model": dict(judge.origin),
-        "data": {
-            "layout": layout,
-            "split": split,
-            **counts(cells),
-            **({"split_by": BY_IMAGE} if leaks else {}),
-            "terms": about_of(data_sets_of(cells)).terms,
-        },
+        "data": {"layout": layout, "split": split, **_facts(cells, judge)},
         **judgement(cells, scores, judge.decisions, columns=judge.columns, unknown=judge.unknown, missed=missed),
         "leaky": _leaky(model, layout, split),
     }
+
+
+def _samples(judge: Judge, data: Path, layout: str, *, patients: str | None) -> list[Sample]:
+    """All samples, by the split that the model was trained with; UsageError as in ``evaluate``."""
+    samples = LAYOUTS[layout].find(data)
+    refuse_nobodys(samples, data, patients=patients)
+    return shuffled(samples, judge.recipe["seed"]) if judge.leaks else samples
+
+
+def _of_split(samples: Sequence[Sample], split: Split, data: Path) -> list[Sample]:
+    """The samples of one split; UsageError if it does not hold both classes."""
+    chosen = [s for s in samples if s.split == split]
+    if not {"normal", "blast"} <= {s.kind for s in chosen}:
+        raise UsageError(f"the {split} split of {data} does not hold both classes; choose another split")
+    return chosen
+
+
+def _facts(cells: Sequence[Sample], judge: Judge) -> dict[str, Any]:
+    """How many cells were judged, by what they were split, and on whose terms they are used."""
+    by_image = {"split_by": BY_IMAGE} if judge.leaks else {}
+    return {**counts(cells), **by_image, "terms": about_of(data_sets_of(cells)).terms}
 
 
 def resamples_of(

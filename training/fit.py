@@ -26,6 +26,7 @@ from contract.manifest import CellColours, CellView, InputSpec
 from contract.pixels import to_batch
 from contract.signature import SHIPPED_ONLY, Trust
 from contract.trust_options import trust_from
+from contract.types import Crops, Tensor
 from evaluation.datasets import LAYOUTS
 from evaluation.datasets.crops import read_found, read_outlined
 from evaluation.datasets.files import short_name
@@ -45,10 +46,10 @@ from training.checkpoint import (
     save,
     write_classifier,
 )
-from training.heads import FINE, calibrated, fit_heads, trainable
+from training.heads import FINE, Heads, calibrated, fit_heads, trainable
 from training.laboratories import foreign_features
 from training.loop import CellKind, Cells, Run, Taught, kinds_of, learn, restore, start, state_of, weigh
-from training.network import BATCH, features_by
+from training.network import BATCH, BlastNet, features_by
 from training.options import train_parser
 from training.recipe import Recipe
 from training.sizes import changes_of
@@ -81,9 +82,7 @@ def train(
         UsageError: the folder is not in that layout, a split lacks a class, or ``out`` holds another training.
     """
     samples = _samples(root, recipe, patients=patients, quiet=quiet)
-    identity = {**asdict(recipe), "jitter": asdict(Jitter()), **_origin(samples, root)}
-    if recipe.start:
-        identity["start"] = digest_of(Path(recipe.start))
+    identity = _identity(recipe, samples, root)
     taught = [s for s in samples if s.split != "test" and LAYOUTS[s.dataset].teaches_trunk]
     kinds = kinds_of([s for s in taught if s.split == "training"])
     _enough(recipe, kinds)
@@ -93,11 +92,9 @@ def train(
     if run.epoch >= recipe.epochs and (out / CLASSIFIER).exists() and (out / LAST).exists():
         return out / CLASSIFIER
     spec, colours = _seen(samples, recipe, quiet=quiet)
-    known = {(k.dataset, k.group): number for number, k in enumerate(kinds)}
-    lessons = sorted((s for s in taught if (s.dataset, s.group) in known), key=lambda s: s.path)
     spec = trunk.seen(spec) if trunk else spec
     spec = _teach(
-        run, lessons, known, spec=spec, colours=colours, recipe=recipe, identity=identity, out=out, quiet=quiet
+        run, taught, kinds, spec=spec, colours=colours, recipe=recipe, identity=identity, out=out, quiet=quiet
     )
     write_classifier(
         out / CLASSIFIER, _with_heads(run, samples, spec, colours, recipe=recipe, identity=identity, quiet=quiet)
@@ -166,6 +163,12 @@ def _samples(root: Path, recipe: Recipe, *, patients: str | None, quiet: bool) -
     return sorted((s for s in samples if s.split != "test"), key=lambda s: s.path)
 
 
+def _identity(recipe: Recipe, samples: Sequence[Sample], root: Path) -> dict[str, Any]:
+    """What tells this training from any other: the recipe, where the trunk starts, and the images."""
+    started = {"start": digest_of(Path(recipe.start))} if recipe.start else {}
+    return {**asdict(recipe), "jitter": asdict(Jitter()), **_origin(samples, root), **started}
+
+
 def _origin(samples: Sequence[Sample], root: Path) -> dict[str, Any]:
     """Which images of which data sets these are."""
     names = "\n".join(f"{short_name(s.path, root)} {s.kind} {s.split}" for s in samples)
@@ -210,8 +213,8 @@ def _seen(samples: Sequence[Sample], recipe: Recipe, *, quiet: bool) -> tuple[In
 
 def _teach(
     run: Run,
-    lessons: Sequence[Sample],
-    known: Mapping[tuple[str, str], int],
+    taught: Sequence[Sample],
+    kinds: Sequence[CellKind],
     *,
     spec: InputSpec,
     colours: Mapping[str, CellColours],
@@ -221,6 +224,8 @@ def _teach(
     quiet: bool,
 ) -> InputSpec:
     """Teach the trunk, epoch by epoch; the input with its normalisation."""
+    known = {(k.dataset, k.group): number for number, k in enumerate(kinds)}
+    lessons = sorted((s for s in taught if (s.dataset, s.group) in known), key=lambda s: s.path)
     training = [s for s in lessons if s.split == "training"]
     held = [s for s in lessons if s.split == "validation" and s.labelled]
     if not recipe.epochs:
@@ -279,21 +284,8 @@ def _with_heads(
     crops = crops[found]
     training, held = (np.array([s.split == split for s in cells]) for split in ("training", "validation"))
     learnt, judged = ([s for s, use in zip(cells, rows, strict=True) if use] for rows in (training, held))
-    turned = features_by(trunk, quarter_turns(crops[training]), spec)
-    elsewhere, places = foreign_features(
-        lambda views: features_by(trunk, views, spec), learnt, spec, um_per_pixel=recipe.um_per_pixel, quiet=quiet
-    )
+    heads = _fitted(trunk, crops[training], learnt, spec, colours, um_per_pixel=recipe.um_per_pixel, quiet=quiet)
     features = features_by(trunk, crops[held], spec)
-    homes = {s.dataset for s in learnt if s.label in FINE}
-    sizes = changes_of(
-        lambda views: features_by(trunk, views, spec),
-        [s for s in learnt if s.dataset in homes],
-        spec,
-        um_per_pixel=recipe.um_per_pixel,
-        colours=colours,
-        quiet=quiet,
-    )
-    heads = fit_heads(np.concatenate([turned, *elsewhere]), [*learnt * TURNS, *(learnt[k] for k in places)], sizes)
     heads = calibrated(heads, features, judged)
     scores, normal_or_blast = heads.scores(features), np.array([s.labelled for s in judged])
     labels = labels_of([s for s in judged if s.labelled])
@@ -306,6 +298,39 @@ def _with_heads(
     }
     judging = heads.columns, decision, unknown, colours
     return Classifier(heads.on(trunk), spec, *judging, identity, run.epoch, figures)
+
+
+def _fitted(
+    trunk: BlastNet,
+    crops: Crops,
+    cells: list[Sample],
+    spec: InputSpec,
+    colours: Mapping[str, CellColours],
+    *,
+    um_per_pixel: float | None,
+    quiet: bool,
+) -> Heads:
+    """Heads fitted on cells in every quarter turn and in the looks of other laboratories, and on what size changes.
+
+    Args:
+        trunk: what makes the features.
+        crops: (N, size, size, 3) of the cells.
+        cells: N of them, of the training split.
+        spec: what the network sees.
+        colours: of the cells of each data set.
+        um_per_pixel: scale of all images, if not each one's own.
+        quiet: draw no progress bars.
+    """
+
+    def features(views: Crops) -> Tensor:
+        return features_by(trunk, views, spec)
+
+    elsewhere, places = foreign_features(features, cells, spec, um_per_pixel=um_per_pixel, quiet=quiet)
+    homes = {s.dataset for s in cells if s.label in FINE}
+    fine = [s for s in cells if s.dataset in homes]
+    sizes = changes_of(features, fine, spec, um_per_pixel=um_per_pixel, colours=colours, quiet=quiet)
+    rows = np.concatenate([features(quarter_turns(crops)), *elsewhere])
+    return fit_heads(rows, [*cells * TURNS, *(cells[k] for k in places)], sizes)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,11 @@ class Judge:
     home: Sequence[str] = ()
     colours: Mapping[str, CellColours] = field(default_factory=dict)
 
+    @property
+    def leaks(self) -> bool:
+        """Whether it was trained on a random split, so that images of its training's patients are judged."""
+        return self.recipe.get("split") == "random"
+
 
 def open_judge(model: Path, trust: Trust = SHIPPED_ONLY) -> Judge:
     """Open a bundle (a folder) or a checkpoint (a file)."""
