@@ -1,4 +1,4 @@
-"""The client library as all our programs use it: a new client for each connection, and the properties of messages."""
+"""The client library as all our programs use it: a new client for each connection, with what then stands on disk."""
 
 import logging
 import ssl
@@ -10,7 +10,6 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from common.errors import MicroscopeError, UsageError
-from contract.messages import CONTENT_TYPE, SCHEMA_VERSION
 from mqttlink.responses import Incoming
 from mqttlink.settings import BrokerSettings, tls_context
 
@@ -46,23 +45,6 @@ class Client(paho.Client):
 
     def _cut(self) -> None:
         del self._in_packet["packet"][self.largest :]
-
-
-class PackedProperties(Properties):
-    """Properties of many messages (MQTT 5): packed once, and again after a change.
-
-    To pack them takes a third of the time that it takes to publish a message.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        super().__setattr__(name, value)  # type: ignore[no-untyped-call]
-        self.__dict__.pop("_packed", None)
-
-    def pack(self) -> bytes:
-        """The bytes of all of them, their length before them."""
-        packed: bytes = self.__dict__.get("_packed") or super().pack()  # type: ignore[no-untyped-call]
-        self.__dict__["_packed"] = packed
-        return packed
 
 
 class ClientFactory:
@@ -160,31 +142,6 @@ def _context(settings: BrokerSettings) -> ssl.SSLContext | None:
     return tls_context(settings.tls) if settings.tls else None
 
 
-def message_properties(
-    settings: BrokerSettings,
-    kind: int = PacketTypes.PUBLISH,
-    *,
-    version: int = SCHEMA_VERSION,
-    expiry_s: int = 0,
-    correlation: bytes = b"",
-    reply_to: str = "",
-) -> PackedProperties | None:
-    """The properties that each message of ours has, and those given for this one; None with MQTT 3.1.1."""
-    if settings.version != "5":
-        return None
-    properties = PackedProperties(kind)  # type: ignore[no-untyped-call]
-    properties.PayloadFormatIndicator = 1
-    properties.ContentType = CONTENT_TYPE
-    properties.UserProperty = ("schema_version", str(version))
-    if expiry_s:
-        properties.MessageExpiryInterval = expiry_s
-    if correlation:
-        properties.CorrelationData = correlation
-    if reply_to:
-        properties.ResponseTopic = reply_to
-    return properties
-
-
 class TooLarge(ValueError):  # noqa: N818 - reads as what happened
     """A message is larger than the broker takes, or than any subscriber of ours does.
 
@@ -196,13 +153,6 @@ class TooLarge(ValueError):  # noqa: N818 - reads as what happened
     def __init__(self, size: int, largest: int) -> None:
         super().__init__(f"{size} bytes, and {largest} are taken")
         self.size, self.largest = size, largest
-
-
-def packet_bytes(topic: str, body: bytes, properties: PackedProperties | None) -> int:
-    """Length of the packet that publishes a message with QoS 1 (MQTT 5, section 3.3)."""
-    packed = len(properties.pack()) if properties else 0
-    rest = 2 + len(topic.encode()) + 2 + packed + len(body)
-    return 1 + max(1, -(-rest.bit_length() // 7)) + rest
 
 
 def incoming(message: paho.MQTTMessage) -> Incoming:

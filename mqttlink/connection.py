@@ -19,17 +19,9 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from contract.messages import LARGEST_MESSAGE, OF_VERSION_1, SCHEMA_VERSION
 from mqttlink.backoff import ReconnectBackoff
-from mqttlink.client import (
-    CONNECT_S,
-    NO_BOUND,
-    Client,
-    ClientFactory,
-    TooLarge,
-    incoming,
-    message_properties,
-    packet_bytes,
-)
+from mqttlink.client import CONNECT_S, NO_BOUND, Client, ClientFactory, TooLarge, incoming
 from mqttlink.inflight import Answer, Answered, InFlight, Ticket
+from mqttlink.properties import message_properties, packet_bytes
 from mqttlink.refusals import (
     NO_TROUBLE,
     Trouble,

@@ -14,8 +14,8 @@ from collector.settings import CollectorSettings
 from contract.messages import FrameReport
 from contract.topics import Topics
 from devbroker.broker import Broker, find_program
-from mqttlink.client import message_properties, packet_bytes
 from mqttlink.inflight import ANSWER_WITHIN_S, InFlight
+from mqttlink.properties import message_properties, packet_bytes
 from mqttlink.refusals import REMEDIES
 from mqttlink.settings import BrokerSettings
 from tests.collecting import collecting, stored

@@ -3,7 +3,7 @@
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from mqttlink.client import message_properties
+from mqttlink.properties import message_properties
 from mqttlink.settings import BrokerSettings
 
 
