@@ -1,4 +1,4 @@
-"""Entry points of the commands: what holds for all of them stands here, and nothing that is slow to load.
+"""What holds for all commands; the entry points of each stand in `entry.py` of its room. Nothing here is slow to load.
 
 Without the libraries of an extra, one line says what to install; help and wrong usage need none. A reader that is gone
 (`| head`), Ctrl-C and a full disk end a command in words, never in a traceback.
@@ -7,11 +7,8 @@ Without the libraries of an extra, one line says what to install; help and wrong
 import signal
 import sys
 from collections.abc import Callable
-from functools import partial
-from importlib import import_module
 
 from common.errors import MicroscopeError
-from common.signals import heed
 from common.terminal import discard_output, open_streams, output_failed, reader_is_gone, say
 
 EXTRAS = {
@@ -30,49 +27,6 @@ INTERRUPTED = 128 + signal.SIGINT
 def how_to_install(extra: str) -> str:
     """What a user types for the libraries of an extra; no index of packages has this project."""
     return f"pip install -c constraints.txt '.[{extra}]' in a clone of this project"
-
-
-def agent() -> int:
-    """`microscope-agent`."""
-    open_streams()
-    heed()
-    return process("microscope-agent", partial(_load_and_run, "agent.__main__"))
-
-
-def export_engine() -> int:
-    """`export-engine`."""
-    return process("export-engine", partial(_load_and_run, "export.__main__"))
-
-
-def compare_engines() -> int:
-    """`compare-engines`."""
-    return process("compare-engines", partial(_load_and_run, "export.compare"))
-
-
-def collect() -> int:
-    """`microscope-collect`."""
-    open_streams()
-    heed()
-    return process("microscope-collect", partial(_load_and_run, "collector.__main__", "collector.options:parser"))
-
-
-def dashboard() -> int:
-    """`microscope-dashboard`."""
-    open_streams()
-    heed()
-    return process("microscope-dashboard", partial(_load_and_run, "dashboard.__main__"))
-
-
-def train_classifier() -> int:
-    """`train-classifier`."""
-    return process("train-classifier", partial(_load_and_run, "training.fit", "training.options:train_parser"))
-
-
-def evaluate_classifier() -> int:
-    """`evaluate-classifier`."""
-    return process(
-        "evaluate-classifier", partial(_load_and_run, "training.evaluate", "training.options:evaluate_parser")
-    )
 
 
 def process(program: str, main: Callable[[], int]) -> int:
@@ -134,11 +88,3 @@ def _flushed(program: str, main: Callable[[], int]) -> int:
         say_failure(program, output_failed(cause))
         code = code or output_failed(cause).exit_code
     return code
-
-
-def _load_and_run(module: str, options: str = "") -> int:
-    """Run a module's ``main``; where its options stand apart, help and wrong usage end before it is loaded."""
-    if options:
-        place, _, parser = options.partition(":")
-        getattr(import_module(place), parser)().parse_args()
-    return int(import_module(module).main())

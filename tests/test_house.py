@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from functools import partial
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import get_args
 
@@ -20,9 +21,8 @@ from agent.tools.doctor import clashes
 from engines.choice import ENGINES
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = (
-    "agent", "collect", "compare_engines", "dashboard", "evaluate_classifier", "export_engine", "train_classifier",
-)  # fmt: skip
+COMMANDS = {script.name: script.value for script in distribution("microscope-agent").entry_points}
+"""Each command that is installed, and the function that starts it, as `module:name`."""
 ROOMS = (
     "common", "contract", "mqttlink", "engines", "devbroker", "rendering", "agent", "evaluation", "calibration",
     "training", "export", "collector", "dashboard", "bench",
@@ -54,9 +54,9 @@ def test_a_running_agent_loads_no_library_that_it_does_not_need(module: str, lib
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("export_engine", ["c.pt", "--int8", "--calibration", "cells", "--out", "m-1"]),
-        ("train_classifier", ["--data", "d", "--layout", "folders", "--out", "o"]),
-        ("evaluate_classifier", ["c.pt", "--data", "d", "--layout", "folders", "--split", "test", "--out", "o"]),
+        ("export-engine", ["c.pt", "--int8", "--calibration", "cells", "--out", "m-1"]),
+        ("train-classifier", ["--data", "d", "--layout", "folders", "--out", "o"]),
+        ("evaluate-classifier", ["c.pt", "--data", "d", "--layout", "folders", "--split", "test", "--out", "o"]),
     ],
 )
 def test_a_workshop_command_without_its_extra_says_what_to_install(command: str, words: list[str]) -> None:
@@ -81,15 +81,14 @@ def test_a_reader_that_has_seen_enough_of_the_help_ends_a_command_in_silence(com
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_whose_standard_streams_are_closed_still_works(command: str) -> None:
-    program = f"from common.commands import {command}; raise SystemExit({command}())"
-    line = shlex.join([sys.executable, "-c", program, "--help"])
+    line = shlex.join([sys.executable, "-c", start_of(command), "--help"])
     done = subprocess.run(["sh", "-c", f"{line} <&- >&- 2>&-"], check=False)
     assert done.returncode == 0
 
 
 def test_a_full_disk_below_standard_output_is_said() -> None:
     with Path("/dev/full").open("w") as full:
-        done = run_command("agent", ["config", "schema"], stdout=full.fileno())
+        done = run_command("microscope-agent", ["config", "schema"], stdout=full.fileno())
     assert done.returncode == 2
     assert "standard output can not be written (No space left on device)" in done.stderr
     assert "Traceback" not in done.stderr
@@ -102,19 +101,20 @@ def a_pipe_that_nobody_reads() -> int:
 
 
 def run_command(command: str, words: list[str], *, stdout: int) -> "subprocess.CompletedProcess[str]":
-    program = f"import sys; sys.argv = ['c', *{words!r}]; from common.commands import {command}; sys.exit({command}())"
-    line = [sys.executable, "-c", program]
+    line = [sys.executable, "-c", start_of(command), *words]
     return subprocess.run(line, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
 
 
 def without_torch(command: str, words: list[str]) -> "subprocess.CompletedProcess[str]":
     """Run a command as if only the base were installed: an import hook hides the libraries."""
-    program = (
-        f"import sys; sys.modules.update(dict.fromkeys({HIDDEN!r}))\n"
-        f"sys.argv = ['command', *{words!r}]\n"
-        f"from common.commands import {command}; sys.exit({command}())"
-    )
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    program = f"import sys; sys.modules.update(dict.fromkeys({HIDDEN!r}))\n{start_of(command)}"
+    return subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+
+
+def start_of(command: str) -> str:
+    """What the installed script does."""
+    module, _, function = COMMANDS[command].partition(":")
+    return f"from {module} import {function}; raise SystemExit({function}())"
 
 
 def test_nothing_is_told_to_the_makers_of_the_inference_runtime(tmp_path: Path) -> None:

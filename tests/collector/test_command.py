@@ -195,7 +195,7 @@ def test_a_server_that_does_not_run_is_told_at_the_start_and_waited_for(mosquitt
 def test_without_the_driver_a_server_is_refused_with_what_to_install() -> None:
     program = (
         "import sys; sys.modules['psycopg'] = None; sys.argv = ['microscope-collect', '--database', 'postgresql://x/y']\n"
-        "from common.commands import collect; sys.exit(collect())"
+        "from collector.entry import main; sys.exit(main())"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 4, done.stderr

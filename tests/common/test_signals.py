@@ -95,9 +95,9 @@ def test_a_name_service_that_hangs_keeps_no_program_from_its_end(tmp_path: Path,
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("command", ["agent", "collect", "dashboard"])
-def test_the_installed_command_heeds_signals_before_it_imports_itself(command: str) -> None:
-    script = f"import common.commands as c, common.signals as s, sys; sys.argv[1:] = ['--help']; c.{command}()"
+@pytest.mark.parametrize("room", ["agent", "collector", "dashboard"])
+def test_the_installed_command_heeds_signals_before_it_imports_itself(room: str) -> None:
+    script = f"import {room}.entry as e, sys; sys.argv[1:] = ['--help']; e.main()"
     check = f"import atexit\nimport common.signals as s\natexit.register(lambda: print(len(s._heeded)))\n{script}"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "1"
