@@ -22,6 +22,8 @@ HOLLOW = 0.02
 """Turn the other way (radians per pixel) that ends an arc; a circle of 50 pixels turns 0.04."""
 LEAST_ARC = 2.6
 """Angle (radians) that an arc must have: the fitted diameter of shorter ones wavers."""
+ROUGHLY = 2.0
+"""Factor within which the diameter is told by how far an arc turns over its length, before a circle is fitted."""
 LEAST_EXTENT = 0.8
 """How wide or high an outline is at least, in diameters of the smallest thing: half a circle is as wide as a whole."""
 ROUNDNESS = 0.06
@@ -90,7 +92,8 @@ def _arcs_of(path: Path, shape: tuple[int, ...]) -> Iterator[Arc]:
         yield from _whole(path)
         return
     for run in _runs((turn > -HOLLOW) & ~cut, SMALLEST * LEAST_ARC / 2):
-        if turn[run].sum() / 0.8 >= LEAST_ARC:
+        turned = float(turn[run].sum())
+        if turned / 0.8 >= LEAST_ARC and SMALLEST / ROUGHLY < 2 * len(run) / turned < LARGEST * ROUGHLY:
             yield from _part(path[run])
 
 

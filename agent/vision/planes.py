@@ -7,6 +7,7 @@ deviations. *Pale* is what is stained, but less than red cells are: cytoplasm th
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,22 +91,28 @@ class Pictures:
     def planes(self, density: Plane, where: Where) -> tuple[Plane, Plane, Plane]:
         """Nuclear, foreign and how much is stained in red cells' densities, of the part that has this density."""
         shade = self.lit.shade[where]
-        rows = (self.axes @ density.reshape(-1, 3).T).reshape(-1, *shade.shape)
-        far, azure, across, along = (
-            cv2.scaleAdd(shade, -lean, row) if lean else row for row, lean in zip(rows, self.leans, strict=True)
-        )
-        nuclear = cv2.min(far - np.float32(self.offsets[0]), azure - np.float32(self.offsets[1]))
+        far, azure, across, along = self._along(self.axes, density, shade)
+        nuclear = self._nuclear(far, azure)
         colour = int(np.argmax(self.kinds.red))
         stained = cv2.subtract(cv2.extractChannel(density, colour), shade) / np.float32(self.kinds.red[colour])
         foreign = cv2.magnitude(across, along)
         if self.held > 1:
             held = np.where(nuclear > AZURISH, np.float32(1), np.clip(stained / np.float32(THICK), 1, self.held))
             foreign = cv2.divide(foreign, held)
-        return np.asarray(nuclear, np.float32), np.asarray(foreign, np.float32), np.asarray(stained, np.float32)
+        return nuclear, np.asarray(foreign, np.float32), np.asarray(stained, np.float32)
 
-    def nuclear(self, where: Where) -> Plane:
-        """Of a part of the frame."""
-        return self.planes(self.density(where), where)[0]
+    def nuclear(self, density: Plane, where: Where) -> Plane:
+        """The first of these alone."""
+        return self._nuclear(*self._along(self.axes[:2], density, self.lit.shade[where]))
+
+    def _nuclear(self, far: Plane, azure: Plane) -> Plane:
+        return np.asarray(cv2.min(far - np.float32(self.offsets[0]), azure - np.float32(self.offsets[1])), np.float32)
+
+    def _along(self, axes: NDArray[np.float32], density: Plane, shade: Plane) -> Iterator[Plane]:
+        """What a density, the uneven light taken out of it, has along each of some of the axes."""
+        rows = (axes @ density.reshape(-1, 3).T).reshape(-1, *shade.shape)
+        for row, lean in zip(rows, self.leans, strict=False):
+            yield np.asarray(cv2.scaleAdd(shade, -lean, row) if lean else row, np.float32)
 
     def pale(self, stained: Plane) -> Mask:
         """Where so much is pale; nowhere in a frame without red cells, where pale is not known."""

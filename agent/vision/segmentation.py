@@ -33,7 +33,7 @@ from agent.vision.masks import (
 from agent.vision.nucleus import nucleus_of
 from agent.vision.planes import Pictures, pictures_of
 from agent.vision.touching import MIN_NUCLEUS_UM2, Patch, split, without_neighbours
-from contract.ranks import medians
+from contract.ranks import median, medians
 from contract.types import Box, Cell, Image
 
 NUCLEUS_OPENING_UM, BODY_OPENING_UM, BODY_CLOSING_UM = 0.4, 0.5, 1.0
@@ -92,7 +92,7 @@ def find_cells(image: Image, um_per_pixel: float, pictures: Pictures | None = No
         _cell(patch, nucleus_of(patch, seen.smooth[patch.where], lit.bare, um), lit, image.shape)
         for rough in _patches(Patch(_tidy(bodies, um), nuclei, (0, 0)), um)
         for whole in _patches(_trimmed(rough, seen), um)
-        for patch in split(whole, seen.nuclear, um)
+        for patch in split(whole, lambda where: seen.nuclear(seen.density(where), where), um)
         if _is_cell(patch, um) and _is_nuclear(patch, seen)
     ]
     return sorted(cells, key=lambda cell: (cell.box.y, cell.box.x))
@@ -151,7 +151,7 @@ def _is_cell(patch: Patch, um: float) -> bool:
 def _is_nuclear(patch: Patch, seen: Pictures) -> bool:
     """Whether its nucleus is one for the most part: folds of red cells and stain on them are at their darkest."""
     nucleus, density = patch.nucleus > 0, seen.density(patch.where)
-    nuclear = float(np.median(seen.planes(density, patch.where)[0][nucleus]))
+    nuclear = float(median(seen.nuclear(density, patch.where)[nucleus]))
     large = np.count_nonzero(nucleus) * seen.um**2 > RED_CELL_UM2
     if large or not USUALLY_NUCLEAR <= nuclear < NUCLEAR_BESIDE_RED:
         return nuclear >= USUALLY_NUCLEAR
