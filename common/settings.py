@@ -256,7 +256,7 @@ def _refuse_unknown(names: Iterable[str], origin: str, form: Form[Model]) -> Non
 
 def _explained(fault: ErrorDetails, layers: Sequence[Layer], form: Form[Model]) -> str:
     kinds = kinds_of(form.model)
-    name = ".".join(str(part) for part in fault["loc"] if not any(part in choices for choices in kinds.values()))
+    name = _name_at(fault["loc"], kinds)
     if fault["type"] == "missing":
         meaning = next(about.description for known, about in _fields(form.model) if known == name)
         return f"the setting {name} is given nowhere and must be: {str(meaning).rstrip('.')}"
@@ -265,6 +265,18 @@ def _explained(fault: ErrorDetails, layers: Sequence[Layer], form: Form[Model]) 
         choices = "; ".join(f"{chooser} too ({', '.join(found)})" for chooser, found in kinds.items())
         said = f"for this, set {choices}"
     return f"the setting {name} ({origin_of(name, layers)}): {said}"
+
+
+def _name_at(place: tuple[int | str, ...], kinds: dict[str, tuple[str, ...]]) -> str:
+    """The setting at a place in a model, where a section that has kinds is followed by the kind."""
+    name, waiting = "", dict(kinds)
+    for part in map(str, place):
+        choices = {chooser: waiting[chooser] for chooser in waiting if chooser.rpartition(".")[0] == name}
+        if chooser := next((chooser for chooser, choice in choices.items() if part in choice), ""):
+            del waiting[chooser]
+        else:
+            name = f"{name}.{part}" if name else part
+    return name
 
 
 def _given(name: str, fault: ErrorDetails, form: Form[Model]) -> str:

@@ -152,7 +152,7 @@ def _rows(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str, s
         if field.description or not inner:
             text = " ".join([field.description or "", *_choices(field.annotation)])
             yield f"{above}{name}", _default(field.default), text.strip().replace("|", "\\|")
-        many = "[]" if "list" in str(field.annotation) or "tuple" in str(field.annotation) else ""
+        many = "[]" if {list, tuple} & set(map(get_origin, _parts(field.annotation))) else ""
         for part in inner:
             kind = f"({_kind(part)})" if len(inner) > 1 else ""
             yield from _rows(part, f"{above}{name}{many}{kind}.")

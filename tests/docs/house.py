@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 ADDED = Path(__file__).with_name("added")
 STEP = re.compile(r"^\d\. .*(?:\n {3}.*)*", re.MULTILINE)
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"`([\w.<>/-]+/[\w.<>-]+\.(?:py|sql))`")
 
 
@@ -27,6 +28,12 @@ def files_of(recipe: str, **names: str) -> set[str]:
     for word, name in names.items():
         files = {file.replace(f"<{word}>", name) for file in files}
     return files
+
+
+def blocks_of(recipe: str) -> list[str]:
+    """The blocks of Python that a recipe shows, in order."""
+    text = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
+    return BLOCK.findall(text.partition(f"## {recipe}\n")[2].partition("\n## ")[0])
 
 
 class House:

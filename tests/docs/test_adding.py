@@ -16,17 +16,14 @@ from collector.tables import LAYOUT
 from common.settings import kinds_of
 from contract.messages import FrameReport
 from devbroker.broker import Broker
-from tests.docs.house import House, files_of
+from tests.docs.house import House, blocks_of, files_of
+from tests.grey import write_pictures
 
 Open = Callable[..., Any]
 ARCHITECTURE = "tests/test_house.py"
 """Holds docs/architecture.md against the files; no recipe names it."""
-RIGS = """
-@contextmanager
-def a_pulse(_: Path) -> Iterator[Rig]:
-    yield Rig(PulseSource(um_per_pixel=0.1, beats=5))
-
-
+PLAYLIST, ITS_RIG = blocks_of("A source of frames")
+TICKER_S_RIG = """
 @contextmanager
 def a_ticker(place: Path) -> Iterator[Rig]:
     file = place / "ticker"
@@ -37,16 +34,17 @@ def a_ticker(place: Path) -> Iterator[Rig]:
 
 """
 SAID = """
+import sys
 from agent.config import load
 from agent.tools.doctor import check_source
 from common.errors import UsageError
-for given in ({"source.um_per_pixel": "0.1"}, {"source.um_per_pixel": "0.1", "source.beats": "3"}):
+for given in ({"source.um_per_pixel": "0.1"}, {"source.um_per_pixel": "0.1", "source.file": sys.argv[1]}):
     try:
-        print(check_source(load(None, {"source.kind": "pulse", **given}).settings))
+        print(check_source(load(None, {"source.kind": "playlist", **given}).settings))
     except UsageError as refused:
         print(refused)
 try:
-    load(None, {"source.beats": "3"})
+    load(None, {"source.file": sys.argv[1]})
 except UsageError as refused:
     print(refused)
 """
@@ -109,47 +107,57 @@ def house(tmp_path: Path) -> House:
     return House(tmp_path)
 
 
+@pytest.fixture
+def playlist(tmp_path: Path) -> Path:
+    write_pictures(tmp_path / "smear", 3)
+    list_of_them = tmp_path / "smear" / "smear.txt"
+    list_of_them.write_text("frame1.png\nframe2.png\nframe3.png\n")
+    return list_of_them
+
+
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> House:
     """The house after the recipe for a source was followed twice, for a recording and for a camera."""
     house = House(tmp_path_factory.mktemp("sources"))
     settings, port = "agent/settings.py", "tests/ports/test_sources.py"
-    for kind, name in (("pulse", "PulseSource"), ("ticker", "TickerSource")):
+    for kind, name, source in (("playlist", "PlaylistSource", PLAYLIST), ("ticker", "TickerSource", "")):
         added = f"from agent.sources.{kind} import {name}\n"
-        house.add(f"agent/sources/{kind}.py")
+        house.add(f"agent/sources/{kind}.py", source)
         house.put(settings, added, before="from agent.sources.synthetic import")
         house.put(settings, f" | {name}", after="CameraSource | SyntheticSource")
         house.put(port, added, before="from agent.sources.synthetic import")
         house.put(port, f'    "{kind}": a_{kind},\n', after='    "synthetic": a_rendered_smear,\n')
-    house.put(port, RIGS, before="SOURCES: dict")
-    assert house.used == {file for kind in ("pulse", "ticker") for file in files_of("A source of frames", name=kind)}
+    house.put(port, f"{ITS_RIG}\n{TICKER_S_RIG}", before="SOURCES: dict")
+    assert house.used == {file for kind in ("playlist", "ticker") for file in files_of("A source of frames", name=kind)}
     return house
 
 
 def test_a_source_of_frames_keeps_what_every_source_keeps_and_is_documented(sources: House) -> None:
     said = sources.test(
-        "tests/ports/test_sources.py", ARCHITECTURE, only="pulse or ticker or every_kind or architecture"
+        "tests/ports/test_sources.py", ARCHITECTURE, only="playlist or ticker or every_kind or architecture"
     )
     assert "failed" not in said
     sources.make_docs()
     page = sources.read("docs/settings.md")
-    assert "| `source(pulse).beats` |  | How many pictures. |" in page
+    assert "| `source(playlist).file` |  | The text file. |" in page
     assert "| `source(ticker).kind` |" in page
 
 
-def test_a_source_of_frames_is_known_to_the_settings_their_errors_and_the_doctor(sources: House) -> None:
-    missing, doctor, other = sources.run("-c", SAID).splitlines()
-    assert missing == "the setting source.beats is given nowhere and must be: How many pictures"
-    assert doctor.startswith("pulse: beat 1, 64x48 at 0.1 um per pixel, not fit to be judged: ")
-    kinds = ", ".join([*kinds_of(Settings)["source.kind"], "ticker", "pulse"])
-    assert other == f"the setting source.beats (command line): for this, set source.kind too ({kinds})"
+def test_a_source_of_frames_is_known_to_the_settings_their_errors_and_the_doctor(
+    sources: House, playlist: Path
+) -> None:
+    missing, doctor, other = sources.run("-c", SAID, str(playlist)).splitlines()
+    assert missing == "the setting source.file is given nowhere and must be: The text file"
+    assert doctor.startswith("playlist: frame1.png, 64x48 at 0.1 um per pixel, not fit to be judged: ")
+    kinds = ", ".join([*kinds_of(Settings)["source.kind"], "ticker", "playlist"])
+    assert other == f"the setting source.file (command line): for this, set source.kind too ({kinds})"
 
 
 def test_the_agent_reports_the_frames_of_a_source_that_was_added(
-    sources: House, mosquitto: Broker, subscribe: Open, tmp_path: Path
+    sources: House, playlist: Path, mosquitto: Broker, subscribe: Open, tmp_path: Path
 ) -> None:
     (tmp_path / "ticker").touch()
-    settings: dict[str, dict[str, object]] = {"pulse": {"beats": 3}, "ticker": {"uri": tmp_path / "ticker"}}
+    settings = {"playlist": {"file": playlist}, "ticker": {"uri": tmp_path / "ticker"}}
     for kind, own in settings.items():
         wanted = {
             "source.kind": kind, "source.um_per_pixel": 0.1, **{f"source.{name}": said for name, said in own.items()},
@@ -165,7 +173,8 @@ def test_the_agent_reports_the_frames_of_a_source_that_was_added(
             agent.send_signal(signal.SIGTERM)
             assert agent.wait(30) == 0
         assert [frame["id"].rpartition("-")[2] for frame in frames] == ["00000001", "00000002", "00000003"]
-        assert [frame["source"] for frame in frames] == {"pulse": ["beat 1", "beat 2", "beat 3"]}.get(kind, [kind] * 3)
+        named = [f"frame{number}.png" for number in (1, 2, 3)] if kind == "playlist" else [kind] * 3
+        assert [frame["source"] for frame in frames] == named
 
 
 def test_an_inference_engine_keeps_what_every_engine_keeps_and_judges_frames(house: House, tmp_path: Path) -> None:
