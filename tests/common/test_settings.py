@@ -77,6 +77,21 @@ def test_the_members_of_a_union_are_its_kinds_and_no_fault_lists_others() -> Non
         settled(form, [layer_of({"leaf.kind": "wooden"}, "a")])
 
 
+def test_a_setting_that_is_named_as_its_kind_is_told_by_its_whole_name() -> None:
+    class Wooden(Section):
+        kind: Literal["wooden"] = "wooden"
+        wooden: int
+
+    class Steel(Section):
+        kind: Literal["steel"] = "steel"
+
+    class Gate(Section):
+        leaf: Wooden | Steel = Field(discriminator="kind")
+
+    with pytest.raises(UsageError, match=r"the setting leaf\.wooden is given nowhere"):
+        settled(Form(Gate, "GATE_", dict), [layer_of({"leaf.kind": "wooden"}, "a")])
+
+
 def test_a_variable_of_the_prefix_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOUSE_DOOR__WIDHT_MM", "1")
     with pytest.raises(UsageError, match=r"'door\.widht_mm' \(environment\); the nearest is 'door\.width_mm'"):
