@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import ValidationError
 
@@ -184,27 +184,28 @@ class Counters:
             sys: where the kernel shows the board's sensors; None: they are not told.
             alarms: what else a person should see to.
         """
+        return Health(
+            at=datetime.now(timezone.utc),
+            queued=queued,
+            engine=engine,
+            epoch=outbox.epoch if outbox else "",
+            oldest=outbox.oldest() if outbox else 0,
+            rescued=outbox.oldest_rescued() if outbox else {},
+            alarms=[*_alarms(outbox, audit, pulse), *alarms],
+            frame_age_s=_rounded(pulse.frame_age_s if pulse else None),
+            oldest_s=_rounded(_waits_for_s(outbox) if outbox else None),
+            broker=broker.state if broker else "",
+            silence_s=_rounded(broker.silence_s if broker else None),
+            temperatures_c=temperatures_c(sys) if sys else {},
+            power_w=power_w(sys) if sys else {},
+            audit=AuditHead(lines=audit.head.count, sha256=audit.head.sha256) if audit else None,
+            **self._counted(),
+        )
+
+    def _counted(self) -> dict[str, Any]:
         with self._lock:
-            return Health(
-                at=datetime.now(timezone.utc),
-                frames=self._frames,
-                refused=self._refused,
-                cells=self._cells,
-                dropped=dict(self._dropped),
-                queued=queued,
-                engine=engine,
-                epoch=outbox.epoch if outbox else "",
-                oldest=outbox.oldest() if outbox else 0,
-                rescued=outbox.oldest_rescued() if outbox else {},
-                alarms=[*_alarms(outbox, audit, pulse), *alarms],
-                frame_age_s=_rounded(pulse.frame_age_s if pulse else None),
-                oldest_s=_rounded(_waits_for_s(outbox) if outbox else None),
-                broker=broker.state if broker else "",
-                silence_s=_rounded(broker.silence_s if broker else None),
-                temperatures_c=temperatures_c(sys) if sys else {},
-                power_w=power_w(sys) if sys else {},
-                audit=AuditHead(lines=audit.head.count, sha256=audit.head.sha256) if audit else None,
-            )
+            dropped = dict(self._dropped)
+            return {"frames": self._frames, "refused": self._refused, "cells": self._cells, "dropped": dropped}
 
 
 def _alarms(outbox: OutboxStats | None, audit: AuditState | None, pulse: Pulse | None) -> list[str]:
