@@ -62,8 +62,8 @@ A report is known by `device`, `epoch` and `seq` together: every new outbox begi
 2. Has the broker kept it? With `outbox.forget_on = "broker"` the agent forgets a report that the broker took, and the
    broker loses it if its disk fails, or if the collector is away for longer than `session_days`. The collector's own
    `site` and `device` must include this agent.
-3. Has the collector refused it? Its log warns of each, and `microscope-collect status` counts what is in the table
-   `quarantine`, by cause:
+3. Has the collector refused it? Its log says how many, and `microscope-collect status` (of the service:
+   `microscope-stored status`) counts what is in the table `quarantine`, by cause:
 
 | cause | a message |
 |---|---|
@@ -71,15 +71,17 @@ A report is known by `device`, `epoch` and `seq` together: every new outbox begi
 | `refused` | that the database does not take, or that belongs to the 1,001st epoch of a device |
 | `conflict` | with the key of another report but with another content, as a copied or restored outbox makes it |
 
-`collector/arrivals.py` decides what is malformed, `collector/store.py` what is refused; of reports in conflict the
-first that came is in the table `report`. Each row says why, and holds the message: of a `conflict` all of it, else its
-first 64 KiB. The newest `quarantine_rows` are kept. Of the service, as root (PostgreSQL: the same by `psql`, with
+`collector/arrivals.py` decides what is malformed, `collector/store.py` what is refused. A report in conflict is not
+missing: the first that came under its number is in the table `report`. Each row says why, and holds the message: of a
+`conflict` all of it, else its first 64 KiB; of these the newest `quarantine_rows` are kept. Of the service, as root (PostgreSQL: the same by `psql`, with
 `convert_from(payload, 'UTF8')`):
 
 ```sh
 sqlite3 -readonly /var/lib/microscope-collect/collector.sqlite \
   "select cause, last_at, topic, error, cast(payload as text) from quarantine where topic like '%/DEVICE/frame'"
 ```
+
+One number: `and cast(payload as text) like '%"seq":4711,%'`, if the payload can be read so far.
 
 The number of a `malformed` or `refused` report stays missing, and nothing is acknowledged beyond it: an agent with
 `outbox.forget_on = "consumer"` keeps that report and those after it, which are stored, and says so in `health`. Agents
