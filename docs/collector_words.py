@@ -73,8 +73,8 @@ A report is known by `device`, `epoch` and `seq` together: every new outbox begi
 
 `collector/arrivals.py` decides what is malformed, `collector/store.py` what is refused. A report in conflict is not
 missing: the first that came under its number is in the table `report`. Each row says why, and holds the message: of a
-`conflict` all of it, else its first 64 KiB; of these the newest `quarantine_rows` are kept. Of the service, as root (PostgreSQL: the same by `psql`, with
-`convert_from(payload, 'UTF8')`):
+`conflict` all of it, else its first 64 KiB; of these the newest `quarantine_rows` are kept. Of the service, as root
+(PostgreSQL: the same by `psql`, with `convert_from(payload, 'UTF8')`):
 
 ```sh
 sqlite3 -readonly /var/lib/microscope-collect/collector.sqlite \
