@@ -8,10 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 from agent.colours import SiteColours
-from agent.ops.health import Counters
 from agent.slides.slide import Sighting, SlideControl
 from agent.vision.inspection import Inspection, inspect
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
@@ -56,6 +55,18 @@ class Sink(Protocol):
 
     def put(self, report: FrameReport) -> None:
         """Take a report; when this returns it is safe. Raises OutboxFull if there is no room for it now."""
+        ...
+
+
+class FrameCounter(Protocol):
+    """Where a run is counted: the health of the agent."""
+
+    def add(self, report: FrameReport) -> None:
+        """Count a report that is safe."""
+        ...
+
+    def drop(self, cause: Literal["skipped", "outbox_full"], count: int = 1) -> None:
+        """Count frames never examined, or reports lost."""
         ...
 
 
@@ -119,7 +130,7 @@ def run(
     sink: Sink,
     *,
     slides: SlideControl,
-    counters: Counters,
+    counters: FrameCounter,
     stop: threading.Event,
     live: bool,
 ) -> None:
