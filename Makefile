@@ -29,10 +29,10 @@ install:
 uninstall:
 	@PURGE='$(PURGE)' systemd/uninstall.sh
 
-# So many tests at a time; those of one file keep together, and so do those in the booted box (tests/conftest.py).
+# So many files at a time: the tests of one share costly parts.
 WORKERS := 2
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m 'not soak' -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -m 'not soak' -n $(WORKERS) --dist loadfile $(ARGS)
 
 # The oldest versions that pyproject.toml allows, in an environment of their own; only uv can choose them.
 LOWEST := build/lowest

@@ -30,14 +30,6 @@ MakeReport = Callable[..., FrameReport]
 OpenBroker = Callable[..., AbstractContextManager[Broker]]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name the group of each test for pytest-xdist: tests that share costly parts run in one process, in turn."""
-    for item in items:
-        shared = "box" if "box" in getattr(item, "fixturenames", ()) else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(shared))
-
-
 class Subscriber:
     """A mosquitto_sub that is subscribed: what it hears, message by message."""
 
