@@ -29,7 +29,7 @@ install:
 uninstall:
 	@PURGE='$(PURGE)' systemd/uninstall.sh
 
-# So many files at a time: the tests of one share costly parts.
+# So many files at a time: the tests of one share costly parts. Two that need the booted box may have one each.
 WORKERS := 2
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m 'not soak' -n $(WORKERS) --dist loadfile $(ARGS)

@@ -110,7 +110,9 @@ class Quality(Message):
     red_hue: float = Field(
         0.0, description="Hue of what is commonly stained (red cells), degrees from green towards red."
     )
-    dark_hue: float = Field(0.0, description="Hue of the darkest part (nuclei where there are any), the same.")
+    dark_hue: float = Field(
+        0.0, description="Hue of the darkest part (nuclei, if any), degrees from green towards red."
+    )
     far_from_training: float | None = Field(
         None,
         ge=0,

@@ -1,4 +1,4 @@
-"""Medians and quantiles of some thousand pixels: to the bit what NumPy's own give, in a third of the time.
+"""Medians and quantiles of some thousand finite pixels: to the bit what NumPy's own give, in a third of the time.
 
 NumPy parts values about one rank by vector instructions, and about two by none: so each is asked for one.
 """

@@ -77,7 +77,7 @@ missing: the first that came under its number is in the table `report`. Each row
 (PostgreSQL: the same by `psql`, with `convert_from(payload, 'UTF8')`):
 
 ```sh
-sqlite3 -readonly /var/lib/microscope-collect/collector.sqlite \
+sqlite3 -readonly /var/lib/microscope-collect/collector.sqlite \\
   "select cause, last_at, topic, error, cast(payload as text) from quarantine where topic like '%/DEVICE/frame'"
 ```
 

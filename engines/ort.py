@@ -33,8 +33,8 @@ class OrtEngine:
     precision: Precision = "int8"
 
     def __init__(self, model: bytes, *, input_name: str) -> None:
-        # A thread that waits by spinning heats a board for nothing between two frames.
         threads = min(MAX_THREADS, len(os.sched_getaffinity(0)))
+        # A thread that waits by spinning heats a board for nothing between two frames.
         self._session: Session | None = open_session(model, threads=threads, spins=False, quiet=True)
         self._input = input_name
 

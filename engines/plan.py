@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import engines.build
 from common.errors import EngineError, IntegrityError
 from common.owned import read_owned
 from contract.bundle import Bundle
@@ -32,7 +31,6 @@ from engines.trt_protocols import RuntimeApi
 
 log = logging.getLogger(__name__)
 Build = Callable[[Bundle, Precision, Path], None]
-BUILDER = (sys.executable, "-m", engines.build.__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,13 @@ def open_plan(
 def rebuild_command(state_dir: Path, bundle: Bundle, precision: Precision) -> str:
     """What a user types to build a plan, with this Python."""
     where = [str(bundle.path), "--precision", precision, "--state-dir", str(state_dir)]
-    return shlex.join([*BUILDER, *where, *trusting(bundle.signed_by)])
+    return shlex.join([*_builder(), *where, *trusting(bundle.signed_by)])
+
+
+def _builder() -> tuple[str, ...]:
+    from engines import build  # noqa: PLC0415 - few starts build
+
+    return sys.executable, "-m", build.__name__
 
 
 def build_apart(
@@ -107,7 +111,7 @@ def build_apart(
     precision: Precision,
     state_dir: Path,
     *,
-    program: Sequence[str] = BUILDER,
+    program: Sequence[str] = (),
     patience: Patience = PATIENCE,
 ) -> None:
     """Build a plan in a process of its own: the builder takes gigabytes.
@@ -118,7 +122,7 @@ def build_apart(
         bundle: the model.
         precision: of the plan.
         state_dir: the agent's.
-        program: the builder, with what stands before its arguments.
+        program: a builder in place of `python -m engines.build`, with what stands before its arguments.
         patience: after what time it is ended.
 
     Raises:
@@ -126,7 +130,7 @@ def build_apart(
     """
     what = [str(bundle.path), "--precision", precision, "--state-dir", str(state_dir), "--verified", bundle.sha256]
     command = rebuild_command(state_dir, bundle, precision)
-    builder = subprocess.Popen([*program, *what])
+    builder = subprocess.Popen([*(program or _builder()), *what])
     try:
         code = _wait(builder, patience)
     finally:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from pydantic import ValidationError
 
@@ -184,8 +184,13 @@ class Counters:
             sys: where the kernel shows the board's sensors; None: they are not told.
             alarms: what else a person should see to.
         """
+        frames, refused, cells, dropped = self._counted()
         return Health(
             at=datetime.now(timezone.utc),
+            frames=frames,
+            refused=refused,
+            cells=cells,
+            dropped=dropped,
             queued=queued,
             engine=engine,
             epoch=outbox.epoch if outbox else "",
@@ -199,13 +204,11 @@ class Counters:
             temperatures_c=temperatures_c(sys) if sys else {},
             power_w=power_w(sys) if sys else {},
             audit=AuditHead(lines=audit.head.count, sha256=audit.head.sha256) if audit else None,
-            **self._counted(),
         )
 
-    def _counted(self) -> dict[str, Any]:
+    def _counted(self) -> tuple[int, int, int, dict[str, int]]:
         with self._lock:
-            dropped = dict(self._dropped)
-            return {"frames": self._frames, "refused": self._refused, "cells": self._cells, "dropped": dropped}
+            return self._frames, self._refused, self._cells, dict(self._dropped)
 
 
 def _alarms(outbox: OutboxStats | None, audit: AuditState | None, pulse: Pulse | None) -> list[str]:

@@ -135,7 +135,7 @@ def _best(reference: View, view: View, peaks: int) -> tuple[float, int, int]:
 
 
 def _candidates(reference: View, view: View, peaks: int) -> Iterator[tuple[float, int, int]]:
-    """(correlation, dx, dy) of every displacement that a peak may stand for, in pixels of the plane."""
+    """(correlation, dx, dy) of each displacement that a peak may stand for, and that a few rows do not rule out."""
     height, width = view.plane.shape
     surface = _surface(reference.spectrum, view.spectrum)
     for x, y in _peaks(surface, peaks):

@@ -102,7 +102,7 @@ class Pictures:
         return nuclear, np.asarray(foreign, np.float32), np.asarray(stained, np.float32)
 
     def nuclear(self, density: Plane, where: Where) -> Plane:
-        """The first of these alone."""
+        """Nuclear alone, as in ``planes``."""
         return self._nuclear(*self._along(self.axes[:2], density, self.lit.shade[where]))
 
     def _nuclear(self, far: Plane, azure: Plane) -> Plane:

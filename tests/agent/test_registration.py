@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from agent.slides.registration import MIN_CONFIDENCE, Move, likeness, register, view_of
+from agent.slides.registration import FLOOR, MIN_CONFIDENCE, Move, _taper, likeness, register, view_of
 from agent.sources.smear import Camera, Smear
 from contract.types import Image
 
@@ -20,6 +20,18 @@ UM = 0.1
 def camera() -> Camera:
     smear = Smear(um_per_pixel=UM, seed=7, white_per_mm2=1000, blast_share=0.3)
     return Camera(smear, width=640, height=480, noise_levels=2.5)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (45, 36), (36, 45), (75, 27)])
+def test_each_wave_counts_by_its_strength_whatever_the_picture_s_sides(size: tuple[int, int]) -> None:
+    """Held against NumPy's transform, which packs nothing."""
+    picture = np.random.default_rng(1).integers(30, 220, (*size, 3), np.uint8)
+    view = view_of(picture, 0.3)
+    assert view.plane.shape == size
+    waves = np.fft.fft2(view.plane * _taper(size[::-1]))
+    strength = np.abs(waves)
+    seen = np.fft.fft2(cv2.idft(view.spectrum, flags=cv2.DFT_SCALE))
+    np.testing.assert_allclose(seen, waves / (strength + FLOOR * strength.mean()), atol=1e-4)
 
 
 def look(camera: Camera, x: float, y: float, *, blur_um: float = 0.2, seed: int = 1) -> Image:
