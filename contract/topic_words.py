@@ -1,6 +1,7 @@
 """What may be a word of a topic: nothing that a broker, a database or a terminal takes for something else."""
 
 import unicodedata
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -22,7 +23,13 @@ _NO_CHARACTERS, _LAST = range(0xFDD0, 0xFDF0), 0xFFFE
 
 def is_topic_word(text: str) -> bool:
     """Whether a text may be a site, a device, an epoch or any other word of a topic."""
-    return 0 < len(text) <= _LONGEST and text[0] != "$" and all(map(_is_visible, text))
+    return 0 < len(text) <= _LONGEST and _is_clean(text)
+
+
+@lru_cache(maxsize=4096)
+def _is_clean(text: str) -> bool:
+    """Every message of an agent names the same few words."""
+    return text[0] != "$" and all(map(_is_visible, text))
 
 
 def _is_visible(character: str) -> bool:
