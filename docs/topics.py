@@ -1,15 +1,12 @@
 """Each topic of an agent: who says what on it, when, and what the broker keeps of it."""
 
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.reasoncodes import ReasonCode
-
 from agent.ops.heartbeat import EVERY_S
 from agent.slides.slide import PUBLISH_EVERY_S
 from agent.wire.publisher import CLIENT_ID
 from contract.requests import ANSWER_EXPIRY_S
 from contract.topics import TOPICS, Topic, TopicName
 from mqttlink.inflight import ANSWER_WITHIN_S
-from mqttlink.refusals import RECEIVE_MAXIMUM, REMEDIES, SESSION_TAKEN_OVER
+from mqttlink.refusals import REMEDIES, standard_words
 
 WHEN: dict[TopicName, str] = {
     "frame": "after each frame, refused ones too; again after a lost connection, or if nobody acknowledges it",
@@ -74,7 +71,9 @@ def traffic() -> str:
     rows = [_row(name, topic) for name, topic in TOPICS.items()]
     reply = _REPLY.format(f"after {ANSWER_EXPIRY_S} s")
     answers = [f"| {answer} | {deed} |\n" for answer, deed in _ANSWERS.items()]
-    refusals = [f"| {_named(code)} | `{state}` | {remedy} |\n" for code, (state, remedy) in REMEDIES.items()]
+    refusals = [
+        f"| {code} {standard_words(code)} | `{state}` | {remedy} |\n" for code, (state, remedy) in REMEDIES.items()
+    ]
     others = "| any other | `refused` | see the broker's log |\n"
     return "".join([head, *rows, _REQUEST, reply, _DISCOVERY, _CLIENT, *answers, _REFUSED, *refusals, others])
 
@@ -83,9 +82,3 @@ def _row(name: TopicName, topic: Topic) -> str:
     speaker = "a consumer" if topic.heard else "agent"
     expiry = f"after {topic.expiry_s} s" if topic.expiry_s else "never"
     return f"| `{name}` | {speaker} | {topic.qos} | {'yes' if topic.retained else 'no'} | {expiry} | {WHEN[name]} |\n"
-
-
-def _named(code: int) -> str:
-    """A reason code with the standard's words for it; some are said only at the end."""
-    packet = PacketTypes.DISCONNECT if code in {SESSION_TAKEN_OVER, RECEIVE_MAXIMUM} else PacketTypes.CONNACK
-    return f"{code} {ReasonCode(packet, identifier=code)}"

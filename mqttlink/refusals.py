@@ -4,6 +4,9 @@ import socket
 import ssl
 from typing import Literal, Protocol
 
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
+
 from mqttlink.settings import BrokerSettings, has_expired
 
 
@@ -198,3 +201,9 @@ def why_not_taken(
         f"the broker at {where(settings)} does not let user {user} use topic {topic}: {reason} "
         f"({reason.value}); correct its access list; {then}",
     )
+
+
+def standard_words(code: int) -> str:
+    """What the standard calls a reason code of a CONNACK, or of a DISCONNECT where it is said only at the end."""
+    packet = PacketTypes.DISCONNECT if code in {SESSION_TAKEN_OVER, RECEIVE_MAXIMUM} else PacketTypes.CONNACK
+    return str(ReasonCode(packet, identifier=code))
