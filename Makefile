@@ -30,7 +30,10 @@ uninstall:
 	@PURGE='$(PURGE)' systemd/uninstall.sh
 
 # So many files at a time: the tests of one share costly parts. Two that need the booted box may have one each.
+# Each computes with one thread, for the threads of two would wait for each other by spinning.
 WORKERS := 2
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m 'not soak' -n $(WORKERS) --dist loadfile $(ARGS)
 
