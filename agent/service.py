@@ -91,7 +91,7 @@ def _last_words(audit: AuditLog, publisher: Publisher | None = None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Agent:
-    """The adapters, what they tell of the agent together, and whom it is told. The pulse begins when this is made."""
+    """Model, outbox, publisher and source of a running agent, and its health. Its pulse begins when this is made."""
 
     settings: Settings
     audit: AuditLog
