@@ -54,19 +54,19 @@ COLLECTOR_MISSING = """
 # A report that is not there
 
 A report is known by `device`, `epoch` and `seq` together: every new outbox begins another epoch, and counts from 1.
-`microscope-collect status` (of the service: `sudo microscope-stored status`) lists the numbers that are missing, and the
-collector's log (`journalctl -u microscope-collect`) those that it waits for. The number of a frame or a file:
+`microscope-collect status` (of the service: `sudo microscope-stored status`) lists the numbers that are missing, and
+the collector's log (`journalctl -u microscope-collect`) those that it waits for. The number of a file's frame:
 
 ```sh
 sqlite3 -readonly /var/lib/microscope-collect/collector.sqlite \\
-  "select device, epoch, seq, accepted, reasons, json_extract(body, '$.quality.detail') from report where source = 'frame7.png'"
+  "select device, epoch, seq, accepted, reasons from report where source = 'frame7.png'"
 ```
 
-A frame that was refused (`accepted` false, `reasons`) is a report like any; [what each reason means](site.md) and what to do
-stands elsewhere. The causes below are those of messages that could not be stored.
+A frame that was refused (`accepted` false, with `reasons`) is a report like any; [what each reason means](site.md), and
+what to do, stands elsewhere. The causes below are those of messages that could not be stored.
 
-0. Was there a report? A frame that was skipped, because a newer one was there, and one that had no room in the outbox have
-   no number, so none is missing: `dropped` in `health` counts them by cause
+0. Was there a report? A frame that was skipped because a newer one was there, and one that had no room in the outbox,
+   have no number, so none is missing: `dropped` in `health` counts them by cause
    (`mosquitto_sub -V mqttv5 -h broker -t 'microscopy/v1/+/DEVICE/health' -C 1`).
 1. Has it left the agent? If not, an alarm in `health` or the
    [state of its broker](monitoring.md#how-the-agent-stands-with-its-broker) says why: a report that is larger than the
