@@ -25,6 +25,8 @@ AUTO = "auto"
 """Stands for the picked method where a method is named."""
 LEVELS = 127
 """Largest INT8 magnitude."""
+NEARLY = 1e-9
+"""Nats by which sums may round."""
 KL_BINS = 2048
 KL_LEVELS = 128
 CANDIDATES = 256
@@ -62,8 +64,10 @@ def entropy(seen: Histogram) -> float:
     clips them; measured on the shipped one, it is by far the worst method (docs/decisions/0006-own-quantiser.md).
     """
     counts = _rebinned(seen, KL_BINS)
-    divergences = [_divergence(counts, cut) for cut in range(KL_LEVELS, KL_BINS + 1)]
-    return seen.magnitude * (KL_LEVELS + int(np.argmin(divergences))) / KL_BINS
+    cuts = np.arange(KL_LEVELS, KL_BINS + 1)
+    nearly = _divergences(counts, cuts)
+    cuts = cuts[nearly <= nearly.min() + NEARLY]  # as sums round, any of these may be the least
+    return seen.magnitude * int(min(cuts, key=lambda cut: _divergence(counts, cut))) / KL_BINS
 
 
 METHODS: Mapping[str, Method] = {"minmax": minmax, "percentile": percentile, "entropy": entropy, "mse": mse}
@@ -109,6 +113,26 @@ def _rebinned(seen: Histogram, bins: int) -> NDArray[np.float64]:
     middles = (np.arange(seen.used) + 0.5) * seen.width
     where = np.minimum(middles / seen.magnitude * bins, bins - 1).astype(np.intp)
     return np.asarray(np.bincount(where, weights=seen.counts[: seen.used], minlength=bins), np.float64)
+
+
+def _divergences(counts: NDArray[np.float64], cuts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """``_divergence`` of every cut but for how its sums round, (C,) for cuts (C,): by sums up to each bin."""
+    upto, present = np.append(0, np.cumsum(counts)), np.append(0, np.cumsum(counts > 0))
+    there = np.maximum(counts, 1e-300)
+    information = np.append(0, np.cumsum(counts * np.log(there)))
+    edges = np.arange(KL_LEVELS + 1) * cuts[:, None] // KL_LEVELS
+    beyond = upto[-1] - upto[cuts]
+    last = counts[cuts - 1]
+    sums = np.diff(upto[edges])
+    filled = np.diff(present[edges])
+    filled[:, -1] += (last == 0) & (beyond > 0)  # what lies beyond is counted in the last bin
+    even = sums / np.maximum(filled, 1) / np.maximum(upto[cuts], 1e-300)[:, None]
+    weights = sums.copy()
+    weights[:, -1] += beyond
+    ends = last + beyond
+    own = information[cuts - 1] + ends * np.log(np.maximum(ends, 1e-300))
+    lost = own - upto[-1] * np.log(upto[-1]) - (weights * np.log(np.maximum(even, 1e-12))).sum(axis=1)
+    return np.where(upto[cuts] > 0, lost / upto[-1], np.inf)
 
 
 def _divergence(counts: NDArray[np.float64], cut: int) -> float:

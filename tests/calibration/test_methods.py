@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from calibration.histogram import BINS, Histogram
-from calibration.methods import METHODS, percentile, range_of
+from calibration.methods import KL_BINS, KL_LEVELS, METHODS, _divergence, _rebinned, percentile, range_of
 from common.errors import CheckError
 
 VALUES = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=30)
@@ -121,6 +121,23 @@ def test_entropy_clips_rare_large_values_that_minmax_keeps() -> None:
     """Its known weakness: zeros by the thousand outweigh the few values that a network decides by."""
     values = np.concatenate([np.zeros(90_000), np.abs(bell(9_900)), np.full(100, 8.0)]).astype(np.float32)
     assert METHODS["entropy"](seen(values)) < 8 <= METHODS["minmax"](seen(values))
+
+
+@pytest.mark.parametrize("shape", ["bell", "few", "one", "level", "tail"])
+def test_entropy_cuts_where_the_plain_sum_over_every_cut_is_least(shape: str) -> None:
+    numbers = np.random.default_rng(7)
+    values = {
+        "bell": bell(),
+        "few": numbers.uniform(0, 9, 12).astype(np.float32),
+        "one": np.full(30, 3.0, np.float32),
+        "level": np.linspace(0, 1, 50_000, dtype=np.float32),
+        "tail": numbers.standard_t(2, 5_000).astype(np.float32),
+    }[shape]
+    histogram = seen(values)
+    counts = _rebinned(histogram, KL_BINS)
+    plain = [_divergence(counts, cut) for cut in range(KL_LEVELS, KL_BINS + 1)]
+    cut = KL_LEVELS + int(np.argmin(plain))
+    assert METHODS["entropy"](histogram) == histogram.magnitude * cut / KL_BINS
 
 
 def test_what_is_no_number_is_refused() -> None:
