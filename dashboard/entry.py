@@ -1,18 +1,18 @@
-"""Entry point of `microscope-dashboard`: signals are heeded before anything that is slow is loaded."""
+"""Entry points of the subscribers: signals are heeded before anything that is slow is loaded."""
 
 from common.commands import process
 from common.signals import heed
 from common.terminal import open_streams
 
 
-def main() -> int:
-    """`microscope-dashboard`."""
+def watch() -> int:
+    """`microscope-watch`."""
     open_streams()
     heed()
-    return process("microscope-dashboard", _run)
+    return process("microscope-watch", _watch)
 
 
-def _run() -> int:
-    from dashboard.__main__ import main as run  # noqa: PLC0415 - signals are heeded before it is loaded
+def _watch() -> int:
+    from dashboard.terminal.__main__ import main  # noqa: PLC0415 - signals are heeded before it is loaded
 
-    return run()
+    return main()

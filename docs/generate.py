@@ -20,9 +20,9 @@ from collector.settings import CollectorSettings
 from contract.manifest import Manifest
 from contract.messages import DIALECT, SCHEMA_VERSION, FrameReport
 from contract.requests import COMMANDS, Answer
-from dashboard.options import ENV_PREFIX as DASHBOARD_PREFIX
-from dashboard.options import PASSWORD
-from dashboard.settings import DashboardSettings
+from dashboard.terminal.options import ENV_PREFIX as WATCH_PREFIX
+from dashboard.terminal.options import PASSWORD
+from dashboard.terminal.settings import WatchSettings
 
 DOCS = Path(__file__).resolve().parent
 SETTINGS_HEAD = f"""# Settings
@@ -46,16 +46,16 @@ bounds are widened, look at `quality.far_from_training` of what passes: from 3 o
 | bound | default | meaning |
 |---|---|---|
 """
-DASHBOARD_HEAD = f"""# The dashboard
+WATCH_HEAD = f"""# The subscriber in the terminal
 
-{MADE}`microscope-dashboard` subscribes to the agents of a broker and shows them in the terminal: at the top how it
+{MADE}`microscope-watch` subscribes to the agents of a broker and shows them in the terminal: at the top how it
 stands with the broker and when it last heard something; a row for each agent with its state, when it was heard, and the
 one count of its slide (each cell once, from the message `slide`); the last frames; how each agent is by its `health`;
 alarms, and what to do. `--plain` prints lines instead, and `--summary` writes counts at the end. It keeps nothing: the
 store is [the collector's](collector.md).
 
 Settings, strongest first: the command line (`--host`, `--cert` and others are short for settings; `--set NAME=VALUE`),
-the environment (`{DASHBOARD_PREFIX}MQTT__HOST`; the password also from `{PASSWORD}`), systemd credentials,
+the environment (`{WATCH_PREFIX}MQTT__HOST`; the password also from `{PASSWORD}`), systemd credentials,
 the TOML file of `--config`, the default. Certificates and passwords are read again before each connection.
 
 | setting | default | meaning |
@@ -80,9 +80,9 @@ def settings_page() -> str:
     return "".join([SETTINGS_HEAD, *_table(Settings), LIMITS_HEAD, *_table(QualityLimits)])
 
 
-def dashboard_page() -> str:
-    """Every setting of the dashboard."""
-    return DASHBOARD_HEAD + "".join(_table(DashboardSettings))
+def watch_page() -> str:
+    """Every setting of the subscriber in the terminal."""
+    return WATCH_HEAD + "".join(_table(WatchSettings))
 
 
 def messages_page() -> str:
@@ -135,7 +135,7 @@ PAGES = {
     "settings.md": settings_page,
     "mqtt.md": messages_page,
     "collector.md": collector_page,
-    "dashboard.md": dashboard_page,
+    "watch.md": watch_page,
     "bundle.md": bundle_page,
     "frame-report.schema.json": frame_schema,
     "asyncapi.json": asyncapi,

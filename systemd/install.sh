@@ -34,7 +34,7 @@ for name in microscope-doctor microscope-stored; do
     install -m 755 systemd/as_service.sh "$release/bin/$name"
 done
 cp -r README.md docs "$release/"
-commands="microscope-agent microscope-collect microscope-dashboard microscope-doctor microscope-stored"
+commands="microscope-agent microscope-collect microscope-watch microscope-doctor microscope-stored"
 
 install -d -m 755 "$settings" "$units/microscope-agent.service.d"
 for file in agent.toml collector.toml environment; do

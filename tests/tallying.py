@@ -4,7 +4,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from contract.messages import FrameReport, Interval, ModelInfo, SlideSummary
-from dashboard.tally import Tally
+from dashboard.terminal.tally import Tally
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 

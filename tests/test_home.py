@@ -14,8 +14,8 @@ import agent.config
 import agent.options
 import collector.options
 import collector.settings
-import dashboard.options
-import dashboard.settings
+import dashboard.terminal.options
+import dashboard.terminal.settings
 from agent.sources.opencv import CameraSource, VideoSource
 from agent.sources.place import source_at
 from collector.store import Store
@@ -30,7 +30,7 @@ from training.options import evaluate_parser, train_parser
 FORMS: dict[str, Form[Any]] = {
     "agent": agent.config.FORM,
     "collector": collector.settings.FORM,
-    "dashboard": dashboard.settings.FORM,
+    "dashboard": dashboard.terminal.settings.FORM,
 }
 PATHS = [(program, name) for program, form in FORMS.items() for name in sorted(paths_of(form.model))]
 SOURCES = [("directory", "source.uri"), ("video", "source.uri")]
@@ -124,7 +124,7 @@ def actions_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
         yield action
 
 
-PARSERS = [agent.options.parser, collector.options.parser, dashboard.options.parser]
+PARSERS = [agent.options.parser, collector.options.parser, dashboard.terminal.options.parser]
 
 
 @pytest.mark.parametrize("make", [*PARSERS, export_parser, train_parser, evaluate_parser])

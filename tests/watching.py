@@ -32,7 +32,7 @@ def watching(broker: Broker, topics: Topics, folder: Path, *options: str) -> Ite
     """A dashboard that is subscribed; its counts will be in ``folder/summary.json``."""
     device = topics.root.rsplit("/", 1)[-1]
     command = [
-        *(sys.executable, "-m", "dashboard", "--plain", "--port", str(broker.port), "--prefix", "dash"),
+        *(sys.executable, "-m", "dashboard.terminal", "--plain", "--port", str(broker.port), "--prefix", "dash"),
         *("--device", device, "--seconds", "30", "--ready-file", str(folder / "ready")),
         *("--summary", str(folder / "summary.json"), *options),
     ]

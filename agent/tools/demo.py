@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import dashboard
+import dashboard.terminal
 from agent.config import load_alone
 from agent.service import serve
 from common.errors import BrokerError, CheckError, MissingError
@@ -61,14 +61,14 @@ def _settings(source: Mapping[str, str], broker: Broker, folder: str) -> dict[st
 
 @contextmanager
 def _subscriber(broker: Broker, folder: Path) -> Iterator[Path]:
-    """Run `microscope-dashboard` beside us until the agent says that it has stopped; yields where its counts will be.
+    """Run `microscope-watch` beside us until the agent says that it has stopped; yields where its counts will be.
 
     It is a process of its own, and hears of us through the broker alone.
     """
     ready, summary = folder / "ready", folder / "summary.json"
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", dashboard.__name__, "--until-stopped"),
+            *(sys.executable, "-m", dashboard.terminal.__name__, "--until-stopped"),
             *("--host", broker.host, "--port", str(broker.port), "--mqtt-version", broker.version),
             *("--ready-file", str(ready), "--summary", str(summary)),
         ],

@@ -210,7 +210,7 @@ def test_a_reload_makes_another_connection_and_the_service_goes_on(agent: Box) -
 
 
 def test_the_commands_are_on_the_path(box: Box) -> None:
-    for name in ("microscope-agent", "microscope-collect", "microscope-dashboard"):
+    for name in ("microscope-agent", "microscope-collect", "microscope-watch"):
         assert box.run(name, "--help")
 
 

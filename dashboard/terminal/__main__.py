@@ -1,4 +1,4 @@
-"""`microscope-dashboard`: subscribes to every agent of a broker and shows what arrives, in the terminal."""
+"""`microscope-watch`: subscribes to every agent of a broker and shows what arrives, in the terminal."""
 
 from common.signals import Manner, Signals, heed, heeded, leave
 from common.terminal import open_streams, say
@@ -21,11 +21,11 @@ from common.commands import how_to_install, outcome, process
 from common.durable import write_whole
 from common.errors import MissingError, UsageError
 from contract.messages import FrameReport, SlideSummary
-from dashboard.link import Arrival, Link
-from dashboard.options import parser, settings_given
-from dashboard.phrases import line_of, lines_of, slide_line
-from dashboard.settings import load
-from dashboard.tally import Kind, Summary, Tally
+from dashboard.terminal.link import Arrival, Link
+from dashboard.terminal.options import parser, settings_given
+from dashboard.terminal.phrases import line_of, lines_of, slide_line
+from dashboard.terminal.settings import load
+from dashboard.terminal.tally import Kind, Summary, Tally
 
 _CONNECT_S = 10.0
 _LAST_WORDS_S = 2.0
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with heeded() as signals:
         options = parser().parse_args(arguments)
         signals.decide(Manner())
-        return leave(outcome("microscope-dashboard", lambda: _show(options, signals)))
+        return leave(outcome("microscope-watch", lambda: _show(options, signals)))
 
 
 def _show(options: argparse.Namespace, signals: Signals) -> int:
@@ -161,11 +161,11 @@ def _screen(options: argparse.Namespace) -> AbstractContextManager[Screen]:
     if options.plain or not sys.stdout.isatty():
         return nullcontext(_Lines())
     try:
-        from dashboard.table import LiveTable  # noqa: PLC0415 - rich is optional: --plain does without
+        from dashboard.terminal.table import LiveTable  # noqa: PLC0415 - rich is optional: --plain does without
     except ImportError as cause:
         raise MissingError(f"{cause.name} is not installed; {how_to_install('dashboard')}, or use --plain") from cause
     return LiveTable()
 
 
 if __name__ == "__main__":
-    sys.exit(process("microscope-dashboard", main))
+    sys.exit(process("microscope-watch", main))

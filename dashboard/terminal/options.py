@@ -1,11 +1,11 @@
-"""What `microscope-dashboard` can be told."""
+"""What `microscope-watch` can be told."""
 
 import argparse
 
 from common.arguments import Parser, overrides, place
 from contract.topic_words import is_topic_word
 
-ENV_PREFIX = "MICROSCOPE_DASHBOARD_"
+ENV_PREFIX = "MICROSCOPE_WATCH_"
 PASSWORD = "MICROSCOPE_MQTT__PASSWORD"  # noqa: S105 - a variable's name
 """Variable of the agent's password, which is the dashboard's too unless it has one of its own."""
 SHORT = {
@@ -26,7 +26,7 @@ SHORT = {
 def parser() -> argparse.ArgumentParser:
     """The command."""
     made = Parser(
-        prog="microscope-dashboard",
+        prog="microscope-watch",
         description="Show what microscope agents publish. Settings are read as the agent's are: command line, "
         f"environment ({ENV_PREFIX}MQTT__HOST; the password also from {PASSWORD}), systemd credentials, file.",
     )

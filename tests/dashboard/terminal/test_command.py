@@ -111,7 +111,7 @@ def test_without_a_broker_the_exit_code_is_4() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     done = subprocess.run(
-        [sys.executable, "-m", "dashboard", "--port", str(port)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "dashboard.terminal", "--port", str(port)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 4
     assert f"127.0.0.1:{port} can not be reached" in done.stderr
@@ -120,7 +120,7 @@ def test_without_a_broker_the_exit_code_is_4() -> None:
 def test_on_a_terminal_it_draws_a_table(mosquitto: Broker, seat: Topics, make_report: Make) -> None:
     screen, terminal = pty.openpty()
     device = seat.root.rsplit("/", 1)[-1]
-    command = [sys.executable, "-m", "dashboard", "--port", str(mosquitto.port), "--prefix", "dash"]
+    command = [sys.executable, "-m", "dashboard.terminal", "--port", str(mosquitto.port), "--prefix", "dash"]
     environment = {**os.environ, "COLUMNS": "140", "LINES": "40", "TERM": "xterm"}
     Publisher(mosquitto).say(seat.frame, make_report(7, device=device).model_dump_json(), "-r")
     with subprocess.Popen(
@@ -143,14 +143,25 @@ def read_some(screen: int) -> bytes:
 
 @pytest.mark.parametrize("option", [("--prefix", "a#b"), ("--site", "a/b"), ("--device", "")])
 def test_what_can_be_no_word_of_a_topic_is_refused(option: tuple[str, str]) -> None:
-    done = subprocess.run([sys.executable, "-m", "dashboard", *option], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "dashboard.terminal", *option], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert f"{option[1]!r} is no word of a topic" in done.stderr
 
 
 def test_a_ready_file_that_can_not_be_made_is_named(mosquitto: Broker, tmp_path: Path) -> None:
     ready = tmp_path / "nowhere" / "ready"
-    command = [sys.executable, "-m", "dashboard", "--plain", "--port", str(mosquitto.port), "--ready-file", str(ready)]
+    command = [
+        sys.executable,
+        "-m",
+        "dashboard.terminal",
+        "--plain",
+        "--port",
+        str(mosquitto.port),
+        "--ready-file",
+        str(ready),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 2
     assert f"--ready-file: {ready} can not be made" in done.stderr

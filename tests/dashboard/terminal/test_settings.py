@@ -11,14 +11,14 @@ import pytest
 
 from agent.config import load as load_agent
 from common.errors import UsageError
-from dashboard.options import parser, settings_given
-from dashboard.settings import DashboardSettings, load
+from dashboard.terminal.options import parser, settings_given
+from dashboard.terminal.settings import WatchSettings, load
 from tests.certificates import certificates_in, tls_lines
 
 Open = Callable[..., Any]
 
 
-def loaded(*words: str) -> DashboardSettings:
+def loaded(*words: str) -> WatchSettings:
     options = parser().parse_args(words)
     return load(options.config, settings_given(options))
 
@@ -40,7 +40,7 @@ def test_the_command_line_is_stronger_than_the_environment_and_that_than_the_fil
     assert (found.site, found.device, found.mqtt.host, found.mqtt.port) == ("lab", "+", "broker.example", 8883)
     assert found.mqtt.tls is not None
     assert found.mqtt.tls.ca == Path.home() / "ca.crt"
-    monkeypatch.setenv("MICROSCOPE_DASHBOARD_MQTT__PORT", "1884")
+    monkeypatch.setenv("MICROSCOPE_WATCH_MQTT__PORT", "1884")
     assert loaded("--config", str(file)).mqtt.port == 1884
     found = loaded("--config", str(file), "--port", "1885", "--device", "scope-1", "--set", "mqtt.keepalive_s=5")
     assert (found.mqtt.port, found.mqtt.keepalive_s, found.device) == (1885, 5, "scope-1")
@@ -56,7 +56,7 @@ def test_the_password_may_be_the_agents_or_one_of_its_own(monkeypatch: pytest.Mo
     assert password() == "from systemd"
     monkeypatch.setenv("MICROSCOPE_MQTT__PASSWORD", "the agent's")
     assert password() == "the agent's"
-    monkeypatch.setenv("MICROSCOPE_DASHBOARD_MQTT__PASSWORD", "its own")
+    monkeypatch.setenv("MICROSCOPE_WATCH_MQTT__PASSWORD", "its own")
     assert password() == "its own"
     assert load_agent().settings.mqtt.password is not None, "the agent overlooks the dashboard's variables"
 

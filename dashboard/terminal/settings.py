@@ -12,11 +12,11 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from common.settings import Form, Tree, layers_of, settled
 from contract.topic_words import TopicWordOrAny
-from dashboard.options import ENV_PREFIX, PASSWORD
+from dashboard.terminal.options import ENV_PREFIX, PASSWORD
 from mqttlink.settings import BrokerSettings, Section
 
 
-class DashboardSettings(Section):
+class WatchSettings(Section):
     """Which agents are shown, and the broker that knows them."""
 
     mqtt: BrokerSettings = Field(BrokerSettings(), description="The broker.")
@@ -24,7 +24,7 @@ class DashboardSettings(Section):
     device: TopicWordOrAny = Field("+", description="Only this agent; `+`: every one.")
 
 
-class _Environment(BaseSettings, DashboardSettings):
+class _Environment(BaseSettings, WatchSettings):
     """The settings as pydantic-settings reads variables."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_nested_delimiter="__", case_sensitive=False)
@@ -39,10 +39,10 @@ def _environment() -> Tree:
     return tree
 
 
-FORM = Form(DashboardSettings, ENV_PREFIX, _environment)
+FORM = Form(WatchSettings, ENV_PREFIX, _environment)
 
 
-def load(config: Path | None = None, overrides: Mapping[str, str] | None = None) -> DashboardSettings:
+def load(config: Path | None = None, overrides: Mapping[str, str] | None = None) -> WatchSettings:
     """Read the settings.
 
     Args:

@@ -16,8 +16,8 @@ from common.words import counted
 from contract.labels import LABELS, spoken
 from contract.messages import SlideSummary
 from contract.shares import corrected_words
-from dashboard.phrases import NO_SLIDE, RESEARCH_USE, findings, health_words
-from dashboard.tally import Tally
+from dashboard.terminal.phrases import NO_SLIDE, RESEARCH_USE, findings, health_words
+from dashboard.terminal.tally import Tally
 
 _STYLES = {"online": "green", "stopped": "yellow", "offline": "bold red"}
 _DRAW_EVERY_S = 0.1

@@ -9,9 +9,9 @@ from rich.console import Console
 from common.terminal import printable
 from contract.health_messages import Health, Status
 from contract.messages import FrameReport, Interval, Quality
-from dashboard.phrases import line_of, lines_of, slide_line
-from dashboard.table import picture
-from dashboard.tally import Tally
+from dashboard.terminal.phrases import line_of, lines_of, slide_line
+from dashboard.terminal.table import picture
+from dashboard.terminal.tally import Tally
 from tests.tallying import NOW, slide_of, take
 
 Make = Callable[..., FrameReport]

@@ -8,7 +8,7 @@ from contract.health_messages import Health
 from contract.labels import LABELS, spoken
 from contract.messages import FrameReport, SlideSummary
 from contract.shares import corrected_words, percent
-from dashboard.tally import Summary
+from dashboard.terminal.tally import Summary
 
 RESEARCH_USE = "For research use only; not for diagnosis."
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from contract.health_messages import Health, Status
 from contract.messages import FrameReport, Quality
-from dashboard.phrases import lines_of
-from dashboard.tally import Numbers, Tally, percentile
+from dashboard.terminal.phrases import lines_of
+from dashboard.terminal.tally import Numbers, Tally, percentile
 from tests.tallying import NOW, take
 
 Make = Callable[..., FrameReport]
@@ -31,7 +31,7 @@ def test_numbers_are_counted_once_in_any_order(numbers: list[int]) -> None:
 @given(st.lists(st.integers(1, 40), unique=True))
 def test_of_numbers_far_apart_few_are_kept_and_every_hole_is_counted(numbers: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("dashboard.tally._STRAGGLERS", 3)
+        patched.setattr("dashboard.terminal.tally._STRAGGLERS", 3)
         seen = Numbers()
         added = [number for number in numbers if seen.add(number)]
     assert len(seen.others) <= 3

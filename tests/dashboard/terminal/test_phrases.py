@@ -6,9 +6,9 @@ from collections.abc import Callable
 from rich.console import Console
 
 from contract.messages import FrameReport, Quality
-from dashboard.phrases import NO_SLIDE, line_of
-from dashboard.table import picture
-from dashboard.tally import Tally
+from dashboard.terminal.phrases import NO_SLIDE, line_of
+from dashboard.terminal.table import picture
+from dashboard.terminal.tally import Tally
 from tests.tallying import take
 
 Make = Callable[..., FrameReport]

@@ -1,0 +1,1 @@
+"""The subscriber in the terminal."""
