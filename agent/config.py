@@ -45,7 +45,7 @@ FORM = Form(
     ENV_PREFIX,
     _environment,
     # what the tests read (real images, a seed), and what collector and dashboard do, in the same environment
-    not_ours=re.compile(f"{ENV_PREFIX}(DATA|DEEPAPL|SEGWBC|SEED|(COLLECT|DASHBOARD)_.*)"),
+    not_ours=re.compile(f"{ENV_PREFIX}(DATA|DEEPAPL|SEGWBC|SEED|(COLLECT|DASHBOARD|WATCH)_.*)"),
     secrets=("password", "uri"),
 )
 

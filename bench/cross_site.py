@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.slides.statistics import wilson
 from agent.vision.quality import assess
 from agent.vision.segmentation import find_cells
 from bench.results import Figures
@@ -32,6 +31,7 @@ from contract.look import StainMeasurement, measure_stain, stain_profile
 from contract.manifest import Manifest
 from contract.pixels import cut, stack
 from contract.reference import StainProfile
+from contract.shares import wilson
 from contract.types import Crops, Image
 from evaluation.datasets import LAYOUTS
 from evaluation.datasets.crops import read_crops

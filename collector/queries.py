@@ -21,6 +21,7 @@ from collector.numbers import Numbers
 from collector.rows import spans_of
 from common.errors import StoreError
 from contract.amendments import Amendment, Amendments, amendment_of
+from contract.labels import Label
 from contract.messages import Join, SlideSummary
 
 Spans = tuple[tuple[int, int], ...]
@@ -100,7 +101,7 @@ class CellRow(NamedTuple):
     width: int
     height: int
     area_um2: float
-    label: str
+    label: Label
     probability: float | None
     flags: tuple[str, ...]
 

@@ -1,13 +1,8 @@
 """What is written beside a cell."""
 
-from typing import get_args
-
 from contract.labels import spoken
 from contract.messages import CellReport
-from contract.types import Doubt
-
-DOUBTS = frozenset(get_args(Doubt))
-"""Flags of a cell that is `uncertain` whatever its probability."""
+from contract.views import DOUBTS
 
 
 def words_of(cell: CellReport) -> str:

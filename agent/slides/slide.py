@@ -16,13 +16,15 @@ from statistics import median
 from agent.slides.cellmap import CellMap, CellObservation, TrackedCell
 from agent.slides.checkpoints import Checkpoint, CheckpointRing, Confidences
 from agent.slides.stage import Joint, Place, Stage
-from agent.slides.statistics import corrected, logit, probability_of, wilson
+from agent.slides.statistics import corrected
 from contract.decide import label_of
 from contract.known_error import ModelError
 from contract.labels import Label
 from contract.manifest import Decision
 from contract.messages import Join, ModelInfo, Quality, Registration, SlideSummary
+from contract.shares import wilson
 from contract.types import Frame, Prediction
+from contract.views import logit, probability_of
 
 MIN_WITNESSES, MAX_CORRECTION_UM = 2, 2.0
 """Cells known before that a frame must show so that they may correct its place, and by how much at most."""

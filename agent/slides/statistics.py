@@ -1,4 +1,4 @@
-"""The figures of a slide: what the views of a cell say together, the share of blasts, and when enough is seen."""
+"""The figures of a slide: its corrected share of blasts, and when enough is seen."""
 
 import math
 from dataclasses import dataclass
@@ -6,11 +6,8 @@ from statistics import NormalDist
 
 from contract.known_error import ModelError, PatientRate
 from contract.messages import Interval
+from contract.shares import DEVIATE, LEVEL
 
-CERTAIN = 1e-6
-"""Probabilities nearer to 0 or 1 are taken as this near: no view outweighs all others."""
-LEVEL, DEVIATE = 0.95, 1.959964
-"""Level of the interval, and the deviate of the normal distribution that belongs to it."""
 ACUTE_LEUKEMIA = 0.20
 """Share of blasts from which a marrow or blood smear counts as acute leukemia in the WHO classification (Arber et al.,
 Blood 127, 2016, 2391-2405). It only says which question the cells must answer; the answer is no diagnosis."""
@@ -19,19 +16,6 @@ DESIGN_EFFECT = 2.0
 Sampling, 1965, 258). Assumed, not measured."""
 LEAST_INFORMATION = 0.1
 """Least sensitivity + specificity - 1 at which a share can be corrected; at 0 the labels are those of a coin."""
-
-
-def wilson(hits: int, of: int) -> Interval | None:
-    """Wilson's score interval for a share (J. Am. Stat. Assoc. 22, 1927, 209-212); None of nothing.
-
-    It holds near 0 and 1 and for few cells, where the plain normal interval does not.
-    """
-    if not of:
-        return None
-    share, z2 = hits / of, DEVIATE**2
-    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
-    half = DEVIATE / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-    return Interval(low=round(max(0.0, middle - half), 6), high=round(min(1.0, middle + half), 6), level=LEVEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,14 +188,3 @@ def _deviate(level: float, freedom: float) -> float:
 
 def _within(share: float) -> float:
     return min(max(share, 0.0), 1.0)
-
-
-def logit(probability: float) -> float:
-    """Logarithm of the odds, bounded by ``CERTAIN``."""
-    near = min(max(probability, CERTAIN), 1 - CERTAIN)
-    return math.log(near / (1 - near))
-
-
-def probability_of(log_odds: float) -> float:
-    """The probability that has these logarithmic odds."""
-    return 1 / (1 + math.exp(-log_odds))

@@ -3,20 +3,17 @@
 import codecs
 import logging
 import threading
-from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
-from statistics import fmean
 
 import cv2
 import numpy as np
 from pydantic import ValidationError
 
 from agent.drawn_mark import marked
-from agent.slides.statistics import logit, probability_of
 from agent.sources.names import picture_file
 from agent.sources.place import recording_at
 from common.durable import PRIVATE, write_whole
@@ -28,7 +25,8 @@ from contract.labels import Label, spoken
 from contract.messages import CellReport, FrameReport
 from contract.sightings import Sightings
 from contract.types import Frame, Image
-from rendering.captions import DOUBTS, words_of
+from contract.views import Said, said_by, together
+from rendering.captions import words_of
 from rendering.gallery import TILE, Gallery, GalleryCell, cell_picture, page, sheet
 
 log = logging.getLogger(__name__)
@@ -100,35 +98,15 @@ def entries_of(reports: Iterable[FrameReport]) -> list[Entry]:
             views = [(name, earlier, cell) for name, earlier, cell in amended if name is not None]
         views += [(cell.object_id or cell.cell_id, report, cell) for cell in report.cells]
     views.sort(key=lambda view: view[0])
-    said = sorted((c.probability, c.label) for _, _, c in views if c.probability is not None and not in_doubt(c))
+    said = said_by([cell for *_, cell in views])
     entries = [_entry([(r, c) for _, r, c in same], said) for _, same in groupby(views, key=lambda view: view[0])]
     return sorted(entries, key=lambda e: (1.0 if e.probability is None else -e.probability, e.cell.cell_id))
 
 
-def in_doubt(cell: CellReport) -> bool:
-    """Whether a view is left out of what its slide says of the cell."""
-    return not DOUBTS.isdisjoint(cell.flags)
-
-
-def _entry(views: Sequence[tuple[FrameReport, CellReport]], said: Sequence[tuple[float, Label]]) -> Entry:
-    whole = [(report, cell, cell.probability) for report, cell in views if cell.probability is not None]
-    if not whole:
-        report, cell = max(views, key=lambda view: view[1].area_um2)
-        return Entry(report, cell, None, cell.label, len(views))
-    sure = [view for view in whole if not in_doubt(view[1])]
-    most = 2 * len(sure) > len(whole)  # as the slide counts: what most views doubt is uncertain
-    judged = sure if most else whole
-    mean = fmean(logit(probability) for *_, probability in judged)
-    report, cell, _ = min(judged, key=lambda view: abs(logit(view[2]) - mean))
-    together = probability_of(mean)
-    label = "uncertain" if not most else cell.label if len(whole) == 1 else _called(together, said)
-    return Entry(report, cell, together, label, len(views))
-
-
-def _called(probability: float, said: Sequence[tuple[float, Label]]) -> Label:
-    """What a probability is called, by the view with the nearest one: reports name no thresholds."""
-    at = bisect(said, probability, key=lambda view: view[0])
-    return min(said[max(at - 1, 0) : at + 1], key=lambda view: abs(view[0] - probability))[1]
+def _entry(views: Sequence[tuple[FrameReport, CellReport]], said: Said) -> Entry:
+    found = together([cell for _, cell in views], said)
+    report = next(report for report, cell in views if cell is found.best)
+    return Entry(report, found.best, found.probability, found.label, len(views))
 
 
 def pictures_of(entries: Sequence[Entry], frames: Iterable[Frame]) -> dict[str, Image]:

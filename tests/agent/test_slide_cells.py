@@ -4,8 +4,8 @@ import pytest
 
 from agent.slides.cellmap import CellMap, CellObservation
 from agent.slides.slide import Slide
-from agent.slides.statistics import wilson
 from contract.messages import SlideSummary
+from contract.shares import wilson
 from contract.types import Frame, Prediction
 from tests.slides import DECISION, ERROR, GOOD, MODEL, cell_at, judged, new_slide, see
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent.slides.statistics import ACUTE_LEUKEMIA, DESIGN_EFFECT, corrected, excludes, wilson
+from agent.slides.statistics import ACUTE_LEUKEMIA, DESIGN_EFFECT, corrected, excludes
 from contract.known_error import ModelError, PatientRate
+from contract.shares import wilson
 
 LOOKS, STREAMS = 400, 300
 FIELDS = int(DESIGN_EFFECT)

@@ -84,7 +84,7 @@ def test_a_file_of_settings_opens_a_broker_that_asks_for_a_certificate(open_mosq
         tls = "".join(f'{name} = "{made / file}"\n' for name, file in
                       {"ca": "ours.crt", "cert": "agent.crt", "key": "agent.key"}.items())  # fmt: skip
         config.write_text(f'[mqtt]\nhost = "localhost"\nport = {broker.port}\n[mqtt.tls]\n{tls}')
-        command = [sys.executable, "-m", "dashboard", "--plain", "--seconds", "0.2", "--config", str(config)]
+        command = [sys.executable, "-m", "dashboard.terminal", "--plain", "--seconds", "0.2", "--config", str(config)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "subscribed to microscopy/v1/+/+/#" in done.stdout

@@ -1,0 +1,210 @@
+"""What is known of a slide, as values: what pages, reviews and exports are made of.
+
+A slide is what one device has reported under one pseudonym: every count of it, for an agent that starts again amid a
+slide begins another. Each cell stands once, by all its views.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from collector import queries
+from collector.queries import CellRow, FrameRow
+from contract.labels import LABELS, Label
+from contract.messages import Interval, SlideSummary
+from contract.shares import wilson
+from contract.views import said_by, together
+
+
+class SlideKey(NamedTuple):
+    """Which slide: the laboratory, the microscope, and the slide's pseudonym."""
+
+    site: str
+    device: str
+    slide_id: str
+
+
+class Box(NamedTuple):
+    """Where a cell lies, in pixels of the frame as captured."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlideCell:
+    """A cell of a slide, once, by all its views.
+
+    Attributes:
+        object_id: its name on the slide, never used again on this device; the name of its only view where a report
+            names none.
+        cell_id: its best view, by which its picture is known.
+        frame_id: the frame of that view.
+        captured_at: when that frame was taken, UTC.
+        box: in that frame.
+        area_um2: of the whole cell in square micrometres.
+        label: what all its whole views together are called.
+        probability: of a blast, by all its whole views together; None if no frame shows it whole.
+        flags: of its best view, of the message ``CellReport``.
+        views: how many frames show it.
+    """
+
+    object_id: str
+    cell_id: str
+    frame_id: str
+    captured_at: datetime
+    box: Box
+    area_um2: float
+    label: Label
+    probability: float | None
+    flags: tuple[str, ...]
+    views: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedFrame:
+    """A frame that was not judged, and why not."""
+
+    frame_id: str
+    source: str
+    captured_at: datetime
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many cells are called what.
+
+    Attributes:
+        fraction: blasts among the cells called normal or blast; None if there are none.
+        interval: Wilson's for that share; None if there are none.
+    """
+
+    normal: int = 0
+    blast: int = 0
+    uncertain: int = 0
+    not_judged: int = 0
+
+    @classmethod
+    def of(cls, labels: Iterable[Label]) -> "Counts":
+        """Count labels."""
+        found = dict.fromkeys(LABELS, 0)
+        for label in labels:
+            found[label] += 1
+        return cls(**found)
+
+    @property
+    def cells(self) -> int:
+        """All of them."""
+        return self.normal + self.blast + self.uncertain + self.not_judged
+
+    @property
+    def fraction(self) -> float | None:
+        """The share of blasts."""
+        judged = self.normal + self.blast
+        return self.blast / judged if judged else None
+
+    @property
+    def interval(self) -> Interval | None:
+        """Its interval."""
+        return wilson(self.blast, self.normal + self.blast)
+
+
+@dataclass(frozen=True, slots=True)
+class SlideRecord:
+    """All that is stored of a slide.
+
+    Attributes:
+        key: which one.
+        summaries: the newest summary of each count, in their order; none where no summary came.
+        cells: each once, in the order in which they were first seen.
+        frames: how many frames were reported.
+        refused: the frames that were not judged.
+        models: `id` of each model that has judged, in their order.
+        engines: inference engine and precision of each, in their order.
+        first_at: when the first frame was taken, UTC; None where there is none.
+        last_at: when the last was.
+        upto: number of the last row that was read: a record with a higher one is newer.
+    """
+
+    key: SlideKey
+    summaries: tuple[SlideSummary, ...]
+    cells: tuple[SlideCell, ...]
+    frames: int
+    refused: tuple[RefusedFrame, ...]
+    models: tuple[str, ...]
+    engines: tuple[str, ...]
+    first_at: datetime | None
+    last_at: datetime | None
+    upto: int
+
+    @property
+    def counts(self) -> Counts:
+        """By what the model calls the cells."""
+        return Counts.of(cell.label for cell in self.cells)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether cells may still be added."""
+        return bool(self.summaries) and self.summaries[-1].state == "open"
+
+
+def slide_record(connection: sa.Connection, key: SlideKey) -> SlideRecord | None:
+    """Read a slide; None if nothing is stored of it.
+
+    Args:
+        connection: to the collector's store, see ``collector.queries.reading``.
+        key: which slide.
+    """
+    frames = [row for row in queries.frames(connection, key.slide_id) if (row.site, row.device) == key[:2]]
+    rows = [row for row in queries.cells(connection, key.slide_id) if (row.site, row.device) == key[:2]]
+    counts = [row for row in queries.slides(connection, key.slide_id) if (row.site, row.device) == key[:2]]
+    if not (frames or counts):
+        return None
+    taken = [row.captured_at for row in frames]
+    return SlideRecord(
+        key=key,
+        summaries=tuple(row.summary for row in counts if row.summary),
+        cells=_cells(rows),
+        frames=len(frames),
+        refused=tuple(_refused(row) for row in frames if not row.accepted),
+        models=tuple(dict.fromkeys(row.model_id for row in frames)),
+        engines=tuple(dict.fromkeys(row.engine for row in frames)),
+        first_at=min(taken, default=None),
+        last_at=max(taken, default=None),
+        upto=max((row.id for row in frames), default=0),
+    )
+
+
+def _refused(row: FrameRow) -> RefusedFrame:
+    return RefusedFrame(row.frame_id, row.source, row.captured_at, row.reasons)
+
+
+def _cells(rows: Sequence[CellRow]) -> tuple[SlideCell, ...]:
+    views = defaultdict[str, list[CellRow]](list)
+    for row in rows:
+        views[row.object_id or row.cell_id].append(row)
+    said = said_by(rows)
+    return tuple(_cell(name, seen, said) for name, seen in views.items())
+
+
+def _cell(name: str, views: Sequence[CellRow], said: Sequence[tuple[float, Label]]) -> SlideCell:
+    best, probability, label = together(views, said)
+    return SlideCell(
+        object_id=name,
+        cell_id=best.cell_id,
+        frame_id=best.frame_id,
+        captured_at=best.captured_at,
+        box=Box(best.x, best.y, best.width, best.height),
+        area_um2=best.area_um2,
+        label=label,
+        probability=probability,
+        flags=best.flags,
+        views=len(views),
+    )
