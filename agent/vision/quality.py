@@ -11,11 +11,11 @@ from agent.vision import light, sharpness, stain
 from agent.vision.familiar import far_from
 from agent.vision.limits import DEFAULT_LIMITS, QualityLimits
 from agent.vision.planes import Pictures, pictures_of
-from agent.vision.remedies import REMEDIES
 from agent.vision.watch import Apparent, ScaleWatch
 from contract.messages import Quality, Reason
 from contract.ranks import quantile
 from contract.reference import StainProfile
+from contract.remedies import REMEDIES
 from contract.types import Image
 
 WORKING_UM = 0.4

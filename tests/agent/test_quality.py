@@ -14,8 +14,8 @@ import pytest
 from agent.sources.synthetic import SyntheticSource
 from agent.vision.limits import DEFAULT_LIMITS
 from agent.vision.quality import assess
-from agent.vision.remedies import REMEDIES
 from contract.messages import Reason
+from contract.remedies import REMEDIES
 from contract.types import Frame, Image
 
 Spoil = Callable[[Image, float], Image]
