@@ -3,7 +3,6 @@
 Order of precedence: command line, environment, systemd credentials, TOML file, defaults.
 """
 
-import json
 import re
 import socket
 from typing import Annotated, Literal
@@ -15,7 +14,7 @@ from agent.sources.directory import DirectorySource
 from agent.sources.opencv import CameraSource, VideoSource
 from agent.sources.synthetic import SyntheticSource
 from common.arguments import UserPath, default_state_dir
-from common.settings import kinds_of
+from common.settings import kinds_of, several
 from contract import signature
 from contract.bundle import SHIPPED
 from contract.requests import COMMANDS, CommandName
@@ -37,19 +36,10 @@ AnySource = Annotated[
 ]
 
 
-def _several(value: object) -> object:
-    """A list that stands where only text can stand (environment, --set): JSON, or words with commas between."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
-    return [word.strip() for word in value.split(",") if word.strip()]
+Several = Annotated[tuple[str, ...], BeforeValidator(several), NoDecode]
 
 
-Several = Annotated[tuple[str, ...], BeforeValidator(_several), NoDecode]
-
-
-Allowed = Annotated[tuple[CommandName, ...], BeforeValidator(_several), NoDecode]
+Allowed = Annotated[tuple[CommandName, ...], BeforeValidator(several), NoDecode]
 
 
 class MqttSettings(BrokerSettings):

@@ -4,6 +4,7 @@ What a program can be told is its own; the places, their order and the words for
 """
 
 import difflib
+import json
 import os
 import re
 import sys
@@ -150,6 +151,15 @@ def kinds_of(model: type[BaseModel]) -> dict[str, tuple[str, ...]]:
 def is_hidden(name: str, layers: Iterable[Layer], form: Form[Model]) -> bool:
     """Whether a setting's value comes out of a credential, which nobody else may read; of a file only its path does."""
     return origin_of(name, layers) == CREDENTIAL and name not in paths_of(form.model)
+
+
+def several(value: object) -> object:
+    """A list that stands where only text can stand (environment, --set): JSON, or words with commas between."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [word.strip() for word in value.split(",") if word.strip()]
 
 
 def leaves(tree: Tree, above: str = "") -> Iterator[tuple[str, Any]]:

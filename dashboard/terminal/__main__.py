@@ -21,7 +21,7 @@ from common.commands import how_to_install, outcome, process
 from common.durable import write_whole
 from common.errors import MissingError, UsageError
 from contract.messages import FrameReport, SlideSummary
-from dashboard.terminal.link import Arrival, Link
+from dashboard.link import Arrival, Link
 from dashboard.terminal.options import parser, settings_given
 from dashboard.terminal.phrases import line_of, lines_of, slide_line
 from dashboard.terminal.settings import load

@@ -18,7 +18,7 @@ from collector.arrivals import Arrival
 from collector.settings import CollectorSettings
 from contract.messages import LARGEST_MESSAGE, FrameReport
 from contract.topics import Topics
-from dashboard.terminal.link import Link
+from dashboard.link import Link
 from devbroker.broker import Broker, find_program
 from mqttlink.client import ClientFactory
 from mqttlink.connection import LARGEST_IN

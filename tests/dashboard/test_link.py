@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from dashboard.terminal.link import Link
+from dashboard.link import Link
 from mqttlink.settings import BrokerSettings
 from tests.watching import Publisher
 

@@ -1,4 +1,4 @@
-"""The dashboard's way to the broker: a thread that is subscribed, and stays so over lost connections."""
+"""The way to the broker of terminal and page: a thread that is subscribed, and stays so over lost connections."""
 
 import queue
 import threading

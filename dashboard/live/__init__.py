@@ -1,0 +1,1 @@
+"""What happens now: agents as the broker tells of them, and what browsers hear of it."""

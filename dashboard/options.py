@@ -1,0 +1,65 @@
+"""What `microscope-dashboard` can be told; needs no library of an extra, so that help is always there."""
+
+import argparse
+from functools import partial
+from importlib.metadata import version
+
+from common.arguments import Parser, overrides, place
+from dashboard.security.roles import ROLES
+
+ENV_PREFIX = "MICROSCOPE_DASHBOARD_"
+SHORT = {
+    "host": "mqtt.host",
+    "port": "mqtt.port",
+    "username": "mqtt.username",
+    "database": "database",
+    "web_host": "web.host",
+    "web_port": "web.port",
+}
+"""Options that are short for a setting."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command; which one was asked for stands in ``command``."""
+    made = Parser(
+        prog="microscope-dashboard",
+        description="Serve the page that shows what microscope agents report, and where people review it. Settings are "
+        f"read as the agent's are: command line, environment ({ENV_PREFIX}MQTT__PASSWORD), systemd credentials, file.",
+    )
+    made.add_argument("--version", action="version", version=version("microscope-agent"))
+    made.set_defaults(command="serve", config=None, set=[], set_after=[], log="INFO", collect=False)
+    made.set_defaults(**dict.fromkeys(SHORT))
+    _add_settings(made, to="set")
+    made.add_argument("--collect", action="store_true", help="be the collector as well: one process, one workstation")
+    commands = made.add_subparsers(metavar="COMMAND", title="other commands")
+    user = commands.add_parser("user", help="who may sign in: add, remove, list")
+    what = user.add_subparsers(metavar="ACTION", required=True)
+    added = what.add_parser("add", help="a person, or a new password or role for one; the password is asked for")
+    added.set_defaults(command="add_user")
+    added.add_argument("name", help="letters, digits and . _ - @; it stands beside each review")
+    added.add_argument("--role", choices=ROLES, default="reviewer", help="(%(default)s)")
+    removed = what.add_parser("remove", help="a person; reviews stay")
+    removed.set_defaults(command="remove_user")
+    removed.add_argument("name")
+    listed = what.add_parser("list", help="names and roles")
+    listed.set_defaults(command="list_users")
+    for one in (added, removed, listed):
+        _add_settings(one, to="set_after")
+    return made
+
+
+def settings_given(options: argparse.Namespace) -> dict[str, str]:
+    """The settings on the command line by dotted name; UsageError where one can not be read."""
+    short = {SHORT[name]: value for name, value in vars(options).items() if name in SHORT and value is not None}
+    collect = {"collect": "true"} if options.collect else {}
+    return short | collect | overrides([*options.set, *options.set_after])
+
+
+def _add_settings(made: argparse.ArgumentParser, *, to: str) -> None:
+    """Where settings come from; before a command or after it. A command's list would else hide the one before it."""
+    add = partial(made.add_argument, default=argparse.SUPPRESS)
+    add("--config", type=place, metavar="FILE", help="settings, TOML")
+    add("--set", dest=to, action="append", metavar="NAME=VALUE", help="one setting, such as web.language=de")
+    for name, setting in SHORT.items():
+        add(f"--{name.replace('_', '-')}", metavar=name.upper(), help=f"short for --set {setting}=...")
+    add("--log", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="(INFO)")
