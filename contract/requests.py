@@ -24,6 +24,10 @@ class Request(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    asked_by: str = Field(
+        "", max_length=64, description="Who asks, for the audit log; a word of the sender's, which nobody verifies."
+    )
+
 
 class Nothing(Request):
     """Nothing need be said: `{}`, or an empty payload."""

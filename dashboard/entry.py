@@ -12,7 +12,20 @@ def watch() -> int:
     return process("microscope-watch", _watch)
 
 
+def page() -> int:
+    """`microscope-dashboard`."""
+    open_streams()
+    heed()
+    return process("microscope-dashboard", _page)
+
+
 def _watch() -> int:
     from dashboard.terminal.__main__ import main  # noqa: PLC0415 - signals are heeded before it is loaded
+
+    return main()
+
+
+def _page() -> int:
+    from dashboard.__main__ import main  # noqa: PLC0415 - as above
 
     return main()

@@ -7,12 +7,12 @@ slide begins another. Each cell stands once, by all its views.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import NamedTuple
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from collector import queries
+from collector import queries, tables
 from collector.queries import CellRow, FrameRow
 from contract.labels import LABELS, Label
 from contract.messages import Interval, SlideSummary
@@ -116,6 +116,13 @@ class Counts:
         return wilson(self.blast, self.normal + self.blast)
 
 
+class Version(NamedTuple):
+    """How new a slide's record is: number of its last row, and when its newest summary came."""
+
+    upto: int
+    heard_at: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class SlideRecord:
     """All that is stored of a slide.
@@ -131,6 +138,7 @@ class SlideRecord:
         first_at: when the first frame was taken, UTC; None where there is none.
         last_at: when the last was.
         upto: number of the last row that was read: a record with a higher one is newer.
+        heard_at: when the newest summary came.
     """
 
     key: SlideKey
@@ -143,6 +151,7 @@ class SlideRecord:
     first_at: datetime | None
     last_at: datetime | None
     upto: int
+    heard_at: datetime | None = None
 
     @property
     def counts(self) -> Counts:
@@ -150,9 +159,27 @@ class SlideRecord:
         return Counts.of(cell.label for cell in self.cells)
 
     @property
+    def version(self) -> "Version":
+        """Changes whenever something is stored of the slide; see ``version_of``."""
+        return Version(self.upto, self.heard_at)
+
+    @property
     def is_open(self) -> bool:
         """Whether cells may still be added."""
         return bool(self.summaries) and self.summaries[-1].state == "open"
+
+
+def version_of(connection: sa.Connection, key: SlideKey) -> Version:
+    """How new what is stored of a slide is; costs little."""
+    report, slide = tables.report.c, tables.slide.c
+    upto = sa.select(sa.func.max(report.id)).where(report.slide_id == key.slide_id, *_only(report, key))
+    heard = sa.select(sa.func.max(slide.received_at)).where(slide.slide_id == key.slide_id, *_only(slide, key))
+    at: datetime | None = connection.scalar(heard)
+    return Version(connection.scalar(upto) or 0, at if at is None or at.tzinfo else at.replace(tzinfo=timezone.utc))
+
+
+def _only(columns: "sa.sql.base.ReadOnlyColumnCollection[str, Any]", key: SlideKey) -> list[sa.ColumnElement[bool]]:
+    return [columns.site == key.site, columns.device == key.device]
 
 
 def slide_record(connection: sa.Connection, key: SlideKey) -> SlideRecord | None:
@@ -179,6 +206,7 @@ def slide_record(connection: sa.Connection, key: SlideKey) -> SlideRecord | None
         first_at=min(taken, default=None),
         last_at=max(taken, default=None),
         upto=max((row.id for row in frames), default=0),
+        heard_at=max((row.received_at for row in counts), default=None),
     )
 
 

@@ -51,13 +51,13 @@ class WebSettings(Section):
     tls: WebTls | None = Field(None, description="Encryption; absent: plain HTTP.")
     behind_proxy: bool = Field(
         default=False,
-        description="A reverse proxy on this computer or network speaks TLS with browsers; then the cookie is for HTTPS "
-        "alone, and the proxy must set `Host`.",
+        description="A reverse proxy on this computer or network speaks TLS with browsers; then the cookie is for "
+        "HTTPS alone, and the proxy must set `Host`.",
     )
     sign_in: bool = Field(
         default=True,
-        description="People sign in with a name and a password (`microscope-dashboard user add`). False: who reaches the "
-        "page is a reviewer named `guest`; on loopback only.",
+        description="People sign in with a name and a password (`microscope-dashboard user add`). False: who reaches "
+        "the page is a reviewer named `guest`; on loopback only.",
     )
     session_hours: float = Field(12, gt=0, le=24 * 31, description="Hours after which a person signs in again.")
     language: Literal["en", "de"] = Field(
@@ -95,7 +95,8 @@ class DashboardSettings(Section):
     )
     collect: bool = Field(
         default=False,
-        description="This process is the collector as well, for a single workstation; elsewhere `microscope-collect` is.",
+        description="This process is the collector as well, for a single workstation; elsewhere it is "
+        "`microscope-collect`.",
     )
     name: TopicWord = Field(
         "collector", description="With `collect`: name of the collector, as its own setting `name`."

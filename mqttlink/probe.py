@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from common.errors import BrokerError
-from mqttlink.connection import Connection
+from mqttlink.connection import LARGEST_IN, Connection
 from mqttlink.inflight import Answer, Ticket
 from mqttlink.refusals import where
 from mqttlink.responses import Incoming
@@ -35,9 +35,9 @@ _NOBODY = "No matching subscribers"
 
 
 @contextmanager
-def probing(settings: BrokerSettings, timeout_s: float) -> Iterator["BrokerProbe"]:
-    """Be connected in the block, under a name of its own; raises as ``probe`` does."""
-    guest = BrokerProbe(settings, timeout_s)
+def probing(settings: BrokerSettings, timeout_s: float, *, largest: int = LARGEST_IN) -> Iterator["BrokerProbe"]:
+    """Be connected in the block, under a name of its own, and take so many bytes at once; raises as ``probe`` does."""
+    guest = BrokerProbe(settings, timeout_s, largest=largest)
     try:
         guest.arrive()
         yield guest
@@ -48,11 +48,16 @@ def probing(settings: BrokerSettings, timeout_s: float) -> Iterator["BrokerProbe
 class BrokerProbe:
     """One connection, and what the broker has said on it."""
 
-    def __init__(self, settings: BrokerSettings, timeout_s: float) -> None:
+    def __init__(self, settings: BrokerSettings, timeout_s: float, *, largest: int = LARGEST_IN) -> None:
         self._timeout_s = timeout_s
         self._name = f"microscope-agent.probe.{secrets.token_hex(4)}"
         self._connection = Connection(
-            settings, self._name, on_connect=lambda: None, on_message=self._on_message, connect_s=timeout_s
+            settings,
+            self._name,
+            on_connect=lambda: None,
+            on_message=self._on_message,
+            connect_s=timeout_s,
+            largest=largest,
         )
         self._heard: dict[str, Incoming] = {}
         """The latest message of each topic."""

@@ -9,12 +9,11 @@ from pydantic import ValidationError
 
 from contract.health_messages import Health, Status
 from contract.messages import FrameReport, SlideSummary
-from contract.remedies import REMEDIES
 from contract.topic_words import is_topic_word
 from dashboard.link import Arrival
 
 Condition = Literal["online", "stalled", "refusing", "offline", "stopped", "unknown"]
-"""`stalled`: it says that it is there, but no frame or no word comes; `refusing`: none of its latest frames is judged."""
+"""`stalled`: it is said to be there, but no frame or no word comes; `refusing`: none of its latest frames is judged."""
 STALLED_S = 15.0
 """Seconds without a frame, or without a word. Health is said every few seconds."""
 REFUSING = 5
@@ -33,7 +32,12 @@ class AgentKey(NamedTuple):
 
 
 Kind = Literal["status", "health", "slide", "frame"]
-_FORMS = {"status": Status, "health": Health, "slide": SlideSummary, "frame": FrameReport}
+_FORMS: dict[Kind, type[Status | Health | SlideSummary | FrameReport]] = {
+    "status": Status,
+    "health": Health,
+    "slide": SlideSummary,
+    "frame": FrameReport,
+}
 
 
 @dataclass
@@ -55,7 +59,7 @@ class Agent:
     refused: int = 0
     times: deque[datetime] = field(default_factory=lambda: deque(maxlen=_RATE_OVER))
 
-    def take(self, message: "Status | Health | SlideSummary | FrameReport", arrival: Arrival) -> None:
+    def take(self, message: Said, arrival: Arrival) -> None:
         """Note what it says."""
         if isinstance(message, Status):
             self.status = message
@@ -99,11 +103,6 @@ class Agent:
             return None
         span = (recent[-1] - recent[0]).total_seconds()
         return (len(recent) - 1) / span if span > 0 else None
-
-    def remedies(self) -> list[tuple[str, str]]:
-        """Each reason for which its latest frame was refused, with what to do about it."""
-        reasons = self.report.quality.reasons if self.report else []
-        return [(reason, REMEDIES.get(reason, "")) for reason in reasons]
 
 
 class Fleet:

@@ -6,6 +6,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+"""Methods of requests that change something."""
 MAX_BODY = 256 * 1024
 """Bytes of a request; a person's answers are shorter, and nothing is uploaded."""
 _POLICY = (

@@ -6,10 +6,10 @@ from typing import get_args
 
 import pytest
 
-from agent.vision.remedies import REMEDIES
 from common.errors import UsageError
 from contract.labels import LABELS
 from contract.messages import Reason
+from contract.remedies import REMEDIES
 from contract.types import Doubt
 from dashboard import texts
 from dashboard.texts import FALLBACK, LANGUAGES, Texts, texts_of

@@ -1,0 +1,76 @@
+"""The application: its routes, what stands before them, and what begins and ends with it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from common.errors import MicroscopeError
+from dashboard.pages import agents, events, signin, slides
+from dashboard.pages.visit import visit_of
+from dashboard.security.guard import Guard
+from dashboard.settings import LOOPBACK
+from dashboard.web import Web
+
+log = logging.getLogger(__name__)
+STATIC = Path(__file__).parent / "static"
+
+
+def application(web: Web) -> Starlette:
+    """The page's server, as an ASGI application."""
+    settings = web.settings.web
+    names = {settings.host, *settings.names, *LOOPBACK}
+
+    @asynccontextmanager
+    async def life(_app: Starlette) -> AsyncIterator[None]:
+        web.watcher.enter(asyncio.get_running_loop())
+        try:
+            yield
+        finally:
+            web.watcher.leave()
+
+    made = Starlette(
+        routes=[
+            *signin.ROUTES,
+            *agents.ROUTES,
+            *slides.ROUTES,
+            *events.ROUTES,
+            Mount("/static", StaticFiles(directory=STATIC), name="static"),
+        ],
+        middleware=[Middleware(Guard, names=names, secure=settings.is_secure)],
+        exception_handlers={HTTPException: _refused, MicroscopeError: _failed, Exception: _fault},
+        lifespan=life,
+    )
+    made.state.web = web
+    return made
+
+
+async def _refused(request: Request, cause: Exception) -> Response:
+    """A path that there is not, or a method that it does not take."""
+    code = cause.status_code if isinstance(cause, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
+    visit = await visit_of(request)
+    return visit.refusal(HTTPStatus(code), "refusal.not_found" if code == HTTPStatus.NOT_FOUND else "refusal.method")
+
+
+async def _failed(request: Request, cause: Exception) -> Response:
+    """What can be expected to fail, such as a database that is away."""
+    log.warning("%s: %s", request.url.path, cause)
+    visit = await visit_of(request)
+    return visit.refusal(HTTPStatus.SERVICE_UNAVAILABLE, "refusal.failed", why=str(cause))
+
+
+async def _fault(request: Request, cause: Exception) -> Response:
+    """A fault in this program: its log has it, the browser hears no more than that."""
+    log.error("%s", request.url.path, exc_info=cause)
+    visit = await visit_of(request)
+    return visit.refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "refusal.fault")

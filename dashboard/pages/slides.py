@@ -1,0 +1,138 @@
+"""The pages of slides: which there are, and all that is known of one."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import sqlalchemy as sa
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from collector import queries
+from collector.queries import SlideRow
+from dashboard.pages.charts import course, histogram
+from dashboard.pages.visit import Visit, page
+from dashboard.records import SlideCell, SlideKey, SlideRecord
+
+AT_ONCE = 120
+"""Cells of the gallery that are sent together; the page asks for more as it is scrolled."""
+MOST_SLIDES = 500
+"""Slides in a list; a search narrows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a list of slides is narrowed to; what is empty narrows nothing."""
+
+    words: str = ""
+    model: str = ""
+    since: str = ""
+    until: str = ""
+
+    @classmethod
+    def of(cls, visit: Visit) -> "Search":
+        """As the address of the page says it."""
+        asked = visit.request.query_params
+        return cls(*(asked.get(name, "").strip()[:80] for name in ("words", "model", "since", "until")))
+
+    def finds(self, row: SlideRow) -> bool:
+        """Whether a slide is one that is looked for."""
+        names = f"{row.slide_id} {row.site}/{row.device}".lower()
+        day = f"{row.received_at:%Y-%m-%d}"
+        summary = row.summary
+        model = summary.model.id if summary else ""
+        return (
+            all(word in names for word in self.words.lower().split())
+            and self.model.lower() in model.lower()
+            and (not self.since or day >= self.since)
+            and (not self.until or day <= self.until)
+        )
+
+
+@page()
+async def listed(visit: Visit) -> Response:
+    """The slides, newest first."""
+    search = Search.of(visit)
+
+    def found(connection: sa.Connection) -> list[SlideRow]:
+        newest: dict[SlideKey, SlideRow] = {}
+        for row in queries.slides(connection):
+            newest[SlideKey(row.site, row.device, row.slide_id)] = row
+        rows = [row for row in newest.values() if search.finds(row)]
+        return sorted(rows, key=lambda row: row.received_at, reverse=True)
+
+    rows = await visit.web.ask(found)
+    return visit.page("slides", rows=rows[:MOST_SLIDES], count=len(rows), search=search)
+
+
+@page()
+async def one(visit: Visit) -> Response:
+    """A slide: its counts, course and refused frames, and its cells by suspicion."""
+    record = await visit.web.slide(key_of(visit))
+    if record is None:
+        return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_slide", name=key_of(visit).slide_id)
+    ordered = by_suspicion(record.cells)
+    with_pictures = await pictured(visit, ordered[:AT_ONCE])
+    return visit.page(
+        "slide",
+        record=record,
+        summary=record.summaries[-1] if record.summaries else None,
+        counts=record.counts,
+        refused=refused_by(record),
+        histogram=histogram(record.cells, visit.texts),
+        course=course(record.cells, visit.texts),
+        cells=ordered[:AT_ONCE],
+        pictured=with_pictures,
+        more=len(ordered) > AT_ONCE,
+        at_once=AT_ONCE,
+        start=0,
+        base=base_of(record.key),
+    )
+
+
+@page()
+async def gallery(visit: Visit) -> Response:
+    """More of a slide's cells, as a part of its page."""
+    record = await visit.web.slide(key_of(visit))
+    start = visit.request.query_params.get("from", "0")
+    if record is None or not start.isdecimal():
+        return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_slide", name=key_of(visit).slide_id)
+    begin = min(int(start[:9]), len(record.cells))
+    cells = by_suspicion(record.cells)[begin : begin + AT_ONCE]
+    values = {"cells": cells, "pictured": await pictured(visit, cells), "start": begin, "base": base_of(record.key)}
+    more = begin + AT_ONCE < len(record.cells)
+    return HTMLResponse(visit.part("cells", **values, more=more, at_once=AT_ONCE))
+
+
+def key_of(visit: Visit) -> SlideKey:
+    """Which slide the address names."""
+    named = visit.request.path_params
+    return SlideKey(named["site"], named["device"], named["slide"])
+
+
+def base_of(key: SlideKey) -> str:
+    """The address of a slide's page; names in topics hold nothing that an address can not."""
+    return f"/slides/{key.site}/{key.device}/{key.slide_id}"
+
+
+def by_suspicion(cells: Sequence[SlideCell]) -> list[SlideCell]:
+    """The highest probability of a blast first; cells that no frame shows whole come last."""
+    return sorted(cells, key=lambda c: (1.0 if c.probability is None else -c.probability, c.cell_id))
+
+
+def refused_by(record: SlideRecord) -> list[tuple[str, int]]:
+    """Each reason for which frames were refused, and how often."""
+    return Counter(reason for frame in record.refused for reason in frame.reasons).most_common()
+
+
+async def pictured(_visit: Visit, _cells: Sequence[SlideCell]) -> frozenset[str]:
+    """Which of these cells have a picture in the store, by `cell_id`."""
+    return frozenset()
+
+
+ROUTES = [
+    Route("/slides", listed),
+    Route("/slides/{site}/{device}/{slide}", one),
+    Route("/slides/{site}/{device}/{slide}/cells", gallery),
+]

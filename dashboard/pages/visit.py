@@ -1,0 +1,166 @@
+"""A request of a person: who asks and may, in which language, and how a page is made of it."""
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from http import HTTPStatus
+from typing import Literal
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from dashboard.security.guard import CHANGING
+from dashboard.security.roles import Role, may
+from dashboard.security.sessions import Session
+from dashboard.texts import Texts
+from dashboard.web import Web, web_of
+
+Theme = Literal["auto", "light", "dark"]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request, and whose it is.
+
+    Attributes:
+        form: the fields of its body, each once; empty where there is none.
+    """
+
+    request: Request
+    web: Web
+    session: Session | None
+    role: Role
+    texts: Texts
+    form: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """Who asks."""
+        return self.session.name if self.session else ""
+
+    def page(self, template: str, *, status: int = 200, **values: object) -> HTMLResponse:
+        """A page by its template, with what every page has."""
+        return HTMLResponse(self.part(template, **values), status)
+
+    def part(self, template: str, **values: object) -> str:
+        """The same as text: a page, or a part of one."""
+        shared = {
+            "t": self.texts.get,
+            "word": self.texts.word,
+            "language": self.texts.language,
+            "theme": self.request.cookies.get("theme", "auto"),
+            "person": self.name,
+            "role": self.role,
+            "csrf": self.session.csrf if self.session else "",
+            "signs_in": self.web.settings.web.sign_in,
+            "path": self.request.url.path,
+            "may": lambda role: may(self.role, role),
+            "trouble": self.web.watcher.trouble,
+        }
+        return self.web.templates.get_template(f"{template}.html.jinja").render({**shared, **values})
+
+    def refusal(self, status: HTTPStatus, key: str, **values: object) -> Response:
+        """Say why not, in the form that is asked for."""
+        text = self.texts.get(key, **values)
+        if wants_json(self.request):
+            return JSONResponse({"error": text}, status)
+        return self.page("refusal", status=status, text=text)
+
+
+Handler = Callable[[Visit], Awaitable[Response]]
+
+
+def page(role: Role | None = "reader") -> Callable[[Handler], Callable[[Request], Awaitable[Response]]]:
+    """Make a route of what answers a visit of somebody who has this role; None: of anybody."""
+
+    def made(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        @wraps(handler)
+        async def route(request: Request) -> Response:
+            try:
+                visit = await visit_of(request)
+                return _refused(visit, role) or await handler(visit)
+            except ClientDisconnect:
+                return Response(status_code=HTTPStatus.BAD_REQUEST)
+
+        return route
+
+    return made
+
+
+async def visit_of(request: Request) -> Visit:
+    """Who asks, and what; raises ClientDisconnect if the request is cut off."""
+    web = web_of(request)
+    session, role = _signed_in(request, web)
+    body = await request.body() if request.method in CHANGING else b""
+    fields = parse_qs(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=10_000) if body else {}
+    return Visit(
+        request, web, session, role, _texts(request, web), {name: values[-1] for name, values in fields.items()}
+    )
+
+
+def cookie_name(web: Web) -> str:
+    """Of the session; browsers take one that begins with `__Host-` over HTTPS alone, and for no other host."""
+    return "__Host-session" if web.settings.web.is_secure else "session"
+
+
+def wants_json(request: Request) -> bool:
+    """Whether a program asks, or a script of ours."""
+    return "application/json" in request.headers.get("accept", "") or request.url.path.startswith("/data/")
+
+
+def local_path(wish: str) -> str:
+    """A path of ours to go on to; `/` where another server's is wished for."""
+    plain = wish.startswith("/") and not wish.startswith("//") and "\\" not in wish and wish.isprintable()
+    return quote(wish, safe="/?=&%-_.~:@+") if plain else "/"
+
+
+def _signed_in(request: Request, web: Web) -> tuple[Session | None, Role]:
+    if not web.settings.web.sign_in:
+        return web.guest, "reviewer"
+    token = request.cookies.get(cookie_name(web))
+    session = web.sessions.find(token) if token else None
+    user = web.users.find(session.name) if session else None
+    if session is None or user is None or session.began < user.since:
+        return None, "reader"
+    return session, user.role
+
+
+def _texts(request: Request, web: Web) -> Texts:
+    """By the person's choice, else by what the browser asks for, else by the setting."""
+    asked = request.headers.get("accept-language", "").split(",")
+    wishes = [request.cookies.get("language", ""), *(wish.split(";")[0].strip()[:2].lower() for wish in asked)]
+    found = next((wish for wish in wishes if wish in web.texts), web.settings.web.language)
+    return web.texts[found]
+
+
+def _refused(visit: Visit, role: Role | None) -> Response | None:
+    """Why a visit is not answered; None if it is."""
+    request = visit.request
+    if request.method in CHANGING and not _is_ours(visit):
+        return visit.refusal(HTTPStatus.FORBIDDEN, "refusal.not_ours")
+    if role is None:
+        return None
+    if visit.session is None:
+        if wants_json(request) or request.method in CHANGING:
+            return visit.refusal(HTTPStatus.UNAUTHORIZED, "refusal.not_signed_in")
+        wish = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/signin?{urlencode({'next': wish})}", HTTPStatus.SEE_OTHER)
+    if not may(visit.role, role):
+        return visit.refusal(HTTPStatus.FORBIDDEN, "refusal.role", role=visit.texts.get(f"role.{role}"))
+    return None
+
+
+def _is_ours(visit: Visit) -> bool:
+    """Whether one of our own pages sent this: its origin is ours, and it knows the session's word."""
+    headers = visit.request.headers
+    if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        return False
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+        return False
+    if visit.session is None:
+        return True
+    given = headers.get("x-csrf-token") or visit.form.get("csrf", "")
+    return hmac.compare_digest(given.encode(), visit.session.csrf.encode())

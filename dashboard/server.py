@@ -1,0 +1,141 @@
+"""Runs the page's server until it is told to end, with the collector beside it where that is asked for."""
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+
+import uvicorn
+
+from collector.receive import Collector
+from collector.settings import CollectorSettings
+from collector.store import Store
+from common.arguments import make_state_dir
+from common.errors import UsageError
+from common.signals import Signals
+from dashboard.app import application
+from dashboard.live.watcher import Watcher
+from dashboard.security import users
+from dashboard.settings import DashboardSettings
+from dashboard.web import Web
+from mqttlink.settings import BrokerSettings
+
+log = logging.getLogger(__name__)
+GRACE_S = 1
+"""Seconds that an end waits for open pages."""
+
+
+def serve(
+    settings: DashboardSettings, signals: Signals, *, renewed: Callable[[], BrokerSettings] | None = None
+) -> None:
+    """Serve until the process is told to end.
+
+    Raises:
+        UsageError: a setting can not be used, the port is taken, or nobody could sign in.
+    """
+    web = Web(settings, Watcher(settings, renewed=renewed))
+    if settings.web.sign_in and not web.users.everybody():
+        raise UsageError(
+            f"nobody may sign in: {settings.state_dir / users.FILE} names no user; `microscope-dashboard user add "
+            "NAME` adds one, or set web.sign_in = false on a computer that only one person uses"
+        )
+    listening = _socket(settings)
+    stop = signals.begin()
+    tls = settings.web.tls
+    server = _Server(
+        uvicorn.Config(
+            application(web),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=False,
+            ws="none",
+            lifespan="on",
+            timeout_graceful_shutdown=GRACE_S,
+            ssl_certfile=str(tls.cert) if tls else None,
+            ssl_keyfile=str(tls.key) if tls else None,
+            h11_max_incomplete_event_size=64 * 1024,
+            limit_concurrency=1000,
+        )
+    )
+    with _collecting(settings, signals) if settings.collect else nullcontext(), _ends(server, stop):
+        log.info("the page is at %s", address_of(settings, listening))
+        server.run([listening])
+
+
+class _Server(uvicorn.Server):
+    """One that leaves the signals of the process to us."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def address_of(settings: DashboardSettings, listening: socket.socket) -> str:
+    """What a browser on this computer is told to open."""
+    scheme = "https" if settings.web.tls else "http"
+    host = f"[{settings.web.host}]" if ":" in settings.web.host else settings.web.host
+    return f"{scheme}://{host}:{listening.getsockname()[1]}/"
+
+
+def _socket(settings: DashboardSettings) -> socket.socket:
+    where = settings.web.host, settings.web.port
+    try:
+        family, kind, *_, address = socket.getaddrinfo(*where, type=socket.SOCK_STREAM)[0]
+        made = socket.socket(family, kind)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except OSError as cause:
+        raise UsageError(
+            f"the page can not be served at {where[0]} port {where[1]} ({cause.strerror or cause}); set web.host and "
+            "web.port to what is this computer's and free"
+        ) from cause
+    return made
+
+
+@contextmanager
+def _ends(server: uvicorn.Server, stop: threading.Event) -> Iterator[None]:
+    """End the server when the process is told to end."""
+    over = threading.Event()
+
+    def wait() -> None:
+        while not (stop.wait(0.1) or over.is_set()):
+            pass
+        server.should_exit = True
+
+    thread = threading.Thread(target=wait, name="end of the server", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def _collecting(settings: DashboardSettings, signals: Signals) -> Iterator[None]:
+    """Be the collector in the block, on a thread of its own."""
+    of_collector = CollectorSettings(
+        name=settings.name,
+        mqtt=settings.mqtt,
+        site=settings.site,
+        device=settings.device,
+        database=settings.database,
+    )
+    over = threading.Event()
+    with Store(of_collector.database, quarantine_rows=of_collector.quarantine_rows) as store:
+        if store.file is not None:
+            make_state_dir(store.file.parent)
+        collector = Collector(of_collector, store)
+        signals.on_hangup = collector.reconnect
+        thread = threading.Thread(target=collector.run, args=(over.is_set,), name="collector", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            collector.reconnect()
+            thread.join()

@@ -1,0 +1,114 @@
+// What an open page does by itself: it hears of changes, says how old its knowledge is, sends commands, and
+// fetches more of a gallery as it is scrolled. Without this script every page can be read, and none changes.
+"use strict";
+
+const OLD_AFTER_S = 5; // without a sign of life
+
+const said = document.body.dataset;
+let heardAt = null; // performance.now() of the last sign of life
+let ahead = 0; // milliseconds by which the server's clock is ahead of this one
+
+function replace(html) {
+  const holder = document.createElement("template");
+  holder.innerHTML = html;
+  for (const made of holder.content.children) {
+    const before = document.getElementById(made.id);
+    if (before) before.replaceWith(made);
+    else if (made.dataset.into) insertInOrder(document.getElementById(made.dataset.into), made);
+  }
+}
+
+function insertInOrder(list, made) {
+  const name = (row) => row.querySelector("a").textContent;
+  const next = [...list.children].find((row) => name(row) > name(made));
+  list.insertBefore(made, next || null);
+  const nobody = document.getElementById("nobody");
+  if (nobody) nobody.hidden = true;
+}
+
+function listen() {
+  const source = new EventSource(said.events);
+  source.addEventListener("parts", (event) => {
+    JSON.parse(event.data).filter(Boolean).forEach(replace);
+    tellAges();
+  });
+  source.addEventListener("tick", (event) => {
+    const tick = JSON.parse(event.data);
+    heardAt = performance.now();
+    ahead = Date.parse(tick.at) - Date.now();
+    const broker = document.getElementById("broker");
+    if (tick.trouble) broker.textContent = tick.trouble;
+    else if (broker.dataset.online) broker.textContent = broker.dataset.online;
+    document.getElementById("knowledge").classList.toggle("old", Boolean(tick.trouble));
+  });
+  source.addEventListener("error", () => {
+    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 2000); // the server refused: ask again
+  });
+}
+
+function tellAges() {
+  const now = Date.now() + ahead;
+  for (const one of document.querySelectorAll("[data-at]")) {
+    const seconds = Math.max(0, Math.round((now - Date.parse(one.dataset.at)) / 1000));
+    one.textContent = said.ago.replace("{seconds}", seconds);
+  }
+}
+
+function tellAge() {
+  const age = document.getElementById("age");
+  if (!age || !said.events) return;
+  const seconds = heardAt === null ? null : Math.round((performance.now() - heardAt) / 1000);
+  const silent = seconds === null || seconds >= OLD_AFTER_S;
+  age.textContent = seconds === null ? "" : (silent ? said.silent : said.current).replace("{seconds}", seconds);
+  if (silent && seconds !== null) document.getElementById("knowledge").classList.add("old");
+  document.body.classList.toggle("silent", silent && seconds !== null);
+  tellAges();
+}
+
+async function command(event) {
+  event.preventDefault();
+  const form = event.target;
+  const answer = document.getElementById("said");
+  answer.textContent = "…";
+  try {
+    const response = await fetch(form.action, {
+      method: "POST",
+      headers: { accept: "application/json", "x-csrf-token": said.csrf },
+      body: new URLSearchParams(new FormData(form)),
+    });
+    const told = await response.json();
+    answer.textContent = told.text || told.error;
+    answer.className = response.ok ? "done" : "alarm";
+  } catch (cause) {
+    answer.textContent = String(cause);
+    answer.className = "alarm";
+  }
+}
+
+function fetchMore(entries, observer) {
+  for (const entry of entries) {
+    if (!entry.isIntersecting) continue;
+    observer.unobserve(entry.target);
+    fetch(entry.target.dataset.more)
+      .then((response) => (response.ok ? response.text() : Promise.reject(response.status)))
+      .then((html) => {
+        const holder = document.createElement("template");
+        holder.innerHTML = html;
+        entry.target.replaceWith(holder.content);
+        watchForMore(observer);
+      })
+      .catch(() => observer.observe(entry.target));
+  }
+}
+
+function watchForMore(observer) {
+  const more = document.querySelector("[data-more]");
+  if (more) observer.observe(more);
+}
+
+if (said.events) {
+  listen();
+  setInterval(tellAge, 500);
+}
+document.querySelectorAll("form.command").forEach((form) => form.addEventListener("submit", command));
+watchForMore(new IntersectionObserver(fetchMore, { rootMargin: "800px" }));

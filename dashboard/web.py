@@ -1,0 +1,98 @@
+"""What every page needs, in one place: settings, people, what is known, texts and templates."""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime, timezone
+from threading import Lock
+from typing import TypeVar
+
+import sqlalchemy as sa
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+
+from collector import queries
+from dashboard.live.views import Views
+from dashboard.live.watcher import Watcher
+from dashboard.records import SlideKey, SlideRecord, slide_record, version_of
+from dashboard.security import sessions, users
+from dashboard.security.attempts import Attempts
+from dashboard.security.sessions import Session, Sessions
+from dashboard.security.users import Users
+from dashboard.settings import DashboardSettings
+from dashboard.texts import LANGUAGES, Texts
+
+T = TypeVar("T")
+_KEPT = 8
+"""Slides that are kept in memory; 10,000 cells take about 10 MB."""
+
+
+class Web:
+    """The parts of the page's server.
+
+    Args:
+        settings: of this server.
+        watcher: hears the agents.
+
+    Attributes:
+        guest: whoever reaches a page without sign-in.
+
+    Raises:
+        UsageError: the files of users or sessions can not be used.
+    """
+
+    def __init__(self, settings: DashboardSettings, watcher: Watcher) -> None:
+        self.settings, self.watcher = settings, watcher
+        self.views = Views(settings.mqtt, watcher.hub)
+        self.users = Users(settings.state_dir / users.FILE)
+        self.sessions = Sessions(settings.state_dir / sessions.FILE, hours=settings.web.session_hours)
+        self.attempts = Attempts()
+        self.guest = Session("guest", secrets.token_urlsafe(32), datetime.now(timezone.utc))
+        self.texts = {language: Texts.load(language) for language in LANGUAGES}
+        self.templates = Environment(
+            loader=PackageLoader("dashboard"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._slides = OrderedDict[SlideKey, SlideRecord]()
+        self._lock = Lock()
+
+    def store(self) -> AbstractContextManager[sa.Connection]:
+        """A connection to the collector's store, which changes nothing; raises as ``collector.queries.reading``."""
+        return queries.reading(self.settings.database)
+
+    async def ask(self, question: Callable[[sa.Connection], T]) -> T:
+        """Ask the store on another thread; raises as ``store``."""
+
+        def asked() -> T:
+            with self.store() as connection:
+                return question(connection)
+
+        return await run_in_threadpool(asked)
+
+    async def slide(self, key: SlideKey) -> SlideRecord | None:
+        """A slide as it is stored now; read again only where something new was stored of it."""
+        return await self.ask(lambda connection: self._slide(connection, key))
+
+    def _slide(self, connection: sa.Connection, key: SlideKey) -> SlideRecord | None:
+        with self._lock:
+            known = self._slides.get(key)
+        if known is None or known.version != version_of(connection, key):
+            known = slide_record(connection, key)
+        with self._lock:
+            if known is not None:
+                self._slides[key] = known
+                self._slides.move_to_end(key)
+            while len(self._slides) > _KEPT:
+                self._slides.popitem(last=False)
+        return known
+
+
+def web_of(connection: HTTPConnection) -> Web:
+    """The parts of the server that got this request."""
+    web: Web = connection.app.state.web
+    return web
