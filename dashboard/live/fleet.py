@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
@@ -32,7 +32,8 @@ class AgentKey(NamedTuple):
 
 
 Kind = Literal["status", "health", "slide", "frame"]
-_FORMS: dict[Kind, type[Status | Health | SlideSummary | FrameReport]] = {
+Said: TypeAlias = Status | Health | SlideSummary | FrameReport
+_FORMS: dict[Kind, type[Said]] = {
     "status": Status,
     "health": Health,
     "slide": SlideSummary,

@@ -56,6 +56,7 @@ class Visit:
             "csrf": self.session.csrf if self.session else "",
             "signs_in": self.web.settings.web.sign_in,
             "path": self.request.url.path,
+            "address": address_of(self.request),
             "may": lambda role: may(self.role, role),
             "trouble": self.web.watcher.trouble,
         }
@@ -110,6 +111,11 @@ def wants_json(request: Request) -> bool:
     return "application/json" in request.headers.get("accept", "") or request.url.path.startswith("/data/")
 
 
+def address_of(request: Request) -> str:
+    """Path and question of a request."""
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
 def local_path(wish: str) -> str:
     """A path of ours to go on to; `/` where another server's is wished for."""
     plain = wish.startswith("/") and not wish.startswith("//") and "\\" not in wish and wish.isprintable()
@@ -145,8 +151,7 @@ def _refused(visit: Visit, role: Role | None) -> Response | None:
     if visit.session is None:
         if wants_json(request) or request.method in CHANGING:
             return visit.refusal(HTTPStatus.UNAUTHORIZED, "refusal.not_signed_in")
-        wish = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"/signin?{urlencode({'next': wish})}", HTTPStatus.SEE_OTHER)
+        return RedirectResponse(f"/signin?{urlencode({'next': address_of(request)})}", HTTPStatus.SEE_OTHER)
     if not may(visit.role, role):
         return visit.refusal(HTTPStatus.FORBIDDEN, "refusal.role", role=visit.texts.get(f"role.{role}"))
     return None
