@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .PHONY: help demo install uninstall test test-lowest test-jetson check soak bench docs sbom lock clean
 
 help:
-	@echo 'make demo   a broker, the agent and a subscriber; ends by itself. FRAMES=DIR UM_PER_PIXEL=X for real images'
+	@echo 'make demo   a broker, the agent, a subscriber and the page; ends by itself. FRAMES=DIR UM_PER_PIXEL=X for real images; KEEP=1 goes on'
 	@echo 'make install    the agent as a service of this machine, or its upgrade; as root (make uninstall removes it)'
 	@echo 'make test   every test; MICROSCOPE_DATA=DIR adds those on real images'
 	@echo 'make test-lowest  the tests with the oldest libraries that are allowed; ARGS=tests/agent for some of them'
@@ -21,7 +21,7 @@ help:
 	@echo 'make lock   resolve constraints.txt again'
 
 demo: $(VENV)/.agent
-	@$(BIN)/microscope-agent --log WARNING demo $(if $(FRAMES),--frames '$(FRAMES)') $(if $(UM_PER_PIXEL),--um-per-pixel $(UM_PER_PIXEL))
+	@$(BIN)/microscope-agent --log WARNING demo $(if $(FRAMES),--frames '$(FRAMES)') $(if $(UM_PER_PIXEL),--um-per-pixel $(UM_PER_PIXEL)) $(if $(KEEP),--keep)
 
 install:
 	@systemd/install.sh

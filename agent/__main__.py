@@ -94,7 +94,7 @@ def _montage(args: argparse.Namespace, signals: Signals) -> int:
 def _demo(args: argparse.Namespace, signals: Signals) -> int:
     from agent.tools.demo import demo  # noqa: PLC0415
 
-    for line in demo(_demo_source(args), signals.begin()):
+    for line in demo(_demo_source(args), signals.begin(), keep=args.keep):
         say(line)
     return 0
 
@@ -108,7 +108,8 @@ def _demo_source(args: argparse.Namespace) -> dict[str, str]:
             )
         return {"kind": "directory", "uri": str(args.frames), "um_per_pixel": str(args.um_per_pixel)}
     scan = {"overlap": "0.4", "row_overlap": "0.4"}
-    return {"kind": "synthetic", "frames": str(args.count), "fps": "20", **scan}
+    pace = {"frames": "1000000", "fps": "4"} if args.keep else {"frames": str(args.count), "fps": "20"}
+    return {"kind": "synthetic", **pace, **scan}
 
 
 def _render(args: argparse.Namespace, signals: Signals) -> int:

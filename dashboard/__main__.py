@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from common import journal
 from common.commands import outcome, process
+from common.durable import write_whole
 from common.errors import UsageError
 from dashboard.options import parser, settings_given
 from dashboard.security import users
@@ -39,7 +40,12 @@ def _run(options: argparse.Namespace, signals: Signals) -> int:
 
 
 def _serve(settings: DashboardSettings, options: argparse.Namespace, signals: Signals) -> int:
-    serve(settings, signals, renewed=lambda: load(options.config, settings_given(options)).mqtt)
+    def ready(address: str) -> None:
+        log.info("the page is at %s", address)
+        if options.ready_file:
+            write_whole(options.ready_file, address.encode())
+
+    serve(settings, signals, ready=ready, renewed=lambda: load(options.config, settings_given(options)).mqtt)
     return 0
 
 

@@ -27,10 +27,13 @@ def parser() -> argparse.ArgumentParser:
         f"read as the agent's are: command line, environment ({ENV_PREFIX}MQTT__PASSWORD), systemd credentials, file.",
     )
     made.add_argument("--version", action="version", version=version("microscope-agent"))
-    made.set_defaults(command="serve", config=None, set=[], set_after=[], log="INFO", collect=False)
+    made.set_defaults(command="serve", config=None, set=[], set_after=[], log="INFO", collect=False, ready_file=None)
     made.set_defaults(**dict.fromkeys(SHORT))
     _add_settings(made, to="set")
     made.add_argument("--collect", action="store_true", help="be the collector as well: one process, one workstation")
+    made.add_argument(
+        "--ready-file", type=place, metavar="FILE", help="write the page's address there once it can be opened"
+    )
     commands = made.add_subparsers(metavar="COMMAND", title="other commands")
     user = commands.add_parser("user", help="who may sign in: add, remove, list")
     what = user.add_subparsers(metavar="ACTION", required=True)

@@ -27,9 +27,19 @@ GRACE_S = 1
 
 
 def serve(
-    settings: DashboardSettings, signals: Signals, *, renewed: Callable[[], BrokerSettings] | None = None
+    settings: DashboardSettings,
+    signals: Signals,
+    *,
+    ready: Callable[[str], None],
+    renewed: Callable[[], BrokerSettings] | None = None,
 ) -> None:
     """Serve until the process is told to end.
+
+    Args:
+        settings: of this server.
+        signals: of the process.
+        ready: is told the page's address once it can be opened.
+        renewed: reads the broker's settings again, as before each connection.
 
     Raises:
         UsageError: a setting can not be used, the port is taken, or nobody could sign in.
@@ -61,7 +71,8 @@ def serve(
         )
     )
     with _collecting(settings, signals) if settings.collect else nullcontext(), _ends(server, stop):
-        log.info("the page is at %s", address_of(settings, listening))
+        listening.listen()
+        ready(address_of(settings, listening))
         server.run([listening])
 
 

@@ -1,15 +1,17 @@
-"""Everything at once on one machine: a broker, the agent, and a subscriber in a process of its own."""
+"""Everything at once on one machine: a broker, the agent, a subscriber in the terminal and the page, each a process."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import dashboard
 import dashboard.terminal
 from agent.config import load_alone
 from agent.service import serve
@@ -20,15 +22,16 @@ READY_S = 20.0
 END_S = 30.0
 
 
-def demo(source: Mapping[str, str], stop: threading.Event) -> Iterator[str]:
+def demo(source: Mapping[str, str], stop: threading.Event, *, keep: bool = False) -> Iterator[str]:
     """Run the agent on a source against a broker of its own; a subscriber shows what arrives there.
 
     Args:
         source: settings below ``source``, by name.
         stop: ends it early.
+        keep: leave the page open when the source has ended, until ``stop`` is set.
 
     Yields:
-        Lines for the user: the broker at once, the count at the end.
+        Lines for the user: the broker and the page's address at once, the count at the end.
 
     Raises:
         UsageError, SourceError: the source can not be opened; the service would wait for it.
@@ -38,9 +41,14 @@ def demo(source: Mapping[str, str], stop: threading.Event) -> Iterator[str]:
         pass
     with tempfile.TemporaryDirectory(prefix="microscope-demo-") as folder, open_broker() as broker:
         yield f"broker: {broker.name}, MQTT {broker.version}, at {broker.host}:{broker.port}"
-        with _subscriber(broker, Path(folder)) as summary:
-            published = serve(load_alone(_settings(source, broker, folder)), stop).frames
-        received = json.loads(summary.read_text())["received"]
+        with _page(broker, Path(folder)) as address:
+            yield f"page: {address or 'none; the reason stands above'}"
+            with _subscriber(broker, Path(folder)) as summary:
+                published = serve(load_alone(_settings(source, broker, folder)), stop).frames
+            received = json.loads(summary.read_text())["received"]
+            if keep and address and not stop.is_set():
+                yield f"the page stays open at {address}; Ctrl-C ends it"
+                stop.wait()
     line = f"published {published} = received {received}"
     if published != received:
         raise CheckError(line.replace("=", ", but") + ": the subscriber has not seen every report")
@@ -82,6 +90,40 @@ def _subscriber(broker: Broker, folder: Path) -> Iterator[Path]:
         if process.poll() is None:
             process.kill()
             process.wait(END_S)
+
+
+@contextmanager
+def _page(broker: Broker, folder: Path) -> Iterator[str]:
+    """Run `microscope-dashboard`, the collector as well, beside us; yields its address, "" where there is none."""
+    ready = folder / "page"
+    settings = {
+        "mqtt.host": broker.host,
+        "mqtt.port": broker.port,
+        "mqtt.version": broker.version,
+        "collect": "true",
+        "database": f"sqlite:///{folder / 'collector.sqlite'}",
+        "state_dir": folder,
+        "web.sign_in": "false",
+        "web.port": 0,
+    }
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", dashboard.__name__, "--log", "ERROR", "--ready-file", str(ready)),
+            *(word for name, value in settings.items() for word in ("--set", f"{name}={value}")),
+        ],
+        start_new_session=True,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MICROSCOPE_")},
+    )
+    try:
+        with suppress(MissingError, BrokerError):  # without it the demonstration goes on, and its own words stand above
+            _await(ready, process)
+        yield ready.read_text() if ready.exists() else ""
+    finally:
+        process.terminate()
+        try:
+            process.wait(END_S)
+        finally:
+            process.kill()
 
 
 def _await_end(process: "subprocess.Popen[bytes]") -> None:

@@ -1,0 +1,131 @@
+"""A real browser before a real page: Chromium of the system, mosquitto, agents and collector as processes."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devbroker.broker import Broker
+from tests.waiting import until
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+Launch = Callable[..., "Server"]
+
+
+class Server:
+    """A page that is served: where it is, and its process."""
+
+    def __init__(self, address: str, process: "subprocess.Popen[bytes]", again: Callable[[], "Server"]) -> None:
+        self.address, self.process, self.again = address, process, again
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def launch(mosquitto: Broker, tmp_path: Path) -> Iterator[Launch]:
+    """Start pages, each the collector as well: ``launch(prefix, **settings)``."""
+    with ExitStack() as opened:
+
+        def started(prefix: str, port: int = 0, **settings: object) -> Server:
+            ready = tmp_path / "ready"
+            ready.unlink(missing_ok=True)
+            given = {
+                "mqtt.port": mosquitto.port,
+                "mqtt.prefix": prefix,
+                "collect": "true",
+                "database": f"sqlite:///{tmp_path / 'collector.sqlite'}",
+                "state_dir": tmp_path,
+                "web.port": port,
+                "web.sign_in": "false",
+                **settings,
+            }
+            words = [word for name, value in given.items() for word in ("--set", f"{name}={value}")]
+            process = opened.enter_context(_process("dashboard", "--ready-file", str(ready), *words))
+            assert until(ready.exists, 30)
+            address = ready.read_text()
+            number = int(address.rstrip("/").rpartition(":")[2])
+            return Server(address, process, lambda: started(prefix, number, **settings))
+
+        yield started
+
+
+@pytest.fixture
+def agent(mosquitto: Broker, tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
+    """Start agents on a rendered smear: ``agent(prefix, device, **settings)``."""
+    with ExitStack() as opened:
+
+        def started(prefix: str, device: str = "scope-1", **settings: object) -> "subprocess.Popen[bytes]":
+            given = {
+                "site": "lab",
+                "device": device,
+                "mqtt.port": mosquitto.port,
+                "mqtt.prefix": prefix,
+                "state_dir": tmp_path / device,
+                "source.kind": "synthetic",
+                "source.fps": 4,
+                "slide.id": f"slide-of-{device}",
+                **settings,
+            }
+            words = [word for name, value in given.items() for word in ("--set", f"{name}={value}")]
+            return opened.enter_context(_process("agent", "run", *words))
+
+        yield started
+
+
+@contextmanager
+def _process(module: str, *words: str) -> Iterator["subprocess.Popen[bytes]"]:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("MICROSCOPE_")}
+    process = subprocess.Popen([sys.executable, "-m", module, *words], env=bare, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """The browser."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: apt install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Window:
+    """A page of the browser, and what it complained of."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        page.on(
+            "console", lambda said: self.complaints.append(said.text) if said.type in {"error", "warning"} else None
+        )
+        page.on("pageerror", lambda fault: self.complaints.append(str(fault)))
+
+
+@pytest.fixture
+def window(chromium: Any) -> Iterator[Window]:
+    """A fresh window: no cookie, no memory; a test that leaves a complaint fails."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
+    made = Window(context.new_page())
+    yield made
+    context.close()
+    assert made.complaints == []

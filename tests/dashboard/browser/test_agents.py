@@ -1,0 +1,111 @@
+"""What a person sees of microscopes, in a real browser."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dashboard.browser.conftest import Agent, Launch, Window
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+SOON_MS = 20_000
+
+
+def test_agents_appear_by_themselves_with_their_state_rate_and_slide(
+    launch: Launch, agent: Agent, window: Window
+) -> None:
+    server = launch("seen")
+    window.page.goto(server.address)
+    expect(window.page.get_by_text("No agent was heard of yet")).to_be_visible()
+    agent("seen", "scope-2")
+    agent("seen", "scope-1")
+    rows = window.page.locator("#agents tr")
+    expect(rows).to_have_count(2, timeout=SOON_MS)
+    expect(rows.first).to_contain_text("lab/scope-1")
+    for row in rows.all():
+        expect(row.locator(".state")).to_have_text("online", timeout=SOON_MS)
+        expect(row).to_contain_text("a second", timeout=SOON_MS)
+    expect(rows.first.get_by_role("link", name="slide-of-scope-1")).to_be_visible()
+    expect(window.page.get_by_text("No agent was heard of yet")).to_be_hidden()
+
+
+def test_one_agent_is_looked_through_and_its_cells_are_outlined_and_named(
+    launch: Launch, agent: Agent, window: Window
+) -> None:
+    server = launch("looked")
+    agent("looked")
+    window.page.goto(server.address)
+    window.page.get_by_role("link", name="lab/scope-1").click(timeout=SOON_MS)
+    picture = window.page.locator("figure.view svg")
+    expect(picture).to_be_visible(timeout=SOON_MS)
+    boxes = picture.locator("rect.box")
+    expect(boxes.first).to_be_visible(timeout=SOON_MS)
+    assert picture.locator("text.name").count() == boxes.count()
+    first = picture.locator("image").get_attribute("href")
+    expect(picture.locator("image")).not_to_have_attribute("href", re.compile(re.escape(str(first))), timeout=SOON_MS)
+    assert window.page.evaluate("document.querySelector('figure.view image').getBBox().width") > 100
+
+
+def test_a_slide_is_started_and_stopped_and_the_audit_log_has_who_asked(
+    launch: Launch, agent: Agent, window: Window, tmp_path: Path
+) -> None:
+    server = launch("asked")
+    agent("asked")
+    window.page.goto(f"{server.address}agents")
+    window.page.get_by_role("link", name="lab/scope-1").click(timeout=SOON_MS)
+    window.page.get_by_label("Slide", exact=True).fill("B-17")
+    window.page.get_by_role("button", name="Start this slide").click()
+    expect(window.page.locator("#said")).to_contain_text("what follows is counted", timeout=SOON_MS)
+    expect(window.page.get_by_role("link", name="B-17")).to_be_visible(timeout=SOON_MS)
+    window.page.get_by_role("button", name="Stop the slide").click()
+    expect(window.page.locator("#said")).to_contain_text("the slide is closed", timeout=SOON_MS)
+    [log] = (tmp_path / "scope-1" / "audit").glob("*.jsonl")
+    started = [line for line in log.read_text().splitlines() if '"slide/start"' in line and '"request"' in line]
+    assert len(started) == 1
+    assert '"asked_by":"guest"' in started[0].replace(" ", "")
+
+
+def test_a_page_says_that_it_is_old_while_the_server_is_away_and_goes_on_by_itself(
+    launch: Launch, agent: Agent, window: Window
+) -> None:
+    server = launch("gone")
+    agent("gone")
+    window.page.goto(server.address)
+    expect(window.page.locator("#agents tr .state")).to_have_text("online", timeout=SOON_MS)
+    server.kill()
+    expect(window.page.locator("#knowledge")).to_contain_text("what you see is old", timeout=SOON_MS)
+    expect(window.page.locator("body")).to_have_class("silent")
+    server.again()
+    expect(window.page.locator("#knowledge")).to_contain_text("As of", timeout=SOON_MS)
+    expect(window.page.locator("body")).not_to_have_class("silent", timeout=SOON_MS)
+    window.complaints.clear()  # the browser complains of each attempt
+
+
+def test_an_agent_that_is_killed_is_shown_as_lost(launch: Launch, agent: Agent, window: Window) -> None:
+    server = launch("lost")
+    process = agent("lost")
+    window.page.goto(server.address)
+    state = window.page.locator("#agents tr .state")
+    expect(state).to_have_text("online", timeout=SOON_MS)
+    process.kill()
+    expect(state).to_have_text("offline", timeout=2 * SOON_MS)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_pages_are_accessible_in_both_themes(launch: Launch, agent: Agent, chromium: Any, theme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe  # noqa: PLC0415 - only here, and slow
+
+    server = launch(f"axe-{theme}")
+    agent(f"axe-{theme}")
+    context = chromium.new_context(color_scheme=theme, bypass_csp=True)
+    page = context.new_page()
+    page.goto(server.address)
+    expect(page.locator("#agents tr .state")).to_have_text("online", timeout=SOON_MS)
+    slide = "slides/lab/scope-1/slide-of-scope-1"
+    for path in ("agents", "agents/lab/scope-1", "slides", slide, "nowhere"):
+        page.goto(server.address + path)
+        found = Axe().run(page).response["violations"]
+        serious = [fault for fault in found if fault["impact"] in {"serious", "critical"}]
+        assert serious == [], (path, [(fault["id"], fault["nodes"][0]["html"]) for fault in serious])
+    context.close()
