@@ -18,6 +18,7 @@ from tests.waiting import until
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 Launch = Callable[..., "Server"]
+Agent = Callable[..., "subprocess.Popen[bytes]"]
 
 
 class Server:
@@ -61,7 +62,7 @@ def launch(mosquitto: Broker, tmp_path: Path) -> Iterator[Launch]:
 
 
 @pytest.fixture
-def agent(mosquitto: Broker, tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
+def agent(mosquitto: Broker, tmp_path: Path) -> Iterator[Agent]:
     """Start agents on a rendered smear: ``agent(prefix, device, **settings)``."""
     with ExitStack() as opened:
 
@@ -115,10 +116,12 @@ class Window:
     def __init__(self, page: Any) -> None:
         self.page = page
         self.complaints: list[str] = []
-        page.on(
-            "console", lambda said: self.complaints.append(said.text) if said.type in {"error", "warning"} else None
-        )
+        page.on("console", self._note)
         page.on("pageerror", lambda fault: self.complaints.append(str(fault)))
+
+    def _note(self, said: Any) -> None:
+        if said.type in {"error", "warning"}:
+            self.complaints.append(said.text)
 
 
 @pytest.fixture
