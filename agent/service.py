@@ -4,7 +4,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -16,6 +16,9 @@ from agent.ops.board import SYS
 from agent.ops.health import Counters, Pulse
 from agent.ops.heartbeat import Heartbeat
 from agent.ops.notify import Notifier, WatchedSink
+from agent.pictures.answers import PictureAnswers
+from agent.pictures.keeper import PictureKeeper, PictureTap
+from agent.pictures.store import PictureStore
 from agent.pipeline import Examiner, run
 from agent.settings import Settings
 from agent.site import Site, open_site
@@ -36,7 +39,7 @@ from contract.topics import Topics
 
 log = logging.getLogger(__name__)
 VERSION = version("microscope-agent")
-OUTBOX_FILE = "outbox.sqlite"
+OUTBOX_FILE, PICTURES_FILE = "outbox.sqlite", "pictures.sqlite"
 
 
 def serve(
@@ -99,6 +102,7 @@ class _Agent:
     outbox: Outbox
     publisher: Publisher
     turns: Turns
+    pictures: PictureKeeper | None
     counters: Counters = field(default_factory=Counters)
     pulse: Pulse = field(default_factory=Pulse)
     systemd: Notifier = field(default_factory=Notifier)
@@ -133,6 +137,7 @@ class _Agent:
             broker=self.publisher,
             pulse=self.pulse,
             audit=self.audit,
+            pictures=self.pictures,
             sys=SYS,
             alarms=[*self.alarms, *filter(None, [self.turns.trouble]), *silent],
         )
@@ -170,7 +175,7 @@ def _built(
     model.remember()
     publisher = _publisher(settings, outbox, renewed)
     turns = Turns(settings.source, secrets.token_hex(4), stop)
-    return _Agent(settings, audit, model, outbox, publisher, turns)
+    return _Agent(settings, audit, model, outbox, publisher, turns, _pictures(settings, model, audit))
 
 
 def _work(
@@ -185,19 +190,32 @@ def _work(
     if settings.slide.id:
         slides.start(settings.slide.id)
     _say_what_runs(settings, model.examiner)
-    sink = SnapshotTap(WatchedSink(agent.outbox, agent.systemd, fit=lambda: publisher.alive, pulse=agent.pulse))
-    handlers = CommandHandlers(settings, shown, model=model, turns=turns, slides=slides, tap=sink)
+    tap = SnapshotTap(WatchedSink(agent.outbox, agent.systemd, fit=lambda: publisher.alive, pulse=agent.pulse))
+    keeper = agent.pictures
+    given = PictureAnswers(keeper.store if keeper else None, largest=lambda: publisher.largest)
+    handlers = CommandHandlers(settings, shown, model=model, turns=turns, slides=slides, tap=tap, pictures=given)
     with attend(publisher, _topics(settings), handlers, agent.audit):
         house.enter_context(publisher)  # now that commands have somebody to go to
         if signals:
             signals.last_words = partial(_last_words, agent.audit, publisher)
             signals.on_hangup = publisher.reconnect
-        with heartbeat, turns:
+        with heartbeat, keeper.running(stop) if keeper else nullcontext(), turns:
+            sink = PictureTap(tap, keeper) if keeper else tap
             for frames in turns:
                 live = settings.source.live
-                seen = sink.through(site.level(frames))
+                seen = tap.through(site.level(frames))
+                if isinstance(sink, PictureTap):
+                    seen = sink.through(seen)
                 run(seen, model.examiner, sink, slides=slides, counters=agent.counters, stop=stop, live=live)
         slides.stop()
+
+
+def _pictures(settings: Settings, model: LoadedModel, audit: AuditLog) -> PictureKeeper | None:
+    ours = settings.pictures
+    if not ours.keep:
+        return None
+    store = PictureStore(settings.state_dir / PICTURES_FILE, max_mb=ours.max_mb, days=ours.days, note=audit.note)
+    return PictureKeeper(store, lambda: model.examiner.bundle.manifest.input.field_um)
 
 
 def _topics(settings: Settings) -> Topics:

@@ -81,6 +81,18 @@ class OutboxSettings(Section):
     )
 
 
+class PictureSettings(Section):
+    """Pictures of cells and frames, for who looks at them later."""
+
+    keep: bool = Field(
+        default=False,
+        description="Keep a picture of every frame and of every cell in it, in `pictures.sqlite` of `state_dir`; the "
+        "command `picture/get` hands them out. `docs/privacy.md` says what that means.",
+    )
+    max_mb: int = Field(512, ge=4, description="Bound of these pictures in MiB; beyond, the oldest are deleted.")
+    days: float = Field(30, gt=0, description="Days after which a picture is deleted.")
+
+
 class MetricsSettings(Section):
     """What is told to a monitoring system on this machine."""
 
@@ -143,6 +155,7 @@ class Settings(Section):
     )
     mqtt: MqttSettings = Field(MqttSettings(), description="The broker.")
     outbox: OutboxSettings = Field(OutboxSettings(), description="The store of unsent reports.")
+    pictures: PictureSettings = Field(PictureSettings(), description="Pictures of cells and frames.")
     engine: Literal["auto", "tensorrt", "tensorrt-fp16", "tensorrt-fp32", "onnxruntime"] = Field(
         "auto",
         description="Inference engine; `auto`: TensorRT in INT8 where an engine was built for this board, else ONNX "

@@ -11,6 +11,7 @@ MicroscopeError
 │   ├── BrokerError        the MQTT broker
 │   └── StoreError         the collector's database
 ├── IntegrityError    5  a file is not what it was when it was made
+├── PictureError      1  the store of pictures can not take or give one; reports go on without
 ├── AuditError        1  the audit log can not be opened, read or written
 └── OutboxError       1  the store of unsent reports can not take or keep one
     └── OutboxFull
@@ -77,6 +78,10 @@ class IntegrityError(MicroscopeError):
 
 class AuditError(MicroscopeError):
     """The audit log can not be opened, read or written; what it should have noted is not there."""
+
+
+class PictureError(MicroscopeError):
+    """The agent's store of pictures can not be opened, read or written, or none is kept; reports go on without."""
 
 
 class OutboxError(MicroscopeError):

@@ -25,6 +25,14 @@ class AuditHead(Message):
     sha256: str = Field(description="Its hash, for `microscope-agent audit verify --head`.")
 
 
+class PictureHealth(Message):
+    """How the store of pictures fares."""
+
+    kept: int = Field(ge=0, description="Pictures of cells and frames kept since the agent started.")
+    dropped: int = Field(ge=0, description="Pictures that were not kept, for want of time or room.")
+    mb: float = Field(ge=0, description="Size of the store, MiB.")
+
+
 class Health(Message):
     """How the agent fares; topic `health`, retained, every few seconds."""
 
@@ -79,3 +87,6 @@ class Health(Message):
         default_factory=dict, description="Watts by rail or meter, where the board tells them."
     )
     audit: AuditHead | None = Field(None, description="The end of the audit log.")
+    pictures: PictureHealth | None = Field(
+        None, description="The pictures that are kept; null where none are (`pictures.keep`)."
+    )

@@ -41,7 +41,7 @@ def cut(
         (size, size, 3) uint8, a new array.
     """
     side = max(1, round(spec.field_um / um_per_pixel))
-    field, corner = _field(image, centre, side)
+    field, corner = square_around(image, centre, side)
     shrinking = side >= spec.size
     how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
     crop = np.ascontiguousarray(cv2.resize(field, (spec.size, spec.size), interpolation=how), np.uint8)
@@ -56,8 +56,21 @@ def cut(
     return crop
 
 
-def _field(image: Image, centre: tuple[float, float], side: int) -> tuple[Image, tuple[int, int]]:
-    """The square around a point, (side, side, 3), and the place of its upper left pixel in the image, (x, y)."""
+def square_around(image: Image, centre: tuple[float, float], side: int) -> tuple[Image, tuple[int, int]]:
+    """The square around a point, and the place of its upper left pixel in the image.
+
+    Args:
+        image: (height, width, 3) uint8.
+        centre: (x, y) in pixels of ``image``.
+        side: of the square in pixels.
+
+    Returns:
+        (side, side, 3) uint8, continued with the border's own pixels where it reaches over the border; perhaps a part
+        of ``image`` itself; and (x, y).
+
+    Raises:
+        ValueError: the square lies outside the image.
+    """
     left, top = round(centre[0] - side / 2), round(centre[1] - side / 2)
     height, width = image.shape[:2]
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, width), min(top + side, height)

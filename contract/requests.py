@@ -6,7 +6,18 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from contract.messages import SCHEMA_VERSION, FrameReport, Message, ModelInfo, Moment, SlideSummary, Version
+from contract.messages import (
+    SCHEMA_VERSION,
+    BoxReport,
+    FrameReport,
+    Message,
+    ModelInfo,
+    Moment,
+    Name,
+    Pixels,
+    SlideSummary,
+    Version,
+)
 from contract.topic_words import WORD, TopicWord
 
 MAX_REQUEST_BYTES = 65536
@@ -14,7 +25,14 @@ MAX_REQUEST_BYTES = 65536
 ANSWER_EXPIRY_S = 60
 """Seconds after which the broker throws an answer away: nobody waits for it any more."""
 
-CommandName = Literal["slide/start", "slide/stop", "source/restart", "config/get", "model/reload", "snapshot"]
+MOST_PICTURES = 256
+"""Ids in one request for pictures, at most."""
+
+CommandName = Literal[
+    "slide/start", "slide/stop", "source/restart", "config/get", "model/reload", "snapshot", "picture/get"
+]
+PictureKind = Literal["cell", "frame"]
+"""What a kept picture shows."""
 Code = Literal["unknown", "not_allowed", "malformed", "too_large", "retained", "busy", "integrity", "failed"]
 """Why a command was not carried out."""
 
@@ -50,6 +68,24 @@ class TakeSnapshot(Request):
     annotated: bool = Field(default=False, description="Draw the cells and what was said of them.")
 
 
+class GetPictures(Request):
+    """Have pictures of cells or frames that the agent has kept."""
+
+    kind: PictureKind = Field(description="What the ids name.")
+    ids: tuple[Name, ...] = Field(
+        min_length=1,
+        max_length=MOST_PICTURES,
+        description="Each the `cell_id` of a cell or the `id` of a frame, as in reports; pictures come in this order.",
+    )
+    max_kb: int = Field(
+        256, ge=16, le=1024, description="Longest `data_base64` of all pictures together, in units of 1024 characters."
+    )
+    offset: int = Field(0, ge=0, description="Bytes of the first picture that the asker has already.")
+    annotated: bool = Field(
+        default=False, description="Draw the cells and what was said of them into pictures of frames."
+    )
+
+
 class Restarted(Message):
     """The source was closed and opened again."""
 
@@ -81,6 +117,37 @@ class Snapshot(Message):
     um_per_pixel: float = Field(description="Of the picture.")
     jpeg_base64: str = Field(description="The picture.")
     report: FrameReport | None = Field(None, description="null before the first.")
+
+
+class PictureInfo(Message):
+    """What a kept picture is."""
+
+    media_type: str = Field(description="`image/png` (of a cell, lossless) or `image/jpeg` (of a frame).")
+    width: Pixels = Field(ge=1, description="Of the picture, pixels.")
+    height: Pixels = Field(ge=1, description="Of the picture, pixels.")
+    um_per_pixel: float = Field(gt=0, description="Of the picture.")
+    box: BoxReport | None = Field(None, description="Of the cell, in pixels of the picture; null for a frame.")
+
+
+class PicturePiece(PictureInfo):
+    """A picture, or a piece of one: all pieces one behind the other are the file."""
+
+    id: Name = Field(description="Of the cell or the frame.")
+    offset: int = Field(ge=0, description="Bytes before this piece.")
+    total_bytes: int = Field(ge=0, description="Bytes of the whole picture.")
+    data_base64: str = Field(description="The piece.")
+
+
+class Pictures(Message):
+    """Pictures that were asked for, as many as there was room for."""
+
+    pictures: list[PicturePiece] = Field(description="In the order of the ids; the last may be a piece.")
+    missing: list[Name] = Field(default_factory=list, description="Ids of which no picture is kept, or none any more.")
+    left: list[Name] = Field(
+        default_factory=list,
+        description="Ids to ask for again, in their order. If a piece of the first is among `pictures`, ask with the "
+        "`offset` behind that piece.",
+    )
 
 
 class ErrorInfo(Message):
@@ -118,6 +185,8 @@ class Command:
     request: type[Request]
     result: type[BaseModel]
     text: str
+    often: bool = False
+    """Programs ask for it again and again: the audit log counts it instead of noting each one."""
 
     @property
     def answer(self) -> type[BaseModel]:
@@ -139,5 +208,11 @@ COMMANDS: Mapping[CommandName, Command] = {
         "open slide is closed, and counted again under the new model",
     ),
     "snapshot": Command(TakeSnapshot, Snapshot, "the newest picture as JPEG, and the newest report"),
+    "picture/get": Command(
+        GetPictures,
+        Pictures,
+        "pictures of cells and frames that the agent has kept (`pictures.keep`), in as many pieces as it takes",
+        often=True,
+    ),
 }
 """Everything that may be asked, by the end of its topic."""

@@ -46,8 +46,9 @@ password of a user who may: `--set mqtt.username=technician`, `MICROSCOPE_MQTT__
 `-p 8883 --cafile ca.crt` too. Where anybody may come in, leave out `-u` and `-P`.
 
 Commands are carried out one after the other; what needs the loop, between two frames. Every one is written into the
-audit log, before and after. A payload is at most {MAX_REQUEST_BYTES} bytes long; {BURST:.0f} commands may come at once,
-and {PER_SECOND:.0f} a second in the long run; what is more is answered `busy`. `decisions/0012-commands.md` says why.
+audit log, before and after; of `picture/get` one a minute for each asker, with the count of the others. A payload is at
+most {MAX_REQUEST_BYTES} bytes long; {BURST:.0f} commands may come at once, and {PER_SECOND:.0f} a second in the long
+run; what is more is answered `busy`. `decisions/0012-commands.md` says why.
 A response topic can not be one of the topics above, of whatever agent: what comes there is believed.
 
 **Who may command?** Whoever may publish on `command/#`: the broker's access list decides, the agent can not know who
@@ -67,6 +68,12 @@ user collector
 topic read microscopy/v1/#
 topic write microscopy/v1/+/+/ack
 ```
+
+**Pictures** come by `picture/get` where the agent keeps them (`pictures.keep`, [off by default](privacy.md)). An answer
+holds as many as fit into `max_kb` and into what the broker takes at once. Ask for `left` again until it is empty; if a
+piece of its first id has come, with the `offset` behind it. `missing` is final for pictures that were there: the agent
+has deleted them. Of cells that were reported this second, the pictures may not be kept yet. A user who may only fetch
+pictures: `topic write microscopy/v1/+/+/command/picture/get` and `topic read reply/#`.
 
 ## Every answer
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from agent.ops.board import power_w, temperatures_c
 from agent.ops.chain import Head
-from contract.health_messages import AuditHead, Health
+from contract.health_messages import AuditHead, Health, PictureHealth
 from contract.messages import FrameReport
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,18 @@ class AuditState(Protocol):
     @property
     def alarm(self) -> str:
         """Why events were not noted; "" while all were."""
+        ...
+
+
+class PictureState(Protocol):
+    """What the health message must know of the kept pictures."""
+
+    def health(self) -> PictureHealth:
+        """How many were kept."""
+        ...
+
+    def alarms(self) -> list[str]:
+        """What a person should see to."""
         ...
 
 
@@ -169,6 +181,7 @@ class Counters:
         broker: BrokerState | None = None,
         pulse: Pulse | None = None,
         audit: AuditState | None = None,
+        pictures: PictureState | None = None,
         sys: Path | None = None,
         alarms: Sequence[str] = (),
     ) -> Health:
@@ -181,6 +194,7 @@ class Counters:
             broker: how it stands with the broker.
             pulse: of the loop, which knows of the camera's silence.
             audit: the audit log.
+            pictures: those that are kept.
             sys: where the kernel shows the board's sensors; None: they are not told.
             alarms: what else a person should see to.
         """
@@ -196,7 +210,7 @@ class Counters:
             epoch=outbox.epoch if outbox else "",
             oldest=outbox.oldest() if outbox else 0,
             rescued=outbox.oldest_rescued() if outbox else {},
-            alarms=[*_alarms(outbox, audit, pulse), *alarms],
+            alarms=[*_alarms(outbox, audit, pulse), *(pictures.alarms() if pictures else []), *alarms],
             frame_age_s=_rounded(pulse.frame_age_s if pulse else None),
             oldest_s=_rounded(_waits_for_s(outbox) if outbox else None),
             broker=broker.state if broker else "",
@@ -204,6 +218,7 @@ class Counters:
             temperatures_c=temperatures_c(sys) if sys else {},
             power_w=power_w(sys) if sys else {},
             audit=AuditHead(lines=audit.head.count, sha256=audit.head.sha256) if audit else None,
+            pictures=pictures.health() if pictures else None,
         )
 
     def _counted(self) -> tuple[int, int, int, dict[str, int]]:

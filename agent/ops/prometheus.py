@@ -108,6 +108,10 @@ class _Told(Collector):
         states = {state: float(state == now.broker) for state in get_args(State)}
         yield _by("broker_state", "1 for the state in which the connection to the broker is.", "state", states)
         yield _gauge("alarms", "Things that a person should see to; the health message says which.", len(now.alarms))
+        if now.pictures:
+            yield _counter("pictures", "Pictures of cells and frames kept since the agent started.", now.pictures.kept)
+            yield _counter("pictures_dropped", "Pictures for which there was no time or room.", now.pictures.dropped)
+            yield _gauge("pictures_bytes", "Size of the kept pictures.", now.pictures.mb * 2**20)
         if now.audit:
             yield _counter("audit_lines", "Number of the audit log's last line.", now.audit.lines)
         yield _by("temperature_celsius", "Temperature by thermal zone.", "zone", now.temperatures_c)

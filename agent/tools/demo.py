@@ -63,6 +63,7 @@ def _settings(source: Mapping[str, str], broker: Broker, folder: str) -> dict[st
         "mqtt.host": broker.host,
         "mqtt.port": str(broker.port),
         "mqtt.version": broker.version,
+        "pictures.keep": "true",
         **{f"source.{name}": value for name, value in source.items()},
     }
 

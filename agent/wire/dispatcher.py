@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from typing_extensions import Self
 
 from agent.turns import NoTurn
+from agent.wire.often import OftenAsked
 from common.errors import IntegrityError, MicroscopeError
 from contract.requests import COMMANDS, MAX_REQUEST_BYTES, Answer, Code, CommandName, ErrorInfo
 from mqttlink.responses import Incoming, Reply, may_answer_on
@@ -78,6 +79,7 @@ class CommandDispatcher:
         self._bucket = _Bucket(clock)
         self._thread = threading.Thread(target=self._work, name="commands", daemon=True)
         self._turned_away, self._said_at, self._clock = 0, float("-inf"), clock
+        self._often = OftenAsked(audit, clock)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -91,6 +93,9 @@ class CommandDispatcher:
                 self._line.get_nowait()
         self._line.put(None)
         self._thread.join(_LET_GO_S)
+        if not self._thread.is_alive():
+            with suppress(MicroscopeError):
+                self._often.close()
 
     def take(self, call: Incoming) -> None:
         """Line a command up; where there are too many, it is turned away with an answer."""
@@ -122,7 +127,7 @@ class CommandDispatcher:
         facts = {"command": _printable(name), "reply_to": _printable(call.reply_to)}
         try:
             handler, request = self._understood(name, call)
-            self._audit("command", {**facts, "request": request.model_dump(mode="json")})
+            told = self._is_told(name, facts, request)
             result = handler(request)
         except Refused as no:
             error = ErrorInfo(code=no.code, text=str(no))
@@ -132,12 +137,20 @@ class CommandDispatcher:
             code: Code = "integrity" if isinstance(cause, IntegrityError) else "failed"
             error = ErrorInfo(code=code, text=str(cause))
         else:
-            log.info("command %s: done", facts["command"])
-            self._note("command_done", facts)
+            log.log(logging.INFO if told else logging.DEBUG, "command %s: done", facts["command"])
+            if told:
+                self._note("command_done", facts)
             return _answer(name, result=result)
         log.warning("command %s: %s", facts["command"], error.text)
         self._note("command_failed", {**facts, "code": error.code, "error": error.text})
         return _answer(name, error=error)
+
+    def _is_told(self, name: str, facts: Mapping[str, str], request: BaseModel) -> bool:
+        """Audit a command before it is carried out; False if it is only counted. MicroscopeError if neither can be."""
+        if any(known.often for command, known in COMMANDS.items() if command == name):
+            return self._often.note(facts["command"], facts["reply_to"], request)
+        self._audit("command", {**facts, "request": request.model_dump(mode="json")})
+        return True
 
     def _note(self, event: str, facts: Mapping[str, object]) -> None:
         try:

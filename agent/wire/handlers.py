@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pydantic import BaseModel
 
 from agent.loaded_model import LoadedModel
+from agent.pictures.answers import PictureAnswers
 from agent.settings import Settings
 from agent.slides.slide import SlideControl
 from agent.turns import Turns
@@ -36,6 +37,7 @@ class CommandHandlers:
         turns: Turns,
         slides: SlideControl,
         tap: SnapshotTap,
+        pictures: PictureAnswers,
     ) -> None:
         self._kind = settings.source.kind
         self._shown = {name: Setting(value=_typed(value), origin=origin) for name, value, origin in shown}
@@ -47,6 +49,7 @@ class CommandHandlers:
             "config/get": lambda _: SettingsInForce(settings=self._shown),
             "model/reload": lambda _: self._turns.ask(self._reload, timeout_s=PATIENCE_S),
             "snapshot": self._tap.look,
+            "picture/get": pictures.give,
         }
         self.allowed = {name: handler for name, handler in every.items() if name in settings.mqtt.commands}
 

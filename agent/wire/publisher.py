@@ -82,9 +82,8 @@ class Publisher:
         self._connection = Connection(
             settings, name, on_connect=self.on_connect, on_message=self.on_message, will=will, renewed=renewed
         )
-        self._connected, self._closing = threading.Event(), threading.Event()
-        self._leaves = threading.Event()
-        """Set while a connection is to be ended for another."""
+        self._connected, self._closing, self._leaves = (threading.Event() for _ in range(3))
+        """The last is set while a connection is to be ended for another."""
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._trouble = Trouble.of("connecting", "not connected yet")
         self._deaf = NO_TROUBLE
@@ -136,6 +135,11 @@ class Publisher:
     def state(self) -> State:
         """The same for programs: `online` while all is well."""
         return (self._trouble or self._deaf).state
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the longest packet that may be sent on this connection."""
+        return self._connection.largest
 
     @property
     def silence_s(self) -> float | None:
@@ -206,8 +210,7 @@ class Publisher:
             stop: once it is set, no longer than a moment, and not at all without a connection.
 
         Returns:
-            How many it has not taken; they stay in the outbox, and so do those that it does not take for their size,
-            which are not waited for.
+            How many it has not taken; they stay in the outbox. Those that are too large for it are not waited for.
         """
         deadline, hurries = time.monotonic() + (self._settings.drain_s if timeout_s is None else timeout_s), False
         while (unsent := self._delivery.unsent()) and self.alive and time.monotonic() < deadline:
@@ -277,11 +280,9 @@ class Publisher:
         if not self._connection.is_connected:
             self._connection.disconnect()
         elif self._farewell is None and self._beside.publish_retained(all_at_once=True):
+            said = self._status("stopped")
             self._farewell = self._connection.publish(
-                self._topics.status,
-                self._status("stopped"),
-                retain=True,
-                answered=lambda _ticket, _answer: self._connection.disconnect(),
+                self._topics.status, said, retain=True, answered=lambda *_: self._connection.disconnect()
             )
 
     def _status(self, state: Literal["online", "offline", "stopped"]) -> bytes:
