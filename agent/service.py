@@ -192,7 +192,7 @@ def _work(
     _say_what_runs(settings, model.examiner)
     tap = SnapshotTap(WatchedSink(agent.outbox, agent.systemd, fit=lambda: publisher.alive, pulse=agent.pulse))
     keeper = agent.pictures
-    given = PictureAnswers(keeper.store if keeper else None, largest=lambda: publisher.largest)
+    given = PictureAnswers(keeper, largest=lambda: publisher.largest)
     handlers = CommandHandlers(settings, shown, model=model, turns=turns, slides=slides, tap=tap, pictures=given)
     with attend(publisher, _topics(settings), handlers, agent.audit):
         house.enter_context(publisher)  # now that commands have somebody to go to

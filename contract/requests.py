@@ -33,6 +33,8 @@ CommandName = Literal[
 ]
 PictureKind = Literal["cell", "frame"]
 """What a kept picture shows."""
+MediaType = Literal["image/png", "image/jpeg", "image/webp"]
+"""Of kept pictures: whoever shows them relies on it that there are no others."""
 Code = Literal["unknown", "not_allowed", "malformed", "too_large", "retained", "busy", "integrity", "failed"]
 """Why a command was not carried out."""
 
@@ -122,7 +124,7 @@ class Snapshot(Message):
 class PictureInfo(Message):
     """What a kept picture is."""
 
-    media_type: str = Field(description="`image/png` (of a cell, lossless) or `image/jpeg` (of a frame).")
+    media_type: MediaType = Field(description="Of a cell lossless, of a frame `image/jpeg`.")
     width: Pixels = Field(ge=1, description="Of the picture, pixels.")
     height: Pixels = Field(ge=1, description="Of the picture, pixels.")
     um_per_pixel: float = Field(gt=0, description="Of the picture.")
@@ -145,8 +147,8 @@ class Pictures(Message):
     missing: list[Name] = Field(default_factory=list, description="Ids of which no picture is kept, or none any more.")
     left: list[Name] = Field(
         default_factory=list,
-        description="Ids to ask for again, in their order. If a piece of the first is among `pictures`, ask with the "
-        "`offset` behind that piece.",
+        description="Ids to ask for again: those for which there was no room, then those whose pictures are not ready "
+        "yet. If a piece of the first is among `pictures`, ask with the `offset` behind that piece.",
     )
 
 

@@ -71,8 +71,9 @@ topic write microscopy/v1/+/+/ack
 
 **Pictures** come by `picture/get` where the agent keeps them (`pictures.keep`, [off by default](privacy.md)). An answer
 holds as many as fit into `max_kb` and into what the broker takes at once. Ask for `left` again until it is empty; if a
-piece of its first id has come, with the `offset` behind it. `missing` is final for pictures that were there: the agent
-has deleted them. Of cells that were reported this second, the pictures may not be kept yet. A user who may only fetch
+piece of its first id has come, with the `offset` behind it. Pictures of cells that were reported this second
+may not be ready: they are `left` too. `missing` is final: there was no time or no room for them, or the agent has
+deleted them. A user who may only fetch
 pictures: `topic write microscopy/v1/+/+/command/picture/get` and `topic read reply/#`.
 
 ## Every answer

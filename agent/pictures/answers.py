@@ -7,7 +7,7 @@ from contextlib import suppress
 from pydantic_core import to_json
 
 from agent.pictures.cutting import KeptPicture, annotated
-from agent.pictures.store import PictureStore
+from agent.pictures.keeper import PictureKeeper
 from common.errors import PictureError
 from contract.requests import GetPictures, PicturePiece, Pictures
 
@@ -19,15 +19,15 @@ _OFF = "this agent keeps no pictures: set pictures.keep in its settings"
 
 
 class PictureAnswers:
-    """Hands out what a store holds.
+    """Hands out what a keeper has kept.
 
     Args:
-        store: where the pictures are; None: none are kept.
+        keeper: who keeps pictures; None: nobody does.
         largest: tells the bytes of the longest packet that the broker takes.
     """
 
-    def __init__(self, store: PictureStore | None, *, largest: Callable[[], int]) -> None:
-        self._store, self._largest = store, largest
+    def __init__(self, keeper: PictureKeeper | None, *, largest: Callable[[], int]) -> None:
+        self._keeper, self._largest = keeper, largest
 
     def give(self, request: GetPictures) -> Pictures:
         """Carry out the command: whole pictures as long as there is room, and a piece only of the first.
@@ -35,23 +35,26 @@ class PictureAnswers:
         Raises:
             PictureError: no pictures are kept, or they can not be read.
         """
+        if self._keeper is None:
+            raise PictureError(_OFF)
         room, answer = self._room(request), Pictures(pictures=[])
+        awaited: list[str] = []
         for place, name in enumerate(request.ids):
             offset = request.offset if place == 0 else 0
-            picture = self._found(request, name)
+            comes = self._keeper.awaits(name)  # asked first: in between it may have come
+            picture = self._found(self._keeper, request, name)
             if picture is None:
-                answer.missing.append(name)
+                (awaited if comes else answer.missing).append(name)
                 continue
             end = min(len(picture.data), offset + max(0, room))
             whole = end == len(picture.data)
-            if not whole and answer.pictures:
-                answer.left.extend(request.ids[place:])
-                break
-            answer.pictures.append(_piece(picture, offset, end))
+            if whole or not answer.pictures:
+                answer.pictures.append(_piece(picture, offset, end))
             if not whole:
                 answer.left.extend(request.ids[place:])
                 break
             room -= max(0, end - offset) + _PIECE_BYTES
+        answer.left.extend(awaited)
         return answer
 
     def _room(self, request: GetPictures) -> int:
@@ -60,10 +63,9 @@ class PictureAnswers:
         packet = self._largest() - _ENVELOPE_BYTES - _PIECE_BYTES - names
         return max(_LEAST_BYTES, min(request.max_kb * 1024, packet) // 4 * 3)
 
-    def _found(self, request: GetPictures, name: str) -> KeptPicture | None:
-        if self._store is None:
-            raise PictureError(_OFF)
-        picture = self._store.get(request.kind, name)
+    @staticmethod
+    def _found(keeper: PictureKeeper, request: GetPictures, name: str) -> KeptPicture | None:
+        picture = keeper.store.get(request.kind, name)
         if picture is None or not request.annotated or request.kind != "frame":
             return picture
         with suppress(ValueError):

@@ -50,6 +50,8 @@ class PictureKeeper:
         self.store, self._field_um = store, field_um
         self._line: deque[_Waiting] = deque()
         self._line_bytes = 0
+        self._awaited: dict[str, int] = {}
+        """Ids of what is in line or in hand, and how often."""
         self._changed = threading.Condition()
         self._ends = False
         self._kept = self._dropped = 0
@@ -76,7 +78,14 @@ class PictureKeeper:
                 return
             self._line.append(_Waiting(frame, report, self._field_um()))
             self._line_bytes += size
+            for name in _names(report):
+                self._awaited[name] = self._awaited.get(name, 0) + 1
             self._changed.notify()
+
+    def awaits(self, name: str) -> bool:
+        """Whether the picture of this cell or frame is still on its way into the store; any thread may ask."""
+        with self._changed:
+            return name in self._awaited
 
     def health(self) -> PictureHealth:
         """What was kept and what was not; any thread may ask."""
@@ -97,6 +106,8 @@ class PictureKeeper:
         with self._changed:
             self._ends = True
             self._dropped += sum(1 + len(one.report.cells) for one in self._line)
+            for one in self._line:
+                self._forget(one.report)
             self._line.clear()
             self._changed.notify()
         self._thread.join(_LET_GO_S if stop.is_set() else _FINISH_S)
@@ -111,6 +122,7 @@ class PictureKeeper:
             with self._changed:
                 self._kept += count if done else 0
                 self._dropped += 0 if done else count
+                self._forget(one.report)
 
     def _next(self) -> _Waiting | None:
         """The next in line, waited for; None at the end."""
@@ -121,6 +133,12 @@ class PictureKeeper:
             one = self._line.popleft()
             self._line_bytes -= one.frame.image.nbytes
             return one
+
+    def _forget(self, report: FrameReport) -> None:
+        for name in _names(report):
+            self._awaited[name] -= 1
+            if not self._awaited[name]:
+                del self._awaited[name]
 
     def _keep(self, one: _Waiting | None) -> bool:
         """Keep its pictures, or only tidy; what hinders it is said once for as long as it is the same."""
@@ -136,6 +154,12 @@ class PictureKeeper:
             return False
         self._said = ""
         return True
+
+
+def _names(report: FrameReport) -> Iterator[str]:
+    yield report.frame.id
+    for cell in report.cells:
+        yield cell.cell_id
 
 
 class PictureTap:

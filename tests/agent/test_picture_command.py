@@ -3,6 +3,7 @@
 import base64
 import json
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,12 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.pictures.answers import PictureAnswers
+from agent.pictures.keeper import PictureKeeper
 from agent.pictures.store import PictureStore
 from common.errors import PictureError
+from contract.messages import BoxReport, FrameReport
 from contract.requests import Answer, GetPictures, Pictures
 from devbroker.broker import Broker
 from tests.agent.test_commands import Rig, running
-from tests.kept import decoded, kept
+from tests.agent.test_picture_keeper import SlowStore
+from tests.kept import decoded, kept, seen
 from tests.waiting import until
 
 Open = Callable[..., Any]
@@ -27,11 +31,11 @@ SIZES = [1000, 60_000, 300, 200_000, 5]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PictureStore]:
+def keeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PictureKeeper]:
     folder = tmp_path_factory.mktemp("store")
     with closing(PictureStore(folder / "p.sqlite", max_mb=8, days=1, spare_bytes=0)) as store:
         store.put([kept(f"c{number}", size) for number, size in enumerate(SIZES)])
-        yield store
+        yield PictureKeeper(store, lambda: 16.0)
 
 
 def fetched(answers: PictureAnswers, ids: list[str], max_kb: int) -> tuple[dict[str, bytes], list[str]]:
@@ -59,26 +63,43 @@ def fetched(answers: PictureAnswers, ids: list[str], max_kb: int) -> tuple[dict[
 )
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_pieces_one_behind_the_other_are_the_pictures_and_the_rest_is_missing(
-    store: PictureStore, ids: list[str], max_kb: int, largest: int
+    keeper: PictureKeeper, ids: list[str], max_kb: int, largest: int
 ) -> None:
-    files, missing = fetched(PictureAnswers(store, largest=lambda: largest), ids, max_kb)
+    files, missing = fetched(PictureAnswers(keeper, largest=lambda: largest), ids, max_kb)
     assert files == {name: kept(name, SIZES[int(name[1:])]).data for name in ids if name.startswith("c")}
     assert missing == [name for name in ids if name.startswith("none")]
 
 
 @pytest.mark.parametrize("largest", [4000, 20_000, 400_000])
-def test_an_answer_fits_into_what_the_broker_takes(store: PictureStore, largest: int) -> None:
+def test_an_answer_fits_into_what_the_broker_takes(keeper: PictureKeeper, largest: int) -> None:
     request = GetPictures(kind="cell", ids=("c3", "c1", "none"), max_kb=1024)
-    result = PictureAnswers(store, largest=lambda: largest).give(request)
+    result = PictureAnswers(keeper, largest=lambda: largest).give(request)
     answer = Answer[Pictures](command="picture/get", ok=True, result=result)
     assert len(answer.model_dump_json()) + 1024 <= largest
     assert result.pictures
 
 
-def test_an_offset_beyond_the_end_gives_nothing_twice(store: PictureStore) -> None:
+def test_an_offset_beyond_the_end_gives_nothing_twice(keeper: PictureKeeper) -> None:
     request = GetPictures(kind="cell", ids=("c0", "c2"), offset=5000)
-    first, second = PictureAnswers(store, largest=lambda: LARGE).give(request).pictures
+    first, second = PictureAnswers(keeper, largest=lambda: LARGE).give(request).pictures
     assert (first.offset, first.data_base64, second.offset) == (1000, "", 0)
+
+
+def test_a_picture_that_is_not_ready_yet_is_left_and_not_missing(
+    tmp_path: Path, make_report: Callable[..., FrameReport]
+) -> None:
+    store, stop = SlowStore(tmp_path / "p.sqlite"), threading.Event()
+    keeper = PictureKeeper(store, lambda: 16.0)
+    frame, report = seen(make_report, BoxReport(x=100, y=100, width=40, height=40))
+    answers, ids = PictureAnswers(keeper, largest=lambda: LARGE), (report.cells[0].cell_id, "none")
+    with keeper.running(stop):
+        keeper.offer(frame, report)
+        assert store.began.wait(10)
+        early = answers.give(GetPictures(kind="cell", ids=ids))
+        store.goes.set()
+    assert (early.pictures, early.missing, early.left) == ([], ["none"], [ids[0]])
+    late = answers.give(GetPictures(kind="cell", ids=ids))
+    assert ([piece.id for piece in late.pictures], late.missing, late.left) == ([ids[0]], ["none"], [])
 
 
 def test_without_pictures_it_says_which_setting_keeps_them() -> None:
