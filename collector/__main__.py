@@ -12,12 +12,14 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from collector import export
 from collector.options import parser, settings_given
+from collector.pictures import PictureFetcher
 from collector.receive import Collector
 from collector.rescue import rescue
 from collector.settings import CollectorSettings, load
@@ -28,6 +30,7 @@ from common.commands import outcome, process
 from common.durable import PRIVATE, growing, make_private
 from common.errors import UsageError
 from common.words import counted
+from mqttlink.settings import BrokerSettings
 
 log = logging.getLogger("collector")
 
@@ -49,12 +52,25 @@ def _collect(settings: CollectorSettings, options: argparse.Namespace, signals: 
     stop = signals.begin().is_set
     with Store(settings.database, quarantine_rows=settings.quarantine_rows) as store:
         _see_to_place(store.file)
-        collector = Collector(settings, store, renewed=lambda: load(options.config, settings_given(options)).mqtt)
-        signals.on_hangup = collector.reconnect
-        collector.run(stop)
+        renewed = partial(_mqtt_of, options)
+        collector = Collector(settings, store, renewed=renewed)
+        fetcher = PictureFetcher(settings, renewed=renewed) if settings.pictures.fetch else None
+        signals.on_hangup = partial(_reconnect, collector, fetcher)
+        with fetcher.running() if fetcher else nullcontext():
+            collector.run(stop)
         done = collector.totals
     log.info("stored %s; %d came again; %d in quarantine", counted(done.new, "report"), done.again, done.quarantined)
     return 0
+
+
+def _mqtt_of(options: argparse.Namespace) -> BrokerSettings:
+    return load(options.config, settings_given(options)).mqtt
+
+
+def _reconnect(collector: Collector, fetcher: PictureFetcher | None) -> None:
+    collector.reconnect()
+    if fetcher:
+        fetcher.reconnect()
 
 
 def _status(settings: CollectorSettings, _options: argparse.Namespace, _signals: Signals) -> int:

@@ -9,6 +9,7 @@ from typing import IO, Any, Literal, TypeAlias
 from collector import queries
 from collector.columns import summary_columns, summary_values
 from collector.numbers import shown
+from collector.picture_rows import picture_counts
 from collector.queries import CellRow, FrameRow, SlideRow, StreamRow, reading
 from common.words import counted
 from contract.messages import iso
@@ -21,7 +22,7 @@ _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 def status(url: str) -> Iterator[str]:
-    """A line for each stream, and one for the quarantine.
+    """A line for each stream, one for the quarantine, and one for pictures if there are any.
 
     Raises:
         StoreError: the database can not be read.
@@ -31,6 +32,9 @@ def status(url: str) -> Iterator[str]:
         causes = queries.quarantined(connection).items()
         found = ", ".join(f"{times} {cause}" for cause, times in causes) or "nothing"
         yield f"quarantine: {found}"
+        count, size = picture_counts(connection)
+        if count:
+            yield f"{counted(count, 'picture')} of cells and frames, {size / 2**20:.1f} MiB"
 
 
 def export(url: str, what: What, *, form: Form, slide_id: str | None, out: IO[str]) -> int:

@@ -1,7 +1,7 @@
 """The layouts that the tables have had, and the step from each to the next.
 
 1: `cell.probability` was NOT NULL, and a cell that the frame's border cuts was called `uncertain`. 2: `report` had no
-columns `withdraws` and `joined`.
+columns `withdraws` and `joined`. 3: there was no table `picture`.
 """
 
 import logging
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from collector.tables import IS_CUT, LAYOUT, NOT_JUDGED, cell, meta, metadata, report
+from collector.tables import IS_CUT, LAYOUT, NOT_JUDGED, cell, meta, metadata, picture, report
 from common.errors import UsageError
 from contract.messages import FrameReport
 
@@ -118,6 +118,11 @@ def _to_layout_3(connection: sa.Connection) -> None:
         connection.execute(sa.update(report).where(report.c.id == sa.bindparam("row")), amending)
 
 
+def _to_layout_4(connection: sa.Connection) -> None:
+    """Make the table of pictures."""
+    picture.create(connection, checkfirst=True)
+
+
 def _add_column(connection: sa.Connection, table: sa.Table, name: str, kind: str) -> None:
     """Add a column, which is there already if it is the layout's number that damage has changed."""
     if name not in {column["name"] for column in sa.inspect(connection).get_columns(table.name)}:
@@ -132,5 +137,5 @@ def amending_columns(message: FrameReport) -> dict[str, str | None]:
     }
 
 
-STEPS = (_to_layout_2, _to_layout_3)
+STEPS = (_to_layout_2, _to_layout_3, _to_layout_4)
 """From layout 1 on; each leaves ``meta`` as it is, and does no harm where it was done before."""

@@ -20,6 +20,20 @@ def _default_database() -> str:
     return f"sqlite:///{default_state_dir() / 'collector.sqlite'}"
 
 
+class PictureSettings(Section):
+    """Pictures of cells and frames, fetched from the agents that keep them."""
+
+    fetch: bool = Field(
+        default=False,
+        description="Fetch the pictures of the cells and frames that are stored, by the agents' command `picture/get`; "
+        "agents must keep them (their `pictures.keep`). `docs/privacy.md` says what that means.",
+    )
+    max_mb: int = Field(
+        2048, ge=4, description="Bound of all pictures in the database, MiB; beyond, the oldest are deleted."
+    )
+    days: float = Field(365, gt=0, description="Days since its capture after which a picture is deleted.")
+
+
 class CollectorSettings(Section):
     """Where messages come from, and where they are stored."""
 
@@ -43,6 +57,7 @@ class CollectorSettings(Section):
     session_days: float = Field(
         30, ge=0, le=49_000, description="Days that the broker keeps messages for this collector while it is away."
     )
+    pictures: PictureSettings = Field(PictureSettings(), description="Pictures of cells and frames.")
     quarantine_rows: int = Field(
         10_000,
         ge=1,

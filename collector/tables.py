@@ -10,10 +10,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from contract.labels import Label
 
-LAYOUT = 3
+LAYOUT = 4
 """The number of these tables; ``collector.layouts`` describes the earlier ones."""
 SINCE = "since_layout"
-"""In ``info`` of a column: the first layout that has it."""
+"""In ``info`` of a column or a table: the first layout that has it."""
 Row: TypeAlias = dict[str, Any]
 
 _Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite counts up only in an INTEGER key
@@ -114,6 +114,30 @@ quarantine = sa.Table(
 )
 """What could not be stored. ``cause``: `malformed`, `refused` (by the database), or `conflict` (a report whose key
 another report has; these are kept forever, for the agent forgets them)."""
+
+
+picture = sa.Table(
+    "picture",
+    metadata,
+    sa.Column("id", _Number, primary_key=True, autoincrement=True),
+    sa.Column("device", sa.String(255), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("captured_at", _Moment, nullable=False),
+    sa.Column("fetched_at", _Moment, nullable=False),
+    sa.Column("bytes", sa.Integer, nullable=False),
+    sa.Column("media_type", sa.String(64), nullable=False),
+    sa.Column("width", sa.Integer, nullable=False),
+    sa.Column("height", sa.Integer, nullable=False),
+    sa.Column("um_per_pixel", sa.Float, nullable=False),
+    sa.Column("box", sa.Text, nullable=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("device", "kind", "name", name="picture_key"),
+    sa.Index("picture_age", "captured_at", "bytes"),
+    info={SINCE: 4},
+)
+"""Pictures that were fetched from agents: `kind` is `cell` (`name` is its `cell_id`) or `frame` (its id). `box` is the
+cell's in the picture, JSON. A row of 0 bytes says that the agent has no such picture, or none any more."""
 
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":

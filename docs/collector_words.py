@@ -46,6 +46,7 @@ another program made; 4 for a driver that is not installed; 5 for an SQLite file
 touched. Of a damaged file, put the newest [back-up](#back-up) in its place. Without one, `microscope-collect rescue`
 (of the service: `microscope-stored rescue`) makes a new file of every report, summary of a slide and row of the
 quarantine that can be read, page by page where SQLite finds no way to them, and keeps the damaged file beside it.
+Pictures are not rescued: they are fetched again from agents that still have them.
 
 | setting | default | meaning |
 |---|---|---|
@@ -99,6 +100,21 @@ The number of a `malformed` or `refused` report stays missing, and nothing is ac
 of this project make no such report, but by a 1,001st epoch. A `conflict` is acknowledged: its row is the only copy.
 """
 COLLECTOR_TAIL = f"""
+# Pictures
+
+With `pictures.fetch` the collector asks the agents for the pictures of the cells and frames that are stored, the newest
+first, by their command [`picture/get`](mqtt.md#commands), and keeps them in the table `picture`, so that a slide can be
+looked at after its agent is gone. Agents must keep them (their `pictures.keep`), the broker must let the collector ask
+([its access list](mqtt.md#commands)), and MQTT must be of version 5. A thread and a connection of its own do that:
+reports never wait for it. An agent is asked four times a second at most; each answer has up to 1 MiB. An agent that is
+away is asked again after half a minute; one that hands out none, for it is older or told not to, after five
+minutes, and the log says why once. A picture stays wanted until it is here, until the agent says that it has none (a
+row of 0 bytes), or until its frame is older than `pictures.days`. After a new start it goes on where it was.
+
+Beyond `pictures.max_mb` the oldest pictures are deleted, and older ones are not fetched again. An SQLite file uses
+their room again and grows no smaller; `sqlite3 FILE vacuum`, with the collector stopped, gives it back.
+[What is kept of patients' cells](privacy.md) says who can see pictures, and how to delete them.
+
 # More than one collector
 
 An agent forgets a report at the first word of any collector. So one acknowledges, whose database is the one that
@@ -123,11 +139,11 @@ too much, let PostgreSQL keep its log elsewhere (continuous archiving), or run a
 
 # Room
 
-An SQLite database takes about 1.5 KB for a report and 0.7 KB for each cell in it (0.4 KB of a
-model without kinds of blasts). Reports that are acknowledged and no
-longer needed may be deleted from the table `report`, and from no other; in SQLite after `pragma foreign_keys = on`, so
-that their cells go with them. The collector may run meanwhile. `status` lists their
-numbers, and those that came before this collector, as earlier.
+An SQLite database takes about 1.5 KB for a report and 0.7 KB for each cell in it (0.4 KB of a model without kinds of
+blasts); with `pictures.fetch` about 80 KB more for each cell and 100 KB for each frame, up to `pictures.max_mb`.
+Reports that are acknowledged and no longer needed may be deleted from the table `report`, and from no other but
+`picture`; in SQLite after `pragma foreign_keys = on`, so that their cells go with them. The collector may run
+meanwhile. `status` lists their numbers, and those that came before this collector, as earlier.
 
 # Upgrades
 
@@ -137,6 +153,6 @@ be null, and calls cells with the flag `edge` `not_judged`, those stored before 
 Layout 3 has what a report says of earlier ones in columns, `withdraws` (empty: nothing is taken back) and `joined`; to
 fill them, every report is read once. Where `withdraws` is null, a collector of an earlier release has stored the row
 beside this one, and `body` tells both. In an SQLite file it would be empty there: stop every collector of such a file
-before one of them is upgraded. A release that finds a newer layout changes nothing and says which to install. Take a
-back-up before an upgrade all the same.
+before one of them is upgraded. Layout 4 has the table `picture`. A release that finds a newer layout changes nothing
+and says which to install. Take a back-up before an upgrade all the same.
 """

@@ -67,14 +67,18 @@ topic read reply/#
 user collector
 topic read microscopy/v1/#
 topic write microscopy/v1/+/+/ack
+topic write microscopy/v1/+/+/command/picture/get
+topic read reply/microscope-collect.collector.pictures/#
 ```
+
+The collector's last two lines are for `pictures.fetch`; `collector` in the last is its `name`. Who may read `reply/#`
+reads the answers to others too: where pictures are fetched, give people topics of their own below it.
 
 **Pictures** come by `picture/get` where the agent keeps them (`pictures.keep`, [off by default](privacy.md)). An answer
 holds as many as fit into `max_kb` and into what the broker takes at once. Ask for `left` again until it is empty; if a
 piece of its first id has come, with the `offset` behind it. Pictures of cells that were reported this second
 may not be ready: they are `left` too. `missing` is final: there was no time or no room for them, or the agent has
-deleted them. A user who may only fetch
-pictures: `topic write microscopy/v1/+/+/command/picture/get` and `topic read reply/#`.
+deleted them.
 
 ## Every answer
 

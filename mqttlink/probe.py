@@ -30,7 +30,7 @@ def probe(settings: BrokerSettings, timeout_s: float) -> str:
 REPLIES = "reply"
 """First word of the topics on which a visitor hears answers."""
 _MAY_ASK = "log in as a user whom the broker's access list allows that (docs/mqtt.md, Commands)"
-_NOBODY = "No matching subscribers"
+NOBODY = "No matching subscribers"
 """What MQTT 5 calls a message that nobody gets (reason code 16)."""
 
 
@@ -103,7 +103,7 @@ class BrokerProbe:
         if answer is None or answer.is_failure:
             why = f" ({answer})" if answer else ""
             raise BrokerError(f"the broker does not take what this user publishes on {topic}{why}; {_MAY_ASK}")
-        if str(answer) == _NOBODY:
+        if str(answer) == NOBODY:
             raise BrokerError(
                 f"nobody listens on {topic}: the agent is away, has another name, or takes no commands; see "
                 "`site`, `device` and `mqtt.commands` in its settings"

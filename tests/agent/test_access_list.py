@@ -1,4 +1,4 @@
-"""The access list in docs/mqtt.md is enough for agent and technician, and lets nobody else in."""
+"""The access list in docs/mqtt.md is enough for agent, technician and collector, and lets nobody else in."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from devbroker.broker import Broker, find_program
 Open = Callable[..., Any]
 PAGE = Path(__file__).parents[2] / "docs" / "mqtt.md"
 TOPICS = Topics(prefix="microscopy", site="lab", device="scope-1")
-USERS = "scope-1", "technician", "stranger"
+USERS = "scope-1", "technician", "collector", "stranger"
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ def broker(open_mosquitto: Open, tmp_path: Path) -> Iterator[Broker]:
         yield broker
 
 
-def ask(broker: Broker, user: str) -> str:
+def ask(broker: Broker, user: str, command: str = "source/restart", reply_to: str = "reply/me") -> str:
     login = ["-p", str(broker.port), "-u", user, "-P", user]
-    where = ["-t", f"{TOPICS.root}/command/source/restart", "-e", "reply/me", "-m", "{}", "-V", "mqttv5", "-q", "1"]
+    where = ["-t", f"{TOPICS.root}/command/{command}", "-e", reply_to, "-m", "{}", "-V", "mqttv5", "-q", "1"]
     program = str(find_program("mosquitto_rr"))
     done = subprocess.run([program, *login, *where, "-W", "3"], capture_output=True, text=True, check=False)
     return done.stdout
@@ -70,5 +70,9 @@ def test_the_technician_commands_and_a_stranger_does_not(
         assert ask(broker, "stranger") == ""
         assert done == []
         assert json.loads(ask(broker, "technician"))["result"] == {"source": "camera"}
+        pictures = "reply/microscope-collect.collector.pictures/x"
+        assert ask(broker, "collector", reply_to=pictures) == ""
+        assert json.loads(ask(broker, "collector", "picture/get", pictures))["error"]["code"] == "not_allowed"
+        assert len(done) == 1
         assert publisher.state == "online"
     assert "access list" not in caplog.text
