@@ -1,7 +1,8 @@
 """The database: how it is reached, and what is asked of it so that it keeps its word. SQLite, or PostgreSQL."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,13 @@ _LIMITS: dict[str, str | int] = {
 }
 
 
-def open_engine(url: str, *, writes: bool = True) -> sa.Engine:
+def open_engine(url: str, *, writes: bool = True, own: Collection[str] = frozenset(metadata.tables)) -> sa.Engine:
     """A database that is not connected to yet; who only reads it may take longer, and changes nothing.
+
+    Args:
+        url: SQLAlchemy's address of it.
+        writes: False for who only reads.
+        own: names of the tables of who writes; an SQLite file that holds others keeps its journal as it is.
 
     Raises:
         UsageError: the address can not be read, or names a database of another make.
@@ -63,7 +69,8 @@ def open_engine(url: str, *, writes: bool = True) -> sa.Engine:
     except ModuleNotFoundError as cause:
         raise MissingError(f"{cause.name} is not installed; {how_to_install('postgresql')}") from cause
     if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _at_connect_sqlite if writes else _at_connect_sqlite_to_read)
+        at_connect = partial(_at_connect_sqlite, own) if writes else _at_connect_sqlite_to_read
+        sa.event.listen(engine, "connect", at_connect)
         sa.event.listen(engine, "begin", _at_begin_sqlite)
     else:
         sa.event.listen(engine, "connect", _at_connect_pg if writes else _at_connect_pg_to_read, insert=True)
@@ -118,12 +125,12 @@ def _is_in_memory(address: sa.URL) -> bool:
     return not address.database or ":memory:" in address.database or address.query.get("mode") == "memory"
 
 
-def _at_connect_sqlite(connection: Any, _record: Any) -> None:
+def _at_connect_sqlite(own: Collection[str], connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # Python's own transactions would leave out the making of tables
     for pragma in ("synchronous = full", "foreign_keys = on"):
         connection.execute(f"pragma {pragma}").close()
     there = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
-    if there <= metadata.tables.keys():  # a file of another program's stays as it is
+    if there <= set(own):  # a file of another program's stays as it is
         connection.execute("pragma journal_mode = wal").close()
 
 

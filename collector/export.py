@@ -80,11 +80,11 @@ def _csv(names: Iterable[str], rows: Iterable[tuple[Any, ...]], out: IO[str]) ->
     writer.writerow(names)
     count = 0
     for count, row in enumerate(rows, start=1):  # noqa: B007 - it counts
-        writer.writerow([_csv_cell(value) for value in row])
+        writer.writerow([csv_cell(value) for value in row])
     return count
 
 
-def _csv_cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
     """A value as no spreadsheet takes it for a formula, which could show something else or send the table away."""
     plain = _plain(value)
     return f"'{plain}" if isinstance(plain, str) and plain[:1] in _FORMULA else plain

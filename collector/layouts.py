@@ -6,6 +6,7 @@ columns `withdraws` and `joined`. 3: there was no table `picture`.
 
 import logging
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -15,6 +16,25 @@ from common.errors import UsageError
 from contract.messages import FrameReport
 
 log = logging.getLogger(__name__)
+
+
+class TableSet(NamedTuple):
+    """Tables that one program writes, with their layout's number in a table ``meta`` of the columns key and value.
+
+    Attributes:
+        metadata: the tables.
+        layout: the newest number that this release knows.
+        key: of the row that holds the number; it tells these tables from those of another of our programs.
+        owner: whose they are, in words.
+    """
+
+    metadata: sa.MetaData
+    layout: int
+    key: str
+    owner: str
+
+
+COLLECTORS = TableSet(metadata, LAYOUT, "layout", "the collector")
 
 
 def make_tables(connection: sa.Connection) -> None:
@@ -34,26 +54,26 @@ def make_tables(connection: sa.Connection) -> None:
         connection.execute(sa.update(meta).where(meta.c.key == "layout").values(value=str(LAYOUT)))
 
 
-def layout_of(connection: sa.Connection) -> int:
-    """The layout of the collector's tables in the database; 0 if it holds none of their names.
+def layout_of(connection: sa.Connection, of: TableSet = COLLECTORS) -> int:
+    """The layout of these tables in the database; 0 if it holds none of their names.
 
     Raises:
         UsageError: they are of a later layout, or another program's.
     """
     inspector = sa.inspect(connection)
-    taken = sorted(metadata.tables.keys() & set(inspector.get_table_names()))
+    taken = sorted(of.metadata.tables.keys() & set(inspector.get_table_names()))
     if not taken:
         return 0
     columns = {column["name"] for column in inspector.get_columns("meta")} if "meta" in taken else set()
-    wanted = sa.select(meta.c.value).where(meta.c.key == "layout")
+    wanted = sa.select(meta.c.value).where(meta.c.key == of.key)
     found = connection.scalar(wanted) if columns == {"key", "value"} else None
     if found is None:
         raise UsageError(
-            f"database: its tables {', '.join(taken)} are another program's; name a database for the collector alone"
+            f"database: its tables {', '.join(taken)} are another program's; name a database for {of.owner} alone"
         )
-    if found not in map(str, range(1, LAYOUT + 1)):
+    if found not in map(str, range(1, of.layout + 1)):
         raise UsageError(
-            f"the database has layout {found}, this release of the collector knows {LAYOUT}; install the release that "
+            f"the database has layout {found}, this release of {of.owner} knows {of.layout}; install the release that "
             "made it, or name another database"
         )
     return int(found)

@@ -106,6 +106,15 @@ class CellRow(NamedTuple):
     flags: tuple[str, ...]
 
 
+class RenamedCell(NamedTuple):
+    """A name that a cell had in earlier reports, and the one that it has now; None if the cell was taken back."""
+
+    site: str
+    device: str
+    object_id: str
+    now: str | None
+
+
 class SlideRow(NamedTuple):
     """The newest summary of one count of a slide; ``body`` is the message as it came."""
 
@@ -215,6 +224,19 @@ def cells(connection: sa.Connection, slide_id: str | None = None) -> Iterator[Ce
     names has the one that stayed.
     """
     return _cells(connection, amendments(connection, slide_id), *_of_slide(slide_id))
+
+
+def renamed(connection: sa.Connection, slide_id: str) -> Iterator[RenamedCell]:
+    """Every name of a cell of one slide that later reports have changed; most slides have none."""
+    amended = amendments(connection, slide_id)
+    if not amended:
+        return
+    names = _R.site, _R.device, _R.epoch, _C.object_id
+    wanted = sa.select(*names, sa.func.max(_R.seq)).join(tables.report, _R.id == _C.report_id)
+    for site, device, epoch, name, seq in _stream(connection, wanted.where(_R.slide_id == slide_id).group_by(*names)):
+        known = amended.get((device, epoch))
+        if known and name and (now := known.name(_sound(name), seq)) != name:
+            yield RenamedCell(site, device, _sound(name), now)
 
 
 def slides(connection: sa.Connection, slide_id: str | None = None) -> Iterator[SlideRow]:

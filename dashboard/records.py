@@ -5,8 +5,8 @@ slide begins another. Each cell stands once, by all its views.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
@@ -53,6 +53,7 @@ class SlideCell:
         probability: of a blast, by all its whole views together; None if no frame shows it whole.
         flags: of its best view, of the message ``CellReport``.
         views: how many frames show it.
+        model_id: of the model that judged its best view.
     """
 
     object_id: str
@@ -65,6 +66,7 @@ class SlideCell:
     probability: float | None
     flags: tuple[str, ...]
     views: int
+    model_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,8 @@ class SlideRecord:
         last_at: when the last was.
         upto: number of the last row that was read: a record with a higher one is newer.
         heard_at: when the newest summary came.
+        renamed: each name that a cell had in earlier reports and has no longer, with the one that it has now; None
+            if the cell was taken back.
     """
 
     key: SlideKey
@@ -152,6 +156,7 @@ class SlideRecord:
     last_at: datetime | None
     upto: int
     heard_at: datetime | None = None
+    renamed: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def counts(self) -> Counts:
@@ -198,7 +203,7 @@ def slide_record(connection: sa.Connection, key: SlideKey) -> SlideRecord | None
     return SlideRecord(
         key=key,
         summaries=tuple(row.summary for row in counts if row.summary),
-        cells=_cells(rows),
+        cells=_cells(rows, {row.frame_id: row.model_id for row in frames}),
         frames=len(frames),
         refused=tuple(_refused(row) for row in frames if not row.accepted),
         models=tuple(dict.fromkeys(row.model_id for row in frames)),
@@ -207,6 +212,11 @@ def slide_record(connection: sa.Connection, key: SlideKey) -> SlideRecord | None
         last_at=max(taken, default=None),
         upto=max((row.id for row in frames), default=0),
         heard_at=max((row.received_at for row in counts), default=None),
+        renamed={
+            row.object_id: row.now
+            for row in queries.renamed(connection, key.slide_id)
+            if (row.site, row.device) == key[:2]
+        },
     )
 
 
@@ -214,15 +224,17 @@ def _refused(row: FrameRow) -> RefusedFrame:
     return RefusedFrame(row.frame_id, row.source, row.captured_at, row.reasons)
 
 
-def _cells(rows: Sequence[CellRow]) -> tuple[SlideCell, ...]:
+def _cells(rows: Sequence[CellRow], models: Mapping[str, str]) -> tuple[SlideCell, ...]:
     views = defaultdict[str, list[CellRow]](list)
     for row in rows:
         views[row.object_id or row.cell_id].append(row)
     said = said_by(rows)
-    return tuple(_cell(name, seen, said) for name, seen in views.items())
+    return tuple(_cell(name, seen, said, models) for name, seen in views.items())
 
 
-def _cell(name: str, views: Sequence[CellRow], said: Sequence[tuple[float, Label]]) -> SlideCell:
+def _cell(
+    name: str, views: Sequence[CellRow], said: Sequence[tuple[float, Label]], models: Mapping[str, str]
+) -> SlideCell:
     best, probability, label = together(views, said)
     return SlideCell(
         object_id=name,
@@ -235,4 +247,5 @@ def _cell(name: str, views: Sequence[CellRow], said: Sequence[tuple[float, Label
         probability=probability,
         flags=best.flags,
         views=len(views),
+        model_id=models.get(best.frame_id, ""),
     )

@@ -49,6 +49,23 @@ def test_a_cell_of_many_views_stands_once_as_the_montage_shows_it(
         )
 
 
+def test_names_that_cells_no_longer_have_are_told_with_those_that_they_have_now(
+    keep: Keep, make_report: MakeReport, make_cell: MakeCell
+) -> None:
+    record = record_of(keep(slide(make_report, make_cell)))
+    assert record
+    assert record.renamed == {"r-s1-c2": "r-s1-c1", "r-s1-c4": None}
+    assert {cell.model_id for cell in record.cells} == {"blast-1"}
+
+
+def test_a_slide_whose_cells_keep_their_names_has_none_renamed(
+    keep: Keep, make_report: MakeReport, make_cell: MakeCell
+) -> None:
+    record = record_of(keep([make_report(1, cells=[make_cell("f1-1", "r-s1-c1")])]))
+    assert record
+    assert record.renamed == {}
+
+
 def test_refused_frames_stand_with_their_reasons(keep: Keep, make_report: MakeReport, make_cell: MakeCell) -> None:
     record = record_of(keep(slide(make_report, make_cell)))
     assert record
