@@ -9,7 +9,6 @@ if __name__ == "__main__":  # before anything slow is imported, and any file is 
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -17,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from collector import export
+from collector import database, export
 from collector.options import parser, settings_given
 from collector.pictures import PictureFetcher
 from collector.receive import Collector
@@ -25,10 +24,8 @@ from collector.rescue import rescue
 from collector.settings import CollectorSettings, load
 from collector.store import Store
 from common import journal
-from common.arguments import make_state_dir
 from common.commands import outcome, process
-from common.durable import PRIVATE, growing, make_private
-from common.errors import UsageError
+from common.durable import PRIVATE, growing
 from common.words import counted
 from mqttlink.settings import BrokerSettings
 
@@ -51,7 +48,7 @@ def _run(options: argparse.Namespace, signals: Signals) -> int:
 def _collect(settings: CollectorSettings, options: argparse.Namespace, signals: Signals) -> int:
     stop = signals.begin().is_set
     with Store(settings.database, quarantine_rows=settings.quarantine_rows) as store:
-        _see_to_place(store.file)
+        database.make_place(store.file)
         renewed = partial(_mqtt_of, options)
         collector = Collector(settings, store, renewed=renewed)
         fetcher = PictureFetcher(settings, renewed=renewed) if settings.pictures.fetch else None
@@ -103,28 +100,6 @@ def _opened(path: Path | None) -> Iterator[IO[str]]:
         raise
     except OSError as cause:
         raise output_failed(cause, path) from cause
-
-
-def _see_to_place(file: Path | None) -> None:
-    """Make the folder of an SQLite file, which SQLite itself does not, and see that it can be written.
-
-    Raises:
-        UsageError: it can not; that does not mend itself.
-    """
-    if file is None:
-        return
-    try:
-        make_state_dir(file.parent)
-    except OSError as cause:
-        raise UsageError(
-            f"database: the folder {file.parent} can not be made ({cause.strerror}); name another"
-        ) from cause
-    if file.is_dir():
-        raise UsageError(f"database: {file} is a folder; name a file in it")
-    for path in (file.parent, file):
-        if path.exists() and not os.access(path, os.W_OK):
-            raise UsageError(f"database: this user may not write {path}; let it, or name another place")
-    make_private(file)
 
 
 COMMANDS = {"collect": _collect, "status": _status, "rescue": _rescue, "export": _export}

@@ -1,6 +1,7 @@
 """The database: how it is reached, and what is asked of it so that it keeps its word. SQLite, or PostgreSQL."""
 
 import math
+import os
 from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,9 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from collector.tables import metadata
-from common.arguments import home_path
+from common.arguments import home_path, make_state_dir
 from common.commands import how_to_install
+from common.durable import make_private
 from common.errors import MissingError, UsageError
 
 BUSY_MS = 1000
@@ -40,13 +42,16 @@ _LIMITS: dict[str, str | int] = {
 }
 
 
-def open_engine(url: str, *, writes: bool = True, own: Collection[str] = frozenset(metadata.tables)) -> sa.Engine:
+def open_engine(
+    url: str, *, writes: bool = True, own: Collection[str] = frozenset(metadata.tables), patience_ms: int = BUSY_MS
+) -> sa.Engine:
     """A database that is not connected to yet; who only reads it may take longer, and changes nothing.
 
     Args:
         url: SQLAlchemy's address of it.
         writes: False for who only reads.
         own: names of the tables of who writes; an SQLite file that holds others keeps its journal as it is.
+        patience_ms: how long a statement waits for another program's lock on an SQLite file.
 
     Raises:
         UsageError: the address can not be read, or names a database of another make.
@@ -60,7 +65,8 @@ def open_engine(url: str, *, writes: bool = True, own: Collection[str] = frozens
             raise UsageError("database: what is stored in memory is lost; write sqlite:////folder/file.sqlite")
         if address.drivername == "sqlite":
             address = address.set(database=str(home_path(str(address.database))))
-        engine = sa.create_engine(address.set(drivername=_DRIVERS[address.drivername]), **_options(address))
+        options = _options(address, patience_ms)
+        engine = sa.create_engine(address.set(drivername=_DRIVERS[address.drivername]), **options)
     except (ArgumentError, NoSuchModuleError, ValueError) as cause:
         raise UsageError(
             "database: the address can not be read; write sqlite:////folder/file.sqlite, or "
@@ -97,6 +103,28 @@ def file_of(engine: sa.Engine) -> Path | None:
     return None if name is None else Path(name.removeprefix("file:"))
 
 
+def make_place(file: Path | None) -> None:
+    """Make the folder of an SQLite file, which SQLite itself does not, and see that it can be written.
+
+    Raises:
+        UsageError: it can not; that does not mend itself.
+    """
+    if file is None:
+        return
+    try:
+        make_state_dir(file.parent)
+    except OSError as cause:
+        raise UsageError(
+            f"database: the folder {file.parent} can not be made ({cause.strerror}); name another"
+        ) from cause
+    if file.is_dir():
+        raise UsageError(f"database: {file} is a folder; name a file in it")
+    for path in (file.parent, file):
+        if path.exists() and not os.access(path, os.W_OK):
+            raise UsageError(f"database: this user may not write {path}; let it, or name another place")
+    make_private(file)
+
+
 def said_by(cause: Exception) -> str:
     """The database's own words, in one line."""
     return " ".join(str(getattr(cause, "orig", None) or cause).split())
@@ -108,9 +136,9 @@ def is_damage(cause: Exception) -> bool:
     return not isinstance(cause, SQLAlchemyError) or any(word in said for word in _DAMAGE)
 
 
-def _options(address: sa.URL) -> dict[str, Any]:
+def _options(address: sa.URL, patience_ms: int) -> dict[str, Any]:
     if address.get_backend_name() == "sqlite":
-        return {"poolclass": NullPool, "connect_args": {"timeout": BUSY_MS / 1000}}
+        return {"poolclass": NullPool, "connect_args": {"timeout": patience_ms / 1000}}
     silence = {
         "tcp_user_timeout": _SILENCE_MS,
         "keepalives_idle": _SILENCE_MS // 2000,

@@ -233,7 +233,8 @@ def renamed(connection: sa.Connection, slide_id: str) -> Iterator[RenamedCell]:
         return
     names = _R.site, _R.device, _R.epoch, _C.object_id
     wanted = sa.select(*names, sa.func.max(_R.seq)).join(tables.report, _R.id == _C.report_id)
-    for site, device, epoch, name, seq in _stream(connection, wanted.where(_R.slide_id == slide_id).group_by(*names)):
+    found = _stream(connection, wanted.where(_R.slide_id == slide_id).group_by(*names))
+    for site, device, epoch, name, seq in map(tuple, found):
         known = amended.get((device, epoch))
         if known and name and (now := known.name(_sound(name), seq)) != name:
             yield RenamedCell(site, device, _sound(name), now)

@@ -1,0 +1,1 @@
+"""What people say of a slide's cells: verdicts, signatures, and what follows from them."""
