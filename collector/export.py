@@ -49,15 +49,15 @@ def export(url: str, what: What, *, form: Form, slide_id: str | None, out: IO[st
     with reading(url) as connection:
         if what == "cells":
             cells = queries.cells(connection, slide_id)
-            return _csv(CellRow._fields, cells, out) if form == "csv" else _jsonl(map(_cell_line, cells), out)
+            return write_csv(CellRow._fields, cells, out) if form == "csv" else _jsonl(map(_cell_line, cells), out)
         if what == "reports":
             if form == "csv":
-                return _csv(FrameRow._fields, queries.frames(connection, slide_id), out)
+                return write_csv(FrameRow._fields, queries.frames(connection, slide_id), out)
             return _jsonl(queries.report_bodies(connection, slide_id), out)
         slides = queries.slides(connection, slide_id)
         if form == "csv":
             rows = ((*row[:-1], *summary_values(row.summary)) for row in slides)
-            return _csv([*SlideRow._fields[:-1], *summary_columns()], rows, out)
+            return write_csv([*SlideRow._fields[:-1], *summary_columns()], rows, out)
         return _jsonl((row.body for row in slides), out)
 
 
@@ -75,8 +75,16 @@ def _cell_line(row: CellRow) -> str:
     return json.dumps({name: _plain(value) for name, value in row._asdict().items()})
 
 
-def _csv(names: Iterable[str], rows: Iterable[tuple[Any, ...]], out: IO[str]) -> int:
-    writer = csv.writer(out)
+def write_csv(names: Iterable[str], rows: Iterable[Iterable[Any]], out: IO[str], *, delimiter: str = ",") -> int:
+    """Write a table that spreadsheets and programs read; returns the number of rows.
+
+    Args:
+        names: of the columns.
+        rows: numbers, text, None for nothing, times (written as the messages have them) and tuples of words.
+        out: opened without translation of line ends.
+        delimiter: between two columns.
+    """
+    writer = csv.writer(out, delimiter=delimiter)
     writer.writerow(names)
     count = 0
     for count, row in enumerate(rows, start=1):  # noqa: B007 - it counts

@@ -19,6 +19,8 @@ from rendering.html import fill
 Numbers = NDArray[np.float64]
 WIDTH, HEIGHT = 560, 400
 LEFT, RIGHT, TOP, BOTTOM = 66, 14, 34, 52
+TEXT = '<text fill="#1b1f24" font-size="13" font-family="DejaVu Sans, sans-serif" '
+"""How text begins: as a page's style has it, for readers who do not bring that into a drawing."""
 DASHED = Markup('stroke="#57606a" stroke-dasharray="5 4"')
 DASHES = Markup(""), Markup(' stroke-dasharray="6 3"'), Markup(' stroke-dasharray="2 3"')
 NOTHING = Markup("")
@@ -155,15 +157,32 @@ def reliability(name: str, labels: ArrayLike, probabilities: ArrayLike, bins: in
 
 
 def histogram_svg(
-    values: Mapping[str, ArrayLike], *, title: str, x_label: str, describe: str = "", bins: int = 40
+    values: Mapping[str, ArrayLike],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str = "cells",
+    describe: str = "",
+    ends: tuple[float, float] | None = None,
+    bins: int = 40,
 ) -> Markup:
-    """How often values occur: an outline for each name, over bins that all share."""
+    """How often values occur: an outline for each name, over bins that all share.
+
+    Args:
+        values: by name.
+        title: of the plot.
+        x_label: quantity and unit.
+        y_label: what is counted.
+        describe: the plot in words, shown as its caption.
+        ends: of the axis; None: by the values.
+        bins: how many.
+    """
     raw = {name: np.asarray(v, np.float64).ravel() for name, v in values.items()}
     clean = {name: v[np.isfinite(v)] for name, v in raw.items()}
-    edges = np.linspace(*span(clean.values()), bins + 1)
+    edges = np.linspace(*(ends or span(clean.values())), bins + 1)
     counts = {name: np.histogram(v, edges)[0] for name, v in clean.items()}
     across = _across(x_label, float(edges[0]), float(edges[-1]))
-    up = _up("cells", 0, 1.05 * max([1, *(int(c.max()) for c in counts.values())]))
+    up = _up(y_label, 0, 1.05 * max([1, *(int(c.max()) for c in counts.values())]))
     parts = [_grid(across, up)]
     for k, count in enumerate(counts.values()):
         outline = np.concatenate([[0], np.repeat(count, 2), [0]])
@@ -290,7 +309,7 @@ def _figure(title: str, describe: str, parts: Sequence[Markup], keys: Sequence[K
         id=f"{number:08x}",
         title=title,
         describe=describe,
-        parts=NOTHING.join(parts),
+        parts=Markup(str(NOTHING.join(parts)).replace("<text ", TEXT)),  # noqa: S704 - it is made of markup
         keys=keys,
         width=WIDTH,
         height=height,

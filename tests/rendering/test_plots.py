@@ -50,10 +50,22 @@ def test_the_names_of_two_marks_lie_within_the_plot_and_not_on_each_other(place:
     )
     [(x, y), (other_x, other_y)] = (
         (float(x) - (25 if anchor == "end" else 0), float(y))
-        for x, y, anchor in re.findall('<text x="([^"]*)" y="([^"]*)" text-anchor="([^"]*)">cut<', drawn)
+        for x, y, anchor in re.findall(' x="([^"]*)" y="([^"]*)" text-anchor="([^"]*)">cut<', drawn)
     )
     assert all(0 < left < WIDTH - 25 for left in (x, other_x))
     assert abs(x - other_x) > 25 or abs(y - other_y) > 14
+
+
+def test_texts_are_seen_without_a_page_s_style() -> None:
+    for figure in FIGURES.values():
+        texts = ET.fromstring(figure).iter("text")  # noqa: S314 - our own text
+        assert {text.get("fill") for text in texts} == {"#1b1f24"}
+
+
+def test_a_histogram_has_the_ends_and_the_names_that_it_is_given() -> None:
+    drawn = histogram_svg({"a": [0.5, 0.5]}, title="h", x_label="p", y_label="Zellen", ends=(0.0, 1.0), bins=10)
+    assert ">Zellen</text>" in drawn
+    assert [text for text in ("0", "0.2", "0.4", "0.6", "0.8", "1") if f">{text}</text>" not in drawn] == []
 
 
 def test_reliability_leaves_empty_bins_out() -> None:

@@ -1,0 +1,1 @@
+"""What goes out of the dashboard: tables, FHIR bundles and printed reports, made of values and of nothing else."""

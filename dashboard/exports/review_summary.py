@@ -1,0 +1,51 @@
+"""What people said of a slide, as values: what exports show beside what the model said."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from dashboard.records import Counts, SlideCell
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A reading that a person has signed.
+
+    Attributes:
+        name: of the person, as signed in.
+        role: of the person in this program.
+        at: when it was signed, aware.
+        reading: `1`, `2` or `adjudication`.
+    """
+
+    name: str
+    role: str
+    at: datetime
+    reading: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewSummary:
+    """What the readings of a slide have come to.
+
+    Attributes:
+        counts: by the final labels; cells that nobody reviewed count as the model calls them.
+        signatures: in the order in which they were given.
+        apart: how many cells each class of the laboratory has that is no white cell's, such as `smudge`; these are in
+            none of ``counts``.
+        labels: the final label of each reviewed cell, by its ``object_id``.
+        kappa: Cohen's, of two readings; None where there are not two.
+        notes: what the reviewers wrote, in order.
+    """
+
+    counts: Counts
+    signatures: tuple[Signature, ...] = ()
+    apart: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    kappa: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def final_label(cell: SlideCell, review: ReviewSummary | None) -> str:
+    """What a cell is called in the end: by its reviewers, else by the model."""
+    return review.labels.get(cell.object_id, cell.label) if review else cell.label

@@ -1,0 +1,59 @@
+"""What every export says of a slide beside its counts: who judged it, what was refused, what to look at first."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from contract.messages import SlideSummary
+from dashboard.records import SlideCell, SlideRecord
+
+
+class Judge(NamedTuple):
+    """A model that has judged cells of a slide.
+
+    Attributes:
+        id: its name.
+        sha256: of its bundle's manifest; empty where no summary names it, as the two that follow.
+        gate: `passed` or `skipped`.
+        colour: how cells were made to look like the training's.
+    """
+
+    id: str
+    sha256: str = ""
+    gate: str = ""
+    colour: str = ""
+
+
+def judges(record: SlideRecord) -> Sequence[Judge]:
+    """The models of a slide in their order; one stands twice if it ran in two ways."""
+    told = dict.fromkeys(
+        Judge(one.model.id, one.model.sha256, one.model.gate, one.model.colour) for one in record.summaries
+    )
+    names = {judge.id for judge in told}
+    untold = [Judge(name) for name in record.models if name not in names]
+    return sorted([*told, *untold], key=lambda judge: _place(record.models, judge.id))
+
+
+def corrected(record: SlideRecord) -> SlideSummary | None:
+    """The summary that has the share corrected for the model's known error; None where no one summary can have it.
+
+    The agent computes it for one count. Of several there is none for all of them, and of two we make up no third.
+    """
+    only = record.summaries[0] if len(record.summaries) == 1 else None
+    known = only is not None and only.corrected_fraction is not None and only.corrected_interval is not None
+    return only if known else None
+
+
+def refused_by(record: SlideRecord) -> dict[str, int]:
+    """How many frames were refused for each reason, the most frequent first; a frame may have several."""
+    return dict(Counter(reason for frame in record.refused for reason in frame.reasons).most_common())
+
+
+def most_suspicious(record: SlideRecord, count: int) -> Sequence[SlideCell]:
+    """The judged cells that are most probably blasts, at most so many, the most probable first."""
+    judged = [(cell.probability, cell) for cell in record.cells if cell.probability is not None]
+    return [cell for _, cell in sorted(judged, key=lambda one: -one[0])[:count]]
+
+
+def _place(names: Sequence[str], name: str) -> int:
+    return names.index(name) if name in names else len(names)
