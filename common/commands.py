@@ -12,12 +12,14 @@ from common.errors import MicroscopeError
 from common.terminal import discard_output, open_streams, output_failed, reader_is_gone, say
 
 EXTRAS = {
+    "fhir": "fhir",
     "onnx": "export,training",
     "onnxscript": "export,training",
     "psycopg": "postgresql",
     "rich": "dashboard",
     "sqlalchemy": "collector",
     "torch": "export,training",
+    "weasyprint": "pdf",
 }
 """Which extra brings a library that may be missing."""
 INTERRUPTED = 128 + signal.SIGINT

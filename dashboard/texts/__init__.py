@@ -86,14 +86,15 @@ class Texts:
         text = self._texts[form if form in self._texts else key]
         return self._writer.vformat(text, (), values)
 
-    def word(self, table: str, name: str) -> str:
-        """What a name of the messages is called, as a reason or a flag; one that no language has, as it is.
+    def word(self, table: str, name: str, otherwise: str | None = None) -> str:
+        """What a name of the messages is called, as a reason or a flag.
 
         Args:
             table: such as `reason`.
             name: as the messages have it; a newer agent may send one that nobody has translated yet.
+            otherwise: what is said of such a one; None: the name with spaces.
         """
-        return self._texts.get(f"{table}.{name}", name.replace("_", " "))
+        return self._texts.get(f"{table}.{name}", name.replace("_", " ") if otherwise is None else otherwise)
 
 
 @cache
