@@ -27,7 +27,7 @@ ROOMS = (
     "common", "contract", "mqttlink", "engines", "devbroker", "rendering", "agent", "evaluation", "calibration",
     "training", "export", "collector", "dashboard", "bench",
 )  # fmt: skip
-HIDDEN = ["amqtt", "onnx", "onnxscript", "psycopg", "rich", "sqlalchemy", "torch"]
+HIDDEN = ["amqtt", "fhir", "onnx", "onnxscript", "psycopg", "rich", "sqlalchemy", "torch", "weasyprint"]
 """Libraries of the extras."""
 HEAVY = ("torch", "onnx", "tensorrt", "pycuda", "paho")
 REGISTERED = {

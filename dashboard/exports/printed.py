@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,9 +17,8 @@ from markupsafe import Markup
 
 from common.terminal import printable
 from contract.labels import LABELS
-from contract.messages import Interval
 from dashboard.exports.review_summary import ReviewSummary, final_label
-from dashboard.exports.slide_facts import corrected, judges, most_suspicious, refused_by
+from dashboard.exports.slide_facts import corrected, judges, most_suspicious, refused_by, share_words
 from dashboard.exports.tables import data_hash
 from dashboard.records import Counts, SlideCell, SlideRecord
 from dashboard.texts import Texts
@@ -85,7 +84,7 @@ def printed_report(
             um_per_pixel=um_per_pixel,
             head=_head(style or Style(), texts),
             counted=_counted(record.counts, review),
-            share=lambda fraction, interval: _share(texts, fraction, interval),
+            share=partial(share_words, texts),
             corrected=corrected(record),
             refused=refused_by(record),
             histogram=_histogram(record.cells, texts),
@@ -131,19 +130,6 @@ def _counted(model: Counts, review: ReviewSummary | None) -> Sequence[tuple[str,
     """Each label with how many cells the model calls so, and how many people do; None where nobody reviewed."""
     people = review.counts if review else None
     return [(label, getattr(model, label), getattr(people, label) if people else None) for label in LABELS]
-
-
-def _share(texts: Texts, fraction: float | None, interval: Interval | None) -> str:
-    """A share with its interval; that there is none where no cell is called normal or blast."""
-    if fraction is None or interval is None:
-        return texts.get("printed.no_share")
-    return texts.get(
-        "printed.share",
-        share=100 * fraction,
-        level=100 * interval.level,
-        low=100 * interval.low,
-        high=100 * interval.high,
-    )
 
 
 def _histogram(cells: Sequence[SlideCell], texts: Texts) -> Markup:

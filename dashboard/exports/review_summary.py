@@ -16,12 +16,16 @@ class Signature:
         role: of the person in this program.
         at: when it was signed, aware.
         reading: `1`, `2` or `adjudication`.
+        sha256: of the verdicts and counts that were signed; empty where it is not known.
+        outdated: cells or verdicts came after it, so that it is of an earlier state.
     """
 
     name: str
     role: str
     at: datetime
     reading: str
+    sha256: str = ""
+    outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

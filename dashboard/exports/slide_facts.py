@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from contract.messages import SlideSummary
+from contract.messages import Interval, SlideSummary
 from dashboard.records import SlideCell, SlideRecord
+from dashboard.texts import Texts
 
 
 class Judge(NamedTuple):
@@ -42,6 +43,14 @@ def corrected(record: SlideRecord) -> SlideSummary | None:
     only = record.summaries[0] if len(record.summaries) == 1 else None
     known = only is not None and only.corrected_fraction is not None and only.corrected_interval is not None
     return only if known else None
+
+
+def share_words(texts: Texts, fraction: float | None, interval: Interval | None) -> str:
+    """A share with its interval in words; that there is none where no cell is called normal or blast."""
+    if fraction is None or interval is None:
+        return texts.get("printed.no_share")
+    low, high, level = 100 * interval.low, 100 * interval.high, 100 * interval.level
+    return texts.get("printed.share", share=100 * fraction, level=level, low=low, high=high)
 
 
 def refused_by(record: SlideRecord) -> dict[str, int]:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -129,3 +130,8 @@ def test_a_review_without_signatures_has_no_time() -> None:
     row = frame_of(slides_csv([(record, review)])).iloc[0]
     assert row[["signed_by", "signed_at", "kappa", "reviewed_fraction", "reviewed_apart"]].isna().all()
     assert row.first_at == NOON.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def test_the_documentation_names_every_column() -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs/exports.md").read_text(encoding="utf-8")
+    assert [name for name in (*CELL_COLUMNS, *SLIDE_COLUMNS) if f"`{name}`" not in text] == []
