@@ -16,7 +16,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from common.errors import MicroscopeError
-from dashboard.pages import agents, events, signin, slides
+from dashboard.pages import agents, downloads, events, pictures, review, signin, slides
 from dashboard.pages.visit import visit_of
 from dashboard.security.guard import Guard
 from dashboard.settings import LOOPBACK
@@ -44,6 +44,9 @@ def application(web: Web) -> Starlette:
             *signin.ROUTES,
             *agents.ROUTES,
             *slides.ROUTES,
+            *review.ROUTES,
+            *pictures.ROUTES,
+            *downloads.ROUTES,
             *events.ROUTES,
             Mount("/static", StaticFiles(directory=STATIC), name="static"),
         ],

@@ -93,6 +93,14 @@ class DashboardSettings(Section):
         default_factory=lambda: _in_state("collector.sqlite"),
         description="The collector's database, which is read and never written; as its own setting `database`.",
     )
+    reviews: str = Field(
+        default_factory=lambda: _in_state("reviews.sqlite"),
+        description="Database of what people say of cells, SQLite or PostgreSQL as `database`, and never the same one.",
+    )
+    classes: Names = Field(
+        ("smudge", "artefact"),
+        description="What a reviewer may call a cell beside normal and blast; such cells leave the share of blasts.",
+    )
     collect: bool = Field(
         default=False,
         description="This process is the collector as well, for a single workstation; elsewhere it is "
@@ -117,7 +125,7 @@ def _environment() -> Tree:
     return dict(EnvSettingsSource(_Environment)())
 
 
-FORM = Form(DashboardSettings, ENV_PREFIX, _environment, secrets=("password", "database"))
+FORM = Form(DashboardSettings, ENV_PREFIX, _environment, secrets=("password", "database", "reviews"))
 
 
 def load(config: Path | None = None, overrides: Mapping[str, str] | None = None) -> DashboardSettings:

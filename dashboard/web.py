@@ -14,9 +14,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
 from collector import queries
+from dashboard.exports.review_summary import ReviewSummary
 from dashboard.live.views import Views
 from dashboard.live.watcher import Watcher
 from dashboard.records import SlideKey, SlideRecord, slide_record, version_of
+from dashboard.reviewed import summary_of
+from dashboard.reviews.readings import visible
+from dashboard.reviews.store import ReviewStore
 from dashboard.security import sessions, users
 from dashboard.security.attempts import Attempts
 from dashboard.security.sessions import Session, Sessions
@@ -49,6 +53,7 @@ class Web:
         self.users = Users(settings.state_dir / users.FILE)
         self.sessions = Sessions(settings.state_dir / sessions.FILE, hours=settings.web.session_hours)
         self.attempts = Attempts()
+        self.reviews = ReviewStore(settings.reviews)
         self.guest = Session("guest", secrets.token_urlsafe(32), datetime.now(timezone.utc))
         self.texts = {language: Texts.load(language) for language in LANGUAGES}
         self.templates = Environment(
@@ -77,6 +82,16 @@ class Web:
     async def slide(self, key: SlideKey) -> SlideRecord | None:
         """A slide as it is stored now; read again only where something new was stored of it."""
         return await self.ask(lambda connection: self._slide(connection, key))
+
+    async def review(self, record: SlideRecord, person: str, *, may_review: bool) -> ReviewSummary | None:
+        """What people have said of a slide, as far as this person may see it; None where nobody has said anything."""
+        log = await run_in_threadpool(self.reviews.log, record.key)
+        return summary_of(record, visible(log, person, may_review=may_review))
+
+    @staticmethod
+    def call_id() -> str:
+        """A name for a call that a form makes, which has no script to make one."""
+        return secrets.token_urlsafe(16)
 
     def _slide(self, connection: sa.Connection, key: SlideKey) -> SlideRecord | None:
         with self._lock:

@@ -10,10 +10,12 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from collector import queries
+from collector.picture_rows import pictures_of
 from collector.queries import SlideRow
 from dashboard.pages.charts import course, histogram
 from dashboard.pages.visit import Visit, page
 from dashboard.records import SlideCell, SlideKey, SlideRecord
+from dashboard.security.roles import may
 
 AT_ONCE = 120
 """Cells of the gallery that are sent together; the page asks for more as it is scrolled."""
@@ -74,6 +76,7 @@ async def one(visit: Visit) -> Response:
         return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_slide", name=key_of(visit).slide_id)
     ordered = by_suspicion(record.cells)
     with_pictures = await pictured(visit, ordered[:AT_ONCE])
+    review = await visit.web.review(record, visit.name, may_review=may(visit.role, "reviewer"))
     return visit.page(
         "slide",
         record=record,
@@ -88,6 +91,8 @@ async def one(visit: Visit) -> Response:
         at_once=AT_ONCE,
         start=0,
         base=base_of(record.key),
+        device=record.key.device,
+        review=review,
     )
 
 
@@ -101,6 +106,7 @@ async def gallery(visit: Visit) -> Response:
     begin = min(int(start[:9]), len(record.cells))
     cells = by_suspicion(record.cells)[begin : begin + AT_ONCE]
     values = {"cells": cells, "pictured": await pictured(visit, cells), "start": begin, "base": base_of(record.key)}
+    values["device"] = record.key.device
     more = begin + AT_ONCE < len(record.cells)
     return HTMLResponse(visit.part("cells", **values, more=more, at_once=AT_ONCE))
 
@@ -126,9 +132,10 @@ def refused_by(record: SlideRecord) -> list[tuple[str, int]]:
     return Counter(reason for frame in record.refused for reason in frame.reasons).most_common()
 
 
-async def pictured(_visit: Visit, _cells: Sequence[SlideCell]) -> frozenset[str]:
+async def pictured(visit: Visit, cells: Sequence[SlideCell]) -> set[str]:
     """Which of these cells have a picture in the store, by `cell_id`."""
-    return frozenset()
+    names, device = [cell.cell_id for cell in cells], key_of(visit).device
+    return await visit.web.ask(lambda connection: pictures_of(connection, names, device=device))
 
 
 ROUTES = [

@@ -1,0 +1,112 @@
+"""What goes out of the page: tables, the FHIR bundle, the report on paper."""
+
+from datetime import datetime, timezone
+from http import HTTPStatus
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from collector.picture_rows import picture
+from dashboard.exports.fhir import slide_bundle
+from dashboard.exports.pdf import pdf_of
+from dashboard.exports.printed import Style, printed_report, stylesheet
+from dashboard.exports.review_summary import ReviewSummary
+from dashboard.exports.tables import cells_csv
+from dashboard.pages.slides import key_of
+from dashboard.pages.visit import Visit, page
+from dashboard.records import SlideRecord
+from dashboard.security.roles import may
+from dashboard.texts import LANGUAGES
+
+
+async def _reviewed(visit: Visit) -> tuple[SlideRecord, ReviewSummary | None] | None:
+    record = await visit.web.slide(key_of(visit))
+    if record is None:
+        return None
+    return record, await visit.web.review(record, visit.name, may_review=may(visit.role, "reviewer"))
+
+
+def _missing(visit: Visit) -> Response:
+    return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_slide", name=key_of(visit).slide_id)
+
+
+def _file(visit: Visit, data: bytes | str, media_type: str, suffix: str) -> Response:
+    """A file to be saved under the slide's name."""
+    name = "".join(one if one.isascii() and (one.isalnum() or one in "._-") else "_" for one in key_of(visit).slide_id)
+    headers = {"content-disposition": f'attachment; filename="{name}{suffix}"'}
+    return Response(data, media_type=media_type, headers=headers)
+
+
+@page()
+async def cells(visit: Visit) -> Response:
+    """The cells of a slide as CSV."""
+    found = await _reviewed(visit)
+    if found is None:
+        return _missing(visit)
+    comma = visit.request.query_params.get("decimal") == "comma"
+    data = await run_in_threadpool(cells_csv, *found, comma=comma)
+    return _file(visit, data, "text/csv; charset=utf-8", "-cells.csv")
+
+
+@page()
+async def fhir(visit: Visit) -> Response:
+    """A slide as a FHIR R4 bundle."""
+    found = await _reviewed(visit)
+    if found is None:
+        return _missing(visit)
+    record, review = found
+    now = datetime.now(timezone.utc)
+    text = await run_in_threadpool(lambda: slide_bundle(record, texts=visit.texts, at=now, review=review))
+    return _file(visit, text, "application/fhir+json", "-fhir.json")
+
+
+def _report(visit: Visit, record: SlideRecord, review: ReviewSummary | None, style: Style | None) -> str:
+    """The report on paper, with the pictures that the store has."""
+    device = record.key.device
+    with visit.web.store() as connection:
+
+        def look(cell_id: str) -> bytes | None:
+            found = picture(connection, cell_id, device=device)
+            return found.data if found else None
+
+        now = datetime.now(timezone.utc)
+        return printed_report(record, texts=visit.texts, at=now, review=review, picture=look, style=style)
+
+
+@page()
+async def report(visit: Visit) -> Response:
+    """The report, to be printed by the browser."""
+    found = await _reviewed(visit)
+    if found is None:
+        return _missing(visit)
+    style = Style(href=f"/report-{visit.texts.language}.css")
+    return HTMLResponse(await run_in_threadpool(_report, visit, *found, style))
+
+
+@page()
+async def pdf(visit: Visit) -> Response:
+    """The report as PDF."""
+    found = await _reviewed(visit)
+    if found is None:
+        return _missing(visit)
+    data = await run_in_threadpool(lambda: pdf_of(_report(visit, *found, None)))
+    return _file(visit, data, "application/pdf", ".pdf")
+
+
+@page(None)
+async def style(visit: Visit) -> Response:
+    """The style of the report in a language."""
+    language = visit.request.path_params["language"]
+    if language not in LANGUAGES:
+        return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.not_found")
+    return Response(stylesheet(visit.web.texts[language]), media_type="text/css")
+
+
+ROUTES = [
+    Route("/slides/{site}/{device}/{slide}/cells.csv", cells),
+    Route("/slides/{site}/{device}/{slide}/fhir.json", fhir),
+    Route("/slides/{site}/{device}/{slide}/report", report),
+    Route("/slides/{site}/{device}/{slide}/report.pdf", pdf),
+    Route("/report-{language}.css", style),
+]

@@ -1,0 +1,267 @@
+"""The work of a person on a slide: which cells are on the screen, what is said of each, and the signature."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from collector.picture_rows import frame_pictures_of, picture, pictures_of
+from dashboard.pages.slides import AT_ONCE, base_of, key_of
+from dashboard.pages.visit import Visit, page
+from dashboard.records import SlideCell, SlideRecord
+from dashboard.reviews.agreement import agreement
+from dashboard.reviews.events import BLIND, Given, Kind, Reading, ReviewRefusedError, SlideLog, Verdict
+from dashboard.reviews.likeness import StoredPicture, by_likeness, described
+from dashboard.reviews.progress import Order, Progress, ordered, progress
+from dashboard.reviews.readings import Readings, visible
+from dashboard.reviews.standing import standing
+from dashboard.security.roles import may
+
+MOST_LIKE = 2000
+"""Cells among which those like one are looked for: each picture is read and measured."""
+LABELS = ("normal", "blast")
+"""What a cell may be corrected to, beside the laboratory's classes."""
+CallId = Field(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")
+
+
+class One(BaseModel):
+    """What the page says of one cell."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    object_id: str = Field(max_length=255)
+    kind: Kind
+    label: str = Field("", max_length=64)
+    note: str = Field("", max_length=2000)
+
+
+class Say(BaseModel):
+    """One call of the page: verdicts that belong together."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reading: Reading
+    call_id: str = CallId
+    given: tuple[One, ...] = Field(min_length=1, max_length=2000)
+
+
+class Show(BaseModel):
+    """Cells that are on the screen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reading: Reading
+    object_ids: tuple[str, ...] = Field(max_length=2000)
+
+
+class Seal(BaseModel):
+    """A reading to sign, to release, or a signature to withdraw."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reading: Reading
+    call_id: str = CallId
+    signature: int = 0
+    reason: str = Field("", max_length=2000)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A slide as one person may see it."""
+
+    record: SlideRecord
+    log: SlideLog
+    reading: Reading | None
+    """Which reading the person holds, or `adjudication` where both are signed."""
+    verdicts: Mapping[str, Verdict]
+    """The person's own, by the cell's present name."""
+
+
+async def sight_of(visit: Visit) -> Sight | None:
+    """What the person who asks may see of a slide; None if nothing is stored of it."""
+    record = await visit.web.slide(key_of(visit))
+    if record is None:
+        return None
+    whole = await run_in_threadpool(visit.web.reviews.log, record.key)
+    log = visible(whole, visit.name, may_review=may(visit.role, "reviewer"))
+    readings, stands = Readings.of(log.acts), standing(record, log)
+    held = readings.held_by(visit.name)
+    if readings.both_signed:
+        return Sight(record, log, "adjudication", stands.adjudication.get(visit.name, {}))
+    return Sight(record, log, held, stands.readings[held] if held else {})
+
+
+@page("reviewer")
+async def work(visit: Visit) -> Response:
+    """The page where cells are reviewed."""
+    seen = await sight_of(visit)
+    if seen is None:
+        return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_slide", name=key_of(visit).slide_id)
+    readings = Readings.of(seen.log.acts)
+    return visit.page(
+        "review",
+        **await _cards(visit, seen, 0),
+        record=seen.record,
+        reading=seen.reading,
+        order=_order(visit)[0],
+        orders=get_args(Order),
+        progress=await _progress(visit, seen),
+        signatures=readings.signatures,
+        holders=readings.holders,
+        agreement=agreement(seen.record, seen.log),
+        classes=[*LABELS, *visit.web.settings.classes],
+    )
+
+
+@page("reviewer")
+async def more(visit: Visit) -> Response:
+    """More cells of the page."""
+    seen = await sight_of(visit)
+    start = visit.request.query_params.get("from", "0")
+    if seen is None or not start.isdecimal():
+        return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_slide", name=key_of(visit).slide_id)
+    return HTMLResponse(visit.part("review_cards", **await _cards(visit, seen, int(start[:9]))))
+
+
+async def _cards(visit: Visit, seen: Sight, start: int) -> dict[str, Any]:
+    """What a template needs to show cells in the order that is asked for, from one on."""
+    order, like = _order(visit)
+    cells = await _in_order(visit, seen, order, like)
+    shown = cells[start : start + AT_ONCE]
+    device = seen.record.key.device
+
+    def pictures(connection: Any) -> tuple[set[str], set[str]]:
+        found = pictures_of(connection, [cell.cell_id for cell in shown], device=device)
+        return found, frame_pictures_of(connection, [cell.frame_id for cell in shown], device=device)
+
+    of_cells, of_frames = await visit.web.ask(pictures)
+    question = f"order={order}" + (f"&like={like}" if like else "")
+    return {
+        "cells": shown,
+        "verdicts": seen.verdicts,
+        "pictured": of_cells,
+        "framed": of_frames,
+        "device": device,
+        "base": base_of(seen.record.key),
+        "next": f"{base_of(seen.record.key)}/review/cards?{question}&from={start + AT_ONCE}"
+        if start + AT_ONCE < len(cells)
+        else "",
+    }
+
+
+def _order(visit: Visit) -> tuple[Order, str]:
+    asked = visit.request.query_params
+    order: Order = next((one for one in get_args(Order) if one == asked.get("order")), "suspicion")
+    return order, asked.get("like", "")[:255]
+
+
+async def _in_order(visit: Visit, seen: Sight, order: Order, like: str) -> list[SlideCell]:
+    cells = ordered(seen.record.cells, order, seen.verdicts)
+    if not like:
+        return cells
+    known = {cell.object_id: cell for cell in cells}
+    device = seen.record.key.device
+
+    def alike(connection: Any) -> list[str]:
+        looked_at = [known[like]] if like in known else []
+        measured = {}
+        for cell in [*looked_at, *cells[:MOST_LIKE]]:
+            found = picture(connection, cell.cell_id, device=device)
+            stored = StoredPicture(found.data, found.um_per_pixel) if found else None
+            if descriptor := described(stored, cell.area_um2):
+                measured[cell.object_id] = descriptor
+        return by_likeness(list(known), measured, like) if like in measured else list(known)
+
+    first = await visit.web.ask(alike)
+    here = [known[like]] if like in known else []
+    return [*here, *(known[name] for name in first if name != like)]
+
+
+async def _progress(visit: Visit, seen: Sight) -> Progress | None:
+    if seen.reading not in BLIND:
+        return None
+    shown = await run_in_threadpool(visit.web.reviews.shown_to, seen.record.key, visit.name, seen.reading)
+    return progress(seen.record, seen.log, seen.reading, shown)
+
+
+@page("reviewer")
+async def begin(visit: Visit) -> Response:
+    """Begin a reading."""
+    call_id = visit.form.get("call_id", "") or visit.web.call_id()
+    try:
+        await run_in_threadpool(visit.web.reviews.begin, key_of(visit), visit.name, visit.role, call_id)
+    except ReviewRefusedError as cause:
+        return _refused(cause)
+    return RedirectResponse(f"{base_of(key_of(visit))}/review", HTTPStatus.SEE_OTHER)
+
+
+@page("reviewer")
+async def show(visit: Visit) -> Response:
+    """Note what is on the screen."""
+    return await _carried_out(visit, Show)
+
+
+@page("reviewer")
+async def say(visit: Visit) -> Response:
+    """Store verdicts."""
+    return await _carried_out(visit, Say)
+
+
+@page("reviewer")
+async def sign(visit: Visit) -> Response:
+    """Sign a reading."""
+    return await _carried_out(visit, Seal)
+
+
+async def _carried_out(visit: Visit, form: type[Show] | type[Say] | type[Seal]) -> Response:
+    """Do what a script of ours asks for; the answer has how far the reading is."""
+    try:
+        asked = form.model_validate_json(await visit.request.body())
+    except ValidationError as cause:
+        fault = cause.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, fault["loc"]))
+        return JSONResponse({"error": f"{where}: {fault['msg']}", "why": "malformed"}, HTTPStatus.UNPROCESSABLE_ENTITY)
+    record = await visit.web.slide(key_of(visit))
+    if record is None:
+        return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_slide", name=key_of(visit).slide_id)
+    try:
+        await run_in_threadpool(_done, visit, record, asked)
+    except ReviewRefusedError as cause:
+        return _refused(cause)
+    seen = await sight_of(visit)
+    found = await _progress(visit, seen) if seen else None
+    return JSONResponse({"progress": found._asdict() if found else None})
+
+
+def _done(visit: Visit, record: SlideRecord, asked: Show | Say | Seal) -> None:
+    reviews, who = visit.web.reviews, (visit.name, visit.role)
+    if isinstance(asked, Show):
+        reviews.mark_shown(record, *who, asked.reading, asked.object_ids)
+    elif isinstance(asked, Say):
+        given = [Given(one.object_id, one.kind, one.label, one.note) for one in asked.given]
+        reviews.give(record, *who, asked.reading, given, call_id=asked.call_id, classes=visit.web.settings.classes)
+    elif asked.signature:
+        reviews.withdraw(record.key, asked.signature, *who, reason=asked.reason, call_id=asked.call_id)
+    elif asked.reason:
+        reviews.release(record.key, asked.reading, *who, reason=asked.reason, call_id=asked.call_id)
+    else:
+        reviews.sign(record, *who, asked.reading, call_id=asked.call_id)
+
+
+def _refused(cause: ReviewRefusedError) -> Response:
+    return JSONResponse({"error": str(cause), "why": cause.why}, HTTPStatus.CONFLICT)
+
+
+ROUTES = [
+    Route("/slides/{site}/{device}/{slide}/review", work),
+    Route("/slides/{site}/{device}/{slide}/review/cards", more),
+    Route("/slides/{site}/{device}/{slide}/review/begin", begin, methods=["POST"]),
+    Route("/slides/{site}/{device}/{slide}/review/shown", show, methods=["POST"]),
+    Route("/slides/{site}/{device}/{slide}/review/verdicts", say, methods=["POST"]),
+    Route("/slides/{site}/{device}/{slide}/review/seal", sign, methods=["POST"]),
+]

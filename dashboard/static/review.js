@@ -1,0 +1,297 @@
+// Reviewing by keyboard. What a person says is painted at once, kept in this browser until the server has stored it,
+// and sent in order, again and again, each call under a name of its own, so that nothing is lost and nothing counts twice.
+"use strict";
+
+const review = document.getElementById("review");
+const list = document.getElementById("cells");
+const KEPT = review && `review ${review.dataset.person} ${review.dataset.base} ${review.dataset.reading}`;
+const words = {}; // what each label is called in this language
+
+let calls = []; // not stored yet, the oldest first
+let sending = false;
+let current = null;
+const selected = new Set();
+const seen = new Set(); // on the screen, and known to the server or on its way
+
+const name = () => [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+const cards = () => [...list.querySelectorAll("li.cell")];
+
+function keep() {
+  localStorage.setItem(KEPT, JSON.stringify(calls));
+  tellSending();
+}
+
+function tellSending() {
+  const left = calls.filter((call) => call.path === "verdicts").length;
+  const told = document.getElementById("sending");
+  told.textContent = left ? review.dataset.unsent.replace("{count}", left) : review.dataset.sent;
+  told.classList.toggle("alarm", left > 3);
+}
+
+function enqueue(path, body) {
+  calls.push({ path, body });
+  keep();
+  send();
+}
+
+async function send() {
+  if (sending) return;
+  sending = true;
+  while (calls.length) {
+    const call = calls[0];
+    let response;
+    try {
+      response = await fetch(`${review.dataset.base}/${call.path}`, {
+        method: "POST",
+        headers: { accept: "application/json", "content-type": "application/json", "x-csrf-token": document.body.dataset.csrf },
+        body: JSON.stringify(call.body),
+      });
+    } catch {
+      break; // the server is away: the calls stay
+    }
+    if (response.status >= 500 || response.status === 401 || response.status === 403) break;
+    const told = await response.json().catch(() => ({}));
+    calls.shift();
+    keep();
+    if (!response.ok) refused(call, told.error || response.statusText);
+    else if (told.progress) tellProgress(told.progress);
+  }
+  sending = false;
+  if (calls.length) setTimeout(send, 2000);
+}
+
+function refused(call, why) {
+  for (const one of call.body.given || []) {
+    const card = list.querySelector(`[data-id="${CSS.escape(one.object_id)}"]`);
+    if (card) {
+      card.classList.add("refused");
+      card.title = why;
+      paint(card, card.dataset.before || "");
+    }
+  }
+  document.getElementById("signing").textContent = why;
+}
+
+function tellProgress(progress) {
+  const told = document.getElementById("progress");
+  if (told) told.textContent = told.dataset.text.replace(/\{(\w+)\}/g, (_, key) => progress[key]);
+}
+
+function paint(card, label) {
+  if (label) card.dataset.verdict = label;
+  else delete card.dataset.verdict;
+  card.querySelector(".said").textContent = label ? words[label] || label : "";
+}
+
+function look(card) {
+  if (!card) return;
+  if (current) current.classList.remove("current");
+  current = card;
+  card.classList.add("current");
+  card.focus({ preventScroll: true });
+  card.scrollIntoView({ block: "nearest" });
+  const small = card.querySelector("img");
+  const big = document.getElementById("big");
+  big.hidden = !small;
+  document.getElementById("no-big").hidden = Boolean(small);
+  if (small) big.src = small.src;
+  document.getElementById("big-words").textContent = card.dataset.words;
+  const around = document.getElementById("around");
+  around.toggleAttribute("hidden", !card.dataset.frame);
+  if (card.dataset.frame) lookAround(around, card);
+}
+
+function lookAround(around, card) {
+  const image = around.querySelector("image");
+  const address = `/pictures/${review.dataset.device}/frames/${card.dataset.frame}`;
+  const probe = new Image();
+  probe.onload = () => {
+    if (current !== card) return;
+    // The stored frame may be smaller than it was captured; boxes are in pixels as captured, which the server names.
+    const scale = Number(card.dataset.scale || 1);
+    const [x, y, width, height] = card.dataset.box.split(" ").map(Number);
+    around.setAttribute("viewBox", `0 0 ${probe.naturalWidth} ${probe.naturalHeight}`);
+    image.setAttribute("href", address);
+    image.setAttribute("width", probe.naturalWidth);
+    image.setAttribute("height", probe.naturalHeight);
+    const box = around.querySelector("rect");
+    Object.entries({ x, y, width, height }).forEach(([key, value]) => box.setAttribute(key, value * scale));
+  };
+  probe.src = address;
+}
+
+function step(by) {
+  const all = cards();
+  const at = all.indexOf(current);
+  look(all[Math.max(0, Math.min(all.length - 1, at + by))]);
+}
+
+function row() {
+  const all = cards();
+  const top = all.length ? all[0].offsetTop : 0;
+  return Math.max(1, all.filter((card) => card.offsetTop === top).length);
+}
+
+function onwards() {
+  const all = cards();
+  const at = all.indexOf(current);
+  look(all.slice(at + 1).find((card) => !card.dataset.verdict) || all[at + 1] || current);
+}
+
+function chosen() {
+  return selected.size ? [...selected] : current ? [current] : [];
+}
+
+function say(kind, label, note) {
+  const said = chosen().filter((card) => seen.has(card.dataset.id));
+  if (!said.length) return;
+  const given = said.map((card) => {
+    const plain = kind === "correct" && label === card.dataset.label;
+    const unable = kind === "confirm" && card.dataset.label === "uncertain";
+    const how = plain ? "confirm" : unable ? "unsure" : kind;
+    return { object_id: card.dataset.id, kind: how, label: how === "correct" ? label : "", note: note || "" };
+  });
+  said.forEach((card, number) => {
+    card.dataset.before = card.dataset.verdict || "";
+    card.classList.remove("refused");
+    const how = given[number].kind;
+    paint(card, how === "undo" ? "" : how === "unsure" ? "uncertain" : how === "confirm" ? card.dataset.label : label);
+  });
+  noteShown();
+  enqueue("verdicts", { reading: review.dataset.reading, call_id: name(), given });
+  const many = selected.size > 0;
+  clearSelection();
+  if (kind !== "undo" && !many) onwards();
+}
+
+function clearSelection() {
+  selected.forEach((card) => card.classList.remove("selected"));
+  selected.clear();
+  tellSelected();
+}
+
+function tellSelected() {
+  const count = selected.size;
+  document.getElementById("selected").textContent = count ? review.dataset.selected.replace("{count}", count) : "";
+}
+
+function select(card) {
+  if (!card) return;
+  if (selected.delete(card)) card.classList.remove("selected");
+  else {
+    selected.add(card);
+    card.classList.add("selected");
+  }
+  tellSelected();
+}
+
+function press(key) {
+  const button = document.querySelector(`.keys [data-key="${CSS.escape(key)}"]`);
+  if (key === "Enter") say("confirm");
+  else if (button && button.dataset.label) say("correct", button.dataset.label);
+  else if (key === "u") say("unsure");
+  else if (key === "z") say("undo");
+  else if (key === "x") select(current);
+  else if (key === "n") openNote();
+  else if (key === "l" && current) location.search = `?like=${encodeURIComponent(current.dataset.id)}`;
+  else if (key === "ArrowRight") step(1);
+  else if (key === "ArrowLeft") step(-1);
+  else if (key === "ArrowDown") step(row());
+  else if (key === "ArrowUp") step(-row());
+  else if (key === "Escape") clearSelection();
+  else return false;
+  return true;
+}
+
+function openNote() {
+  document.getElementById("noting").hidden = false;
+  document.getElementById("note").focus();
+}
+
+function keepNote(event) {
+  event.preventDefault();
+  const field = document.getElementById("note");
+  const label = current && current.dataset.verdict;
+  const kind = !label || label === "uncertain" ? "unsure" : label === current.dataset.label ? "confirm" : "correct";
+  if (field.value.trim()) say(kind, label, field.value.trim());
+  field.value = "";
+  document.getElementById("noting").hidden = true;
+}
+
+let waiting = [];
+function noteShown() {
+  if (waiting.length) enqueue("shown", { reading: review.dataset.reading, object_ids: waiting.splice(0) });
+}
+
+// A cell was on the screen when most of it was, with its picture loaded; one without a picture shows just that.
+const screen = new IntersectionObserver(
+  (entries) => {
+    for (const entry of entries) {
+      const card = entry.target;
+      const image = card.querySelector("img");
+      if (!entry.isIntersecting || seen.has(card.dataset.id)) continue;
+      if (image && !image.complete) image.addEventListener("load", () => { screen.unobserve(card); screen.observe(card); }, { once: true });
+      else {
+        seen.add(card.dataset.id);
+        waiting.push(card.dataset.id);
+      }
+    }
+  },
+  { threshold: 0.6 },
+);
+
+function watchCards() {
+  cards().filter((card) => !card.dataset.watched).forEach((card) => {
+    card.dataset.watched = "yes";
+    screen.observe(card);
+  });
+}
+
+async function sign() {
+  const told = document.getElementById("signing");
+  noteShown();
+  if (calls.length) {
+    told.textContent = review.dataset.unsent.replace("{count}", calls.length);
+    return;
+  }
+  const response = await fetch(`${review.dataset.base}/seal`, {
+    method: "POST",
+    headers: { accept: "application/json", "content-type": "application/json", "x-csrf-token": document.body.dataset.csrf },
+    body: JSON.stringify({ reading: review.dataset.reading, call_id: name() }),
+  });
+  const answer = await response.json().catch(() => ({}));
+  told.textContent = response.ok ? review.dataset.signed : answer.error;
+  told.className = response.ok ? "done" : "alarm";
+}
+
+if (review) {
+  document.querySelectorAll(".keys [data-label]").forEach((button) => {
+    words[button.dataset.label] = button.firstChild.textContent.trim();
+  });
+  calls = JSON.parse(localStorage.getItem(KEPT) || "[]");
+  for (const call of calls) {
+    for (const one of call.body.given || []) {
+      const card = list.querySelector(`[data-id="${CSS.escape(one.object_id)}"]`);
+      if (card) paint(card, one.label || (one.kind === "confirm" ? card.dataset.label : one.kind === "unsure" ? "uncertain" : ""));
+    }
+  }
+  tellSending();
+  send();
+  watchCards();
+  new MutationObserver(watchCards).observe(list, { childList: true });
+  setInterval(noteShown, 400);
+  look(cards().find((card) => !card.dataset.verdict) || cards()[0]);
+  list.addEventListener("click", (event) => {
+    const card = event.target.closest("li.cell");
+    if (card && (event.ctrlKey || event.shiftKey)) select(card);
+    else if (card) look(card);
+  });
+  document.querySelectorAll(".keys button").forEach((button) => button.addEventListener("click", () => press(button.dataset.key)));
+  document.addEventListener("keydown", (event) => {
+    if (event.target.matches("input, select, textarea") || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.target.matches("button, a") && event.key === "Enter") return;
+    if (press(event.key.length === 1 ? event.key.toLowerCase() : event.key)) event.preventDefault();
+  });
+  document.getElementById("noting").addEventListener("submit", keepNote);
+  document.getElementById("sign").addEventListener("click", sign);
+}
