@@ -134,7 +134,7 @@ class _Bundle:
         return self._texts.get(f"fhir.{key}", **values)
 
     def _research(self) -> str:
-        return self._texts.get("printed.research")
+        return self._texts.get("page.research")
 
     def _shares(self) -> dict[str, _Share]:
         """By the model, corrected for its known error, and after review, as far as they are known; by address."""

@@ -75,7 +75,7 @@ def _device(texts: Texts, kind: str, name: str, system: str, *names: str) -> Par
     shown = told(name)
     return {
         "resourceType": "Device",
-        "text": narrative([texts.get("printed.research"), f"{kind}: {shown}"]),
+        "text": narrative([texts.get("page.research"), f"{kind}: {shown}"]),
         "identifier": [identifier(system, *names)],
         "status": "active",
         "deviceName": [{"name": shown, "type": "model-name"}],

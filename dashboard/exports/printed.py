@@ -97,7 +97,7 @@ def printed_report(
 
 def stylesheet(texts: Texts) -> str:
     """The style of the page, for servers that link it; it says at the foot of every page that it is for research."""
-    said = texts.get("printed.research").replace("\\", r"\\").replace('"', r"\"")
+    said = texts.get("page.research").replace("\\", r"\\").replace('"', r"\"")
     return f'{_STYLE.read_text(encoding="utf-8")}@page {{ @bottom-left {{ content: "{said}"; }} }}\n'
 
 

@@ -120,7 +120,7 @@ def test_nothing_is_final_and_everything_is_for_research(name: str) -> None:
         assert {one["status"] for one in resources(made, kind)} == {"preliminary"}
     for one in (made, *(entry["resource"] for entry in made["entry"])):
         assert [code["code"] for code in one["meta"]["security"]] == ["HRESCH"]
-    said = Texts.load(SLIDES[name][2]).get("printed.research")
+    said = Texts.load(SLIDES[name][2]).get("page.research")
     for entry in made["entry"]:
         assert said in "".join(ET.fromstring(entry["resource"]["text"]["div"]).itertext())  # noqa: S314 - our own
     assert said in resources(made, "DiagnosticReport")[0]["conclusion"]

@@ -42,7 +42,7 @@ def test_a_report_has_one_to_three_pages_and_each_says_what_it_is_for_and_its_nu
     pages = pages_of(record, language)
     assert 1 <= len(pages) <= 3
     for number, page in enumerate(pages, start=1):
-        assert Texts.load(language).get("printed.research") in " ".join(page.split())
+        assert Texts.load(language).get("page.research") in " ".join(page.split())
         assert f"{number} / {len(pages)}" in page
 
 

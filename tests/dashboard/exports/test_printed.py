@@ -213,15 +213,15 @@ def test_a_server_with_a_policy_gives_a_nonce_or_an_address() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_foot_of_every_page_says_what_the_page_is_for(language: str) -> None:
     texts = Texts.load(language)
-    assert f'@bottom-left {{ content: "{texts.get("printed.research")}"; }}' in stylesheet(texts)
-    assert texts.get("printed.research") in Page(printed(usual(), texts=texts)).text
+    assert f'@bottom-left {{ content: "{texts.get("page.research")}"; }}' in stylesheet(texts)
+    assert texts.get("page.research") in Page(printed(usual(), texts=texts)).text
 
 
 def test_a_german_page_is_german() -> None:
     record = usual()
     text = Page(printed(record, reviewed(record), texts=Texts.load("de"))).text
     assert "Anteil nach dem Modell 22,2 % (95-%-Intervall 6,3 % bis 54,7 %)" in text
-    assert "Nur für Forschungszwecke." in text
+    assert "Nur für die Forschung." in text
     assert "unscharf 2 neu scharfstellen" in text
 
 
