@@ -4,8 +4,10 @@ A slide is what one device has reported under one pseudonym: every count of it, 
 slide begins another. Each cell stands once, by all its views.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
@@ -181,6 +183,19 @@ def version_of(connection: sa.Connection, key: SlideKey) -> Version:
     heard = sa.select(sa.func.max(slide.received_at)).where(slide.slide_id == key.slide_id, *_only(slide, key))
     at: datetime | None = connection.scalar(heard)
     return Version(connection.scalar(upto) or 0, at if at is None or at.tzinfo else at.replace(tzinfo=timezone.utc))
+
+
+def widths_of(connection: sa.Connection, frame_ids: Iterable[str], *, device: str) -> dict[str, int]:
+    """The width of each of these frames as captured, in pixels: boxes are in these."""
+    report = tables.report.c
+    wanted = sa.select(report.frame_id, report.body).where(
+        report.device == device, report.frame_id.in_(list(frame_ids))
+    )
+    widths: dict[str, int] = {}
+    for frame_id, body in connection.execute(wanted):
+        with suppress(ValueError, KeyError, TypeError):  # damage to the file
+            widths[frame_id] = int(json.loads(body)["frame"]["width"])
+    return widths
 
 
 def _only(columns: "sa.sql.base.ReadOnlyColumnCollection[str, Any]", key: SlideKey) -> list[sa.ColumnElement[bool]]:

@@ -4,15 +4,16 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
 import uvicorn
 
+from collector.database import make_place
+from collector.pictures import PictureFetcher
 from collector.receive import Collector
 from collector.settings import CollectorSettings
 from collector.store import Store
-from common.arguments import make_state_dir
-from common.errors import UsageError
+from common.errors import StoreError, UsageError
 from common.signals import Signals
 from dashboard.app import application
 from dashboard.live.watcher import Watcher
@@ -50,6 +51,7 @@ def serve(
             f"nobody may sign in: {settings.state_dir / users.FILE} names no user; `microscope-dashboard user add "
             "NAME` adds one, or set web.sign_in = false on a computer that only one person uses"
         )
+    web.reviews.open()
     listening = _socket(settings)
     stop = signals.begin()
     tls = settings.web.tls
@@ -135,17 +137,20 @@ def _collecting(settings: DashboardSettings, signals: Signals) -> Iterator[None]
         site=settings.site,
         device=settings.device,
         database=settings.database,
+        pictures=settings.pictures,
     )
     over = threading.Event()
     with Store(of_collector.database, quarantine_rows=of_collector.quarantine_rows) as store:
-        if store.file is not None:
-            make_state_dir(store.file.parent)
-        collector = Collector(of_collector, store)
+        make_place(store.file)
+        with suppress(StoreError):  # a server that is away is waited for
+            store.open()
+        collector, fetcher = Collector(of_collector, store), PictureFetcher(of_collector)
         signals.on_hangup = collector.reconnect
         thread = threading.Thread(target=collector.run, args=(over.is_set,), name="collector", daemon=True)
         thread.start()
         try:
-            yield
+            with fetcher.running() if of_collector.pictures.fetch else nullcontext():
+                yield
         finally:
             over.set()
             collector.reconnect()

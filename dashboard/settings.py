@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
 from typing_extensions import Self
 
+from collector.settings import PictureSettings
 from common.arguments import UserPath, default_state_dir
 from common.settings import Form, Tree, layers_of, settled, several
 from contract.topic_words import TopicWord, TopicWordOrAny
@@ -94,8 +95,9 @@ class DashboardSettings(Section):
         description="The collector's database, which is read and never written; as its own setting `database`.",
     )
     reviews: str = Field(
-        default_factory=lambda: _in_state("reviews.sqlite"),
-        description="Database of what people say of cells, SQLite or PostgreSQL as `database`, and never the same one.",
+        "",
+        description="Database of what people say of cells, SQLite or PostgreSQL as `database`, and never the same one. "
+        "Default: `reviews.sqlite` in `state_dir`.",
     )
     classes: Names = Field(
         ("smudge", "artefact"),
@@ -109,10 +111,18 @@ class DashboardSettings(Section):
     name: TopicWord = Field(
         "collector", description="With `collect`: name of the collector, as its own setting `name`."
     )
+    pictures: PictureSettings = Field(
+        PictureSettings(fetch=True), description="With `collect`: pictures of cells and frames, as its own settings."
+    )
     state_dir: UserPath = Field(
         default_factory=default_state_dir, description="Where users and their sessions live, for this user alone."
     )
     web: WebSettings = Field(WebSettings(), description="The page.")
+
+    @property
+    def reviews_url(self) -> str:
+        """Address of the reviews' database."""
+        return self.reviews or f"sqlite:///{self.state_dir / 'reviews.sqlite'}"
 
 
 class _Environment(BaseSettings, DashboardSettings):

@@ -53,7 +53,7 @@ class Web:
         self.users = Users(settings.state_dir / users.FILE)
         self.sessions = Sessions(settings.state_dir / sessions.FILE, hours=settings.web.session_hours)
         self.attempts = Attempts()
-        self.reviews = ReviewStore(settings.reviews)
+        self.reviews = ReviewStore(settings.reviews_url)
         self.guest = Session("guest", secrets.token_urlsafe(32), datetime.now(timezone.utc))
         self.texts = {language: Texts.load(language) for language in LANGUAGES}
         self.templates = Environment(

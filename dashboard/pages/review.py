@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, get_args
 
+import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -13,7 +14,7 @@ from starlette.routing import Route
 from collector.picture_rows import frame_pictures_of, picture, pictures_of
 from dashboard.pages.slides import AT_ONCE, base_of, key_of
 from dashboard.pages.visit import Visit, page
-from dashboard.records import SlideCell, SlideRecord
+from dashboard.records import SlideCell, SlideRecord, widths_of
 from dashboard.reviews.agreement import agreement
 from dashboard.reviews.events import BLIND, Given, Kind, Reading, ReviewRefusedError, SlideLog, Verdict
 from dashboard.reviews.likeness import StoredPicture, by_likeness, described
@@ -135,9 +136,10 @@ async def _cards(visit: Visit, seen: Sight, start: int) -> dict[str, Any]:
     shown = cells[start : start + AT_ONCE]
     device = seen.record.key.device
 
-    def pictures(connection: Any) -> tuple[set[str], set[str]]:
+    def pictures(connection: sa.Connection) -> tuple[set[str], dict[str, int]]:
         found = pictures_of(connection, [cell.cell_id for cell in shown], device=device)
-        return found, frame_pictures_of(connection, [cell.frame_id for cell in shown], device=device)
+        framed = frame_pictures_of(connection, [cell.frame_id for cell in shown], device=device)
+        return found, widths_of(connection, framed, device=device)
 
     of_cells, of_frames = await visit.web.ask(pictures)
     question = f"order={order}" + (f"&like={like}" if like else "")
@@ -167,7 +169,7 @@ async def _in_order(visit: Visit, seen: Sight, order: Order, like: str) -> list[
     known = {cell.object_id: cell for cell in cells}
     device = seen.record.key.device
 
-    def alike(connection: Any) -> list[str]:
+    def alike(connection: sa.Connection) -> list[str]:
         looked_at = [known[like]] if like in known else []
         measured = {}
         for cell in [*looked_at, *cells[:MOST_LIKE]]:

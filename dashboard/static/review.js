@@ -107,8 +107,7 @@ function lookAround(around, card) {
   const probe = new Image();
   probe.onload = () => {
     if (current !== card) return;
-    // The stored frame may be smaller than it was captured; boxes are in pixels as captured, which the server names.
-    const scale = Number(card.dataset.scale || 1);
+    const scale = probe.naturalWidth / Number(card.dataset.width); // it may be stored smaller than it was captured
     const [x, y, width, height] = card.dataset.box.split(" ").map(Number);
     around.setAttribute("viewBox", `0 0 ${probe.naturalWidth} ${probe.naturalHeight}`);
     image.setAttribute("href", address);
@@ -233,6 +232,7 @@ const screen = new IntersectionObserver(
       if (image && !image.complete) image.addEventListener("load", () => { screen.unobserve(card); screen.observe(card); }, { once: true });
       else {
         seen.add(card.dataset.id);
+        card.dataset.seen = "yes";
         waiting.push(card.dataset.id);
       }
     }

@@ -1,0 +1,115 @@
+"""A person reviews a slide by keyboard, in a real browser."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.dashboard.browser.conftest import Agent, Launch, Server, Window
+from tests.waiting import until
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+SOON_MS = 20_000
+SLIDE = "slides/lab/scope-1/slide-of-scope-1"
+
+
+@pytest.fixture
+def slide(launch: Launch, agent: Agent, tmp_path: Path) -> Server:
+    """A slide of some thirty cells with their pictures, whose agent has ended."""
+    server = launch("reviewed")
+    seeing = agent("reviewed", **{"source.fps": 2, "pictures.keep": "true"})
+
+    def pictured() -> bool:
+        with sqlite3.connect(f"file:{tmp_path / 'collector.sqlite'}?mode=ro", uri=True) as store:
+            count: int = store.execute("select count(*) from picture where kind = 'cell'").fetchone()[0]
+            return count >= 20
+
+    assert until(pictured, 60)
+    seeing.terminate()
+    seeing.wait(30)
+    return server
+
+
+def stored(folder: Path) -> list[tuple[str, str, str]]:
+    """Cell, kind and label of each verdict, in their order."""
+    with sqlite3.connect(f"file:{folder / 'reviews.sqlite'}?mode=ro", uri=True) as reviews:
+        return reviews.execute("select object_id, kind, label from verdict order by id").fetchall()
+
+
+def test_a_slide_is_read_by_keyboard_and_signed_when_no_uncertain_cell_is_left(
+    slide: Server, window: Window, tmp_path: Path
+) -> None:
+    page = window.page
+    page.goto(f"{slide.address}{SLIDE}/review")
+    page.get_by_role("button", name="Begin").click()
+    cards = page.locator("#cells li.cell")
+    expect(cards.first).to_have_class("cell review current")
+    page.locator("#sign").click()
+    expect(page.locator("#signing")).to_contain_text("uncertain cells not reviewed")
+    count = cards.count()
+    keys = ["Enter", "1", "2", "3", "u"]
+    for number in range(count):
+        expect(page.locator("#cells li.current[data-seen]")).to_have_count(1)
+        page.keyboard.press(keys[number % len(keys)])
+    expect(page.locator("#progress")).to_contain_text(
+        f"{count} of {count} cells reviewed, 0 uncertain", timeout=SOON_MS
+    )
+    verdicts = stored(tmp_path)
+    assert len(verdicts) == len({cell for cell, *_ in verdicts}) == count
+    assert [label for *_, label in verdicts][3] == "smudge"
+    page.locator("#sign").click()
+    expect(page.locator("#signing")).to_have_text("Signed.")
+    page.goto(f"{slide.address}{SLIDE}")
+    expect(page.get_by_text("Signed by guest")).to_be_visible()
+    window.complaints.clear()  # of the first attempt to sign, which the server refuses
+
+
+def test_what_was_said_while_the_server_was_away_is_stored_once_when_it_is_back(
+    slide: Server, window: Window, tmp_path: Path
+) -> None:
+    page = window.page
+    page.goto(f"{slide.address}{SLIDE}/review")
+    page.get_by_role("button", name="Begin").click()
+    expect(page.locator("#cells li[data-seen]").nth(3)).to_be_visible()
+    page.keyboard.press("1")
+    expect(page.locator("#sending")).to_have_text("Everything is stored.")
+    slide.kill()
+    page.keyboard.press("2")
+    page.keyboard.press("3")
+    expect(page.locator("#sending")).to_have_text("2 not stored yet")
+    kept = page.evaluate("localStorage.getItem(KEPT)")
+    assert len([call for call in json.loads(kept) if call["path"] == "verdicts"]) == 2
+    slide.again()
+    page.wait_for_timeout(300)
+    if "refused" in page.locator("#cells").inner_html():
+        raise AssertionError(page.locator("#signing").inner_text())
+    page.reload()  # another server knows a guest by another word
+    expect(page.locator("#sending")).to_have_text("Everything is stored.", timeout=SOON_MS)
+    assert [kind for _, kind, _ in stored(tmp_path)] in (
+        ["correct"] * 3,
+        ["confirm", "correct", "correct"],
+        ["correct", "confirm", "correct"],
+    )
+    assert len({cell for cell, *_ in stored(tmp_path)}) == 3
+    window.complaints.clear()
+
+
+def test_many_cells_are_labelled_at_once_and_one_verdict_is_taken_back(
+    slide: Server, window: Window, tmp_path: Path
+) -> None:
+    page = window.page
+    page.goto(f"{slide.address}{SLIDE}/review")
+    page.get_by_role("button", name="Begin").click()
+    expect(page.locator("#cells li[data-seen]").nth(4)).to_be_visible()
+    for _ in range(3):
+        page.keyboard.press("x")
+        page.keyboard.press("ArrowRight")
+    expect(page.locator("#selected")).to_have_text("3 selected")
+    page.keyboard.press("4")
+    expect(page.locator("#sending")).to_have_text("Everything is stored.")
+    assert [label for *_, label in stored(tmp_path)] == ["artefact"] * 3
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("z")
+    expect(page.locator("#cells li.cell[data-verdict]")).to_have_count(2)
+    assert until(lambda: [kind for _, kind, _ in stored(tmp_path)][-1] == "undo", 10)
