@@ -89,7 +89,11 @@ class PictureSettings(Section):
         description="Keep a picture of every frame and of every cell in it, in `pictures.sqlite` of `state_dir`; the "
         "command `picture/get` hands them out. `docs/privacy.md` says what that means.",
     )
-    max_mb: int = Field(512, ge=4, description="Bound of these pictures in MiB; beyond, the oldest are deleted.")
+    max_mb: int = Field(
+        512,
+        ge=4,
+        description="Bound of these pictures in MiB; beyond, the oldest are deleted. 64 MiB of the disk are left free.",
+    )
     days: float = Field(30, gt=0, description="Days after which a picture is deleted.")
 
 

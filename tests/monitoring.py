@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from functools import partial
 
 from agent.ops.prometheus import pages, served
-from contract.health_messages import AuditHead, Health
+from contract.health_messages import AuditHead, Health, PictureHealth
 
 FULL = Health(
     at=datetime(2026, 1, 31, tzinfo=timezone.utc),
@@ -26,6 +26,7 @@ FULL = Health(
     broker="online",
     silence_s=2.5,
     audit=AuditHead(lines=7, sha256="0" * 64),
+    pictures=PictureHealth(kept=41, dropped=2, mb=1.5),
 )
 
 

@@ -111,7 +111,6 @@ class PictureKeeper:
             self._line.clear()
             self._changed.notify()
         self._thread.join(_LET_GO_S if stop.is_set() else _FINISH_S)
-        self.store.close(_LET_GO_S)
 
     def _work(self) -> None:
         with suppress(OSError):  # a service manager may forbid it
@@ -123,6 +122,7 @@ class PictureKeeper:
                 self._kept += count if done else 0
                 self._dropped += 0 if done else count
                 self._forget(one.report)
+        self.store.close()  # here, for a disk that hangs must not hold up the agent's end
 
     def _next(self) -> _Waiting | None:
         """The next in line, waited for; None at the end."""

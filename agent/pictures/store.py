@@ -122,11 +122,10 @@ class PictureStore:
         ]
         return [*filter(None, [self.trouble]), *aside]
 
-    def close(self, wait_s: float = -1) -> None:
-        """Let go of the file, or, if another call still works on it after so long, leave that to the process's end."""
-        if self._lock.acquire(timeout=wait_s):
+    def close(self) -> None:
+        """Let go of the file; the next call opens it again."""
+        with self._lock:
             self._let_go()
-            self._lock.release()
 
     def _let_go(self) -> None:
         db, self._db = self._db, None

@@ -56,6 +56,9 @@ def test_prometheus_s_own_parser_finds_what_the_health_message_says() -> None:
         "microscope_broker_connected": 1,
         **{f"microscope_broker_state{{state={state}}}": float(state == "online") for state in get_args(State)},
         "microscope_alarms": 1,
+        "microscope_pictures_total": 41,
+        "microscope_pictures_dropped_total": 2,
+        "microscope_pictures_bytes": 1.5 * 2**20,
         "microscope_audit_lines_total": 7,
         "microscope_temperature_celsius{zone=cpu-thermal}": 48.3,
         "microscope_power_watts{rail=VDD_IN}": 6.18,
@@ -93,7 +96,7 @@ def test_what_is_not_known_has_no_sample() -> None:
 def test_a_cause_of_loss_has_a_sample_before_the_first_loss_so_that_an_alert_sees_the_first() -> None:
     with serving(lambda: FULL.model_copy(update={"dropped": {}})) as port:
         told = samples(get(port, "/metrics")[2])
-    lost = {name: count for name, count in told.items() if "dropped" in name}
+    lost = {name: count for name, count in told.items() if "microscope_dropped" in name}
     assert lost == {"microscope_dropped_total{cause=skipped}": 0, "microscope_dropped_total{cause=outbox_full}": 0}
 
 

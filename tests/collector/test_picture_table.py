@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from collector import tables
+from collector.export import status
 from collector.picture_rows import PictureBox, frame_picture, frame_pictures_of, picture, picture_counts, pictures_of
 from collector.picture_store import MOST_WANTED, Fetched, PictureTable, Wanted
 from collector.queries import reading
+from collector.rescue import rescue
 from collector.store import Store
-from common.errors import StoreError
+from common.errors import StoreError, UsageError
 from contract.messages import BoxReport, FrameReport, Quality
 from contract.requests import PictureInfo
 from tests.collector.test_layouts import dumped
@@ -187,3 +189,34 @@ def test_pictures_of_layout_4_are_read(tmp_path: Path) -> None:
         found = picture(connection, "run-00000001-1")
     assert found is not None
     assert (found.box, found.data[:4]) == (PictureBox(2, 2, 4, 4), b"\x89PNG")
+
+
+def test_the_status_tells_of_pictures_where_there_are_any(database: str, open_table: Open) -> None:
+    table = open_table()
+    assert list(status(database)) == ["quarantine: nothing"]
+    table.keep("scope-1", [cell("a", size=2**20), cell("b", size=2**20)])
+    assert list(status(database))[-1] == "2 pictures of cells and frames, 2.0 MiB"
+
+
+def test_a_file_of_an_earlier_layout_that_is_sound_is_not_rescued(tmp_path: Path) -> None:
+    path = tmp_path / "earlier.sqlite"
+    with closing(sqlite3.connect(path)) as earlier:
+        earlier.executescript(dumped("layout-3.sql"))
+    with pytest.raises(UsageError, match="is sound; nothing was done"):
+        list(rescue(f"sqlite:///{path}"))
+
+
+def test_a_damaged_file_with_pictures_is_rescued_without_them_and_these_are_wanted_again(
+    tmp_path: Path, make_report: Make
+) -> None:
+    path = tmp_path / "c.sqlite"
+    database = f"sqlite:///{path}"
+    put(database, _of(make_report(1), NOW))
+    with closing(PictureTable(database, max_mb=4, days=365)) as table:
+        table.keep("scope-1", [cell("run-00000001-1", size=50_000)])
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("pragma journal_mode = delete")
+    path.write_bytes(bytes(100) + path.read_bytes()[100:])
+    assert "1 reports" in next(iter(rescue(database)))
+    with closing(PictureTable(database, max_mb=4, days=365)) as table:
+        assert names(table.wanted("scope-1", 1, 99)) == ["cell run-00000001-1", "frame run-00000001"]

@@ -225,7 +225,7 @@ def test_a_column_is_stored_and_what_the_layout_before_holds_is_read(
     house.put(tables, COLUMN.format(layout=layout), before='    sa.UniqueConstraint("device", "epoch", "seq"')
     house.change(tables, f"LAYOUT = {LAYOUT}\n", f"LAYOUT = {layout}\n")
     house.put(layouts, STEP.format(layout=layout), before="STEPS = (")
-    house.put(layouts, f", _to_layout_{layout}", after=f"_to_layout_2, _to_layout_{LAYOUT}")
+    house.put(layouts, f", _to_layout_{layout}", after=f", _to_layout_{LAYOUT}")
     house.put(
         "collector/rows.py",
         '        "sha256": message.model.sha256,\n',
