@@ -62,7 +62,7 @@ def test_a_database_that_an_earlier_release_made_is_used_on(tmp_path: Path, make
     with Store(address) as store:
         outcome = store.store([frame(again.encode()), frame(make_report(3)), frame(b"}")])
     assert (outcome.new, outcome.again, outcome.quarantined, upto(outcome)) == (1, 1, 1, 4)
-    line, quarantined = status(address)
+    line, quarantined, *_ = status(address)
     assert "4 reports up to 4, acknowledged up to 4, missing: none" in line
     assert quarantined == "quarantine: 2 malformed"
 
@@ -77,6 +77,8 @@ def go_back_to(layout: int, connection: sa.Connection) -> None:
     for column in tables.report.c:
         if column.info.get(tables.SINCE, 1) > layout:
             connection.exec_driver_sql(f"alter table report drop column {column.name}")
+    if layout < tables.picture.info[tables.SINCE]:
+        tables.picture.drop(connection)
     if layout < 2:
         connection.exec_driver_sql("alter table cell alter column probability set not null")
     connection.exec_driver_sql("select setval('report_id_seq', 100)")  # rows with numbers of their own follow
@@ -168,6 +170,20 @@ def test_tables_are_made_whole_or_not_at_all(database: str) -> None:
     engine.dispose()
     with Store(database) as store:
         store.open()
+    assert [row.value for row in rows(database, tables.meta)] == [str(tables.LAYOUT)]
+
+
+def test_a_database_of_layout_3_gets_the_table_of_pictures(database: str, make_report: Make) -> None:
+    with Store(database) as store:
+        store.store([frame(make_report(1))])
+    engine = open_engine(database)
+    with engine.begin() as connection:
+        tables.picture.drop(connection)
+        connection.execute(sa.update(tables.meta).values(value="3"))
+    engine.dispose()
+    with Store(database) as store:
+        assert upto(store.store([frame(make_report(2))])) == 2
+    assert rows(database, tables.picture) == []
     assert [row.value for row in rows(database, tables.meta)] == [str(tables.LAYOUT)]
 
 
