@@ -28,6 +28,10 @@ _SILENT = "stale"
 """Reasons of a report that only says that the camera is silent: there is no picture."""
 
 
+class NotMadeYet(StoreError):  # noqa: N818 - reads as what is so
+    """The collector has not made its tables: it is about to, or waits for its database."""
+
+
 class Wanted(NamedTuple):
     """A picture that is not here."""
 
@@ -95,7 +99,7 @@ class PictureTable:
                 layout = layout_of(self._connection)
             if layout != tables.LAYOUT:
                 self.close()
-                raise StoreError("no pictures are fetched: the database's tables are not made yet")
+                raise NotMadeYet("no pictures are fetched: the database's tables are not made yet")
         return self._connection
 
     def _found(self) -> tuple[int, int] | None:

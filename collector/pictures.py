@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from collector.asking import AWAY_S, DEAF_S, AgentPictures
-from collector.picture_store import PictureTable
+from collector.picture_store import NotMadeYet, PictureTable
 from collector.settings import CollectorSettings
 from common.errors import MicroscopeError, StoreError
 from contract.messages import LARGEST_MESSAGE
@@ -125,6 +125,8 @@ class PictureFetcher:
             if self._ready and now >= self._try_at:
                 self._look(now)
                 self._ask()
+        except NotMadeYet:
+            self._try_at = time.monotonic() + _LOOK_EVERY_S
         except MicroscopeError as cause:
             self._try_at = time.monotonic() + _AGAIN_S
             self._complain("database", str(cause))
