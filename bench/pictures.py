@@ -21,7 +21,7 @@ from contract.messages import FrameReport
 from contract.types import Frame
 from engines.choice import open_engine
 
-FRAMES, ROUNDS = 30, 5
+FRAMES, ROUNDS = 60, 3
 SOURCE = SyntheticSource(width=1280, height=960, frames=FRAMES)
 FPS = 4.0
 """Of the paced rounds: a microscope whose stage is moved by hand shows fewer fields a second."""
@@ -102,8 +102,9 @@ def _keeping(frames: Sequence[Frame], examiner: Examiner, path: Path, fps: float
     keeper, stop = PictureKeeper(store, lambda: examiner.bundle.manifest.input.field_um), threading.Event()
     with keeper.running(stop):
         spent = _loop(frames, examiner, PictureTap(_ListSink(), keeper), fps)
+        dropped = keeper.health().dropped
         stop.set()
-    return _Round(*spent, keeper.health().dropped)
+    return _Round(*spent, dropped)
 
 
 def _loop(
