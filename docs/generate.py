@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from channels import MESSAGES, asyncapi
 from collector_words import COLLECTOR_HEAD, COLLECTOR_MISSING, COLLECTOR_TAIL
+from dashboard_words import DASHBOARD_HEAD
 from mqtt_words import COMMANDS_HEAD, DISCOVERY, MADE, MESSAGES_HEAD, MESSAGES_TAIL
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -20,6 +21,7 @@ from collector.settings import CollectorSettings
 from contract.manifest import Manifest
 from contract.messages import DIALECT, SCHEMA_VERSION, FrameReport
 from contract.requests import COMMANDS, Answer
+from dashboard.settings import DashboardSettings
 from dashboard.terminal.options import ENV_PREFIX as WATCH_PREFIX
 from dashboard.terminal.options import PASSWORD
 from dashboard.terminal.settings import WatchSettings
@@ -80,6 +82,11 @@ def settings_page() -> str:
     return "".join([SETTINGS_HEAD, *_table(Settings), LIMITS_HEAD, *_table(QualityLimits)])
 
 
+def dashboard_page() -> str:
+    """The page, and every setting of its server."""
+    return DASHBOARD_HEAD + "".join(_table(DashboardSettings))
+
+
 def watch_page() -> str:
     """Every setting of the subscriber in the terminal."""
     return WATCH_HEAD + "".join(_table(WatchSettings))
@@ -135,6 +142,7 @@ PAGES = {
     "settings.md": settings_page,
     "mqtt.md": messages_page,
     "collector.md": collector_page,
+    "dashboard.md": dashboard_page,
     "watch.md": watch_page,
     "bundle.md": bundle_page,
     "frame-report.schema.json": frame_schema,
