@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import cross_site, int8, looks, outbox, pictures, replay, restain, segmentation, service
+from bench import cross_site, int8, looks, outbox, page, pictures, replay, restain, segmentation, service
 from bench.results import Figures
 from contract.bundle import SHIPPED
 
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[], Figures]] = {
     "int8_against_fp32": lambda: dict(int8.measure(SHIPPED)),
     "looks": looks.measure,
     "outbox": outbox.measure,
+    "page": page.measure,
     "pictures": pictures.measure,
     "replay_bccd": replay.measure,
     "restain": restain.measure,

@@ -49,6 +49,8 @@ class Say(BaseModel):
     reading: Reading
     call_id: str = CallId
     given: tuple[One, ...] = Field(min_length=1, max_length=2000)
+    shown: tuple[str, ...] = Field((), max_length=2000)
+    """Cells that have come onto the screen since the last call."""
 
 
 class Show(BaseModel):
@@ -221,7 +223,7 @@ async def sign(visit: Visit) -> Response:
 
 
 async def _carried_out(visit: Visit, form: type[Show] | type[Say] | type[Seal]) -> Response:
-    """Do what a script of ours asks for; the answer has how far the reading is."""
+    """Do what a script of ours asks for; the answer has how far the reading is where that is asked for."""
     try:
         asked = form.model_validate_json(await visit.request.body())
     except ValidationError as cause:
@@ -235,6 +237,8 @@ async def _carried_out(visit: Visit, form: type[Show] | type[Say] | type[Seal]) 
         await run_in_threadpool(_done, visit, record, asked)
     except ReviewRefusedError as cause:
         return _refused(cause)
+    if "progress" not in visit.request.query_params:
+        return JSONResponse({"progress": None})
     seen = await sight_of(visit)
     found = await _progress(visit, seen) if seen else None
     return JSONResponse({"progress": found._asdict() if found else None})
@@ -245,6 +249,8 @@ def _done(visit: Visit, record: SlideRecord, asked: Show | Say | Seal) -> None:
     if isinstance(asked, Show):
         reviews.mark_shown(record, *who, asked.reading, asked.object_ids)
     elif isinstance(asked, Say):
+        if asked.shown:
+            reviews.mark_shown(record, *who, asked.reading, asked.shown)
         given = [Given(one.object_id, one.kind, one.label, one.note) for one in asked.given]
         reviews.give(record, *who, asked.reading, given, call_id=asked.call_id, classes=visit.web.settings.classes)
     elif asked.signature:

@@ -9,6 +9,7 @@ const words = {}; // what each label is called in this language
 
 let calls = []; // not stored yet, the oldest first
 let sending = false;
+let waiting = []; // on the screen, and not told to the server yet
 let current = null;
 const selected = new Set();
 const seen = new Set(); // on the screen, and known to the server or on its way
@@ -41,7 +42,8 @@ async function send() {
     const call = calls[0];
     let response;
     try {
-      response = await fetch(`${review.dataset.base}/${call.path}`, {
+      const last = calls.length === 1 ? "?progress" : ""; // how far the reading is costs the server most
+      response = await fetch(`${review.dataset.base}/${call.path}${last}`, {
         method: "POST",
         headers: { accept: "application/json", "content-type": "application/json", "x-csrf-token": document.body.dataset.csrf },
         body: JSON.stringify(call.body),
@@ -89,6 +91,7 @@ function look(card) {
   current = card;
   card.classList.add("current");
   card.focus({ preventScroll: true });
+  card.style.scrollMarginTop = `${document.querySelector(".bar-top").offsetHeight + 12}px`;
   card.scrollIntoView({ block: "nearest" });
   const small = card.querySelector("img");
   const big = document.getElementById("big");
@@ -156,8 +159,7 @@ function say(kind, label, note) {
     const how = given[number].kind;
     paint(card, how === "undo" ? "" : how === "unsure" ? "uncertain" : how === "confirm" ? card.dataset.label : label);
   });
-  noteShown();
-  enqueue("verdicts", { reading: review.dataset.reading, call_id: name(), given });
+  enqueue("verdicts", { reading: review.dataset.reading, call_id: name(), given, shown: waiting.splice(0) });
   const many = selected.size > 0;
   clearSelection();
   if (kind !== "undo" && !many) onwards();
@@ -217,7 +219,6 @@ function keepNote(event) {
   document.getElementById("noting").hidden = true;
 }
 
-let waiting = [];
 function noteShown() {
   if (waiting.length) enqueue("shown", { reading: review.dataset.reading, object_ids: waiting.splice(0) });
 }
@@ -237,7 +238,7 @@ const screen = new IntersectionObserver(
       }
     }
   },
-  { threshold: 0.6 },
+  { threshold: 0.6, rootMargin: `-${review ? document.querySelector(".bar-top").offsetHeight : 0}px 0px 0px 0px` }, // not below the bar
 );
 
 function watchCards() {
