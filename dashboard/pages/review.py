@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from collector.picture_rows import frame_pictures_of, picture, pictures_of
+from contract.labels import LABELS as ALL_LABELS
 from dashboard.pages.slides import AT_ONCE, base_of, key_of
 from dashboard.pages.visit import Visit, page
 from dashboard.records import SlideCell, SlideRecord, widths_of
@@ -118,6 +119,7 @@ async def work(visit: Visit) -> Response:
         holders=readings.holders,
         agreement=agreement(seen.record, seen.log),
         classes=[*LABELS, *visit.web.settings.classes],
+        called={name: visit.texts.word("label", name) for name in (*ALL_LABELS, *visit.web.settings.classes)},
     )
 
 

@@ -5,7 +5,7 @@
 const review = document.getElementById("review");
 const list = document.getElementById("cells");
 const KEPT = review && `review ${review.dataset.person} ${review.dataset.base} ${review.dataset.reading}`;
-const words = {}; // what each label is called in this language
+const words = review && JSON.parse(review.dataset.called); // what each label is called in this language
 
 let calls = []; // not stored yet, the oldest first
 let sending = false;
@@ -266,9 +266,6 @@ async function sign() {
 }
 
 if (review) {
-  document.querySelectorAll(".keys [data-label]").forEach((button) => {
-    words[button.dataset.label] = button.firstChild.textContent.trim();
-  });
   calls = JSON.parse(localStorage.getItem(KEPT) || "[]");
   for (const call of calls) {
     for (const one of call.body.given || []) {
