@@ -26,6 +26,9 @@ def _watch() -> int:
 
 
 def _page() -> int:
-    from dashboard.__main__ import main  # noqa: PLC0415 - as above
+    from dashboard.options import parser  # noqa: PLC0415 - as below
+
+    parser().parse_args()  # help and wrong usage need no library of an extra
+    from dashboard.__main__ import main  # noqa: PLC0415 - signals are heeded before it is loaded
 
     return main()

@@ -251,9 +251,10 @@ function watchCards() {
 async function sign() {
   const told = document.getElementById("signing");
   noteShown();
-  if (calls.length) {
+  for (let waited = 0; calls.length; waited += 100) {
     told.textContent = review.dataset.unsent.replace("{count}", calls.length);
-    return;
+    if (waited > 10000) return; // the server is away: what was said is kept, and signed later
+    await new Promise((done) => setTimeout(done, 100));
   }
   const response = await fetch(`${review.dataset.base}/seal`, {
     method: "POST",
