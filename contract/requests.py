@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from contract.messages import (
     SCHEMA_VERSION,
@@ -47,6 +47,12 @@ class Request(BaseModel):
     asked_by: str = Field(
         "", max_length=64, description="Who asks, for the audit log; a word of the sender's, which nobody verifies."
     )
+
+    @model_serializer(mode="wrap")
+    def _only_if_said(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out who asks where nobody says it."""
+        written: dict[str, Any] = write(self)
+        return written if self.asked_by else {name: value for name, value in written.items() if name != "asked_by"}
 
 
 class Nothing(Request):

@@ -186,7 +186,10 @@ def _faults(error: ValidationError, known: Sequence[str]) -> str:
 def _fault(name: str, fault: ErrorDetails, known: Sequence[str]) -> str:
     said = fault["msg"]
     if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name[:_SHOWN], known, n=1, cutoff=0.0)
+        own = [one for one in known if one != "asked_by"]
+        near = difflib.get_close_matches(name[:_SHOWN], known, n=1) or difflib.get_close_matches(
+            name[:_SHOWN], own, n=1, cutoff=0.0
+        )
         said = f"there is no such key; {f'the nearest is {near[0]}' if near else 'this command takes none'}"
     return f"{_printable(name) or 'the payload'}: {said}"
 

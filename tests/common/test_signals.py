@@ -75,16 +75,21 @@ def test_the_first_thing_that_a_command_does_is_to_heed_signals(
     assert (process.returncode, said) == (code, "")
 
 
-@pytest.mark.parametrize("module", ["agent", "collector", "dashboard"])
+@pytest.mark.parametrize("module", ["agent", "collector", "dashboard", "dashboard.terminal"])
 def test_signals_are_heeded_before_anything_slow_is_imported(module: str) -> None:
     done = subprocess.run([sys.executable, "-c", FIRST, module], capture_output=True, text=True, check=False)
     assert done.stdout == "heeded\n", done.stderr
 
 
-@pytest.mark.parametrize("module", ["collector", "dashboard"])
+@pytest.mark.parametrize("module", ["collector", "dashboard", "dashboard.terminal"])
 def test_a_name_service_that_hangs_keeps_no_program_from_its_end(tmp_path: Path, module: str) -> None:
     """Of an agent, `tests/agent/test_lost_source.py` holds the same."""
-    more = ["--database", f"sqlite:///{tmp_path / 'c.sqlite'}"] if module == "collector" else ["--plain"]
+    page = {"state_dir": tmp_path, "web.sign_in": "false", "web.port": 0}
+    more = {
+        "collector": ["--database", f"sqlite:///{tmp_path / 'c.sqlite'}"],
+        "dashboard": [word for name, value in page.items() for word in ("--set", f"{name}={value}")],
+        "dashboard.terminal": ["--plain"],
+    }[module]
     command = [sys.executable, "-c", NO_NAMES, module, "--host", "broker.example", *more]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -95,9 +100,10 @@ def test_a_name_service_that_hangs_keeps_no_program_from_its_end(tmp_path: Path,
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("room", ["agent", "collector", "dashboard"])
-def test_the_installed_command_heeds_signals_before_it_imports_itself(room: str) -> None:
-    script = f"import {room}.entry as e, sys; sys.argv[1:] = ['--help']; e.main()"
+@pytest.mark.parametrize("command", ["agent.main", "collector.main", "dashboard.page", "dashboard.watch"])
+def test_the_installed_command_heeds_signals_before_it_imports_itself(command: str) -> None:
+    room, function = command.split(".")
+    script = f"import {room}.entry as e, sys; sys.argv[1:] = ['--help']; e.{function}()"
     check = f"import atexit\nimport common.signals as s\natexit.register(lambda: print(len(s._heeded)))\n{script}"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "1"
