@@ -99,9 +99,9 @@ def _process(module: str, *words: str) -> Iterator["subprocess.Popen[bytes]"]:
             process.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """The browser."""
+    """The browser, for the tests of one file: its driver keeps this thread's event loop, which others need."""
     if CHROMIUM is None:
         pytest.skip("no Chromium: apt install chromium")
     with playwright.sync_playwright() as driver:
