@@ -4,7 +4,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -27,6 +27,7 @@ from agent.turns import Turns
 from agent.wire.discovery import birth_topic, discovery, discovery_topic
 from agent.wire.handlers import CommandHandlers, Shown, attend
 from agent.wire.outbox import Outbox
+from agent.wire.picture_post import LOOK_EVERY_S, PicturePost
 from agent.wire.publisher import Publisher, Renewed
 from agent.wire.salvage import damaged
 from agent.wire.snapshot import SnapshotTap
@@ -35,7 +36,8 @@ from common.errors import BrokerError, OutboxError
 from common.signals import Signals
 from common.words import counted
 from contract.health_messages import Health
-from contract.topics import Topics
+from contract.topics import TOPICS, Topics
+from mqttlink.retained import Manner
 
 log = logging.getLogger(__name__)
 VERSION = version("microscope-agent")
@@ -199,7 +201,7 @@ def _work(
         if signals:
             signals.last_words = partial(_last_words, agent.audit, publisher)
             signals.on_hangup = publisher.reconnect
-        with heartbeat, keeper.running(stop) if keeper else nullcontext(), turns:
+        with heartbeat, keeper.running(stop) if keeper else nullcontext(), _pictures_posted(agent, tap), turns:
             sink = PictureTap(tap, keeper) if keeper else tap
             for frames in turns:
                 live = settings.source.live
@@ -218,6 +220,16 @@ def _pictures(settings: Settings, model: LoadedModel, audit: AuditLog) -> Pictur
     return PictureKeeper(store, lambda: model.examiner.bundle.manifest.input.field_um)
 
 
+def _pictures_posted(agent: _Agent, tap: SnapshotTap) -> AbstractContextManager[object]:
+    """Show Home Assistant the latest frame in the block, where it is told of the agent and pictures are kept."""
+    if not (agent.settings.mqtt.discovery and agent.pictures):
+        return nullcontext()
+    how = TOPICS["picture"]
+    manner = Manner(retained=how.retained, expiry_s=how.expiry_s, media_type=how.media_type)
+    post = PicturePost(tap, agent.publisher.speaker(_topics(agent.settings).picture, manner))
+    return Heartbeat(post.post, every_s=LOOK_EVERY_S, name="picture post")
+
+
 def _topics(settings: Settings) -> Topics:
     return Topics(prefix=settings.mqtt.prefix, site=settings.site, device=settings.device)
 
@@ -226,7 +238,7 @@ def _publisher(settings: Settings, outbox: Outbox, renewed: Renewed | None) -> P
     topics, forget_on = _topics(settings), settings.outbox.forget_on
     publisher = Publisher(settings.mqtt, topics, outbox, forget_on=forget_on, version=VERSION, renewed=renewed)
     if settings.mqtt.discovery:
-        _tell_home_assistant(publisher, topics, settings.mqtt.discovery)
+        _tell_home_assistant(publisher, topics, settings)
     return publisher
 
 
@@ -241,11 +253,13 @@ def _say_what_runs(settings: Settings, examiner: Examiner) -> None:
     )
 
 
-def _tell_home_assistant(publisher: Publisher, topics: Topics, prefix: str) -> None:
+def _tell_home_assistant(publisher: Publisher, topics: Topics, settings: Settings) -> None:
     """Now, on every connect, and when it has started again."""
-    topic, message = discovery_topic(prefix, topics), discovery(topics, VERSION)
-    again = publisher.announce(topic, message)
-    publisher.route(birth_topic(prefix), lambda birth: again() if birth.payload == b"online" else None)
+    prefix, keeps = settings.mqtt.discovery, settings.pictures.keep
+    message = discovery(topics, VERSION, commands=settings.mqtt.commands, pictures=keeps)
+    say = publisher.speaker(discovery_topic(prefix, topics))
+    say(message)
+    publisher.route(birth_topic(prefix), lambda birth: say(message) if birth.payload == b"online" else None)
 
 
 def _outbox(settings: Settings, audit: AuditLog) -> Outbox:

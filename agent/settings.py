@@ -52,7 +52,8 @@ class MqttSettings(BrokerSettings):
     )
     discovery: TopicWord | Literal[""] = Field(
         "",
-        description="First word of Home Assistant's discovery topics, commonly `homeassistant`; empty: no discovery.",
+        description="First word of Home Assistant's discovery topics, commonly `homeassistant`; empty: no discovery. "
+        "With `pictures.keep` the latest frame is shown there too.",
     )
 
     window: int = Field(64, ge=1, le=1000, description="Reports sent and not yet acknowledged, at most.")

@@ -10,10 +10,12 @@ from topics import WHEN
 
 from contract.messages import CONTENT_TYPE, SCHEMA_VERSION
 from contract.requests import ANSWER_EXPIRY_S, COMMANDS, Command
-from contract.topics import TOPICS
+from contract.topics import TOPICS, TopicName
 
 Tree = dict[str, Any]
-MESSAGES = {name: topic.message for name, topic in TOPICS.items()}
+MESSAGES = {name: topic.message for name, topic in TOPICS.items() if topic.message}
+BYTES: dict[TopicName, str] = {"picture": "The latest frame, JPEG."}
+"""What is no message of ours, by topic."""
 ROOT = "{prefix}/v1/{site}/{device}"
 WORDS = {
     "prefix": "Setting `mqtt.prefix`; `microscopy` where nobody has set it.",
@@ -45,8 +47,12 @@ def asyncapi() -> str:
 def _channels() -> Tree:
     answers = {_answer_id(name): _message_ref(_answer_id(name)) for name in COMMANDS}
     return {
-        **{name: _channel(name, name, model) for name, model in MESSAGES.items()},
-        **{_id(name): _channel(f"command/{name}", _id(name), known.request) for name, known in COMMANDS.items()},
+        **{name: _channel(name, name, _first_line(model)) for name, model in MESSAGES.items()},
+        **{name: _channel(name, name, text) for name, text in BYTES.items()},
+        **{
+            _id(name): _channel(f"command/{name}", _id(name), _first_line(known.request))
+            for name, known in COMMANDS.items()
+        },
         "answer": {
             "address": None,
             "description": "The response topic that the request names; no topic of an agent's own.",
@@ -55,10 +61,10 @@ def _channels() -> Tree:
     }
 
 
-def _channel(topic: str, message: str, model: type[BaseModel]) -> Tree:
+def _channel(topic: str, message: str, text: str) -> Tree:
     return {
         "address": f"{ROOT}/{topic}",
-        "description": _first_line(model),
+        "description": text,
         "parameters": {word: {"description": text} for word, text in WORDS.items()},
         "messages": {message: _message_ref(message)},
     }
@@ -70,7 +76,7 @@ def _operations() -> Tree:
     return said | {f"obey_{_id(name)}": _obeyed(name, known) for name, known in COMMANDS.items()}
 
 
-def _said(name: str) -> Tree:
+def _said(name: TopicName) -> Tree:
     topic = TOPICS[name]
     mqtt = {"qos": topic.qos, "retain": topic.retained, "bindingVersion": "0.2.0"}
     if topic.expiry_s:
@@ -105,7 +111,18 @@ def _messages() -> Tree:
     ours = {name: _message(model) for name, model in MESSAGES.items()}
     requests = {_id(name): _request(known) for name, known in COMMANDS.items()}
     answers = {_answer_id(name): _answer(known) for name, known in COMMANDS.items()}
-    return ours | requests | answers
+    return ours | {name: _bytes(name) for name in BYTES} | requests | answers
+
+
+def _bytes(name: TopicName) -> Tree:
+    media_type = TOPICS[name].media_type
+    return {
+        "name": name.capitalize(),
+        "summary": BYTES[name],
+        "contentType": media_type,
+        "payload": {"type": "string", "format": "binary"},
+        "bindings": {"mqtt": {"payloadFormatIndicator": 0, "contentType": media_type, "bindingVersion": "0.2.0"}},
+    }
 
 
 def _message(model: type[BaseModel]) -> Tree:

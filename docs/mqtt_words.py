@@ -6,9 +6,9 @@ from contract.requests import MAX_REQUEST_BYTES
 MADE = "<!-- made by `make docs`; change the code, not this file -->\n\n"
 MESSAGES_HEAD = f"""# Messages
 
-{MADE}Topics are `<prefix>/v1/<site>/<device>/<name>`; payloads are JSON in UTF-8. With MQTT 5 each carries the
-content type and the user property `schema_version`. Unknown keys must be ignored. `asyncapi.json` says the same to
-programs.
+{MADE}Topics are `<prefix>/v1/<site>/<device>/<name>`; payloads are JSON in UTF-8, but for `picture`, a file. With
+MQTT 5 each carries its content type, and JSON the user property `schema_version`. Unknown keys must be ignored.
+`asyncapi.json` says the same to programs.
 """
 MESSAGES_TAIL = """
 # What is said
@@ -90,7 +90,21 @@ DISCOVERY = """
 
 With `mqtt.discovery = "homeassistant"` the agent describes itself, retained, on
 `homeassistant/device/microscope_<site>_<device>_<hash>/config`: on every connect, and whenever Home Assistant says
-`online` on `homeassistant/status`. Sensors read the `slide` and `health` messages; `status` says whether they are to be
-trusted. The agent must be allowed to write the one topic and to read the other. To remove a device that is gone,
-publish an empty retained message on its topic.
+`online` on `homeassistant/status`. Sensors read the `slide` and `health` messages: counts and share of blasts, frames,
+what waits, the age of the last frame, alarms and their text; `status` says whether they are to be trusted. The agent
+must be allowed to write the one topic and to read the other. To remove a device that is gone, publish an empty retained
+message on its topic.
+
+**Buttons** there stop the slide, open the source again and load the model again, as far as `mqtt.commands` allows.
+Whoever may press them in Home Assistant may command the microscope: its user at the broker must be allowed to write
+`command/#`, and without that right the buttons do nothing. Home Assistant shows no answer; the audit log has each
+command, asked by `Home Assistant`, which does not say by whom. A slide is started where it can be named: on the
+dashboard, by `microscope-agent slide start`, or by an automation that publishes `{"slide_id": "B-17"}` on
+`command/slide/start`.
+
+**The latest frame**, with `pictures.keep` too: `picture` carries it as an image file, 800 pixels wide or less, its
+cells outlined, at most one in ten seconds. It is not retained, and the broker throws away after a minute what nobody
+has taken; a Home Assistant that has just started shows the next one. A frame shows patients' cells: whoever may read
+`picture` sees them, so keep that topic from those who need only counts. [Privacy](privacy.md) says what is kept. While
+a camera is silent no picture is said, and Home Assistant tells when the last one came.
 """

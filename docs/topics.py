@@ -2,6 +2,8 @@
 
 from agent.ops.heartbeat import EVERY_S
 from agent.slides.slide import PUBLISH_EVERY_S
+from agent.wire.picture_post import EVERY_S as EVERY_PICTURE_S
+from agent.wire.picture_post import MOST_KB
 from agent.wire.publisher import CLIENT_ID
 from contract.requests import ANSWER_EXPIRY_S
 from contract.topics import TOPICS, Topic, TopicName
@@ -15,6 +17,8 @@ WHEN: dict[TopicName, str] = {
     "status": "`online` on every connect, `stopped` at an orderly end; the broker publishes `offline` (the will) when "
     "the connection is lost",
     "health": f"every {EVERY_S:.0f} s, when the source is lost or back, on every connect, and at the end",
+    "picture": f"the latest frame as JPEG of at most {MOST_KB * 3 // 4} KiB, its cells outlined, at most every "
+    f"{EVERY_PICTURE_S:.0f} s; only with `mqtt.discovery` and `pictures.keep`",
     "ack": 'after it has stored reports; frees them with `outbox.forget_on = "consumer"`',
 }
 """When the agent, or for what it hears a consumer, says it."""

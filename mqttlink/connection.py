@@ -17,11 +17,11 @@ from paho.mqtt.enums import LogLevel, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from contract.messages import LARGEST_MESSAGE, OF_VERSION_1, SCHEMA_VERSION
+from contract.messages import CONTENT_TYPE, LARGEST_MESSAGE
 from mqttlink.backoff import ReconnectBackoff
 from mqttlink.client import CONNECT_S, NO_BOUND, Client, ClientFactory, TooLarge, incoming
 from mqttlink.inflight import Answer, Answered, InFlight, Ticket
-from mqttlink.properties import message_properties, packet_bytes
+from mqttlink.properties import MessageProperties, message_properties, packet_bytes
 from mqttlink.refusals import (
     NO_TROUBLE,
     Trouble,
@@ -95,7 +95,7 @@ class Connection:
         self.backoff = ReconnectBackoff()
         self._notes: deque[Callable[[], None]] = deque()
         self._noted_bytes = 0
-        self._publish_properties = message_properties(settings)
+        self._properties = MessageProperties(settings)
         self._in_flight, self.largest = InFlight(), NO_BOUND
         self._subscriptions: dict[int, Ticket] = {}
         """Those that the broker has not answered, by packet id."""
@@ -222,17 +222,19 @@ class Connection:
         expiry_s: int = 0,
         correlation: bytes = b"",
         reply_to: str = "",
+        media_type: str = CONTENT_TYPE,
         answered: Answered | None = None,
     ) -> Ticket | None:
         """Send a message with QoS 1; its ticket, or None if the broker takes no more before it has answered.
 
         Args:
             topic: without wildcards.
-            body: JSON.
+            body: JSON, or what ``media_type`` says.
             retain: the broker keeps it for who comes later.
             expiry_s: seconds after which the broker throws it away; 0: never. Only with MQTT 5.
             correlation: the correlation data of the request that it answers. Only with MQTT 5.
             reply_to: topic for an answer to this. Only with MQTT 5.
+            media_type: of the body. Only with MQTT 5.
             answered: gets the ticket and the broker's answer; is not called if the connection ends before that.
 
         Raises:
@@ -240,12 +242,9 @@ class Connection:
         """
         if self._client is None or not self._in_flight.room:
             return None
-        properties = self._publish_properties
-        version = 1 if body.startswith(OF_VERSION_1) else SCHEMA_VERSION
-        if properties and (expiry_s or correlation or reply_to or version != SCHEMA_VERSION):
-            properties = message_properties(
-                self._settings, version=version, expiry_s=expiry_s, correlation=correlation, reply_to=reply_to
-            )
+        properties = self._properties.of(
+            body, expiry_s=expiry_s, correlation=correlation, reply_to=reply_to, media_type=media_type
+        )
         if (size := packet_bytes(topic, body, properties)) > self.largest:
             raise TooLarge(size, self.largest)
         info = self._client.publish(topic, body, 1, retain, properties)

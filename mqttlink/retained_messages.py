@@ -9,7 +9,7 @@ from mqttlink.client import TooLarge
 from mqttlink.connection import Connection
 from mqttlink.inflight import Answer, Ticket
 from mqttlink.responses import Incoming, Reply, ResponseQueue
-from mqttlink.retained import Retained
+from mqttlink.retained import KEPT, Manner, Retained
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ class RetainedMessages:
         subscribed: Callable[[str, Answer], None],
     ) -> None:
         self._connection, self._answered, self._subscribed = connection, answered, subscribed
-        self._standing: dict[str, tuple[Retained, int]] = {}
-        """By topic: what stands there, and after how many seconds the broker forgets it."""
+        self._standing: dict[str, Retained] = {}
+        """By topic: what stands there."""
         self._routes: dict[str, Route] = {}
         """Who takes up a message, by its topic, or by the beginning of it: `<beginning>/#`."""
         self._asked: dict[str, Ticket | None] = {}
@@ -44,10 +44,10 @@ class RetainedMessages:
         self._left_out: dict[str, str] = {}
         """By topic: why what should stand there does not."""
 
-    def retain(self, topic: str, *, expiry_s: int = 0) -> Retained:
-        """A retained topic to say something on."""
-        retained = Retained(topic)
-        self._standing = {**self._standing, topic: (retained, expiry_s)}
+    def retain(self, topic: str, manner: Manner = KEPT) -> Retained:
+        """A topic to say something on, retained unless its manner is another."""
+        retained = Retained(topic, manner)
+        self._standing = {**self._standing, topic: retained}
         return retained
 
     def route(self, topic: str, take_up: Route) -> None:
@@ -66,7 +66,7 @@ class RetainedMessages:
         """There is another connection: say all again."""
         self._asked, self._left_out = {}, {}
         self._answers.again()
-        for standing, _ in self._standing.values():
+        for standing in self._standing.values():
             standing.again()
         self._subscribe()
 
@@ -90,17 +90,21 @@ class RetainedMessages:
     def publish_retained(self, *, all_at_once: bool = False) -> bool:
         """Send of what is retained what is due, or, if nobody will ask again, all; whether nothing waits any more."""
         done = True
-        for standing, expiry_s in self._standing.values():
-            done &= standing.publish(partial(self._send_retained, standing, expiry_s), all_at_once=all_at_once)
+        for standing in self._standing.values():
+            done &= standing.publish(partial(self._send_retained, standing), all_at_once=all_at_once)
         return done
 
-    def _send_retained(self, standing: Retained, expiry_s: int, topic: str, body: bytes) -> Hashable:
+    def _send_retained(self, standing: Retained, topic: str, body: bytes) -> Hashable:
+        retain, expiry_s, media_type = standing.manner
+
         def answered(ticket: Ticket, answer: Answer) -> None:
             if standing.answered(ticket):
                 self._answered(topic, answer)
 
         try:
-            ticket = self._connection.publish(topic, body, retain=True, expiry_s=expiry_s, answered=answered)
+            ticket = self._connection.publish(
+                topic, body, retain=retain, expiry_s=expiry_s, media_type=media_type, answered=answered
+            )
         except TooLarge as cause:
             self._leave_out(
                 topic,

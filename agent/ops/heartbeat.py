@@ -20,12 +20,14 @@ class Heartbeat:
 
     Args:
         beat: tells what there is to tell; may raise OutboxError.
+        every_s: seconds between two beats that nobody hastens.
+        name: of the thread.
     """
 
-    def __init__(self, beat: Callable[[], None]) -> None:
-        self._beat = beat
+    def __init__(self, beat: Callable[[], None], *, every_s: float = EVERY_S, name: str = "heartbeat") -> None:
+        self._beat, self._every_s = beat, every_s
         self._due, self._ended = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._work, name="heartbeat", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -49,4 +51,4 @@ class Heartbeat:
                 self._beat()
             except OutboxError as cause:
                 log.warning("no health message this time: %s", cause)
-            self._due.wait(EVERY_S)
+            self._due.wait(self._every_s)

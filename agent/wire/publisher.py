@@ -28,6 +28,7 @@ from mqttlink.connection import Connection
 from mqttlink.inflight import Answer, Ticket
 from mqttlink.refusals import NO_TROUBLE, State, Trouble, where, why_not_taken
 from mqttlink.responses import Incoming, Reply
+from mqttlink.retained import KEPT, Manner
 from mqttlink.retained_messages import RetainedMessages, Route
 from mqttlink.settings import BrokerSettings
 
@@ -91,7 +92,7 @@ class Publisher:
         self._contact, self._outbox_again_at, self._logged = self._connection.backoff, 0.0, ""
         self._beside = RetainedMessages(self._connection, answered=self._on_answered, subscribed=self._on_subscribed)
         self._standing = self._beside.retain(topics.status)
-        self._health = self._beside.retain(topics.health, expiry_s=TOPICS["health"].expiry_s)
+        self._health = self._beside.retain(topics.health, Manner(expiry_s=TOPICS["health"].expiry_s))
         self._slide = self._beside.retain(topics.slide)
         self._forgets = forget_on == "consumer"
         self._acks = Acknowledgements(topics.ack, outbox, self._delivery, forgets=self._forgets)
@@ -171,19 +172,17 @@ class Publisher:
         self._slide.say(summary.model_dump_json().encode(), final=summary.state == "closed")
         self._connection.wake()
 
-    def announce(self, topic: str, body: bytes) -> Callable[[], None]:
-        """Publish something retained on a topic that is not ours alone: now, and on every connect.
+    def speaker(self, topic: str, manner: Manner = KEPT) -> Callable[[bytes], None]:
+        """What publishes on a topic beside reports; the latest wins; any thread may call it.
 
-        Returns:
-            A function to publish it once more, for whom it is for has forgotten it; any thread may call it.
+        What is retained waits for a connection, and is said again on every connect.
         """
-        standing = self._beside.retain(topic)
+        standing = self._beside.retain(topic, manner)
 
-        def say() -> None:
+        def say(body: bytes) -> None:
             standing.say(body)
             self._connection.wake()
 
-        say()
         return say
 
     def route(self, topic: str, take_up: Route) -> None:

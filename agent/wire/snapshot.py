@@ -32,6 +32,12 @@ class SnapshotTap:
         """That of the sink behind."""
         return self._sink.epoch
 
+    @property
+    def frame_id(self) -> str:
+        """The frame of the newest picture that ``look`` would give; "" before the first."""
+        frame = self._seen[0]
+        return frame.id if frame else ""
+
     def next_seq(self) -> int:
         """That of the sink behind."""
         return self._sink.next_seq()

@@ -89,7 +89,7 @@ def test_every_schema_is_a_schema_in_the_dialect_of_asyncapi_and_in_todays() -> 
 
 def test_every_topic_of_ours_and_every_command_has_a_channel_and_an_operation() -> None:
     topics = Topics(prefix="{prefix}", site="{site}", device="{device}")
-    ours = {topics.frame, topics.slide, topics.status, topics.health, topics.ack}
+    ours = {topics.frame, topics.slide, topics.status, topics.health, topics.picture, topics.ack}
     asked = {f"{topics.root}/command/{name}" for name in COMMANDS}
     addresses = {channel["address"] for channel in DOCUMENT["channels"].values()}
     assert addresses == ours | asked | {None}

@@ -17,6 +17,7 @@ from agent.wire.outbox import Outbox
 from agent.wire.publisher import Publisher
 from contract.health_messages import Health, Status
 from contract.messages import ModelInfo, SlideSummary
+from contract.requests import COMMANDS, CommandName
 from contract.topics import Topics
 from devbroker.broker import Broker, find_program
 
@@ -37,17 +38,48 @@ def health(**changes: Any) -> Health:
     return Health.model_validate({**whole, "queued": 7, "engine": "onnxruntime-int8", **changes})
 
 
+def sensors(message: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {key: part for key, part in message["cmps"].items() if "stat_t" in part}
+
+
 def test_the_description_has_what_home_assistant_asks_for() -> None:
-    message = json.loads(discovery(TOPICS, "1.2.3"))
+    message = json.loads(discovery(TOPICS, "1.2.3", commands=COMMANDS, pictures=True))
     assert message["dev"]["ids"]
     assert message["o"]["name"] == "microscope-agent"
     assert message["avty"][0]["t"] == TOPICS.status
     names = [component["uniq_id"] for component in message["cmps"].values()]
     assert len(set(names)) == len(names) >= 10
-    for component in message["cmps"].values():
+    assert {component["p"] for component in message["cmps"].values()} == {"sensor", "binary_sensor", "button", "image"}
+    for component in sensors(message).values():
         assert component["p"] in {"sensor", "binary_sensor"}
         assert component["stat_t"] in {TOPICS.slide, TOPICS.health}
         assert ("stat_cla" in component) <= (component["p"] == "sensor")
+
+
+@pytest.mark.parametrize(
+    ("commands", "buttons"),
+    [
+        (tuple(COMMANDS), {"slide/stop", "source/restart", "model/reload"}),
+        (("slide/start", "slide/stop", "snapshot"), {"slide/stop"}),
+        ((), set()),
+    ],
+)
+def test_a_button_presses_each_command_that_is_allowed_and_needs_no_word(
+    commands: tuple[CommandName, ...], buttons: set[str]
+) -> None:
+    parts = json.loads(discovery(TOPICS, "1", commands=commands))["cmps"].values()
+    pressed = {part["cmd_t"].removeprefix(f"{TOPICS.root}/command/"): part for part in parts if part["p"] == "button"}
+    assert set(pressed) == buttons
+    for name, part in pressed.items():
+        request = COMMANDS[name].request.model_validate_json(part["pl_prs"])
+        assert request.asked_by == "Home Assistant"
+        assert part["ret"] is False
+
+
+def test_the_latest_frame_is_described_only_where_it_is_said() -> None:
+    assert "picture" not in json.loads(discovery(TOPICS, "1"))["cmps"]
+    shown = json.loads(discovery(TOPICS, "1", pictures=True))["cmps"]["picture"]
+    assert (shown["p"], shown["img_t"], shown["cont_type"]) == ("image", f"{TOPICS.root}/picture", "image/jpeg")
 
 
 def test_names_that_look_alike_in_home_assistants_letters_stay_apart() -> None:
@@ -66,7 +98,8 @@ def test_every_template_reads_our_messages() -> None:
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=True)
         return str(environment.from_string(template).render(value_json=json.loads(said.model_dump_json())))
 
-    bodies = {TOPICS.slide: summary(), TOPICS.health: health(alarms=["the disk is full"])}
+    said = health(alarms=["the disk is full", "no camera"], frame_age_s=2.345)
+    bodies = {TOPICS.slide: summary(), TOPICS.health: said}
     values = {key: value(part["val_tpl"], bodies[part["stat_t"]]) for key, part in message["cmps"].items()}
     assert values["cells"] == "20"
     assert values["blasts"] == "4"
@@ -76,6 +109,12 @@ def test_every_template_reads_our_messages() -> None:
     assert values["engine"] == "onnxruntime-int8"
     assert values["alarm"] == "ON"
     assert value(message["cmps"]["alarm"]["val_tpl"], health()) == "OFF"
+    assert values["alarm_text"] == "the disk is full; no camera"
+    words = message["cmps"]["alarm_text"]["val_tpl"]
+    assert value(words, health()) == "none"
+    assert len(value(words, health(alarms=["so long " * 100]))) == 255  # Home Assistant takes no more
+    assert values["frame_age"] == "2.3"
+    assert value(message["cmps"]["frame_age"]["val_tpl"], health()) == "None"
     share = message["cmps"]["blast_fraction"]["val_tpl"]
     assert value(share, summary(blast_fraction=None)) == "None"  # which Home Assistant takes for "unknown"
     there = message["avty"][0]["val_tpl"]
@@ -100,8 +139,9 @@ def publisher_to(broker: Broker, outbox: Outbox, version: str = "5") -> Publishe
 def describe(publisher: Publisher) -> str:
     """As the service does."""
     topic, message = discovery_topic("ha", TOPICS), discovery(TOPICS, "1")
-    again = publisher.announce(topic, message)
-    publisher.route(birth_topic("ha"), lambda _: again())
+    say = publisher.speaker(topic)
+    say(message)
+    publisher.route(birth_topic("ha"), lambda _: say(message))
     return topic
 
 

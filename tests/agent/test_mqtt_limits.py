@@ -56,7 +56,7 @@ def test_all_that_is_under_way_together_is_no_more_than_the_broker_takes(
     with strict_broker(at_once=at_once, answer_after_s=0.02) as (broker, port):
         put(outbox, make_report, 20)
         with publisher_to(port, topics, outbox) as publisher:
-            publisher.announce("homeassistant/device/x/config", b"{}")
+            publisher.speaker("homeassistant/device/x/config")(b"{}")
             publisher.health(health_of(1))
             assert publisher.drain(60) == 0, publisher.trouble
         assert (broker.connects, broker.thrown_out) == (1, 0)
@@ -187,7 +187,7 @@ def test_what_is_retained_and_too_large_is_left_out_and_told_and_the_rest_is_sai
     with open_mosquitto(config_lines=["max_packet_size 2500"]) as broker:
         listener = subscribe(broker, topics.frame)
         with publisher_to(broker, topics, outbox) as publisher:
-            publisher.announce("homeassistant/device/x/config", b"x" * 3000)
+            publisher.speaker("homeassistant/device/x/config")(b"x" * 3000)
             publisher.health(health_of(1).model_copy(update={"alarms": ["y" * 3000]}))
             put(outbox, make_report, 5)
             listener.take(5)
