@@ -8,6 +8,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -16,13 +17,14 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from common.errors import MicroscopeError
-from dashboard.pages import agents, downloads, events, pictures, review, signin, slides
+from dashboard.pages import agents, compare, downloads, events, pictures, review, signin, slides, system
 from dashboard.pages.visit import visit_of
 from dashboard.security.guard import Guard
 from dashboard.settings import LOOPBACK
 from dashboard.web import Web
 
 log = logging.getLogger(__name__)
+HEADS_EVERY_S = 10.0
 STATIC = Path(__file__).parent / "static"
 
 
@@ -34,20 +36,25 @@ def application(web: Web) -> Starlette:
     @asynccontextmanager
     async def life(_app: Starlette) -> AsyncIterator[None]:
         web.watcher.enter(asyncio.get_running_loop())
+        keeping = asyncio.create_task(_keep_heads(web))
         try:
             yield
         finally:
+            keeping.cancel()
             web.watcher.leave()
+            await run_in_threadpool(web.watcher.heads.save)
 
     made = Starlette(
         routes=[
             *signin.ROUTES,
             *agents.ROUTES,
             *slides.ROUTES,
+            *compare.ROUTES,
             *review.ROUTES,
             *pictures.ROUTES,
             *downloads.ROUTES,
             *events.ROUTES,
+            *system.ROUTES,
             Mount("/static", StaticFiles(directory=STATIC), name="static"),
         ],
         middleware=[Middleware(Guard, names=names, secure=settings.is_secure)],
@@ -56,6 +63,13 @@ def application(web: Web) -> Starlette:
     )
     made.state.web = web
     return made
+
+
+async def _keep_heads(web: Web) -> None:
+    """Keep what was seen of audit logs, off the thread that hears the agents: a disk may hang."""
+    while True:
+        await asyncio.sleep(HEADS_EVERY_S)
+        await run_in_threadpool(web.watcher.heads.save)
 
 
 async def _refused(request: Request, cause: Exception) -> Response:

@@ -21,8 +21,9 @@ from dashboard.records import SlideKey, SlideRecord, slide_record, version_of
 from dashboard.reviewed import summary_of
 from dashboard.reviews.readings import visible
 from dashboard.reviews.store import ReviewStore
-from dashboard.security import sessions, users
+from dashboard.security import deeds, sessions, users
 from dashboard.security.attempts import Attempts
+from dashboard.security.deeds import Deeds
 from dashboard.security.sessions import Session, Sessions
 from dashboard.security.users import Users
 from dashboard.settings import DashboardSettings
@@ -42,9 +43,10 @@ class Web:
 
     Attributes:
         guest: whoever reaches a page without sign-in.
+        began_at: when this server was started, UTC.
 
     Raises:
-        UsageError: the files of users or sessions can not be used.
+        UsageError: the files of users, sessions or deeds can not be used.
     """
 
     def __init__(self, settings: DashboardSettings, watcher: Watcher) -> None:
@@ -53,6 +55,8 @@ class Web:
         self.users = Users(settings.state_dir / users.FILE)
         self.sessions = Sessions(settings.state_dir / sessions.FILE, hours=settings.web.session_hours)
         self.attempts = Attempts()
+        self.deeds = Deeds(settings.state_dir / deeds.FILE)
+        self.began_at = datetime.now(timezone.utc)
         self.reviews = ReviewStore(settings.reviews_url)
         self.guest = Session("guest", secrets.token_urlsafe(32), datetime.now(timezone.utc))
         self.texts = {language: Texts.load(language) for language in LANGUAGES}

@@ -24,17 +24,23 @@ behind a proxy that speaks TLS. `make demo KEEP=1` opens a page with pictures to
 - **Microscopes**: each agent with its state (online, stalled, frames refused with what to do, offline), slide, share of
   blasts, rate, age of the last frame, backlog and alarms. **One microscope**: its latest frame, outlined and labelled;
   slide start and stop, camera and model again, by [commands](mqtt.md#commands).
-- **Slides**: search by slide, microscope, model and day. **One slide**: counts of the model and with the corrections,
+- **Slides**: search by slide, microscope, model, reviewer and day; two of them side by side, with the difference of
+  their shares of blasts and its interval (Newcombe 1998). **One slide**: counts of the model and with the corrections,
   the share with its interval, histogram, course, refused frames, the cells by suspicion; [tables, FHIR and
   report](exports.md).
+- **Counts and models** of a slide: each count with its model, and the cells that two models call something else. Only
+  the very same pictures are compared, those of one name and one time of capture, as of a folder that was read again
+  after `model/reload`; a cell is the same where its box is.
+- **System**: versions, models with hash and gate, what the stores hold, reports that are not here, messages that were
+  none. Administrators see who signed in, commanded, read and signed, and whether an agent's audit log went back.
 - **Review**: every cell by keyboard: confirm, correct, unsure, note, undo, many at once; sign.
 
 How old the page's own knowledge is always stands at its top. A page that hears nothing from the server says so, greys
 out, and goes on by itself; what a reviewer says meanwhile stays in the browser and is sent when the server is back.
 
 **Roles.** A *reader* looks; a *reviewer* also judges cells, signs, and commands microscopes; an *administrator* also
-frees another's reading and withdraws another's signature. Five wrong passwords for a name or from an address make the
-next attempt wait, each more twice as long.
+frees another's reading, withdraws another's signature, and sees who did what. Five wrong passwords for a name or from an
+address make the next attempt wait, each more twice as long.
 
 **Review.** Whoever begins first holds the first reading, the next one the second. A second reader sees nothing of the
 first reading until both are signed; then agreement and Cohen's kappa are shown, and a third word settles what differs.
@@ -43,6 +49,12 @@ cell that has no verdict. A signature holds the hash of what was signed, and say
 
 **Pictures** of cells and frames are there where agents keep them (`pictures.keep`) and the collector fetches them:
 [what is kept of patients' cells](privacy.md).
+
+**Who did what** stands in `deeds.sqlite` of `state_dir`, which only grows: sign-ins with the address they came from,
+failures, and each command before it is asked, with its answer. One that can not be noted is not asked. What was seen of
+the agents' audit logs stands beside it in `audit-heads.json`: who cuts the log on the agent's computer does not reach
+that file, and the page says so from then on ([what an audit log proves](threat-model.md#what-the-audit-log-proves)).
+Back up both with the reviews.
 
 Settings, strongest first: the command line, the environment (`{ENV_PREFIX}MQTT__HOST`), systemd credentials, the
 TOML file of `--config`, the default.

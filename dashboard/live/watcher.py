@@ -9,7 +9,9 @@ from datetime import datetime, timezone
 from typing_extensions import Self
 
 from dashboard.link import Link
+from dashboard.live import heads
 from dashboard.live.fleet import Agent, AgentKey, Fleet
+from dashboard.live.heads import AuditHeads
 from dashboard.live.hub import Change, Hub
 from dashboard.settings import DashboardSettings
 from mqttlink.settings import BrokerSettings
@@ -27,6 +29,7 @@ class Watcher:
 
     Attributes:
         hub: tells the pages of changes.
+        heads: what was seen of the agents' audit logs.
     """
 
     def __init__(self, settings: DashboardSettings, *, renewed: Callable[[], BrokerSettings] | None = None) -> None:
@@ -37,6 +40,7 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.hub = Hub()
+        self.heads = AuditHeads(settings.state_dir / heads.FILE)
 
     def enter(self, loop: asyncio.AbstractEventLoop) -> Self:
         """Begin; ``hub`` is told on this loop."""
@@ -55,6 +59,12 @@ class Watcher:
     def trouble(self) -> str:
         """Why nothing comes from the broker; "" while we are subscribed."""
         return self._link.trouble
+
+    @property
+    def malformed(self) -> int:
+        """How many messages were heard that were none."""
+        with self._lock:
+            return self._fleet.malformed
 
     def agents(self) -> list[Agent]:
         """Every agent, by laboratory and name."""
@@ -83,6 +93,8 @@ class Watcher:
                     taken = self._fleet.take(arrival)
                 if taken:
                     agent, kind = taken
+                    if kind == "health" and agent.health:
+                        self.heads.see(agent.key, agent.health, retained=arrival.retained)
                     self._tell(("agent", *agent.key, kind))
             if self._link.trouble != trouble:
                 trouble = self._link.trouble

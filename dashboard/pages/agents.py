@@ -105,11 +105,14 @@ async def command(visit: Visit) -> Response:
         request = COMMANDS[known].request.model_validate({**fields, "asked_by": visit.name})
     except ValidationError:
         return visit.refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "refusal.slide_id")
+    noted = await run_in_threadpool(
+        visit.web.deeds.command, visit.name, "/".join(key), " ".join([known, *fields.values()])
+    )
     answer = await run_in_threadpool(ask, visit.web.settings.mqtt, key, known, request)
-    said = (
-        visit.texts.get(f"command.done.{known.replace('/', '_')}")
-        if answer.ok
-        else (answer.error and answer.error.text)
+    done = visit.texts.get(f"command.done.{known.replace('/', '_')}")
+    said = done if answer.ok else (answer.error.text if answer.error else "")
+    await run_in_threadpool(
+        visit.web.deeds.answered, noted, ok=answer.ok, said=answer.error.text if answer.error else ""
     )
     status = HTTPStatus.OK if answer.ok else HTTPStatus.BAD_GATEWAY
     return JSONResponse({"ok": answer.ok, "text": said}, status)

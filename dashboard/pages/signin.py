@@ -24,7 +24,7 @@ async def form(visit: Visit) -> Response:
 async def enter(visit: Visit) -> Response:
     """Sign in."""
     name, after = visit.form.get("name", "")[:64], local_path(visit.form.get("next", "/"))
-    address = visit.request.client.host if visit.request.client else "?"
+    address = address_from(visit)
     who = f"name {name}", f"address {address}"
     web = visit.web
     if wait := web.attempts.wait_s(*who):
@@ -34,9 +34,12 @@ async def enter(visit: Visit) -> Response:
         return refused
     if not await run_in_threadpool(web.users.knows, name, visit.form.get("password", "")):
         web.attempts.failed(*who)
+        known = name if web.users.find(name) else ""  # what is nobody's name may be somebody's password
+        await run_in_threadpool(web.deeds.signed, "sign_in_failed", known, address)
         text = visit.texts.get("signin.wrong")
         return visit.page("signin", status=HTTPStatus.UNAUTHORIZED, after=after, failed=text, name=name)
     web.attempts.succeeded(*who)
+    await run_in_threadpool(web.deeds.signed, "sign_in", name, address)
     answer = RedirectResponse(after, HTTPStatus.SEE_OTHER)
     seconds = int(web.settings.web.session_hours * 3600)
     _set(answer, visit, cookie_name(web), web.sessions.begin(name), seconds)
@@ -49,9 +52,15 @@ async def leave(visit: Visit) -> Response:
     token = visit.request.cookies.get(cookie_name(visit.web))
     if token:
         visit.web.sessions.end(token)
+        await run_in_threadpool(visit.web.deeds.signed, "sign_out", visit.name, address_from(visit))
     answer = RedirectResponse("/signin", HTTPStatus.SEE_OTHER)
     answer.delete_cookie(cookie_name(visit.web), secure=visit.web.settings.web.is_secure, httponly=True)
     return answer
+
+
+def address_from(visit: Visit) -> str:
+    """The computer that a request came from; behind a proxy, the proxy."""
+    return visit.request.client.host if visit.request.client else "?"
 
 
 @page(None)

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from http import HTTPStatus
 
 import sqlalchemy as sa
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
@@ -29,6 +30,7 @@ class Search:
 
     words: str = ""
     model: str = ""
+    reviewer: str = ""
     since: str = ""
     until: str = ""
 
@@ -36,7 +38,7 @@ class Search:
     def of(cls, visit: Visit) -> "Search":
         """As the address of the page says it."""
         asked = visit.request.query_params
-        return cls(*(asked.get(name, "").strip()[:80] for name in ("words", "model", "since", "until")))
+        return cls(*(asked.get(field.name, "").strip()[:80] for field in fields(cls)))
 
     def finds(self, row: SlideRow) -> bool:
         """Whether a slide is one that is looked for."""
@@ -65,7 +67,17 @@ async def listed(visit: Visit) -> Response:
         return sorted(rows, key=lambda row: row.received_at, reverse=True)
 
     rows = await visit.web.ask(found)
+    if search.reviewer:
+        read = await read_by(visit, search.reviewer)
+        rows = [row for row in rows if SlideKey(row.site, row.device, row.slide_id) in read]
     return visit.page("slides", rows=rows[:MOST_SLIDES], count=len(rows), search=search)
+
+
+async def read_by(visit: Visit, words: str) -> set[SlideKey]:
+    """The slides of which somebody whose name has these words holds or has signed a reading."""
+    slides = await run_in_threadpool(visit.web.reviews.reviewed_slides)
+    people = {slide.key: [person for _, person in (*slide.holders, *slide.signed)] for slide in slides}
+    return {key for key, names in people.items() if any(words.lower() in name.lower() for name in names)}
 
 
 @page()

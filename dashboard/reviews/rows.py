@@ -1,5 +1,6 @@
 """Rows of the reviews' tables, read as values."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple, TypeVar
@@ -36,6 +37,14 @@ class ReviewedSlide(NamedTuple):
     last_at: datetime | None
 
 
+class Tally(NamedTuple):
+    """How much is stored: slides with a log, verdicts and undos, signatures also where they were withdrawn."""
+
+    slides: int
+    verdicts: int
+    signatures: int
+
+
 def log_of(connection: sa.Connection, key: SlideKey) -> SlideLog:
     """All that is stored of a slide."""
     this = slide.c.site == key.site, slide.c.device == key.device, slide.c.slide_id == key.slide_id
@@ -59,8 +68,11 @@ def reviewed_slides(connection: sa.Connection) -> Iterator[ReviewedSlide]:
         latest = sa.select(table.c.slide, sa.func.max(table.c.at)).group_by(table.c.slide)
         for number, at in connection.execute(latest):
             last[number] = max(_utc(at), last.get(number, _utc(at)))
+    acts = defaultdict[int, list[Act]](list)
+    for number, *found in connection.execute(sa.select(act.c.slide, *_ACT).order_by(act.c.id)):
+        acts[number].append(_timed(Act._make(found)))
     for row in connection.execute(sa.select(slide).order_by(slide.c.id)):
-        readings = Readings.of(acts_of(connection, row.id))
+        readings = Readings.of(acts[row.id])
         yield ReviewedSlide(
             SlideKey(row.site, row.device, row.slide_id),
             row.version,
@@ -96,6 +108,22 @@ def acts_of(connection: sa.Connection, number: int) -> list[Act]:
     """The acts of a slide, in their order."""
     found = connection.execute(sa.select(*_ACT).where(act.c.slide == number).order_by(act.c.id))
     return [_timed(Act._make(row)) for row in found]
+
+
+def latest_acts(connection: sa.Connection, count: int) -> list[tuple[SlideKey, Act]]:
+    """The newest acts of all slides, the latest first."""
+    names = [slide.c[name] for name in SlideKey._fields]
+    wanted = sa.select(*names, *_ACT).join(slide, slide.c.id == act.c.slide).order_by(act.c.id.desc()).limit(count)
+    width = len(names)
+    found = (tuple(row) for row in connection.execute(wanted))
+    return [(SlideKey(*row[:width]), _timed(Act._make(row[width:]))) for row in found]
+
+
+def tally(connection: sa.Connection) -> Tally:
+    """How much is stored."""
+    signed = sa.select(sa.func.count()).where(act.c.kind == "sign")
+    counts = [sa.select(sa.func.count()).select_from(table) for table in (slide, verdict)]
+    return Tally(*(int(connection.scalar(one) or 0) for one in (*counts, signed)))
 
 
 def seen_by(

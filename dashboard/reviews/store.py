@@ -21,7 +21,7 @@ from dashboard.records import SlideKey, SlideRecord
 from dashboard.reviews import rows, writing
 from dashboard.reviews.events import BLIND, Act, Given, Reading, ReviewRefusedError, SlideLog, Verdict
 from dashboard.reviews.readings import Readings
-from dashboard.reviews.rows import ReviewedSlide
+from dashboard.reviews.rows import ReviewedSlide, Tally
 from dashboard.reviews.signing import check_signable, digest_of, statement_of
 from dashboard.reviews.tables import make_tables, metadata
 from dashboard.reviews.writing import Call
@@ -94,6 +94,14 @@ class ReviewStore:
     def reviewed_slides(self) -> list[ReviewedSlide]:
         """Every slide that somebody reviews or has reviewed."""
         return self._run(lambda connection: list(rows.reviewed_slides(connection)))
+
+    def latest_acts(self, count: int) -> list[tuple[SlideKey, Act]]:
+        """The newest acts of all slides, the latest first."""
+        return self._run(lambda connection: rows.latest_acts(connection, count))
+
+    def tally(self) -> Tally:
+        """How much is stored."""
+        return self._run(rows.tally)
 
     def shown_to(self, key: SlideKey, reviewer: str, reading: Reading) -> frozenset[str]:
         """Names of the cells that were on a reviewer's screen."""

@@ -63,7 +63,7 @@ def launch(mosquitto: Broker, tmp_path: Path) -> Iterator[Launch]:
 
 @pytest.fixture
 def agent(mosquitto: Broker, tmp_path: Path) -> Iterator[Agent]:
-    """Start agents on a rendered smear: ``agent(prefix, device, **settings)``."""
+    """Start agents on a rendered smear: ``agent(prefix, device, **settings)``; None leaves one of ours out."""
     with ExitStack() as opened:
 
         def started(prefix: str, device: str = "scope-1", **settings: object) -> "subprocess.Popen[bytes]":
@@ -78,7 +78,8 @@ def agent(mosquitto: Broker, tmp_path: Path) -> Iterator[Agent]:
                 "slide.id": f"slide-of-{device}",
                 **settings,
             }
-            words = [word for name, value in given.items() for word in ("--set", f"{name}={value}")]
+            told = {name: value for name, value in given.items() if value is not None}
+            words = [word for name, value in told.items() for word in ("--set", f"{name}={value}")]
             return opened.enter_context(_process("agent", "run", *words))
 
         yield started

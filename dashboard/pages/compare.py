@@ -1,0 +1,128 @@
+"""The pages that set two side by side: two slides, and two models that have judged one slide."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import sqlalchemy as sa
+from starlette.responses import Response
+from starlette.routing import Route
+
+from collector.picture_rows import pictures_of
+from contract.labels import LABELS
+from contract.messages import SlideSummary
+from dashboard.history.difference import Difference, difference
+from dashboard.history.flips import Comparison, Pair, compare
+from dashboard.pages.charts import histogram
+from dashboard.pages.slides import AT_ONCE, base_of, key_of, refused_by
+from dashboard.pages.visit import Visit, page
+from dashboard.records import Counts, SlideKey, SlideRecord
+from dashboard.security.roles import may
+
+SIDES = 2
+
+
+def asked_for(visit: Visit) -> list[SlideKey]:
+    """The slides that the address names, each `<site>/<device>/<slide>`; no word of a topic holds a stroke."""
+    given = (name.split("/", 2) for name in visit.request.query_params.getlist("slide")[: SIDES + 1])
+    return [SlideKey(*words) for words in given if len(words) == len(SlideKey._fields)]
+
+
+def between(one: Counts, other: Counts) -> Difference | None:
+    """By how much two shares of blasts differ."""
+    return difference(one.blast, one.blast + one.normal, other.blast, other.blast + other.normal)
+
+
+def judges(record: SlideRecord) -> list[SlideSummary]:
+    """The newest summary of each count, one for each model and engine."""
+    found = {(one.model.id, one.model.sha256, one.model.engine): one for one in record.summaries}
+    return list(found.values())
+
+
+async def _side(visit: Visit, record: SlideRecord) -> Mapping[str, Any]:
+    """What a template needs of one slide."""
+    return {
+        "record": record,
+        "base": base_of(record.key),
+        "counts": record.counts,
+        "review": await visit.web.review(record, visit.name, may_review=may(visit.role, "reviewer")),
+        "refused": refused_by(record),
+        "histogram": histogram(record.cells, visit.texts),
+        "judges": judges(record),
+    }
+
+
+@page()
+async def slides(visit: Visit) -> Response:
+    """Two slides side by side."""
+    keys = asked_for(visit)
+    if len(keys) != SIDES or keys[0] == keys[1]:
+        return visit.refusal(HTTPStatus.BAD_REQUEST, "refusal.two_slides")
+    sides = []
+    for key in keys:
+        record = await visit.web.slide(key)
+        if record is None:
+            return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_slide", name=key.slide_id)
+        sides.append(await _side(visit, record))
+    one, other = (side["review"] for side in sides)
+    corrected = between(one.counts, other.counts) if one and other else None
+    return visit.page(
+        "compare",
+        sides=sides,
+        difference=between(sides[0]["counts"], sides[1]["counts"]),
+        corrected=corrected,
+    )
+
+
+@page()
+async def models(visit: Visit) -> Response:
+    """What the models that have judged a slide have counted, and which cells two of them call something else."""
+    record = await visit.web.slide(key_of(visit))
+    if record is None:
+        return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_slide", name=key_of(visit).slide_id)
+    pair = _two_of(visit, record)
+    found = await visit.web.ask(lambda connection: compare(connection, record.key, *pair)) if pair else None
+    start = visit.request.query_params.get("from", "0")
+    begin = int(start[:9]) if start.isdecimal() else 0
+    shown = found.flips[begin : begin + AT_ONCE] if found else ()
+    return visit.page(
+        "models",
+        record=record,
+        base=base_of(record.key),
+        found=found,
+        labels=LABELS,
+        flips=shown,
+        pictured=await _pictured(visit, record, shown),
+        start=begin,
+        next=_next(found, begin),
+    )
+
+
+def _two_of(visit: Visit, record: SlideRecord) -> tuple[str, str] | None:
+    """The two models that are asked for, else the first two; None where only one has judged."""
+    if len(record.models) < SIDES:
+        return None
+    asked = [visit.request.query_params.get(name, "") for name in ("before", "after")]
+    known = all(one in record.models for one in asked) and asked[0] != asked[1]
+    return (asked[0], asked[1]) if known else (record.models[0], record.models[1])
+
+
+def _next(found: Comparison | None, begin: int) -> int | None:
+    """Where the next part of the flips begins; None where there are no more."""
+    return begin + AT_ONCE if found and begin + AT_ONCE < len(found.flips) else None
+
+
+async def _pictured(visit: Visit, record: SlideRecord, flips: tuple[Pair, ...]) -> set[str]:
+    """Which of these cells have a picture in the store, by `cell_id`."""
+    names = [cell.cell_id for pair in flips for cell in (pair.before, pair.after)]
+
+    def known(connection: sa.Connection) -> set[str]:
+        return pictures_of(connection, names, device=record.key.device)
+
+    return await visit.web.ask(known)
+
+
+ROUTES = [
+    Route("/compare", slides),
+    Route("/slides/{site}/{device}/{slide}/models", models),
+]
