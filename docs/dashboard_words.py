@@ -39,8 +39,8 @@ How old the page's own knowledge is always stands at its top. A page that hears 
 out, and goes on by itself; what a reviewer says meanwhile stays in the browser and is sent when the server is back.
 
 **Roles.** A *reader* looks; a *reviewer* also judges cells, signs, and commands microscopes; an *administrator* also
-frees another's reading, withdraws another's signature, and sees who did what. Five wrong passwords for a name or from an
-address make the next attempt wait, each more twice as long.
+frees another's reading, withdraws another's signature, and sees who did what. Five wrong passwords for a name or from
+an address make the next attempt wait, each more twice as long.
 
 **Review.** Whoever begins first holds the first reading, the next one the second. A second reader sees nothing of the
 first reading until both are signed; then agreement and Cohen's kappa are shown, and a third word settles what differs.
