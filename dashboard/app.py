@@ -17,7 +17,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from common.errors import MicroscopeError
-from dashboard.pages import agents, compare, downloads, events, pictures, review, signin, slides, system
+from dashboard.pages import agents, compare, data, downloads, events, pictures, review, signin, slides, system
 from dashboard.pages.visit import visit_of
 from dashboard.security.guard import Guard
 from dashboard.settings import LOOPBACK
@@ -53,6 +53,7 @@ def application(web: Web) -> Starlette:
             *review.ROUTES,
             *pictures.ROUTES,
             *downloads.ROUTES,
+            *data.ROUTES,
             *events.ROUTES,
             *system.ROUTES,
             Mount("/static", StaticFiles(directory=STATIC), name="static"),

@@ -54,8 +54,17 @@ def serve(
     web.reviews.open()
     listening = _socket(settings)
     stop = signals.begin()
-    tls = settings.web.tls
-    server = _Server(
+    server = server_of(web)
+    with _collecting(settings, signals) if settings.collect else nullcontext(), _ends(server, stop):
+        listening.listen()
+        ready(address_of(settings, listening))
+        server.run([listening])
+
+
+def server_of(web: Web) -> uvicorn.Server:
+    """What speaks HTTP with browsers; it is run on a socket."""
+    tls = web.settings.web.tls
+    return _Server(
         uvicorn.Config(
             application(web),
             log_config=None,
@@ -72,10 +81,6 @@ def serve(
             limit_concurrency=1000,
         )
     )
-    with _collecting(settings, signals) if settings.collect else nullcontext(), _ends(server, stop):
-        listening.listen()
-        ready(address_of(settings, listening))
-        server.run([listening])
 
 
 class _Server(uvicorn.Server):

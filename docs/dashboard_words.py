@@ -55,6 +55,16 @@ failures, and each command before it is asked, with its answer. One that can not
 the agents' audit logs stands beside it in `audit-heads.json`: who cuts the log on the agent's computer does not reach
 that file, and the page says so from then on ([what an audit log proves](threat-model.md#what-the-audit-log-proves)).
 Back up both with the reviews.
+**Programs** are told what the page shows, as JSON: `/data/agents`, `/data/slides` (the page's own search), and of one
+slide `/data/slides/SITE/DEVICE/SLIDE` with its counts and `/data/slides/SITE/DEVICE/SLIDE/cells`. Lists come in parts,
+each with the address of the next. [openapi.json](openapi.json) says every field (OpenAPI 3.1); the server gives it as
+`/data/openapi.json`. A program signs in as a person does, as a reader of its own; `password.txt` ends without a new
+line:
+
+```sh
+curl -c jar -d name=robot --data-urlencode password@password.txt http://127.0.0.1:8088/signin
+curl -b jar 'http://127.0.0.1:8088/data/slides?since=2026-01-31&limit=10'
+```
 
 Settings, strongest first: the command line, the environment (`{ENV_PREFIX}MQTT__HOST`), systemd credentials, the
 TOML file of `--config`, the default.

@@ -21,6 +21,7 @@ from collector.settings import CollectorSettings
 from contract.manifest import Manifest
 from contract.messages import DIALECT, SCHEMA_VERSION, FrameReport
 from contract.requests import COMMANDS, Answer
+from dashboard.pages.openapi import description
 from dashboard.settings import DashboardSettings
 from dashboard.terminal.options import ENV_PREFIX as WATCH_PREFIX
 from dashboard.terminal.options import PASSWORD
@@ -138,6 +139,11 @@ def frame_schema() -> str:
     return json.dumps(about | FrameReport.model_json_schema(mode="serialization"), indent=2) + "\n"
 
 
+def openapi() -> str:
+    """The description of the dashboard's data routes."""
+    return json.dumps(description(), indent=1, ensure_ascii=False) + "\n"
+
+
 PAGES = {
     "settings.md": settings_page,
     "mqtt.md": messages_page,
@@ -147,6 +153,7 @@ PAGES = {
     "bundle.md": bundle_page,
     "frame-report.schema.json": frame_schema,
     "asyncapi.json": asyncapi,
+    "openapi.json": openapi,
 }
 
 

@@ -54,19 +54,20 @@ class Search:
         )
 
 
+def found_slides(connection: sa.Connection, search: Search) -> list[SlideRow]:
+    """The slides that are looked for, each with the newest summary of its newest count; newest first."""
+    newest: dict[SlideKey, SlideRow] = {}
+    for row in queries.slides(connection):
+        newest[SlideKey(row.site, row.device, row.slide_id)] = row
+    rows = [row for row in newest.values() if search.finds(row)]
+    return sorted(rows, key=lambda row: row.received_at, reverse=True)
+
+
 @page()
 async def listed(visit: Visit) -> Response:
     """The slides, newest first."""
     search = Search.of(visit)
-
-    def found(connection: sa.Connection) -> list[SlideRow]:
-        newest: dict[SlideKey, SlideRow] = {}
-        for row in queries.slides(connection):
-            newest[SlideKey(row.site, row.device, row.slide_id)] = row
-        rows = [row for row in newest.values() if search.finds(row)]
-        return sorted(rows, key=lambda row: row.received_at, reverse=True)
-
-    rows = await visit.web.ask(found)
+    rows = await visit.web.ask(lambda connection: found_slides(connection, search))
     if search.reviewer:
         read = await read_by(visit, search.reviewer)
         rows = [row for row in rows if SlideKey(row.site, row.device, row.slide_id) in read]

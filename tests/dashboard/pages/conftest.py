@@ -1,5 +1,7 @@
 """The page's server with a real broker, asked as a browser asks."""
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,15 +15,19 @@ from dashboard.live.watcher import Watcher
 from dashboard.security import users
 from dashboard.security.roles import Role
 from dashboard.security.users import Users
+from dashboard.server import server_of
 from dashboard.settings import DashboardSettings
 from dashboard.web import Web
 from devbroker.broker import Broker
 from mqttlink.settings import BrokerSettings
+from tests.waiting import until
 
 PASSWORD = "it is only a test of a page"  # noqa: S105 - of people who are made up
 PEOPLE: dict[str, Role] = {"rita": "reader", "ada": "reviewer", "adam": "administrator"}
 BASE = "http://127.0.0.1:8088"
+MakeWeb = Callable[..., Web]
 Serve = Callable[..., TestClient]
+Listen = Callable[..., int]
 
 
 @pytest.fixture(scope="session")
@@ -34,23 +40,53 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture
-def serve(mosquitto: Broker, tmp_path: Path, people: bytes) -> Iterator[Serve]:
-    """Start servers: ``serve(prefix, **settings of the page)`` gives a browser that follows no redirect."""
+def make_web(mosquitto: Broker, tmp_path: Path, people: bytes) -> MakeWeb:
+    """Make the parts of a server: ``make_web(prefix, **settings of the page)``."""
+
+    def made(prefix: str, *, database: str = "", **web: Any) -> Web:
+        settings = DashboardSettings.model_validate(
+            {
+                "mqtt": BrokerSettings(port=mosquitto.port, prefix=prefix),
+                "database": database or f"sqlite:///{tmp_path / 'collector.sqlite'}",
+                "state_dir": tmp_path / "state",
+                "web": web,
+            }
+        )
+        parts = Web(settings, Watcher(settings))
+        parts.users.path.write_bytes(people)
+        return parts
+
+    return made
+
+
+@pytest.fixture
+def serve(make_web: MakeWeb) -> Iterator[Serve]:
+    """Start servers without a network, as ``make_web`` makes them; a browser that follows no redirect."""
     with ExitStack() as opened:
 
-        def started(prefix: str, *, database: str = "", **web: Any) -> TestClient:
-            settings = DashboardSettings.model_validate(
-                {
-                    "mqtt": BrokerSettings(port=mosquitto.port, prefix=prefix),
-                    "database": database or f"sqlite:///{tmp_path / 'collector.sqlite'}",
-                    "state_dir": tmp_path / "state",
-                    "web": web,
-                }
-            )
-            parts = Web(settings, Watcher(settings))
-            parts.users.path.write_bytes(people)
-            client = TestClient(application(parts), BASE, follow_redirects=False, raise_server_exceptions=False)
+        def started(prefix: str, **settings: Any) -> TestClient:
+            app = application(make_web(prefix, **settings))
+            client = TestClient(app, BASE, follow_redirects=False, raise_server_exceptions=False)
             return opened.enter_context(client)
+
+        yield started
+
+
+@pytest.fixture
+def listen(make_web: MakeWeb) -> Iterator[Listen]:
+    """Start servers that listen, as the program does; the port."""
+    with ExitStack() as opened:
+
+        def started(prefix: str, **settings: Any) -> int:
+            server = server_of(make_web(prefix, **settings))
+            listening = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+            thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+            thread.start()
+            opened.callback(thread.join, 10)
+            opened.callback(setattr, server, "should_exit", True)  # noqa: FBT003 - the name of uvicorn's attribute
+            assert until(lambda: server.started, 10)
+            port: int = listening.getsockname()[1]
+            return port
 
         yield started
 
