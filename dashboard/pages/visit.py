@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from http import HTTPStatus
 from typing import Literal
@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from dashboard.security.guard import CHANGING
-from dashboard.security.roles import Role, may
+from dashboard.security.roles import ROLES, Role, may
 from dashboard.security.sessions import Session
 from dashboard.texts import Texts
 from dashboard.web import Web, web_of
@@ -80,7 +80,7 @@ def page(role: Role | None = "reader") -> Callable[[Handler], Callable[[Request]
         @wraps(handler)
         async def route(request: Request) -> Response:
             try:
-                visit = await visit_of(request)
+                visit = replace(visit_of(request), form=await _form(request))
                 return _refused(visit, role) or await handler(visit)
             except ClientDisconnect:
                 return Response(status_code=HTTPStatus.BAD_REQUEST)
@@ -90,15 +90,22 @@ def page(role: Role | None = "reader") -> Callable[[Handler], Callable[[Request]
     return made
 
 
-async def visit_of(request: Request) -> Visit:
-    """Who asks, and what; raises ClientDisconnect if the request is cut off."""
+def visit_of(request: Request, *, known: bool = True) -> Visit:
+    """Who asks, without the fields of the body; of nobody where who it is does not matter.
+
+    Raises:
+        UsageError: the file of users can not be read.
+    """
     web = web_of(request)
-    session, role = _signed_in(request, web)
+    session, role = _signed_in(request, web) if known else (None, ROLES[0])
+    return Visit(request, web, session, role, _texts(request, web), {})
+
+
+async def _form(request: Request) -> Mapping[str, str]:
+    """The fields of the body, if it has any; raises ClientDisconnect if the request is cut off."""
     body = await request.body() if request.method in CHANGING else b""
     fields = parse_qs(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=10_000) if body else {}
-    return Visit(
-        request, web, session, role, _texts(request, web), {name: values[-1] for name, values in fields.items()}
-    )
+    return {name: values[-1] for name, values in fields.items()}
 
 
 def cookie_name(web: Web) -> str:

@@ -1,0 +1,180 @@
+"""What attackers try, on every route that there is: the table in the threat model says what each check is for."""
+
+import itertools
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.dashboard.conftest import MakeReport
+from tests.dashboard.pages import hostile
+from tests.dashboard.pages.conftest import PASSWORD, Serve, sign_in
+from tests.dashboard.pages.everywhere import EVERY, FOR_READERS, GETS, OPEN, POSTS
+from tests.dashboard.pages.hostile import EVIL, Page
+
+SLIDE = "/slides/lab/scope-1/slide-7"
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO"}
+JSON = {"accept": "application/json"}
+ODD: tuple[str | bytes, ...] = (
+    EVIL, "' OR 1=1 --", "\x00", "\r\nset-cookie: a=b", b"\xed\xa0\x80", b"\xff", "9" * 5000, "-1", "\u0661",
+    "../../etc/passwd", "%00", "%", "\U0001d518" * 300, "",
+)  # fmt: skip
+"""What no parameter expects: markup, SQL, NUL, lines of a header, half a pair, no UTF-8, digits that are not ours."""
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory, make_report: MakeReport) -> str:
+    return hostile.store(tmp_path_factory.mktemp("hostile") / "collector.sqlite", make_report)
+
+
+@pytest.fixture
+def client(serve: Serve, database: str, make_report: MakeReport) -> TestClient:
+    """A browser before a server whose store and agent attack it."""
+    made = serve("attacks", database=database)
+    hostile.heard(made.app.state.web, make_report)  # type: ignore[attr-defined]
+    return made
+
+
+def by(client: TestClient, name: str) -> TestClient:
+    """The browser with somebody signed in, sending the word of the session."""
+    client.headers["x-csrf-token"] = sign_in(client, name)
+    return client
+
+
+def check_headers(answer: Any) -> None:
+    headers = answer.headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert (headers["x-content-type-options"], headers["x-frame-options"]) == ("nosniff", "DENY")
+    assert (headers["referrer-policy"], headers["cross-origin-opener-policy"]) == ("same-origin", "same-origin")
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["cache-control"].split(",")[0] in {"no-store", "private"}
+    assert not {"server", "x-powered-by", "access-control-allow-origin"} & set(headers)
+
+
+def test_every_answer_of_every_route_tells_the_browser_what_it_must_not_do(client: TestClient) -> None:
+    for door in EVERY:
+        check_headers(client.request(door.method, door.address))
+    by(client, "rita")
+    for door in EVERY:
+        if door.path not in {"/events", "/signout"}:
+            check_headers(client.request(door.method, door.address))
+
+
+def test_who_is_not_signed_in_gets_nothing(client: TestClient) -> None:
+    for cookie, door in itertools.product(("", "a" * 43), EVERY):
+        client.cookies.set("session", cookie)
+        if door.path not in OPEN:
+            answer = client.request(door.method, door.address)
+            is_page = door.method in {"GET", "HEAD"} and not door.path.startswith("/data/")
+            assert answer.status_code == (303 if is_page else 401), door
+            assert "r-s1-c1" not in answer.text
+            assert client.request(door.method, door.address, headers=JSON).status_code == 401, door
+
+
+def test_no_other_page_sends_anything_in_the_name_of_who_is_signed_in(client: TestClient) -> None:
+    word = sign_in(client, "adam")
+    wrong: list[dict[str, str]] = [
+        {},
+        {"x-csrf-token": ""},
+        {"x-csrf-token": word[:-1]},
+        {"x-csrf-token": word, "origin": "https://elsewhere.example"},
+        {"x-csrf-token": word, "origin": "null"},
+        {"x-csrf-token": word, "sec-fetch-site": "cross-site"},
+        {"x-csrf-token": word, "sec-fetch-site": "same-site"},
+    ]
+    for headers, door in itertools.product(wrong, POSTS):
+        assert client.post(door.address, headers=headers).status_code == 403, (door, headers)
+    for door in POSTS:
+        assert client.post(door.address, data={"csrf": "guessed"}).status_code == 403
+        assert client.post(door.address, json={"csrf": word}).status_code == 403
+    assert client.get("/agents").status_code == 200
+
+
+def test_no_other_page_signs_anybody_in(client: TestClient) -> None:
+    form = {"name": "ada", "password": PASSWORD}
+    for headers in ({"origin": "https://elsewhere.example"}, {"sec-fetch-site": "cross-site"}):
+        answer = client.post("/signin", data=form, headers=headers)
+        assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
+
+
+def test_a_reader_changes_nothing(client: TestClient) -> None:
+    by(client, "rita")
+    for door in POSTS:
+        if door.path not in FOR_READERS:
+            assert client.post(door.address, headers=JSON).status_code == 403, door
+
+
+def test_a_method_that_a_route_does_not_know_is_refused_with_those_that_it_knows(client: TestClient) -> None:
+    by(client, "ada")
+    for path in {door.path for door in EVERY}:
+        here = [door for door in EVERY if door.path == path]
+        for method in METHODS - {one.method for one in here}:
+            answer = client.request(method, here[0].address)
+            assert answer.status_code == 405, (method, path)
+            assert set(answer.headers["allow"].split(", ")) <= {one.method for one in here}
+
+
+def test_nothing_that_is_stored_becomes_markup(client: TestClient) -> None:
+    by(client, "ada").post(f"{SLIDE}/review/begin")
+    client.post(f"{SLIDE}/review/shown", json={"reading": "1", "object_ids": ["r-s1-c1"]})
+    given = [{"object_id": "r-s1-c1", "kind": "unsure", "note": EVIL}]
+    said = client.post(f"{SLIDE}/review/verdicts", json={"reading": "1", "call_id": "call-0001", "given": given})
+    assert said.status_code == 200, said.text
+    told = 0
+    for door in GETS:
+        answer = client.get(door.address) if door.path != "/events" else client.get("/agents")
+        kind = answer.headers.get("content-type", "")
+        if kind.startswith("text/html"):
+            page = Page(answer.text)
+            page.check()
+            told += "alert(1)" in page.words + str(page.tags)
+        else:
+            assert kind.partition(";")[0] in hostile.HARMLESS, door
+    assert told >= 5
+
+
+def test_a_fault_of_ours_tells_no_more_than_that_it_is_one_and_what_the_browser_must_not_do(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by(client, "ada")
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a secret of the program")
+
+    monkeypatch.setattr("dashboard.pages.slides.found_slides", broken)
+    monkeypatch.setattr("dashboard.pages.data.found_slides", broken)
+    for path in ("/slides", "/data/slides"):
+        answer = client.get(path)
+        assert answer.status_code == 500
+        assert "secret" not in answer.text
+        check_headers(answer)
+
+
+def test_files_of_ours_that_are_damaged_are_told_to_nobody_who_is_not_signed_in(client: TestClient) -> None:
+    by(client, "ada")
+    web = client.app.state.web  # type: ignore[attr-defined]
+    web.users.path.write_text("no users")
+    for method, path in itertools.product(("GET", "POST"), ("/agents", "/data/agents", "/nowhere", "/signin")):
+        answer = client.request(method, path)
+        assert answer.status_code in {404, 405, 503}, (method, path)
+        assert str(web.users.path) not in answer.text
+        check_headers(answer)
+    for file in web.users.path.parent.glob("sessions*"):
+        file.unlink()
+    assert client.get("/agents").status_code in {500, 503}
+
+
+def test_no_parameter_breaks_a_page_or_becomes_markup(client: TestClient) -> None:
+    by(client, "ada")
+    names = "words", "model", "since", "until", "from", "limit", "order", "like", "decimal", "next", "frame", "x"
+    for door, value in itertools.product(GETS, ODD):
+        if door.path in {"/events", "/slides/{site}/{device}/{slide}/report.pdf"}:
+            continue
+        answer = client.get(door.address, params=dict.fromkeys(names, value))
+        assert answer.status_code < 500, (door, value)
+        assert "set-cookie" not in answer.headers
+        if answer.headers.get("content-type", "").startswith("text/html"):
+            Page(answer.text).check()
