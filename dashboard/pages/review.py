@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,6 +28,8 @@ MOST_LIKE = 2000
 """Cells among which those like one are looked for: each picture is read and measured."""
 LABELS = ("normal", "blast")
 """What a cell may be corrected to, beside the laboratory's classes."""
+Plain = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""PostgreSQL takes no NUL."""
 CallId = Field(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")
 
 
@@ -36,10 +38,10 @@ class One(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    object_id: str = Field(max_length=255)
+    object_id: Plain = Field(max_length=255)
     kind: Kind
-    label: str = Field("", max_length=64)
-    note: str = Field("", max_length=2000)
+    label: Plain = Field("", max_length=64)
+    note: Plain = Field("", max_length=2000)
 
 
 class Say(BaseModel):
@@ -60,7 +62,7 @@ class Show(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reading: Reading
-    object_ids: tuple[str, ...] = Field(max_length=2000)
+    object_ids: tuple[Annotated[Plain, Field(max_length=255)], ...] = Field(max_length=2000)
 
 
 class Seal(BaseModel):
@@ -71,7 +73,7 @@ class Seal(BaseModel):
     reading: Reading
     call_id: str = CallId
     signature: int = 0
-    reason: str = Field("", max_length=2000)
+    reason: Plain = Field("", max_length=2000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from dashboard.security.sessions import Session
 from dashboard.texts import Texts
 from dashboard.web import Web, web_of
 
+MOST_FIELDS = 100
+"""Of a form; ours have a few."""
 Theme = Literal["auto", "light", "dark"]
 
 
@@ -80,7 +82,11 @@ def page(role: Role | None = "reader") -> Callable[[Handler], Callable[[Request]
         @wraps(handler)
         async def route(request: Request) -> Response:
             try:
-                visit = replace(visit_of(request), form=await _form(request))
+                visit = visit_of(request)
+                form = await _form(request)
+                if form is None or _holds_nul(request, form):
+                    return visit.refusal(HTTPStatus.BAD_REQUEST, "refusal.malformed")
+                visit = replace(visit, form=form)
                 return _refused(visit, role) or await handler(visit)
             except ClientDisconnect:
                 return Response(status_code=HTTPStatus.BAD_REQUEST)
@@ -101,11 +107,27 @@ def visit_of(request: Request, *, known: bool = True) -> Visit:
     return Visit(request, web, session, role, _texts(request, web), {})
 
 
-async def _form(request: Request) -> Mapping[str, str]:
-    """The fields of the body, if it has any; raises ClientDisconnect if the request is cut off."""
+async def _form(request: Request) -> Mapping[str, str] | None:
+    """The fields of the body, none where it is no form; None where it is more than a form of ours can be.
+
+    Raises:
+        ClientDisconnect: the request is cut off.
+    """
     body = await request.body() if request.method in CHANGING else b""
-    fields = parse_qs(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=10_000) if body else {}
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        return {}
+    try:
+        fields = parse_qs(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        return None
     return {name: values[-1] for name, values in fields.items()}
+
+
+def _holds_nul(request: Request, form: Mapping[str, str]) -> bool:
+    """Whether a text of the request holds NUL, which no name has and PostgreSQL does not take."""
+    texts = request.scope["path"], *(text for pair in request.query_params.multi_items() for text in pair)
+    return any("\0" in text for text in (*texts, *form, *form.values()))
 
 
 def cookie_name(web: Web) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from contract.requests import Answer
 from dashboard.app import application
 from dashboard.live.watcher import Watcher
 from dashboard.security import users
@@ -20,6 +21,8 @@ from dashboard.settings import DashboardSettings
 from dashboard.web import Web
 from devbroker.broker import Broker
 from mqttlink.settings import BrokerSettings
+from tests.dashboard.conftest import MakeReport
+from tests.dashboard.pages import hostile
 from tests.waiting import until
 
 PASSWORD = "it is only a test of a page"  # noqa: S105 - of people who are made up
@@ -89,6 +92,27 @@ def listen(make_web: MakeWeb) -> Iterator[Listen]:
             return port
 
         yield started
+
+
+@pytest.fixture(scope="session")
+def hostile_store(tmp_path_factory: pytest.TempPathFactory, make_report: MakeReport) -> str:
+    """A store in which every text is an attack."""
+    return hostile.store(tmp_path_factory.mktemp("hostile") / "collector.sqlite", make_report)
+
+
+@pytest.fixture
+def client(serve: Serve, hostile_store: str, make_report: MakeReport, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    """A browser before a server whose store and agent attack it; the agent does what it is asked at once."""
+    monkeypatch.setattr("dashboard.pages.agents.ask", lambda _broker, _key, name, _asked: Answer(command=name, ok=True))
+    made = serve("attacks", database=hostile_store)
+    hostile.heard(made.app.state.web, make_report)  # type: ignore[attr-defined]
+    return made
+
+
+def by(client: TestClient, name: str) -> TestClient:
+    """A browser with somebody signed in, sending the word of the session."""
+    client.headers["x-csrf-token"] = sign_in(client, name)
+    return client
 
 
 def sign_in(client: TestClient, name: str) -> str:

@@ -24,6 +24,11 @@ FOR_READERS = {"/signin", "/signout", "/preferences"}
 """What a reader may send."""
 
 
+def address_of(path: str, **values: str) -> str:
+    """An address of a route; of places that are not named the usual one."""
+    return re.sub(r"\{([^}:]+)([^}]*)\}", lambda place: values.get(place[1]) or VALUES[place[1] + place[2]], path)
+
+
 class Door(NamedTuple):
     """A route with one of its methods, and an address that it answers."""
 
@@ -38,7 +43,7 @@ def doors() -> Iterator[Door]:
     for route in application(MagicMock()).routes:
         if isinstance(route, Route):
             places = tuple(route.param_convertors)
-            address = re.sub(r"\{([^}]+)\}", lambda place: VALUES[place[1]], route.path)
+            address = address_of(route.path)
             for method in sorted(route.methods or ()):
                 yield Door(method, route.path, address, places)
 

@@ -6,39 +6,14 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from tests.dashboard.conftest import MakeReport
 from tests.dashboard.pages import hostile
-from tests.dashboard.pages.conftest import PASSWORD, Serve, sign_in
+from tests.dashboard.pages.conftest import PASSWORD, by, sign_in
 from tests.dashboard.pages.everywhere import EVERY, FOR_READERS, GETS, OPEN, POSTS
 from tests.dashboard.pages.hostile import EVIL, Page
 
 SLIDE = "/slides/lab/scope-1/slide-7"
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO"}
 JSON = {"accept": "application/json"}
-ODD: tuple[str | bytes, ...] = (
-    EVIL, "' OR 1=1 --", "\x00", "\r\nset-cookie: a=b", b"\xed\xa0\x80", b"\xff", "9" * 5000, "-1", "\u0661",
-    "../../etc/passwd", "%00", "%", "\U0001d518" * 300, "",
-)  # fmt: skip
-"""What no parameter expects: markup, SQL, NUL, lines of a header, half a pair, no UTF-8, digits that are not ours."""
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory, make_report: MakeReport) -> str:
-    return hostile.store(tmp_path_factory.mktemp("hostile") / "collector.sqlite", make_report)
-
-
-@pytest.fixture
-def client(serve: Serve, database: str, make_report: MakeReport) -> TestClient:
-    """A browser before a server whose store and agent attack it."""
-    made = serve("attacks", database=database)
-    hostile.heard(made.app.state.web, make_report)  # type: ignore[attr-defined]
-    return made
-
-
-def by(client: TestClient, name: str) -> TestClient:
-    """The browser with somebody signed in, sending the word of the session."""
-    client.headers["x-csrf-token"] = sign_in(client, name)
-    return client
 
 
 def check_headers(answer: Any) -> None:
@@ -165,16 +140,3 @@ def test_files_of_ours_that_are_damaged_are_told_to_nobody_who_is_not_signed_in(
     for file in web.users.path.parent.glob("sessions*"):
         file.unlink()
     assert client.get("/agents").status_code in {500, 503}
-
-
-def test_no_parameter_breaks_a_page_or_becomes_markup(client: TestClient) -> None:
-    by(client, "ada")
-    names = "words", "model", "since", "until", "from", "limit", "order", "like", "decimal", "next", "frame", "x"
-    for door, value in itertools.product(GETS, ODD):
-        if door.path in {"/events", "/slides/{site}/{device}/{slide}/report.pdf"}:
-            continue
-        answer = client.get(door.address, params=dict.fromkeys(names, value))
-        assert answer.status_code < 500, (door, value)
-        assert "set-cookie" not in answer.headers
-        if answer.headers.get("content-type", "").startswith("text/html"):
-            Page(answer.text).check()
