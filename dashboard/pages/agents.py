@@ -100,6 +100,8 @@ async def command(visit: Visit) -> Response:
     known = next((one for one in COMMANDABLE if one == name), None)
     if known is None:
         return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_command", name=name[:80])
+    if visit.web.watcher.agent(key) is None:  # its name would become a topic
+        return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_agent", name="/".join(key))
     fields = {"slide_id": visit.form.get("slide_id", "").strip()} if known == "slide/start" else {}
     try:
         request = COMMANDS[known].request.model_validate({**fields, "asked_by": visit.name})

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from http import HTTPStatus
 
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -43,6 +44,8 @@ async def events(visit: Visit) -> Response:
     """A stream that lasts as long as the page is open (server-sent events)."""
     asked = visit.request.query_params
     key = AgentKey(asked.get("site", ""), asked.get("device", "")) if asked.get("page") == "live" else None
+    if key is not None and visit.web.watcher.agent(key) is None:  # its name would become a topic
+        return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_agent", name="/".join(key))
     if visit.web.watcher.hub.watched >= MOST_PAGES:
         return Response(status_code=503, headers={"retry-after": "10"})
     headers = {"x-accel-buffering": "no"}

@@ -200,6 +200,8 @@ async def _progress(visit: Visit, seen: Sight) -> Progress | None:
 @page("reviewer")
 async def begin(visit: Visit) -> Response:
     """Begin a reading."""
+    if await visit.web.slide(key_of(visit)) is None:
+        return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_slide", name=key_of(visit).slide_id)
     call_id = visit.form.get("call_id", "") or visit.web.call_id()
     try:
         await run_in_threadpool(visit.web.reviews.begin, key_of(visit), visit.name, visit.role, call_id)

@@ -2,6 +2,7 @@
 
 import itertools
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from starlette.testclient import TestClient
@@ -140,3 +141,22 @@ def test_files_of_ours_that_are_damaged_are_told_to_nobody_who_is_not_signed_in(
     for file in web.users.path.parent.glob("sessions*"):
         file.unlink()
     assert client.get("/agents").status_code in {500, 503}
+
+
+@pytest.mark.parametrize("key", ["lab/scope-2", "+/+", "%23/%23", "lab/$share", "../scope-1", "lab/" + "a" * 300])
+def test_no_agent_is_asked_that_was_not_heard_of(client: TestClient, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("dashboard.pages.agents.ask", lambda *words: asked.append(words))
+    monkeypatch.setattr("dashboard.live.views.ask", lambda *words: asked.append(words))
+    by(client, "ada")
+    assert client.post(f"/agents/{key}/command/slide/stop").status_code == 404
+    site, device = unquote(key).split("/", 1)
+    assert client.get("/events", params={"page": "live", "site": site, "device": device}).status_code == 404
+    assert asked == []
+
+
+def test_no_review_is_begun_of_a_slide_of_which_nothing_is_stored(client: TestClient) -> None:
+    by(client, "ada")
+    for name in ("slide-99", "a" * 9000, "%F0%9D%94%98"):
+        assert client.post(f"/slides/lab/scope-1/{name}/review/begin").status_code == 404
+    assert client.app.state.web.reviews.reviewed_slides() == []  # type: ignore[attr-defined]
