@@ -40,17 +40,18 @@ class Hub:
     """The listeners of all open pages; for the thread of the event loop."""
 
     def __init__(self) -> None:
-        self._listeners: set[Listener] = set()
+        self._listeners: dict[Listener, str] = {}
+        """With the person of each."""
 
     @contextmanager
-    def listening(self, concerns: Callable[[Change], bool]) -> Iterator[Listener]:
-        """A listener for the changes that concern a page."""
+    def listening(self, concerns: Callable[[Change], bool], person: str = "") -> Iterator[Listener]:
+        """A listener for the changes that concern a page of a person."""
         listener = Listener(concerns)
-        self._listeners.add(listener)
+        self._listeners[listener] = person
         try:
             yield listener
         finally:
-            self._listeners.discard(listener)
+            del self._listeners[listener]
 
     def tell(self, change: Change) -> None:
         """Note a change for every page that it concerns."""
@@ -61,3 +62,7 @@ class Hub:
     def watched(self) -> int:
         """How many pages are open."""
         return len(self._listeners)
+
+    def watched_by(self, person: str) -> int:
+        """How many of them are a person's."""
+        return list(self._listeners.values()).count(person)

@@ -1,6 +1,7 @@
 """What open pages hear: parts of themselves, made again where something has changed, and the time as a sign of life."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from http import HTTPStatus
@@ -17,7 +18,10 @@ TICK_S = 1.0
 """Seconds between two signs of life: a page that hears none says so."""
 PACE_S = 0.02
 """Seconds for which a page waits for changes that come together: it is told at most fifty times a second."""
-MOST_PAGES = 200
+MOST_PAGES, MOST_OF_ONE = 200, 40
+"""Open pages of everybody, and of one person: nobody takes all."""
+CHECKED_S = 5.0
+"""Seconds after which an open page of somebody who signed out, or was removed, hears nothing more."""
 
 Part = Callable[[], str]
 
@@ -46,23 +50,31 @@ async def events(visit: Visit) -> Response:
     key = AgentKey(asked.get("site", ""), asked.get("device", "")) if asked.get("page") == "live" else None
     if key is not None and visit.web.watcher.agent(key) is None:  # its name would become a topic
         return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_agent", name="/".join(key))
-    if visit.web.watcher.hub.watched >= MOST_PAGES:
-        return Response(status_code=503, headers={"retry-after": "10"})
+    hub = visit.web.watcher.hub
+    if hub.watched >= MOST_PAGES or (visit.signs_in and hub.watched_by(visit.name) >= MOST_OF_ONE):
+        return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE, headers={"retry-after": "10"})
     headers = {"x-accel-buffering": "no"}
+    if visit.request.method == "HEAD":  # which has no body that could last
+        return Response(media_type="text/event-stream", headers=headers)
     return StreamingResponse(_stream(visit, key), media_type="text/event-stream", headers=headers)
 
 
 async def _stream(visit: Visit, key: AgentKey | None) -> AsyncIterator[str]:
     web = visit.web
     async with AsyncExitStack() as opened:
-        listener = opened.enter_context(web.watcher.hub.listening(concerns(key)))
+        listener = opened.enter_context(web.watcher.hub.listening(concerns(key), visit.name))
         if key is not None:
             await opened.enter_async_context(web.views.watched(key))
         yield _tick(visit)
         for agent in [key] if key else [found.key for found in web.watcher.agents()]:
             listener.note(("agent", *agent))
         told = web.watcher.now()
+        checked = time.monotonic()
         while True:
+            if time.monotonic() - checked >= CHECKED_S:
+                checked = time.monotonic()
+                if not visit.is_still_signed_in():
+                    return
             changes = await listener.changes(within_s=TICK_S, pace_s=PACE_S)
             html = [part() for change in changes for part in parts_of(visit, change, key)]
             if any(html):

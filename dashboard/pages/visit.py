@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from common.errors import MicroscopeError
 from dashboard.security.guard import CHANGING
 from dashboard.security.roles import ROLES, Role, may
 from dashboard.security.sessions import Session
@@ -42,6 +43,18 @@ class Visit:
         """Who asks."""
         return self.session.name if self.session else ""
 
+    @property
+    def signs_in(self) -> bool:
+        """Whether people sign in at all."""
+        return self.web.settings.web.sign_in
+
+    def is_still_signed_in(self) -> bool:
+        """Whether who asks is signed in to this moment, for answers that last."""
+        try:
+            return _signed_in(self.request, self.web)[0] is not None
+        except MicroscopeError:
+            return False
+
     def page(self, template: str, *, status: int = 200, **values: object) -> HTMLResponse:
         """A page by its template, with what every page has."""
         return HTMLResponse(self.part(template, **values), status)
@@ -56,7 +69,7 @@ class Visit:
             "person": self.name,
             "role": self.role,
             "csrf": self.session.csrf if self.session else "",
-            "signs_in": self.web.settings.web.sign_in,
+            "signs_in": self.signs_in,
             "path": self.request.url.path,
             "address": address_of(self.request),
             "may": lambda role: may(self.role, role),

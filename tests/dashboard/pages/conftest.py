@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from starlette.testclient import TestClient
@@ -30,7 +30,16 @@ PEOPLE: dict[str, Role] = {"rita": "reader", "ada": "reviewer", "adam": "adminis
 BASE = "http://127.0.0.1:8088"
 MakeWeb = Callable[..., Web]
 Serve = Callable[..., TestClient]
-Listen = Callable[..., int]
+
+
+class Served(NamedTuple):
+    """A server that listens on loopback."""
+
+    port: int
+    web: Web
+
+
+Listen = Callable[..., Served]
 
 
 @pytest.fixture(scope="session")
@@ -77,19 +86,19 @@ def serve(make_web: MakeWeb) -> Iterator[Serve]:
 
 @pytest.fixture
 def listen(make_web: MakeWeb) -> Iterator[Listen]:
-    """Start servers that listen, as the program does; the port."""
+    """Start servers that listen, as the program does, by the settings of ``make_web``."""
     with ExitStack() as opened:
 
-        def started(prefix: str, **settings: Any) -> int:
-            server = server_of(make_web(prefix, **settings))
+        def started(prefix: str, **settings: Any) -> Served:
+            web = make_web(prefix, **settings)
+            server = server_of(web)
             listening = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
             thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
             thread.start()
             opened.callback(thread.join, 10)
             opened.callback(setattr, server, "should_exit", True)  # noqa: FBT003 - the name of uvicorn's attribute
             assert until(lambda: server.started, 10)
-            port: int = listening.getsockname()[1]
-            return port
+            return Served(listening.getsockname()[1], web)
 
         yield started
 

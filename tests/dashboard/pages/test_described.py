@@ -23,7 +23,8 @@ FEW, MANY = 30, 3000
 @pytest.fixture
 def address(listen: Listen, keep: Keep, make_report: MakeReport, make_cell: MakeCell) -> str:
     """A server with a slide in its store."""
-    return f"http://127.0.0.1:{listen('described', database=keep([*slide(make_report, make_cell), summary()]))}"
+    database = keep([*slide(make_report, make_cell), summary()])
+    return f"http://127.0.0.1:{listen('described', database=database).port}"
 
 
 @pytest.fixture

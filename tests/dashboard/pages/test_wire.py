@@ -1,0 +1,99 @@
+"""What is sent to a server that listens by who does not keep to HTTP, or has all the time of the world."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import httpx2
+import pytest
+
+from dashboard.pages import events
+from tests.dashboard.pages.conftest import PASSWORD, Listen, Served
+from tests.waiting import until
+
+
+@pytest.fixture
+def served(listen: Listen, hostile_store: str) -> Served:
+    return listen("wire", database=hostile_store)
+
+
+def sign_in(served: Served, name: str) -> str:
+    """The cookie of somebody who signs in, as a line of the head."""
+    answer = httpx2.post(f"http://127.0.0.1:{served.port}/signin", data={"name": name, "password": PASSWORD})
+    return f"Cookie: session={answer.cookies['session']}\r\n"
+
+
+@contextmanager
+def sent(served: Served, data: bytes) -> Iterator[socket.socket]:
+    """A connection on which something was sent."""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+        connection.sendall(data)
+        yield connection
+
+
+def request(served: Served, target: str, *lines: str, method: str = "GET", host: str | None = None) -> bytes:
+    """The head of a request, after whose answer the server hangs up."""
+    name = f"127.0.0.1:{served.port}" if host is None else host
+    head = f"{method} {target} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n{''.join(lines)}\r\n"
+    return head.encode("latin-1")
+
+
+def answered(served: Served, data: bytes) -> tuple[int, bytes]:
+    """Code and whole answer to what is sent on a connection of its own; 0 where the server hung up in silence."""
+    with sent(served, data) as connection:
+        whole = b"".join(iter(lambda: connection.recv(65536), b""))
+    return int(whole[9:12] or b"0"), whole
+
+
+def is_over(connection: socket.socket) -> bool:
+    """Whether the server has hung up; what it sent before is thrown away."""
+    connection.settimeout(0.05)
+    try:
+        return connection.recv(65536) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+@pytest.mark.parametrize("how", ["sign out", "removed", "another password"])
+def test_an_open_page_hears_nothing_more_once_its_person_is_out(
+    served: Served, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(events, "CHECKED_S", 0.1)
+    cookie = sign_in(served, "ada")
+    with sent(served, request(served, "/events", cookie)) as stream:
+        assert stream.recv(65536).startswith(b"HTTP/1.1 200")
+        if how == "sign out":
+            served.web.sessions.end(cookie.partition("=")[2].strip())
+        elif how == "removed":
+            served.web.users.remove("ada")
+        else:
+            served.web.users.add("ada", "quite another one", "reviewer")
+        assert until(lambda: is_over(stream), 10)
+
+
+def test_who_opens_a_thousand_streams_takes_them_from_nobody_else(served: Served) -> None:
+    ada, rita = sign_in(served, "ada"), sign_in(served, "rita")
+    hub = served.web.watcher.hub
+    with ExitStack() as opened:
+        codes = []
+        for _ in range(1000):
+            stream = opened.enter_context(sent(served, request(served, "/events", ada)))
+            codes.append(int(stream.recv(12)[9:]))
+            if codes[-1] != 200:
+                stream.close()
+        assert (codes.count(200), codes.count(503)) == (events.MOST_OF_ONE, 1000 - events.MOST_OF_ONE)
+        with sent(served, request(served, "/events", rita)) as stream:
+            assert stream.recv(12).endswith(b"200")
+        begun = time.monotonic()
+        assert answered(served, request(served, "/slides", rita))[0] == 200
+        assert time.monotonic() - begun < 5
+    assert until(lambda: hub.watched == 0)
+
+
+def test_a_question_for_the_head_of_a_stream_alone_is_answered_and_over(served: Served) -> None:
+    code, whole = answered(served, request(served, "/events", sign_in(served, "ada"), method="HEAD"))
+    assert (code, whole.partition(b"\r\n\r\n")[2]) == (200, b"")
+    assert served.web.watcher.hub.watched == 0
