@@ -28,7 +28,7 @@ class Listener:
         """Wait for a change, and then a little for those that come with it; empty if none comes in time."""
         try:
             await asyncio.wait_for(self._came.wait(), within_s)
-        except TimeoutError:
+        except asyncio.TimeoutError:  # which Python 3.10 has beside its own
             return []
         await asyncio.sleep(pace_s)
         found, self._changes = list(self._changes), {}
