@@ -18,6 +18,7 @@ from common.signals import Signals
 from dashboard.app import application
 from dashboard.live.watcher import Watcher
 from dashboard.security import users
+from dashboard.security.patience import Impatient
 from dashboard.settings import DashboardSettings
 from dashboard.web import Web
 from mqttlink.settings import BrokerSettings
@@ -72,6 +73,7 @@ def server_of(web: Web) -> uvicorn.Server:
             server_header=False,
             date_header=True,
             proxy_headers=False,
+            http=Impatient,
             ws="none",
             lifespan="on",
             timeout_graceful_shutdown=GRACE_S,

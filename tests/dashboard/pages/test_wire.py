@@ -3,12 +3,13 @@
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx2
 import pytest
 
 from dashboard.pages import events
+from dashboard.security import patience
 from tests.dashboard.pages.conftest import PASSWORD, Listen, Served
 from tests.waiting import until
 
@@ -97,3 +98,38 @@ def test_a_question_for_the_head_of_a_stream_alone_is_answered_and_over(served: 
     code, whole = answered(served, request(served, "/events", sign_in(served, "ada"), method="HEAD"))
     assert (code, whole.partition(b"\r\n\r\n")[2]) == (200, b"")
     assert served.web.watcher.hub.watched == 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"GET /signin HTTP/1.1\r\n",
+        b"POST /signin HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nname=ada",
+        b"POST /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n",
+        b"GET /nowhere HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /nowh",
+    ],
+    ids=["nothing", "head", "body", "chunks", "second head"],
+)
+def test_who_never_ends_a_request_is_hung_up_on_however_often_a_byte_comes(
+    served: Served, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_S", 1.0)
+    with sent(served, data) as connection:
+
+        def drip() -> bool:
+            with suppress(OSError):
+                connection.send(b"a")
+            return is_over(connection)
+
+        assert until(drip if data else lambda: is_over(connection), 8)
+
+
+def test_what_takes_its_time_to_be_answered_is_not_hung_up_on(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.2)
+    with sent(served, request(served, "/events", sign_in(served, "ada"))) as stream:
+        ticks = b""
+        while ticks.count(b"event: tick") < 3:
+            found = stream.recv(65536)
+            assert found
+            ticks += found
