@@ -61,6 +61,7 @@ def application(web: Web) -> Starlette:
         lifespan=life,
     )
     made.state.web = web
+    made.router.redirect_slashes = False  # its redirects name our host and scheme, which a proxy has changed
     # Outermost, so that the answer to a fault of ours tells the browser what it must not do, too.
     made.middleware_stack = Guard(made.build_middleware_stack(), names=names, secure=settings.is_secure)
     return made

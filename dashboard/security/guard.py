@@ -1,5 +1,6 @@
 """What stands before every page: which hosts and how long requests may be, and what every answer tells the browser."""
 
+import re
 from collections.abc import Collection
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -10,6 +11,9 @@ CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 """Methods of requests that change something."""
 MAX_BODY = 256 * 1024
 """Bytes of a request; a person's answers are shorter, and nothing is uploaded."""
+_DIGITS = 10
+"""Of a length; Python makes no number of thousands of them."""
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/?#\\\s]+))(?::[0-9]{1,5})?")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -43,15 +47,18 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refused = self._refusal(Headers(scope=scope))
+        refused = self._refusal(Headers(scope=scope), scope["path"])
         app = PlainTextResponse(refused[1], refused[0]) if refused else self._app
         await app(scope, _bounded(receive), self._with_headers(send))
 
-    def _refusal(self, headers: Headers) -> tuple[int, str] | None:
-        if host_of(headers.get("host", "")) not in self._names:
+    def _refusal(self, headers: Headers, path: str) -> tuple[int, str] | None:
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or host_of(hosts[0]) not in self._names:
             return 421, "this server has another name; its setting web.names says which names it answers to"
+        if not path.startswith("/"):
+            return 400, "a request names a path of this server, which begins with /"
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > MAX_BODY:
+        if not (length.isascii() and length.isdecimal()) or len(length) > _DIGITS or int(length) > MAX_BODY:
             return 413, f"a request has at most {MAX_BODY} bytes"
         return None
 
@@ -84,8 +91,6 @@ def _bounded(receive: Receive) -> Receive:
 
 
 def host_of(value: str) -> str:
-    """The name in a `Host` or `Origin` without its port, in small letters; of `[::1]:80` it is `::1`."""
-    bare = value.rpartition("://")[2].lower()
-    if bare.startswith("["):
-        return bare[1:].partition("]")[0]
-    return bare.partition(":")[0]
+    """The name in a `Host` without its port, in small letters; of `[::1]:80` it is `::1`. Of anything else it is ""."""
+    found = _HOST.fullmatch(value)
+    return (found[1] or found[2]).lower() if found else ""

@@ -130,7 +130,11 @@ def test_guessing_is_slowed_and_names_are_not_told(client: TestClient) -> None:
     assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (429, True)
 
 
-@pytest.mark.parametrize("host", ["elsewhere.example", "127.0.0.1.elsewhere.example", "", "[::2]"])
+@pytest.mark.parametrize(
+    "host",
+    ["elsewhere.example", "127.0.0.1.elsewhere.example", "", "[::2]", "127.0.0.1:80@elsewhere.example", "127.0.0.1:x",
+     "[::1", "[::1]elsewhere.example", "127.0.0.1:", "http://127.0.0.1", "127.0.0.1/", "127.0.0.1:999999", "::1"],
+)  # fmt: skip
 def test_a_name_that_is_not_ours_gets_no_answer(client: TestClient, host: str) -> None:
     assert client.get("/signin", headers={"host": host}).status_code == 421
 

@@ -133,3 +133,69 @@ def test_what_takes_its_time_to_be_answered_is_not_hung_up_on(served: Served, mo
             found = stream.recv(65536)
             assert found
             ticks += found
+
+
+@pytest.mark.parametrize("lines", [(), ("Host: 127.0.0.1\r\n",), ("X-Forwarded-Host: elsewhere.example\r\n",)])
+def test_no_answer_leads_elsewhere(served: Served, lines: tuple[str, ...]) -> None:
+    targets = (
+        "//elsewhere.example/",
+        "//elsewhere.example/agents/",
+        "/agents/",
+        "/slides//",
+        "/static",
+        "/signin?next=//x/",
+    )
+    for target in targets:
+        _, whole = answered(served, request(served, target, *lines))
+        head = whole.partition(b"\r\n\r\n")[0].lower()
+        assert b"\r\nlocation: " not in head or b"\r\nlocation: /signin" in head, target
+
+
+HOST = b" HTTP/1.1\r\nConnection: close\r\nHost: 127.0.0.1\r\n"
+NO_REQUESTS = {
+    "another server's address": b"GET http://elsewhere.example/agents" + HOST + b"\r\n",
+    "no path": b"GET *" + HOST + b"\r\n",
+    "a bracket": b"GET [" + HOST + b"\r\n",
+    "a tunnel": b"CONNECT elsewhere.example:443" + HOST + b"\r\n",
+    "no host": b"GET /signin HTTP/1.0\r\n\r\n",
+    "two hosts": b"GET /signin" + HOST + b"Host: elsewhere.example\r\n\r\n",
+    "a host of bytes": b"GET /signin HTTP/1.1\r\nConnection: close\r\nHost: \xff\r\n\r\n",
+    "bytes in the path": b"GET /caf\xc3\xa9" + HOST + b"\r\n",
+    "a space in a name": b"GET /signin" + HOST + b"A b: c\r\n\r\n",
+    "a folded line": b"GET /signin" + HOST + b"A: b\r\n\tc\0\r\n\r\n",
+    "a length of 5000 digits": b"POST /signin" + HOST + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n",
+    "a length below nothing": b"POST /signin" + HOST + b"Content-Length: -1\r\n\r\n",
+    "two lengths": b"POST /signin" + HOST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "another coding": b"POST /signin" + HOST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),
+    "nothing but NUL": bytes(70_000),
+}
+
+
+@pytest.mark.parametrize("data", NO_REQUESTS.values(), ids=list(NO_REQUESTS))
+def test_what_is_no_request_of_a_browser_is_refused(served: Served, data: bytes) -> None:
+    code, whole = answered(served, data)
+    assert 400 <= code < 500, whole[:200]
+
+
+COOKIES = "a=" + "b" * 8000, "=", ";;;", "a", 'a="\\355\\240"', "\xff=\xfe", 'language=xx; theme="><script>', "session"
+LINES = (
+    "Accept-Language: \xff;q=\xe9,,,de",
+    "X-Csrf-Token: \xff",
+    "Accept: \xff",
+    "Upgrade: websocket",
+    "Range: bytes=0-",
+    "A: " + "b" * 50_000,
+    "Content-Encoding: gzip",
+    "X-HTTP-Method-Override: DELETE",
+)
+
+
+def test_long_cookies_and_odd_headers_break_nothing(served: Served) -> None:
+    cookie = sign_in(served, "rita")
+    for value in COOKIES:
+        code, whole = answered(served, request(served, "/slides", cookie, f"Cookie: {value}\r\n"))
+        assert code in {200, 303}, value
+        assert b"<script>" not in whole
+    for line in LINES:
+        assert answered(served, request(served, "/slides", cookie, f"{line}\r\n"))[0] == 200, line[:40]
