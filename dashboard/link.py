@@ -14,13 +14,14 @@ from common.errors import BrokerError
 from contract.messages import LARGEST_MESSAGE
 from mqttlink.connection import Connection
 from mqttlink.inflight import Answer, Ticket
-from mqttlink.refusals import where, why_not_taken
+from mqttlink.refusals import NO_TROUBLE, Trouble, where, why_not_taken
 from mqttlink.responses import Incoming
 from mqttlink.settings import BrokerSettings
 
 _TURN_S = 0.25
 _LET_GO_S = 0.7
 """Longest wait for the thread's end: it may hang in a name service."""
+_HANGUP = Trouble.of("broken", "another connection is made, with what then stands on disk, as SIGHUP asks")
 _MOST_WAITING = 10_000
 """Messages that wait to be counted; the broker keeps the rest."""
 
@@ -61,6 +62,7 @@ class Link:
             renewed=renewed,
         )
         self._closing, self._settled = threading.Event(), threading.Event()
+        self._leaves = False
         self._trouble = "not connected yet"
         self._heard_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
@@ -86,6 +88,11 @@ class Link:
         if self._trouble and not (stop and stop.is_set()):
             raise BrokerError(f"the broker at {where(self._settings)} can not be reached: {self._trouble}")
 
+    def reconnect(self) -> None:
+        """End the connection and make another, with what we log in with as it then stands on disk; any thread may."""
+        self._leaves = True
+        self._connection.wake()
+
     @property
     def trouble(self) -> str:
         """Why nothing comes, in words; "" while we are subscribed."""
@@ -101,9 +108,10 @@ class Link:
     def _run(self) -> None:
         while not self._closing.is_set():
             with self._connection.attempt():
-                while self._connection.is_open and not self._closing.is_set():
+                while self._connection.is_open and not (self._closing.is_set() or self._leaves):
                     self._connection.listen()
-                self._connection.disconnect()
+                self._connection.disconnect(_HANGUP if self._leaves else NO_TROUBLE)
+                self._leaves = False
             if not self._closing.is_set():
                 self._trouble = self._connection.fault
                 self._settled.set()

@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 
 import uvicorn
 
@@ -13,7 +14,7 @@ from collector.pictures import PictureFetcher
 from collector.receive import Collector
 from collector.settings import CollectorSettings
 from collector.store import Store
-from common.errors import StoreError, UsageError
+from common.errors import MicroscopeError, StoreError, UsageError
 from common.signals import Signals
 from dashboard.app import application
 from dashboard.live.watcher import Watcher
@@ -45,18 +46,21 @@ def serve(
 
     Raises:
         UsageError: a setting can not be used, the port is taken, or nobody could sign in.
+        MicroscopeError: this is the collector too, and its database can not be used, and waiting does not help.
     """
     web = Web(settings, Watcher(settings, renewed=renewed))
     if settings.web.sign_in and not web.users.everybody():
         raise UsageError(
             f"nobody may sign in: {settings.state_dir / users.FILE} names no user; `microscope-dashboard user add "
-            "NAME` adds one, or set web.sign_in = false on a computer that only one person uses"
+            "NAME` (of the service: `sudo microscope-users add NAME`) adds one, or set web.sign_in = false on a "
+            "computer that only one person uses"
         )
     web.reviews.open()
     listening = _socket(settings)
-    stop = signals.begin()
     server = server_of(web)
-    with _collecting(settings, signals) if settings.collect else nullcontext(), _ends(server, stop):
+    signals.on_hangup = web.watcher.reconnect
+    stop = signals.begin()
+    with _collecting(web, signals, renewed) if settings.collect else nullcontext(), _ends(server, web, stop):
         listening.listen()
         ready(address_of(settings, listening))
         server.run([listening])
@@ -64,24 +68,26 @@ def serve(
 
 def server_of(web: Web) -> uvicorn.Server:
     """What speaks HTTP with browsers; it is run on a socket."""
+    return _Server(_configured(web))
+
+
+def _configured(web: Web) -> uvicorn.Config:
     tls = web.settings.web.tls
-    return _Server(
-        uvicorn.Config(
-            application(web),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=True,
-            proxy_headers=False,
-            http=Impatient,
-            ws="none",
-            lifespan="on",
-            timeout_graceful_shutdown=GRACE_S,
-            ssl_certfile=str(tls.cert) if tls else None,
-            ssl_keyfile=str(tls.key) if tls else None,
-            h11_max_incomplete_event_size=64 * 1024,
-            limit_concurrency=1000,
-        )
+    return uvicorn.Config(
+        application(web),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        http=Impatient,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE_S,
+        ssl_certfile=str(tls.cert) if tls else None,
+        ssl_keyfile=str(tls.key) if tls else None,
+        h11_max_incomplete_event_size=64 * 1024,
+        limit_concurrency=1000,
     )
 
 
@@ -117,13 +123,14 @@ def _socket(settings: DashboardSettings) -> socket.socket:
 
 
 @contextmanager
-def _ends(server: uvicorn.Server, stop: threading.Event) -> Iterator[None]:
+def _ends(server: uvicorn.Server, web: Web, stop: threading.Event) -> Iterator[None]:
     """End the server when the process is told to end."""
     over = threading.Event()
 
     def wait() -> None:
         while not (stop.wait(0.1) or over.is_set()):
             pass
+        web.watcher.let_pages_go()
         server.should_exit = True
 
     thread = threading.Thread(target=wait, name="end of the server", daemon=True)
@@ -136,9 +143,39 @@ def _ends(server: uvicorn.Server, stop: threading.Event) -> Iterator[None]:
 
 
 @contextmanager
-def _collecting(settings: DashboardSettings, signals: Signals) -> Iterator[None]:
-    """Be the collector in the block, on a thread of its own."""
-    of_collector = CollectorSettings(
+def _collecting(web: Web, signals: Signals, renewed: Callable[[], BrokerSettings] | None) -> Iterator[None]:
+    """Be the collector in the block, on a thread of its own; where that can not go on, the page ends and says why."""
+    ours = _of_collector(web.settings)
+    over, faults = threading.Event(), list[MicroscopeError]()
+    with Store(ours.database, quarantine_rows=ours.quarantine_rows) as store:
+        make_place(store.file)
+        with suppress(StoreError):  # a server that is away is waited for
+            store.open()
+        collector, fetcher = Collector(ours, store, renewed=renewed), PictureFetcher(ours, renewed=renewed)
+        signals.on_hangup = partial(_reconnect, web.watcher, collector, fetcher)
+
+        def collect() -> None:
+            try:
+                collector.run(over.is_set)
+            except MicroscopeError as cause:
+                faults.append(cause)
+                signals.stop.set()
+
+        thread = threading.Thread(target=collect, name="collector", daemon=True)
+        thread.start()
+        try:
+            with fetcher.running() if ours.pictures.fetch else nullcontext():
+                yield
+        finally:
+            over.set()
+            collector.reconnect()
+            thread.join()
+        if faults:
+            raise faults[0]
+
+
+def _of_collector(settings: DashboardSettings) -> CollectorSettings:
+    return CollectorSettings(
         name=settings.name,
         mqtt=settings.mqtt,
         site=settings.site,
@@ -146,19 +183,8 @@ def _collecting(settings: DashboardSettings, signals: Signals) -> Iterator[None]
         database=settings.database,
         pictures=settings.pictures,
     )
-    over = threading.Event()
-    with Store(of_collector.database, quarantine_rows=of_collector.quarantine_rows) as store:
-        make_place(store.file)
-        with suppress(StoreError):  # a server that is away is waited for
-            store.open()
-        collector, fetcher = Collector(of_collector, store), PictureFetcher(of_collector)
-        signals.on_hangup = collector.reconnect
-        thread = threading.Thread(target=collector.run, args=(over.is_set,), name="collector", daemon=True)
-        thread.start()
-        try:
-            with fetcher.running() if of_collector.pictures.fetch else nullcontext():
-                yield
-        finally:
-            over.set()
-            collector.reconnect()
-            thread.join()
+
+
+def _reconnect(*links: Watcher | Collector | PictureFetcher) -> None:
+    for link in links:
+        link.reconnect()

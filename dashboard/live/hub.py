@@ -24,6 +24,10 @@ class Listener:
             self._changes[change] = None
             self._came.set()
 
+    def wake(self) -> None:
+        """End a wait for changes."""
+        self._came.set()
+
     async def changes(self, *, within_s: float, pace_s: float) -> list[Change]:
         """Wait for a change, and then a little for those that come with it; empty if none comes in time."""
         try:
@@ -37,11 +41,16 @@ class Listener:
 
 
 class Hub:
-    """The listeners of all open pages; for the thread of the event loop."""
+    """The listeners of all open pages; for the thread of the event loop.
+
+    Attributes:
+        over: the server ends, and pages are told nothing more.
+    """
 
     def __init__(self) -> None:
         self._listeners: dict[Listener, str] = {}
         """With the person of each."""
+        self.over = False
 
     @contextmanager
     def listening(self, concerns: Callable[[Change], bool], person: str = "") -> Iterator[Listener]:
@@ -57,6 +66,12 @@ class Hub:
         """Note a change for every page that it concerns."""
         for listener in self._listeners:
             listener.note(change)
+
+    def end(self) -> None:
+        """Let every page go."""
+        self.over = True
+        for listener in self._listeners:
+            listener.wake()
 
     @property
     def watched(self) -> int:

@@ -55,6 +55,15 @@ class Watcher:
         self._thread.join(_LET_GO_S)
         self._link.__exit__(None, None, None)
 
+    def reconnect(self) -> None:
+        """End the connection and make another, with what we log in with as it then stands on disk; any thread may."""
+        self._link.reconnect()
+
+    def let_pages_go(self) -> None:
+        """End what open pages are told, so that the server need not wait for them; any thread may."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.hub.end)
+
     @property
     def trouble(self) -> str:
         """Why nothing comes from the broker; "" while we are subscribed."""

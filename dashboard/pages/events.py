@@ -70,7 +70,7 @@ async def _stream(visit: Visit, key: AgentKey | None) -> AsyncIterator[str]:
             listener.note(("agent", *agent))
         told = web.watcher.now()
         checked = time.monotonic()
-        while True:
+        while not web.watcher.hub.over:
             if time.monotonic() - checked >= CHECKED_S:
                 checked = time.monotonic()
                 if not visit.is_still_signed_in():

@@ -18,3 +18,13 @@ def test_changes_that_come_together_are_told_once() -> None:
         return found
 
     assert asyncio.run(told()) == [("agent", "lab", "scope-1")]
+
+
+def test_who_waits_for_changes_is_woken_when_the_server_ends() -> None:
+    async def waited() -> bool:
+        hub = Hub()
+        with hub.listening(lambda _: True) as listener:
+            asyncio.get_running_loop().call_later(0.01, hub.end)
+            return await asyncio.wait_for(listener.changes(within_s=60, pace_s=0), 30) == [] and hub.over
+
+    assert asyncio.run(waited())
