@@ -1,5 +1,6 @@
 """What every page needs, in one place: settings, people, what is known, texts and templates."""
 
+import asyncio
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
@@ -32,6 +33,8 @@ from dashboard.texts import LANGUAGES, Texts
 T = TypeVar("T")
 _KEPT = 8
 """Slides that are kept in memory; 10,000 cells take about 10 MB."""
+_TRIED_AT_ONCE = 2
+"""Passwords that are tried at the same time; each takes 64 MB for a while."""
 
 
 class Web:
@@ -44,6 +47,7 @@ class Web:
     Attributes:
         guest: whoever reaches a page without sign-in.
         began_at: when this server was started, UTC.
+        gate: is entered to try a password, so that many at once neither take all memory nor outrun ``attempts``.
 
     Raises:
         UsageError: the files of users, sessions or deeds can not be used.
@@ -54,7 +58,7 @@ class Web:
         self.views = Views(settings.mqtt, watcher.hub)
         self.users = Users(settings.state_dir / users.FILE)
         self.sessions = Sessions(settings.state_dir / sessions.FILE, hours=settings.web.session_hours)
-        self.attempts = Attempts()
+        self.attempts, self.gate = Attempts(), asyncio.Semaphore(_TRIED_AT_ONCE)
         self.deeds = Deeds(settings.state_dir / deeds.FILE)
         self.began_at = datetime.now(timezone.utc)
         self.reviews = ReviewStore(settings.reviews_url)

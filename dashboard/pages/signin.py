@@ -27,23 +27,32 @@ async def enter(visit: Visit) -> Response:
     address = address_from(visit)
     who = f"name {name}", f"address {address}"
     web = visit.web
-    if wait := web.attempts.wait_s(*who):
-        text = visit.texts.get("signin.wait", count=wait)
-        refused = visit.page("signin", status=HTTPStatus.TOO_MANY_REQUESTS, after=after, failed=text, name=name)
-        refused.headers["retry-after"] = str(wait)
-        return refused
-    if not await run_in_threadpool(web.users.knows, name, visit.form.get("password", "")):
-        web.attempts.failed(*who)
-        known = name if web.users.find(name) else ""  # what is nobody's name may be somebody's password
-        await run_in_threadpool(web.deeds.signed, "sign_in_failed", known, address)
-        text = visit.texts.get("signin.wrong")
-        return visit.page("signin", status=HTTPStatus.UNAUTHORIZED, after=after, failed=text, name=name)
-    web.attempts.succeeded(*who)
+    async with web.gate:
+        if wait := web.attempts.wait_s(*who):
+            text = visit.texts.get("signin.wait", count=wait)
+            refused = visit.page("signin", status=HTTPStatus.TOO_MANY_REQUESTS, after=after, failed=text, name=name)
+            refused.headers["retry-after"] = str(wait)
+            return refused
+        if not await run_in_threadpool(web.users.knows, name, visit.form.get("password", "")):
+            web.attempts.failed(*who)
+            known = name if web.users.find(name) else ""  # what is nobody's name may be somebody's password
+            await run_in_threadpool(web.deeds.signed, "sign_in_failed", known, address)
+            text = visit.texts.get("signin.wrong")
+            return visit.page("signin", status=HTTPStatus.UNAUTHORIZED, after=after, failed=text, name=name)
+        web.attempts.succeeded(*who)
     await run_in_threadpool(web.deeds.signed, "sign_in", name, address)
     answer = RedirectResponse(after, HTTPStatus.SEE_OTHER)
     seconds = int(web.settings.web.session_hours * 3600)
     _set(answer, visit, cookie_name(web), web.sessions.begin(name), seconds)
     return answer
+
+
+def address_from(visit: Visit) -> str:
+    """Whose browser this is; of what a proxy passes on, the address that it heard it from: its own stands last."""
+    request = visit.request
+    said = request.headers.getlist("x-forwarded-for") if visit.web.settings.web.behind_proxy else []
+    heard = said[-1].rpartition(",")[2].strip()[:64] if said else ""
+    return heard or (request.client.host if request.client else "?")
 
 
 @page()
@@ -56,11 +65,6 @@ async def leave(visit: Visit) -> Response:
     answer = RedirectResponse("/signin", HTTPStatus.SEE_OTHER)
     answer.delete_cookie(cookie_name(visit.web), secure=visit.web.settings.web.is_secure, httponly=True)
     return answer
-
-
-def address_from(visit: Visit) -> str:
-    """The computer that a request came from; behind a proxy, the proxy."""
-    return visit.request.client.host if visit.request.client else "?"
 
 
 @page(None)

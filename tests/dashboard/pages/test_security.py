@@ -1,5 +1,7 @@
 """Nobody sees or changes what they may not, whatever they send."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -128,6 +130,39 @@ def test_guessing_is_slowed_and_names_are_not_told(client: TestClient) -> None:
     assert len(said) == 1
     answer = client.post("/signin", data={"name": "ada", "password": PASSWORD})
     assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (429, True)
+
+
+def test_guesses_that_come_at_once_are_no_more_than_those_that_come_one_by_one(client: TestClient) -> None:
+    def guess(number: int) -> int:
+        return client.post("/signin", data={"name": "ada", "password": f"guess {number}"}).status_code
+
+    with ThreadPoolExecutor(20) as threads:
+        codes = list(threads.map(guess, range(20)))
+    assert set(codes) == {401, 429}
+    assert codes.count(401) <= FREE + 1
+
+
+def test_behind_a_proxy_who_guesses_makes_no_one_else_wait(serve: Serve) -> None:
+    client = serve("security", behind_proxy=True)
+
+    def code(name: str, *heard_from: str) -> int:
+        headers = {"x-forwarded-for": ", ".join(heard_from)}
+        return client.post("/signin", data={"name": name, "password": "guess"}, headers=headers).status_code
+
+    for number in range(FREE):
+        assert code(f"nobody-{number}", f"made up {number}", "192.0.2.7") == 401
+    assert code("nobody", "192.0.2.8", "192.0.2.7") == 429
+    assert code("nobody", "192.0.2.7", "192.0.2.8") == 401
+
+
+def test_where_there_is_no_proxy_nobody_says_that_another_asks(client: TestClient) -> None:
+    codes = [
+        client.post(
+            "/signin", data={"name": f"n-{number}", "password": "x"}, headers={"x-forwarded-for": f"192.0.2.{number}"}
+        ).status_code
+        for number in range(FREE + 1)
+    ]
+    assert codes[-1] == 429
 
 
 @pytest.mark.parametrize(
