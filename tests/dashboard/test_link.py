@@ -8,6 +8,7 @@ from typing import Any
 
 from dashboard.link import Link
 from mqttlink.settings import BrokerSettings
+from tests.waiting import until
 from tests.watching import Publisher
 
 Open = Callable[..., Any]
@@ -31,3 +32,11 @@ def test_how_it_stands_with_the_broker_is_always_shown(open_mosquitto: Open) -> 
                 while link.trouble and time.monotonic() < deadline:
                     time.sleep(0.05)
                 assert not link.trouble
+
+
+def test_a_hangup_makes_another_connection(open_mosquitto: Open) -> None:
+    with open_mosquitto() as broker, Link(BrokerSettings(port=broker.port), "p/v1/+/+/#") as link:
+        link.wait_subscribed(10)
+        link.reconnect()
+        assert until(lambda: "as SIGHUP asks" in link.trouble)
+        assert until(lambda: not link.trouble)
