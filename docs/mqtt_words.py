@@ -69,10 +69,17 @@ topic read microscopy/v1/#
 topic write microscopy/v1/+/+/ack
 topic write microscopy/v1/+/+/command/picture/get
 topic read reply/microscope-collect.collector.pictures/#
+user page
+topic read microscopy/v1/#
+topic write microscopy/v1/+/+/command/#
+topic read reply/+
+topic write microscopy/v1/+/+/ack
+topic read reply/microscope-collect.collector.pictures/#
 ```
 
-The collector's last two lines are for `pictures.fetch`; `collector` in the last is its `name`. Who may read `reply/#`
-reads the answers to others too: where pictures are fetched, give people topics of their own below it.
+The collector's last two lines are for `pictures.fetch`; `collector` in the last is its `name`. The page's last two are
+for `collect`. Who may read `reply/#` reads the answers to others too: where pictures are fetched, give people topics of
+their own below it.
 
 **Pictures** come by `picture/get` where the agent keeps them (`pictures.keep`, [off by default](privacy.md)). An answer
 holds as many as fit into `max_kb` and into what the broker takes at once. Ask for `left` again until it is empty; if a

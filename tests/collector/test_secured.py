@@ -29,7 +29,7 @@ Make = Callable[..., FrameReport]
 Open = Callable[..., Any]
 PAGE = Path(__file__).parents[2] / "docs" / "mqtt.md"
 TOPICS = Topics(prefix="microscopy", site="lab", device="scope-1")
-USERS = "scope-1", "collector"
+USERS = "scope-1", "collector", "page"
 
 
 @dataclass(frozen=True)
