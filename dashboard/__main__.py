@@ -77,7 +77,8 @@ def _remove_user(settings: DashboardSettings, options: argparse.Namespace, _sign
 
 def _list_users(settings: DashboardSettings, _options: argparse.Namespace, _signals: Signals) -> int:
     everybody = _people(settings).everybody()
-    say(*[f"{name}\t{user.role}" for name, user in sorted(everybody.items())])
+    wide = max(map(len, everybody), default=0)
+    say(*[f"{name:{wide}}  {user.role}" for name, user in sorted(everybody.items())])
     return 0
 
 

@@ -112,7 +112,8 @@ class DashboardSettings(Section):
         "collector", description="With `collect`: name of the collector, as its own setting `name`."
     )
     pictures: PictureSettings = Field(
-        PictureSettings(fetch=True), description="With `collect`: pictures of cells and frames, as its own settings."
+        PictureSettings(fetch=True),
+        description="With `collect`: pictures of cells and frames, as its own settings, but fetched by default.",
     )
     state_dir: UserPath = Field(
         default_factory=default_state_dir, description="Where users and their sessions live, for this user alone."

@@ -1,12 +1,14 @@
 #!/bin/sh
 # A command as its service would run it: as its user, with its credentials, folders and walls, drop-ins included.
-# `make install` puts it beside the programs under two names: microscope-doctor is `microscope-agent doctor`, and
-# microscope-stored is `microscope-collect` for what is stored (status, export, rescue); arguments are the command's own.
+# `make install` puts it beside the programs under three names: microscope-doctor is `microscope-agent doctor`,
+# microscope-stored is `microscope-collect` for what is stored (status, export, rescue), with --page for what the page
+# stores that is the collector as well, and microscope-users is `microscope-dashboard user`; arguments are the command's own.
 set -eu
 name=$(basename "$0")
 [ "$(id -u)" = 0 ] || { echo "$name: root's rights are needed: sudo $0" >&2; exit 1; }
 home=$(dirname "$(readlink -f "$0")")
 settings=/etc/microscope-agent
+pipe=--pipe
 case $name in
 microscope-doctor)
     unit=microscope-agent
@@ -14,12 +16,32 @@ microscope-doctor)
     ;;
 microscope-stored)
     unit=microscope-collect
+    whose="--config $settings/collector.toml"
+    if [ "${1-}" = --page ]; then
+        unit=microscope-dashboard whose=  # by default, what is stored lies in the state folder of the unit
+        shift
+    fi
     case ${1-} in
-    status | export | rescue) set -- "$home/microscope-collect" --config "$settings/collector.toml" "$@" ;;
-    *) echo "$name: write $name status, $name export reports|cells|slides, or $name rescue" >&2; exit 2 ;;  # never a second collector
+    status | export | rescue) set -- "$home/microscope-collect" $whose "$@" ;;
+    *)  # never a second collector
+        echo "$name: write $name status, $name export reports|cells|slides, or $name rescue; $name --page ... where" \
+            "the page collects" >&2
+        exit 2
+        ;;
     esac
     ;;
-*) echo "$name: this script goes by the names microscope-doctor and microscope-stored" >&2; exit 2 ;;
+microscope-users)
+    unit=microscope-dashboard
+    pipe="--pipe --pty"  # a password is asked for on a terminal, which Ctrl-C gives back as it was
+    case ${1-} in
+    add | remove | list) set -- "$home/microscope-dashboard" --config "$settings/dashboard.toml" user "$@" ;;
+    *)
+        echo "$name: write $name add NAME [--role reader|reviewer|administrator], $name remove NAME, or $name list" >&2
+        exit 2
+        ;;
+    esac
+    ;;
+*) echo "$name: this script goes by the names microscope-doctor, microscope-stored and microscope-users" >&2; exit 2 ;;
 esac
 
 # Whatever the unit and its drop-ins say of a service, but for how it is started, watched and started again. It may ask the
@@ -48,4 +70,4 @@ while IFS= read -r property; do  # the last first, so that they stand in their o
 done <<PROPERTIES
 $properties
 PROPERTIES
-exec systemd-run --quiet --collect --wait --pipe --property "User=$unit" "$@"
+exec systemd-run --quiet --collect --wait $pipe --property "User=$unit" "$@"

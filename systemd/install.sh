@@ -19,7 +19,7 @@ case $(readlink -f "$python") in /root/* | /home/*) fail "$python lies in a home
 case $(readlink -f .) in "$home"/*) fail "$home holds the releases; clone the project elsewhere" ;; esac
 
 # TensorRT comes from the system's packages, where a virtual environment sees it only if it is told to.
-shared= extras=dashboard,postgresql
+shared= extras=dashboard,fhir,pdf,postgresql
 if "$python" -c 'import tensorrt' 2>/dev/null; then
     shared=--system-site-packages extras=$extras,jetson
 fi
@@ -30,14 +30,15 @@ echo "making $release"
 "$python" -m venv $shared "$release"
 "$release/bin/python" -m pip --disable-pip-version-check --quiet install -c constraints.txt ".[$extras]"
 "$release/bin/microscope-agent" --version
-for name in microscope-doctor microscope-stored; do
+for name in microscope-doctor microscope-stored microscope-users; do
     install -m 755 systemd/as_service.sh "$release/bin/$name"
 done
 cp -r README.md docs "$release/"
-commands="microscope-agent microscope-collect microscope-watch microscope-doctor microscope-stored"
+commands="microscope-agent microscope-collect microscope-dashboard microscope-watch
+    microscope-doctor microscope-stored microscope-users"
 
 install -d -m 755 "$settings" "$units/microscope-agent.service.d"
-for file in agent.toml collector.toml environment; do
+for file in agent.toml collector.toml dashboard.toml environment; do
     [ -e "$settings/$file" ] || install -m 644 "systemd/$file" "$settings/$file"
 done
 install -m 644 systemd/microscope-*.service "$units/"
@@ -60,7 +61,7 @@ done
 
 command -v systemctl >/dev/null && [ -d /run/systemd/system ] || { echo "installed; systemd does not run here"; exit 0; }
 systemctl daemon-reload
-for unit in microscope-agent microscope-collect; do
+for unit in microscope-agent microscope-collect microscope-dashboard; do
     if systemctl --quiet is-active "$unit"; then systemctl restart "$unit" && echo "restarted $unit"; fi
 done
 [ -n "$before" ] || cat <<TEXT
@@ -70,4 +71,6 @@ installed. Next:
   3. systemctl enable --now microscope-agent
 Where the reports are to be stored: systemctl enable --now microscope-collect, and outbox.forget_on = "consumer" in the
 settings of each agent, so that nothing is lost even if the broker is.
+The page where people look and review: microscope-users add NAME, then systemctl enable --now microscope-dashboard; it
+stores the reports as well, so leave microscope-collect out, or set collect = false in $settings/dashboard.toml.
 TEXT

@@ -3,11 +3,14 @@
 What is installed here is there too, and what happens there is gone with it. Its network is its own loopback.
 """
 
+import ctypes
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -39,6 +42,18 @@ class Box:
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """Start a command inside as root, with pipes to and from it."""
         return subprocess.Popen(self._inside(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def connect(self, port: int, timeout_s: float = 20) -> socket.socket:
+        """A connection to the box's loopback; raises OSError. A thread that ends with it enters the box's network."""
+
+        def connected() -> socket.socket:
+            with Path(f"/proc/{self._leader}/ns/net").open("rb") as network:
+                if ctypes.CDLL(None, use_errno=True).setns(network.fileno(), 0):
+                    raise OSError(ctypes.get_errno(), "setns")
+            return socket.create_connection(("127.0.0.1", port), timeout_s)
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(connected).result()
 
     def _inside(self, words: Sequence[str], *, outside_network: bool = False) -> list[str]:
         network = [] if outside_network else ["-n"]

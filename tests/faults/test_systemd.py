@@ -210,7 +210,7 @@ def test_a_reload_makes_another_connection_and_the_service_goes_on(agent: Box) -
 
 
 def test_the_commands_are_on_the_path(box: Box) -> None:
-    for name in ("microscope-agent", "microscope-collect", "microscope-watch"):
+    for name in ("microscope-agent", "microscope-collect", "microscope-dashboard", "microscope-watch"):
         assert box.run(name, "--help")
 
 
@@ -241,12 +241,12 @@ def test_the_collector_stores_what_the_agent_reports_and_the_agent_forgets_it(ag
         agent.run("systemctl", "stop", "microscope-collect")
 
 
-@pytest.mark.parametrize("unit", [AGENT, "microscope-collect"])
+@pytest.mark.parametrize("unit", [AGENT, "microscope-collect", "microscope-dashboard"])
 def test_systemd_finds_nothing_to_say_of_a_unit(box: Box, unit: str) -> None:
     assert box.run("systemd-analyze", "verify", f"/etc/systemd/system/{unit}.service") == ""
 
 
-@pytest.mark.parametrize("unit", [AGENT, "microscope-collect"])
+@pytest.mark.parametrize("unit", [AGENT, "microscope-collect", "microscope-dashboard"])
 def test_what_a_service_could_do_to_the_machine_is_little(box: Box, unit: str) -> None:
     said = box.run("systemd-analyze", "security", f"{unit}.service", "--no-pager").splitlines()[-1]
     assert float(said.split(":")[1].split()[0]) <= 1.5
