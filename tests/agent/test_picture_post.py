@@ -31,6 +31,7 @@ NOISE = np.random.default_rng(7).integers(0, 256, (1200, 1600, 3), np.uint8)
 """Nothing is harder to compress."""
 MakeReport = Callable[..., FrameReport]
 Open = Callable[..., Any]
+Listen = Callable[..., "Listener"]
 
 
 class Sink:
@@ -131,6 +132,19 @@ class Listener:
             self._lines.put(line.strip())
 
 
+@pytest.fixture
+def listen() -> Iterator[Callable[..., Listener]]:
+    """Start listeners that end with the test."""
+    with contextlib.ExitStack() as opened:
+
+        def started(broker: Broker, topic: str, version: str = "mqttv5") -> Listener:
+            listener = Listener(broker, topic, version)
+            opened.callback(listener.close)
+            return listener
+
+        yield started
+
+
 def place(word: str) -> Topics:
     return Topics(prefix=f"posted-{word}", site="lab", device="scope-1")
 
@@ -147,10 +161,10 @@ def manner() -> Manner:
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_who_listens_gets_the_file_as_it_is_and_who_comes_later_gets_none(
-    mosquitto: Broker, outbox: Outbox, version: str
+    mosquitto: Broker, outbox: Outbox, listen: Listen, version: str
 ) -> None:
     topics, jpeg = place(f"kept-{version}"), b"\xff\xd8\xff picture"
-    listener = Listener(mosquitto, topics.picture, "mqttv5" if version == "5" else "mqttv311")
+    listener = listen(mosquitto, topics.picture, "mqttv5" if version == "5" else "mqttv311")
     with publisher_to(mosquitto, topics, outbox, version) as publisher:
         assert publisher.wait_connected(10)
         say = publisher.speaker(topics.picture, manner())
@@ -160,14 +174,14 @@ def test_who_listens_gets_the_file_as_it_is_and_who_comes_later_gets_none(
         if version == "5":
             assert media_type == "image/jpeg"
             assert 0 < int(expiry) <= 60
-        late = Listener(mosquitto, topics.picture)
+        late = listen(mosquitto, topics.picture)
         say(b"the next")
         assert bytes.fromhex(late.next()[3]) == b"the next"
-        late.close()
-    listener.close()
 
 
-def test_a_picture_from_before_a_lost_connection_is_not_said_after_it(open_mosquitto: Open, outbox: Outbox) -> None:
+def test_a_picture_from_before_a_lost_connection_is_not_said_after_it(
+    open_mosquitto: Open, outbox: Outbox, listen: Listen
+) -> None:
     topics = place("lost")
     with open_mosquitto() as broker, publisher_to(broker, topics, outbox) as publisher:
         assert publisher.wait_connected(10)
@@ -176,15 +190,14 @@ def test_a_picture_from_before_a_lost_connection_is_not_said_after_it(open_mosqu
         say(b"old")
         always(b"stands")
         with open_mosquitto(port=broker.port) as again:
-            listener = Listener(again, f"{topics.root}/+")
+            listener = listen(again, f"{topics.root}/+")
             assert bytes.fromhex(listener.next(30)[3])  # what stands, and health or status
             say(b"new")
             heard = list[bytes]()
             with contextlib.suppress(queue.Empty):
                 while b"new" not in heard:
                     heard.append(bytes.fromhex(listener.next(10)[3]))
-            listener.close()
-    assert b"new" in heard
+            assert b"new" in heard
     assert b"old" not in heard
 
 
@@ -211,21 +224,24 @@ def running(broker: Broker, topics: Topics, folder: Path, **settings: object) ->
             agent.wait(20)
 
 
-def test_an_agent_says_its_latest_frame_where_discovery_and_pictures_are_on(mosquitto: Broker, tmp_path: Path) -> None:
+def test_an_agent_says_its_latest_frame_where_discovery_and_pictures_are_on(
+    mosquitto: Broker, tmp_path: Path, listen: Listen
+) -> None:
     topics = place("on")
-    listener = Listener(mosquitto, topics.picture)
+    listener = listen(mosquitto, topics.picture)
     with running(mosquitto, topics, tmp_path, **{"mqtt.discovery": "ha", "pictures.keep": "true"}):
         heard = listener.next(30)
-    listener.close()
     image = cv2.imdecode(np.frombuffer(bytes.fromhex(heard[3]), np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     assert max(image.shape) <= 800
 
 
 @pytest.mark.parametrize("one", ["mqtt.discovery=ha", "pictures.keep=true"])
-def test_with_only_one_of_the_two_no_picture_is_said(mosquitto: Broker, tmp_path: Path, one: str) -> None:
+def test_with_only_one_of_the_two_no_picture_is_said(
+    mosquitto: Broker, tmp_path: Path, listen: Listen, one: str
+) -> None:
     topics, (name, value) = place(one.partition(".")[0]), one.split("=")
-    frames, every = Listener(mosquitto, topics.frame), Listener(mosquitto, f"{topics.root}/+")
+    frames, every = listen(mosquitto, topics.frame), listen(mosquitto, f"{topics.root}/+")
     with running(mosquitto, topics, tmp_path, **{name: value}):
         for _ in range(16):  # four seconds, in which two looks are taken
             frames.next(30)
@@ -233,7 +249,5 @@ def test_with_only_one_of_the_two_no_picture_is_said(mosquitto: Broker, tmp_path
     with contextlib.suppress(queue.Empty):
         while True:
             heard.append(every.next(1))
-    frames.close()
-    every.close()
     assert len(heard) >= 16
     assert {media_type for media_type, *_ in heard} == {"application/json"}

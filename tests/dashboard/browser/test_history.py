@@ -89,7 +89,7 @@ def sign_in(page: Any, server: Server, name: str) -> None:
 
 def sees(page: Any, text: str) -> None:
     """Load the page of the system until it says something: it does not change by itself."""
-    for _ in range(20):
+    for _ in range(80):
         page.reload()
         if page.get_by_text(text).count():
             return
