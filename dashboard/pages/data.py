@@ -1,5 +1,6 @@
 """What the page knows, for programs: JSON as ``openapi`` describes it."""
 
+import dataclasses
 from datetime import datetime
 from http import HTTPStatus
 from typing import TypeVar
@@ -70,8 +71,8 @@ async def slides(visit: Visit) -> Response:
     asked = _asked(visit, SlidesAsked)
     if isinstance(asked, Response):
         return asked
-    search = Search(asked.words.strip(), asked.model.strip(), asked.since, asked.until)
-    rows = await visit.web.ask(lambda connection: found_slides(connection, search))
+    fields = {field.name: getattr(asked, field.name).strip() for field in dataclasses.fields(Search)}
+    rows = await found_slides(visit, Search(**fields))
     shown = rows[asked.start : asked.start + asked.limit]
     following = _following("/data/slides", asked, len(rows))
     return _answer(SlidesSaid(count=len(rows), slides=[_listed(row) for row in shown], next=following))

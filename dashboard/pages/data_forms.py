@@ -53,6 +53,7 @@ class SlidesAsked(Part):
 
     words: Words = Field("", description="Words in the names of slide, laboratory and microscope; all must be there.")
     model: Words = Field("", description="Part of the model's name.")
+    reviewer: Words = Field("", description="Part of the name of who holds or has signed a reading.")
     since: str = Field("", pattern=_DAY, description="Slides heard of on this day (UTC) or later: 2026-01-31.")
     until: str = Field("", pattern=_DAY, description="Slides heard of on this day (UTC) or earlier.")
 

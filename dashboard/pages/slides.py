@@ -54,23 +54,28 @@ class Search:
         )
 
 
-def found_slides(connection: sa.Connection, search: Search) -> list[SlideRow]:
+async def found_slides(visit: Visit, search: Search) -> list[SlideRow]:
     """The slides that are looked for, each with the newest summary of its newest count; newest first."""
-    newest: dict[SlideKey, SlideRow] = {}
-    for row in queries.slides(connection):
-        newest[SlideKey(row.site, row.device, row.slide_id)] = row
-    rows = [row for row in newest.values() if search.finds(row)]
-    return sorted(rows, key=lambda row: row.received_at, reverse=True)
+
+    def found(connection: sa.Connection) -> list[SlideRow]:
+        newest: dict[SlideKey, SlideRow] = {}
+        for row in queries.slides(connection):
+            newest[SlideKey(row.site, row.device, row.slide_id)] = row
+        rows = [row for row in newest.values() if search.finds(row)]
+        return sorted(rows, key=lambda row: row.received_at, reverse=True)
+
+    rows = await visit.web.ask(found)
+    if not search.reviewer:
+        return rows
+    read = await read_by(visit, search.reviewer)
+    return [row for row in rows if SlideKey(row.site, row.device, row.slide_id) in read]
 
 
 @page()
 async def listed(visit: Visit) -> Response:
     """The slides, newest first."""
     search = Search.of(visit)
-    rows = await visit.web.ask(lambda connection: found_slides(connection, search))
-    if search.reviewer:
-        read = await read_by(visit, search.reviewer)
-        rows = [row for row in rows if SlideKey(row.site, row.device, row.slide_id) in read]
+    rows = await found_slides(visit, search)
     return visit.page("slides", rows=rows[:MOST_SLIDES], count=len(rows), search=search)
 
 

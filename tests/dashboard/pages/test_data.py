@@ -103,6 +103,10 @@ def test_slides_are_found_as_on_the_page(client: TestClient) -> None:
     assert [one["slide_id"] for one in told(client, "/data/slides?words=slide-7%20LAB")["slides"]] == ["slide-7"]
     assert told(client, "/data/slides?model=another")["count"] == 0
     assert told(client, "/data/slides?until=2001-01-01")["count"] == 0
+    assert told(client, "/data/slides?since=2001-01-01&until=2999-01-01")["count"] == 2
+    assert told(client, "/data/slides?reviewer=ada")["count"] == 0
+    client.post("/slides/lab/scope-1/slide-7/review/begin")
+    assert [one["slide_id"] for one in told(client, "/data/slides?reviewer=ADA")["slides"]] == ["slide-7"]
     first = told(client, "/data/slides?limit=1&model=blast")
     second = told(client, first["next"])
     assert {one["slide_id"] for one in [*first["slides"], *second["slides"]]} == {"slide-7", "slide-8"}

@@ -93,19 +93,23 @@ def test_an_administrator_sees_sign_ins_failures_commands_and_readings(client: T
 def test_a_command_is_noted_with_its_answer(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dashboard.live.commands.PATIENCE_S", 0.5)
     word = sign_in(client, "ada")
+    hear(client, health(1))
+    assert until(lambda: "scope-1" in client.get("/agents").text)
     headers = {"x-csrf-token": word, "accept": "application/json"}
-    answer = client.post("/agents/lab/nobody/command/slide/start", data={"slide_id": "B-17"}, headers=headers)
+    answer = client.post("/agents/lab/scope-1/command/slide/start", data={"slide_id": "B-17"}, headers=headers)
     assert answer.status_code == 502
     [deed] = [one for one in client.app.state.web.deeds.latest(9) if one.kind == "command"]  # type: ignore[attr-defined]
-    assert (deed.person, deed.about, deed.said, deed.ok) == ("ada", "lab/nobody", "slide/start B-17", False)
+    assert (deed.person, deed.about, deed.said, deed.ok) == ("ada", "lab/scope-1", "slide/start B-17", False)
     assert "no answer has come" in deed.answer
 
 
 def test_a_command_that_can_not_be_noted_is_not_asked(client: TestClient, tmp_path: Path) -> None:
     word = sign_in(client, "ada")
+    hear(client, health(1))
+    assert until(lambda: "scope-1" in client.get("/agents").text)
     (tmp_path / "state" / "deeds.sqlite").write_bytes(b"damaged by a disk, and longer than one page of it" * 100)
     headers = {"x-csrf-token": word, "accept": "application/json"}
-    answer = client.post("/agents/lab/nobody/command/slide/stop", headers=headers)
+    answer = client.post("/agents/lab/scope-1/command/slide/stop", headers=headers)
     assert answer.status_code == 503
     assert "what people did" in answer.json()["error"]
 
