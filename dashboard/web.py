@@ -18,6 +18,7 @@ from collector import queries
 from dashboard.exports.review_summary import ReviewSummary
 from dashboard.live.views import Views
 from dashboard.live.watcher import Watcher
+from dashboard.paths import path_of
 from dashboard.records import SlideKey, SlideRecord, slide_record, version_of
 from dashboard.reviewed import summary_of
 from dashboard.reviews.readings import visible
@@ -71,6 +72,7 @@ class Web:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self.templates.globals["at"] = path_of
         self._slides = OrderedDict[SlideKey, SlideRecord]()
         self._lock = Lock()
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -64,7 +65,7 @@ async def one(visit: Visit) -> Response:
     key = _key(visit)
     if visit.web.watcher.agent(key) is None:
         return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_agent", name="/".join(key))
-    events = f"/events?page=live&site={key.site}&device={key.device}"
+    events = f"/events?{urlencode({'page': 'live', 'site': key.site, 'device': key.device})}"
     return visit.page("live", key=key, parts=[state(visit, key), view(visit, key)], events=events, said=None)
 
 

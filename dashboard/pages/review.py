@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, get_args
+from urllib.parse import urlencode
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -148,7 +149,7 @@ async def _cards(visit: Visit, seen: Sight, start: int) -> dict[str, Any]:
         return found, widths_of(connection, framed, device=device)
 
     of_cells, of_frames = await visit.web.ask(pictures)
-    question = f"order={order}" + (f"&like={like}" if like else "")
+    question = urlencode({"order": order, **({"like": like} if like else {}), "from": start + AT_ONCE})
     return {
         "cells": shown,
         "verdicts": seen.verdicts,
@@ -156,9 +157,7 @@ async def _cards(visit: Visit, seen: Sight, start: int) -> dict[str, Any]:
         "framed": of_frames,
         "device": device,
         "base": base_of(seen.record.key),
-        "next": f"{base_of(seen.record.key)}/review/cards?{question}&from={start + AT_ONCE}"
-        if start + AT_ONCE < len(cells)
-        else "",
+        "next": f"{base_of(seen.record.key)}/review/cards?{question}" if start + AT_ONCE < len(cells) else "",
     }
 
 

@@ -15,6 +15,7 @@ from collector.picture_rows import pictures_of
 from collector.queries import SlideRow
 from dashboard.pages.charts import course, histogram
 from dashboard.pages.visit import Visit, page
+from dashboard.paths import path_of
 from dashboard.records import SlideCell, SlideKey, SlideRecord
 from dashboard.security.roles import may
 
@@ -136,8 +137,8 @@ def key_of(visit: Visit) -> SlideKey:
 
 
 def base_of(key: SlideKey) -> str:
-    """The address of a slide's page; names in topics hold nothing that an address can not."""
-    return f"/slides/{key.site}/{key.device}/{key.slide_id}"
+    """The address of a slide's page."""
+    return path_of("slides", *key)
 
 
 def by_suspicion(cells: Sequence[SlideCell]) -> list[SlideCell]:

@@ -106,7 +106,7 @@ function look(card) {
 
 function lookAround(around, card) {
   const image = around.querySelector("image");
-  const address = `/pictures/${review.dataset.device}/frames/${card.dataset.frame}`;
+  const address = `/pictures/${encodeURIComponent(review.dataset.device)}/frames/${encodeURIComponent(card.dataset.frame)}`;
   const probe = new Image();
   probe.onload = () => {
     if (current !== card) return;

@@ -4,13 +4,17 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from urllib.parse import quote, unquote
 
 import httpx2
 import pytest
 
 from dashboard.pages import events
 from dashboard.security import patience
+from tests.dashboard.conftest import MakeReport
+from tests.dashboard.pages import hostile
 from tests.dashboard.pages.conftest import PASSWORD, Listen, Served
+from tests.dashboard.pages.hostile import Page
 from tests.waiting import until
 
 
@@ -199,3 +203,21 @@ def test_long_cookies_and_odd_headers_break_nothing(served: Served) -> None:
         assert b"<script>" not in whole
     for line in LINES:
         assert answered(served, request(served, "/slides", cookie, f"{line}\r\n"))[0] == 200, line[:40]
+
+
+def test_a_page_of_any_name_is_found_by_the_address_that_others_give(served: Served, make_report: MakeReport) -> None:
+    hostile.heard(served.web, make_report)
+    cookie = sign_in(served, "ada").partition(": ")[2].strip()
+    with httpx2.Client(base_url=f"http://127.0.0.1:{served.port}", headers={"cookie": cookie}) as client:
+        listed = [found for found in Page(client.get("/slides").text).addresses() if found.startswith("/slides/")]
+        assert len(listed) == len(hostile.NAMES)
+        for address in listed:
+            if "%2F" in address:  # which no agent of ours has in a name, and no route takes
+                continue
+            for path in (address, f"{address}/review", f"/data{address}/cells"):
+                assert client.get(path).status_code == 200, path
+            assert client.get(f"/data{address}").json()["slide_id"] == unquote(address.rpartition("/")[2])
+            inner = Page(client.get(address).text).addresses()
+            assert not [found for found in inner if found.startswith("/slides/") and not found.startswith(address)]
+        shown = Page(client.get("/agents").text).addresses()
+        assert f"/slides/lab/scope-1/{quote(hostile.EVIL, safe='')}" in list(shown)
