@@ -7,6 +7,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from dashboard.pages.visit import Visit, cookie_name, local_path, page
+from dashboard.security.attempts import network_of
 from dashboard.texts import LANGUAGES
 
 _YEAR_S = 365 * 86400
@@ -25,7 +26,7 @@ async def enter(visit: Visit) -> Response:
     """Sign in."""
     name, after = visit.form.get("name", "")[:64], local_path(visit.form.get("next", "/"))
     address = address_from(visit)
-    who = f"name {name}", f"address {address}"
+    who = f"name {name}", f"address {network_of(address)}"
     web = visit.web
     async with web.gate:
         if wait := web.attempts.wait_s(*who):

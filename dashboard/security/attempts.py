@@ -1,10 +1,12 @@
 """How often somebody may try to sign in: guessing is slow, for a name and from an address."""
 
+import ipaddress
 import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 
 FREE = 5
 """Failures without a wait."""
@@ -41,3 +43,13 @@ class Attempts:
         with self._lock:
             for one in who:
                 self._failed.pop(one, None)
+
+
+def network_of(address: str) -> str:
+    """An address, or the network of one whose owner has as many as he likes: of IPv6 the first 64 bits."""
+    with suppress(ValueError):
+        found = ipaddress.ip_address(address.partition("%")[0])
+        if isinstance(found, ipaddress.IPv6Address):
+            plain = found.ipv4_mapped
+            return str(plain or ipaddress.ip_network((found, 64), strict=False))
+    return address[:64]

@@ -1,6 +1,8 @@
 """Guessing passwords is slow."""
 
-from dashboard.security.attempts import FREE, LONGEST_S, Attempts
+import pytest
+
+from dashboard.security.attempts import FREE, LONGEST_S, Attempts, network_of
 
 
 def test_a_few_failures_cost_no_wait_and_each_more_doubles_it() -> None:
@@ -38,3 +40,19 @@ def test_any_number_of_names_takes_bounded_memory() -> None:
     for number in range(30_000):
         attempts.failed(f"name {number}")
     assert len(attempts._failed) <= 10_000
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:0:1:ffff::7", "2001:db8:0:1::/64"),
+        ("2001:db8:0:1::8", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("testclient", "testclient"),
+        ("a" * 900, "a" * 64),
+    ],
+)
+def test_all_addresses_of_a_network_of_ipv6_are_one(address: str, network: str) -> None:
+    assert network_of(address) == network
