@@ -42,6 +42,8 @@ async def enter(visit: Visit) -> Response:
             return visit.page("signin", status=HTTPStatus.UNAUTHORIZED, after=after, failed=text, name=name)
         web.attempts.succeeded(*who)
     await run_in_threadpool(web.deeds.signed, "sign_in", name, address)
+    if before := visit.request.cookies.get(cookie_name(web)):
+        web.sessions.end(before)
     answer = RedirectResponse(after, HTTPStatus.SEE_OTHER)
     seconds = int(web.settings.web.session_hours * 3600)
     _set(answer, visit, cookie_name(web), web.sessions.begin(name), seconds)
