@@ -1,7 +1,10 @@
 """Commands to agents: what a page asks for, and what came of it."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from anyio import CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
 from pydantic import ValidationError
 
 from common.errors import MicroscopeError
@@ -12,8 +15,22 @@ from dashboard.live.fleet import AgentKey
 from mqttlink.probe import probing
 from mqttlink.settings import BrokerSettings
 
+T = TypeVar("T")
 PATIENCE_S = 10.0
 """Longest wait for the broker, and then for the agent."""
+AT_ONCE = 32
+"""Agents that are waited for at the same time."""
+_THREADS = RunVar[CapacityLimiter]("threads that wait for agents")
+
+
+async def apart(work: Callable[[], T]) -> T:
+    """Do what waits for an agent on a thread, of which there are enough for the pages whatever agents leave waiting."""
+    try:
+        threads = _THREADS.get()
+    except LookupError:
+        threads = CapacityLimiter(AT_ONCE)
+        _THREADS.set(threads)
+    return await to_thread.run_sync(work, limiter=threads)
 
 
 def ask(broker: BrokerSettings, key: AgentKey, name: CommandName, request: Request) -> Answer[Any]:

@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-
-from starlette.concurrency import run_in_threadpool
+from functools import partial
 
 from contract.messages import FrameReport
 from contract.requests import Snapshot, TakeSnapshot
-from dashboard.live.commands import ask
+from dashboard.live.commands import apart, ask
 from dashboard.live.fleet import AgentKey
 from dashboard.live.hub import Hub
 from mqttlink.settings import BrokerSettings
@@ -72,7 +71,7 @@ class Views:
 
     async def _watch(self, key: AgentKey) -> None:
         while True:
-            view = await run_in_threadpool(self._look, key)
+            view = await apart(partial(self._look, key))
             before = self._views.get(key)
             self._views[key] = view
             if before is None or (view.frame_id, view.trouble) != (before.frame_id, before.trouble):

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -14,7 +15,7 @@ from starlette.routing import Route
 
 from contract.messages import FrameReport
 from contract.requests import COMMANDS, CommandName
-from dashboard.live.commands import ask
+from dashboard.live.commands import apart, ask
 from dashboard.live.fleet import Agent, AgentKey
 from dashboard.pages.drawing import Outline, outlines
 from dashboard.pages.visit import Visit, page
@@ -111,7 +112,7 @@ async def command(visit: Visit) -> Response:
     noted = await run_in_threadpool(
         visit.web.deeds.command, visit.name, "/".join(key), " ".join([known, *fields.values()])
     )
-    answer = await run_in_threadpool(ask, visit.web.settings.mqtt, key, known, request)
+    answer = await apart(partial(ask, visit.web.settings.mqtt, key, known, request))
     done = visit.texts.get(f"command.done.{known.replace('/', '_')}")
     said = done if answer.ok else (answer.error.text if answer.error else "")
     await run_in_threadpool(

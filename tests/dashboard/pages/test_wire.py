@@ -1,14 +1,18 @@
 """What is sent to a server that listens by who does not keep to HTTP, or has all the time of the world."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 from urllib.parse import quote, unquote
 
 import httpx2
 import pytest
 
+from contract.requests import Answer
+from dashboard.live.commands import AT_ONCE
 from dashboard.pages import events
 from dashboard.security import patience
 from tests.dashboard.conftest import MakeReport
@@ -221,3 +225,27 @@ def test_a_page_of_any_name_is_found_by_the_address_that_others_give(served: Ser
             assert not [found for found in inner if found.startswith("/slides/") and not found.startswith(address)]
         shown = Page(client.get("/agents").text).addresses()
         assert f"/slides/lab/scope-1/{quote(hostile.EVIL, safe='')}" in list(shown)
+
+
+def test_agents_that_leave_everybody_waiting_take_no_page_with_them(
+    served: Served, make_report: MakeReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over, asked = threading.Event(), []
+
+    def wait(_broker: object, _key: object, name: str, _asked: object) -> Answer[Any]:
+        asked.append(name)
+        over.wait(30)
+        return Answer[Any](command=name, ok=True)
+
+    monkeypatch.setattr("dashboard.pages.agents.ask", wait)
+    hostile.heard(served.web, make_report)
+    cookie = sign_in(served, "ada")
+    page = answered(served, request(served, "/agents", cookie))[1].decode()
+    word = f"X-Csrf-Token: {page.partition('data-csrf=')[2][1:].partition(chr(34))[0]}\r\nContent-Length: 0\r\n"
+    command = request(served, "/agents/lab/scope-1/command/slide/stop", cookie, word, method="POST")
+    with ExitStack() as opened:
+        opened.callback(over.set)
+        for _ in range(60):
+            opened.enter_context(sent(served, command))
+        assert until(lambda: len(asked) == AT_ONCE)
+        assert answered(served, request(served, "/slides", cookie))[0] == 200
