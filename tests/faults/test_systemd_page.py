@@ -3,6 +3,7 @@
 import http.client
 import json
 import logging
+import shutil
 import ssl
 import time
 from collections.abc import Iterator
@@ -59,9 +60,15 @@ class Browser:
                 self.cookie = said.partition(";")[0]
             return answer.status, answer.read().decode()
 
-    def says(self, path: str, what: object) -> tuple[int, str]:
-        """Send what a script of the page sends."""
-        return self.ask("POST", path, json.dumps(what), accept="application/json")
+    def sends(self, path: str, **fields: str) -> int:
+        """Send a form; the status of the answer."""
+        kind = {"content-type": "application/x-www-form-urlencoded"}
+        return self.ask("POST", path, urlencode(fields), **kind)[0]
+
+    def says(self, path: str, what: object) -> int:
+        """Send what a script of the page sends; the status of the answer."""
+        kind = {"content-type": "application/json", "accept": "application/json"}
+        return self.ask("POST", path, json.dumps(what), **kind)[0]
 
     def is_answered(self) -> bool:
         with suppress(OSError):
@@ -69,7 +76,7 @@ class Browser:
         return False
 
     def sign_in(self, name: str) -> int:
-        code = self.ask("POST", "/signin", urlencode({"name": name, "password": PASSWORD}))[0]
+        code = self.sends("/signin", name=name, password=PASSWORD)
         self.word = self.ask("GET", "/agents")[1].partition('data-csrf="')[2].partition('"')[0]
         return code
 
@@ -134,7 +141,7 @@ def test_who_is_added_signs_in_and_the_service_keeps_what_it_knows_for_itself(pa
     assert browser.sign_in("ada") == 303
     assert browser.ask("GET", "/slides")[0] == 200
     assert page.run("microscope-users", "list") == "ada  reviewer"
-    for path in ("", "/users.json", "/sessions.sqlite", "/reviews.sqlite", "/collector.sqlite"):
+    for path in ("", "/users.json", "/sessions.sqlite", "/reviews.sqlite", "/deeds.sqlite", "/collector.sqlite"):
         mode = "600" if path else "700"
         assert page.run("stat", "-c", "%U %a", STATE + path) == f"{PAGE} {mode}", path
 
@@ -185,13 +192,13 @@ def test_after_kill_nobody_signs_in_again_and_no_report_and_no_review_is_lost(pa
     browser.sign_in("ada")
     page.run("systemctl", "start", AGENT)
     assert until(lambda: len(cells(page)) >= 2, 60), page.journal(PAGE)
-    assert browser.ask("POST", f"{SLIDE}/review/begin", urlencode({"call_id": "begins-here"}))[0] == 303
+    assert browser.sends(f"{SLIDE}/review/begin", call_id="begins-here") == 303
     said = []
     for number, cell in enumerate(cells(page)[:2]):
         shown = {"reading": "1", "object_ids": [cell]}
         verdict = {"reading": "1", "call_id": f"verdict-{number}", "given": [{"object_id": cell, "kind": "unsure"}]}
-        assert browser.says(f"{SLIDE}/review/shown", shown)[0] == 200
-        assert browser.says(f"{SLIDE}/review/verdicts", verdict)[0] == 200
+        assert browser.says(f"{SLIDE}/review/shown", shown) == 200
+        assert browser.says(f"{SLIDE}/review/verdicts", verdict) == 200
         said.append(cell)
         before, began = page.shows(PAGE, "MainPID"), time.monotonic()
         page.run("kill", "-KILL", before)
@@ -200,9 +207,7 @@ def test_after_kill_nobody_signs_in_again_and_no_report_and_no_review_is_lost(pa
         assert page.shows(PAGE, "MainPID") not in {before, "0"}
         assert browser.ask("GET", f"{SLIDE}/review")[0] == 200
     page.run("systemctl", "stop", AGENT)
-    asked = "select object_id from verdict order by id"
-    read = "import sqlite3, sys; print(*(row[0] for row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2])))"
-    assert page.run("python3", "-c", read, f"{STATE}/reviews.sqlite", asked).split() == said
+    assert said_in(page, f"{STATE}/reviews.sqlite") == said
     assert until(lambda: (stored := numbers(page)) == list(range(1, len(stored) + 1)), 30), numbers(page)
 
 
@@ -273,7 +278,7 @@ def test_what_a_collector_has_stored_moves_into_the_page_and_nothing_comes_twice
     page.run("systemctl", "start", COLLECTOR, AGENT)
     assert until(lambda: "lab/scope-1 epoch" in page.run("microscope-stored", "status", check=False), 30)
     page.run("systemctl", "stop", COLLECTOR)
-    page.run("sh", "-c", f"set -e\n{moving()}")
+    page.run("sh", "-c", f"set -e\n{lines_below('The store of a collector')}")
     browser = started(page)
     browser.sign_in("ada")
     assert until(lambda: len(numbers(page)) > 30, 60), page.journal(PAGE)
@@ -282,10 +287,35 @@ def test_what_a_collector_has_stored_moves_into_the_page_and_nothing_comes_twice
     assert "S-1" in browser.ask("GET", "/slides")[1]
 
 
-def moving() -> str:
-    """The lines of the installation page that move the store."""
-    block = INSTALL.read_text().partition("The store of a collector")[2].partition("```sh\n")[2].partition("```")[0]
-    return block.replace("sudo ", "")
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="the command sqlite3 is not installed")
+def test_the_back_up_of_the_installation_page_is_whole_and_good_to_go_on_from(page: Box) -> None:
+    browser = started(page)
+    browser.sign_in("ada")
+    page.run("systemctl", "start", AGENT)
+    assert until(lambda: cells(page), 60), page.journal(PAGE)
+    cell = cells(page)[0]
+    assert browser.sends(f"{SLIDE}/review/begin", call_id="begins-here") == 303
+    browser.says(f"{SLIDE}/review/shown", {"reading": "1", "object_ids": [cell]})
+    verdict = {"reading": "1", "call_id": "verdict-0", "given": [{"object_id": cell, "kind": "unsure"}]}
+    assert browser.says(f"{SLIDE}/review/verdicts", verdict) == 200
+    page.run("sh", "-c", f"mkdir /backup; set -e\n{lines_below('**Back-up**')}")
+    page.run("systemctl", "stop", PAGE, AGENT)
+    page.run("sh", "-c", f"cd {STATE} && rm -f ./* && cp /backup/* . && chown --reference=. ./* && rm -r /backup")
+    browser = started(page)
+    assert browser.sign_in("ada") == 303
+    assert said_in(page, f"{STATE}/reviews.sqlite") == [cell]
+    assert cell in cells(page)
+
+
+def said_in(box: Box, database: str) -> list[str]:
+    """The cells of all verdicts, in their order."""
+    read = "import sqlite3, sys; print(*(row[0] for row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2])))"
+    return box.run("python3", "-c", read, database, "select object_id from verdict order by id").split()
+
+
+def lines_below(words: str) -> str:
+    """The first commands of the installation page below these words, for root."""
+    return INSTALL.read_text().partition(words)[2].partition("```sh\n")[2].partition("```")[0].replace("sudo ", "")
 
 
 def test_a_store_that_is_damaged_ends_the_page_with_the_remedy_and_is_not_touched(page: Box) -> None:
