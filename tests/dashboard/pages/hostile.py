@@ -46,7 +46,7 @@ def _messages(make_report: MakeReport) -> Iterator[FrameReport | SlideSummary]:
     for number, name in enumerate(NAMES, start=1):
         frame = plain.frame.model_copy(update={"source": EVIL, "id": f"f{number}"})
         cells = [
-            _cell(plain, cell_id=f"f{number}-1", object_id=f"r-s{number}-c1", flags=[EVIL, FORMULA]),
+            _cell(plain, cell_id=f"f{number}-1", object_id=f"r-s{number}-c1", flags=[FORMULA, EVIL]),
             _cell(plain, cell_id=f"{EVIL}{number}", object_id=f"{EVIL}{number}", label="uncertain", probability=0.5),
         ]
         yield make_report(2 * number - 1, slide_id=name, frame=frame, cells=cells, model=MODEL)

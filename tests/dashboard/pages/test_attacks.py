@@ -1,5 +1,7 @@
 """What attackers try, on every route that there is: the table in the threat model says what each check is for."""
 
+import csv
+import io
 import itertools
 from typing import Any
 from urllib.parse import unquote
@@ -160,3 +162,13 @@ def test_no_review_is_begun_of_a_slide_of_which_nothing_is_stored(client: TestCl
     for name in ("slide-99", "a" * 9000, "%F0%9D%94%98"):
         assert client.post(f"/slides/lab/scope-1/{name}/review/begin").status_code == 404
     assert client.app.state.web.reviews.reviewed_slides() == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("asked", "delimiter"), [("", ","), ("?decimal=comma", ";")])
+def test_no_field_of_a_table_is_a_formula(client: TestClient, asked: str, delimiter: str) -> None:
+    text = by(client, "rita").get(f"{SLIDE}/cells.csv{asked}").text
+    fields = [field for row in csv.reader(io.StringIO(text), delimiter=delimiter) for field in row]
+    assert any(hostile.FORMULA in field for field in fields)
+    for field in fields:
+        assert field[:1] not in {*"=+@\t\r\n"}, field
+        assert not field.startswith("-") or float(field.replace(",", "."))

@@ -1,6 +1,7 @@
 """Whatever stands in an address or a body, it breaks nothing, is stored nowhere and becomes no markup."""
 
 import itertools
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
@@ -64,6 +65,30 @@ def test_no_address_with_nul_reaches_a_database(client: TestClient) -> None:
         for place in door.places:
             assert client.request(door.method, address_of(door.path, **{place: "%00"})).status_code == 400, door
         assert client.request(door.method, f"{door.address}?words=%00").status_code == 400
+
+
+ELSEWHERE = (
+    "../../../../etc/passwd", "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "..\\..\\etc\\passwd", "/etc/passwd", "file:///etc/passwd",
+    "....//....//etc/passwd", ".", "..", "../users.json", "C:\\win.ini",
+)  # fmt: skip
+"""Ways to other files than those that are served."""
+PLACES = [(1, way) for way in ODD if isinstance(way, str) and way] + [(n, way) for way in ELSEWHERE for n in (1, 2)]
+
+
+def test_no_place_of_an_address_leads_to_a_file_or_breaks_a_page(client: TestClient) -> None:
+    """Encoded once, as it comes to a route, or twice, in case something decodes it again."""
+    by(client, "ada")
+    doors = [door for door in [*GETS, *POSTS] if door.places]
+    for times, way in PLACES:
+        encoded = quote(way if times == 1 else quote(way, safe=""), safe="")
+        placed = [(door.method, address_of(door.path, **dict.fromkeys(door.places, encoded))) for door in doors]
+        for method, address in [*placed, ("GET", f"/static/{encoded}"), ("GET", f"/{encoded}")]:
+            answer = client.request(method, address)
+            assert answer.status_code < 500, (method, address)
+            assert "root:" not in answer.text
+            assert "argon2" not in answer.text
+            if answer.headers.get("content-type", "").startswith("text/html"):
+                Page(answer.text).check()
 
 
 def test_no_parameter_breaks_a_page_or_becomes_markup(client: TestClient) -> None:
