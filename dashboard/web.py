@@ -36,6 +36,8 @@ _KEPT = 8
 """Slides that are kept in memory; 10,000 cells take about 10 MB."""
 _TRIED_AT_ONCE = 2
 """Passwords that are tried at the same time; each takes 64 MB for a while."""
+_PRINTED_AT_ONCE = 2
+"""Reports that are made into PDF at the same time; each takes seconds."""
 
 
 class Web:
@@ -49,6 +51,7 @@ class Web:
         guest: whoever reaches a page without sign-in.
         began_at: when this server was started, UTC.
         gate: is entered to try a password, so that many at once neither take all memory nor outrun ``attempts``.
+        press: is entered to make a PDF, so that many at once leave threads for the pages.
 
     Raises:
         UsageError: the files of users, sessions or deeds can not be used.
@@ -60,6 +63,7 @@ class Web:
         self.users = Users(settings.state_dir / users.FILE)
         self.sessions = Sessions(settings.state_dir / sessions.FILE, hours=settings.web.session_hours)
         self.attempts, self.gate = Attempts(), asyncio.Semaphore(_TRIED_AT_ONCE)
+        self.press = asyncio.Semaphore(_PRINTED_AT_ONCE)
         self.deeds = Deeds(settings.state_dir / deeds.FILE)
         self.began_at = datetime.now(timezone.utc)
         self.reviews = ReviewStore(settings.reviews_url)

@@ -90,7 +90,8 @@ async def pdf(visit: Visit) -> Response:
     found = await _reviewed(visit)
     if found is None:
         return _missing(visit)
-    data = await run_in_threadpool(lambda: pdf_of(_report(visit, *found, None)))
+    async with visit.web.press:
+        data = await run_in_threadpool(lambda: pdf_of(_report(visit, *found, None)))
     return _file(visit, data, "application/pdf", ".pdf")
 
 

@@ -16,7 +16,7 @@ from tests.dashboard.test_records import slide
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
 ignored_auth = pytest.importorskip("schemathesis.specs.openapi.checks").ignored_auth
 HERE = {"site": "lab", "device": "scope-1", "slide": "slide-7"}
-FEW, MANY = 30, 3000
+FEW, MANY = 30, 500
 """Requests to each route, of each kind."""
 
 

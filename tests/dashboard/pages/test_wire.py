@@ -249,3 +249,22 @@ def test_agents_that_leave_everybody_waiting_take_no_page_with_them(
             opened.enter_context(sent(served, command))
         assert until(lambda: len(asked) == AT_ONCE)
         assert answered(served, request(served, "/slides", cookie))[0] == 200
+
+
+def test_reports_that_take_their_time_take_no_page_with_them(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    over, made = threading.Event(), []
+
+    def wait(_page: str) -> bytes:
+        made.append(1)
+        over.wait(30)
+        return b""
+
+    monkeypatch.setattr("dashboard.pages.downloads.pdf_of", wait)
+    cookie = sign_in(served, "rita")
+    with ExitStack() as opened:
+        opened.callback(over.set)
+        for _ in range(60):
+            opened.enter_context(sent(served, request(served, "/slides/lab/scope-1/slide-7/report.pdf", cookie)))
+        assert until(lambda: len(made) == 2)
+        assert answered(served, request(served, "/slides", cookie))[0] == 200
+        assert len(made) == 2
