@@ -80,7 +80,7 @@ _FORM = TypeAdapter(dict[str, Watched])
 
 
 class AuditHeads:
-    """What was seen of every agent; any thread may call. A file that can not be read is begun anew, with a warning."""
+    """What was seen of every agent; any thread may call. A file that can not be read is replaced, with a warning."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, threading.Lock()
@@ -91,7 +91,7 @@ class AuditHeads:
         except FileNotFoundError:
             pass
         except (OSError, ValidationError) as cause:
-            log.warning("%s can not be read (%s): the ends of audit logs are watched anew", path, cause)
+            log.warning("%s can not be read (%s): what was seen of audit logs before is lost", path, cause)
 
     def see(self, key: AgentKey, health: Health, *, retained: bool) -> None:
         """Take note of what an agent says; a broker may have kept, and give again, what is older than we have seen."""

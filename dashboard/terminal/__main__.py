@@ -47,7 +47,7 @@ class Screen(Protocol):
 
 
 class _Lines:
-    """A line for every event, and one with the state of the connection after each long silence."""
+    """A line for every event, and one with the state of the connection after 30 s of silence."""
 
     def __init__(self) -> None:
         self._said_at = time.monotonic()
