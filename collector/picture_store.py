@@ -1,7 +1,7 @@
 """Which pictures are wanted, and where they go: the table `picture`, written by the thread that fetches them."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import accumulate
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector import database, tables
+from collector.held import HeldConnection
 from collector.layouts import layout_of
 from collector.tables import Row, insert_into
 from common.errors import StoreError
@@ -59,57 +60,30 @@ class PictureTable:
     """
 
     def __init__(self, url: str, *, max_mb: int, days: float) -> None:
-        self._engine = database.open_engine(url)
+        self._connection = HeldConnection(url)
         self._bound_bytes, self._days = max_mb * 2**20, timedelta(days=days)
-        self._connection: sa.Connection | None = None
-        self._identity: tuple[int, int] | None = None
         self._bytes = 0
         """Of all pictures, as far as this program knows."""
 
     def close(self) -> None:
         """Let go of the database; the next call connects again."""
-        connection, self._connection = self._connection, None
-        try:
-            if connection is not None:
-                connection.close()
-        except SQLAlchemyError:
-            pass  # it was lost already
-        finally:
-            self._engine.dispose()
+        self._connection.close()
 
     @contextmanager
     def _work(self) -> Iterator[sa.Connection]:
         """A transaction; what goes wrong in it becomes a StoreError, and the connection is given up."""
         try:
-            if self._connection is not None and self._identity != self._found():
-                self.close()  # the file was replaced: what is written there is lost
-            with self._connected().begin():
-                yield self._connected()
+            if self._connection.has_moved:
+                self.close()  # what is written to a file that was replaced is lost
+            connection = self._connection.connected(_check_layout)
+            with connection.begin():
+                yield connection
         except (SQLAlchemyError, *database.FAULTS) as cause:
             self.close()
             said = database.said_by(cause)
             raise StoreError(
                 f"no pictures are fetched: the database can not be used ({said}); reports go on"
             ) from cause
-
-    def _connected(self) -> sa.Connection:
-        if self._connection is None:
-            self._connection, self._identity = self._engine.connect(), self._found()
-            with self._connection.begin():
-                layout = layout_of(self._connection)
-            if layout != tables.LAYOUT:
-                self.close()
-                raise NotMadeYet("no pictures are fetched: the database's tables are not made yet")
-        return self._connection
-
-    def _found(self) -> tuple[int, int] | None:
-        """What tells an SQLite file from any other of its name; None for a server's, or if there is none."""
-        file = database.file_of(self._engine)
-        with suppress(OSError):
-            if file is not None:
-                found = file.stat()
-                return found.st_dev, found.st_ino
-        return None
 
     def devices(self) -> dict[str, str]:
         """Every agent that was heard of, with the laboratory where it was heard last."""
@@ -216,6 +190,11 @@ class PictureTable:
             "box": about.box.model_dump_json() if about and about.box else None,
             "data": one.data,
         }
+
+
+def _check_layout(connection: sa.Connection) -> None:
+    if layout_of(connection) != tables.LAYOUT:
+        raise NotMadeYet("no pictures are fetched: the database's tables are not made yet")
 
 
 def _is_here(kind: PictureKind, name: sa.ColumnElement[str]) -> sa.Exists:

@@ -1,10 +1,8 @@
 """Stores what arrives, each report once; what it returns from is safe. Knows nothing of MQTT's library."""
 
 import logging
-import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,10 +24,11 @@ from collector.arrivals import (
     same_report,
     sorted_by_kind,
 )
+from collector.held import HeldConnection
 from collector.layouts import make_tables
 from collector.numbers import Numbers, Stream
 from collector.tables import Row
-from common.errors import IntegrityError, StoreError, UsageError
+from common.errors import IntegrityError, StoreError
 from contract.messages import Ack, FrameReport
 
 log = logging.getLogger(__name__)
@@ -86,10 +85,8 @@ class Store:
     """
 
     def __init__(self, url: str, *, quarantine_rows: int = 10_000, most_epochs: int = MOST_EPOCHS) -> None:
-        self._engine = database.open_engine(url)
+        self._held = HeldConnection(url)
         self._quarantine_rows, self._most_epochs = quarantine_rows, most_epochs
-        self._connection: sa.Connection | None = None
-        self._identity: tuple[int, int] | None = None
         self.streams: dict[StreamName, Stream] = {}
         self._doubted: set[StreamName] = set()
         """Streams of which more was said to be gone than has come; said once."""
@@ -105,12 +102,12 @@ class Store:
     @property
     def where(self) -> str:
         """The address, without its password."""
-        return database.shown(self._engine)
+        return self._held.where
 
     @property
     def file(self) -> Path | None:
         """The file of an SQLite database."""
-        return database.file_of(self._engine)
+        return self._held.file
 
     def store(self, arrivals: Sequence[Arrival]) -> Outcome:
         """Store these messages in one transaction; those that can not be stored go into quarantine.
@@ -126,7 +123,7 @@ class Store:
                 rows.upsert_streams(connection, work.streams, at=max(arrival.at for arrival in arrivals))
         except (SQLAlchemyError, *database.FAULTS) as cause:
             raise self._explained(cause) from cause
-        self._see_to_file()
+        self._check_file()
         self.streams.update(work.streams)
         work.outcome.replies = self._replies(work)
         return work.outcome
@@ -134,7 +131,7 @@ class Store:
     @property
     def is_open(self) -> bool:
         """Whether the database answered when it was last asked, and is where it was."""
-        return self._connection is not None and self._identity == self._found()
+        return self._held.is_connected and not self._held.has_moved
 
     def open(self) -> sa.Connection:
         """Connect and read how far every stream is, if that is not done; ``store`` does so by itself.
@@ -144,44 +141,23 @@ class Store:
             UsageError: its tables are of another layout, or another program's.
             IntegrityError: its file is damaged.
         """
-        if self.is_open and self._connection is not None:
-            return self._connection
-        if self._connection is not None:
+        if self._held.has_moved:
             log.error("%s", self._moved())
-            self._let_go()
+            self._held.leave()
         try:
-            self._connection = self._engine.connect()
-            with self._connection.begin():
-                make_tables(self._connection)
-                self.streams = rows.read_streams(self._connection)
-            self._identity = self._found()
+            return self._held.connected(self._prepare)
         except (SQLAlchemyError, *database.FAULTS) as cause:
             raise self._explained(cause) from cause
-        except UsageError:
-            self.close()
-            raise
-        return self._connection
 
-    def _found(self) -> tuple[int, int] | None:
-        """What tells the database's file from any other of its name; None for a server's, or if there is none."""
-        with suppress(OSError):
-            if self.file is not None:
-                found = self.file.stat()
-                return found.st_dev, found.st_ino
-        return None
+    def _prepare(self, connection: sa.Connection) -> None:
+        make_tables(connection)
+        self.streams = rows.read_streams(connection)
 
-    def _see_to_file(self) -> None:
-        """SQLite goes on writing to a file that was removed or replaced: nothing there may be acknowledged."""
-        if self._identity != self._found():
-            self._let_go()
+    def _check_file(self) -> None:
+        """What was written to a file that was removed or replaced may not be acknowledged."""
+        if self._held.has_moved:
+            self._held.leave()
             raise StoreError(self._moved())
-
-    def _let_go(self) -> None:
-        """Leave a file that was moved whole: a log that stayed here would be taken for that of the file here now."""
-        if self._connection is not None and self._connection.connection.driver_connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.connection.driver_connection.execute("pragma wal_checkpoint(truncate)")
-        self.close()
 
     def _moved(self) -> str:
         return (
@@ -191,14 +167,7 @@ class Store:
 
     def close(self) -> None:
         """Let go of the database; the next call connects again."""
-        connection, self._connection = self._connection, None
-        try:
-            if connection is not None:
-                connection.close()
-        except SQLAlchemyError:
-            pass  # it was lost already
-        finally:
-            self._engine.dispose()
+        self._held.close()
 
     def _explained(self, cause: Exception) -> StoreError | IntegrityError:
         self.close()

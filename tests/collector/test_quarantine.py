@@ -58,8 +58,7 @@ def test_what_the_database_will_not_have_costs_one_transaction_and_no_other_repo
         arrivals[seq - 1] = frame(json.dumps(tree).encode())
     commits = list[object]()
     with Store(database) as store:
-        store.open()
-        sa.event.listen(store._engine, "commit", commits.append)
+        sa.event.listen(store.open().engine, "commit", commits.append)
         outcome = store.store(arrivals)
     assert (outcome.new, outcome.quarantined, upto(outcome)) == (197, 3, 16)
     assert [row.cause for row in rows(database, tables.quarantine)] == ["refused"] * 3

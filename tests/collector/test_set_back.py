@@ -34,7 +34,7 @@ def test_what_came_after_the_file_was_taken_away_is_not_acknowledged_there(
             shutil.copy(other, path)
         assert not store.is_open
         with pytest.raises(StoreError, match="removed or replaced while it was in use"):
-            store._see_to_file()
+            store._check_file()
         assert upto(store.store([frame(make_report(3))])) == (1 if happens == "replaced" else 0)
     assert [seq for *_, seq in stored(f"sqlite:///{path}")] == ([1, 3] if happens == "replaced" else [3])
 
