@@ -23,8 +23,8 @@ from devbroker.broker import Broker, find_program, open_broker
 
 AGENTS, FPS, WATCHED_S = 10, 10, 20
 CELLS, CELLS_A_FRAME = 10_000, 4
-MANY = 100_000
-"""Reports over which the server's memory is watched."""
+MANY, BURST = 100_000, 500
+"""Reports over which the server's memory is watched; so many at once, fewer than a broker queues for a slow reader."""
 SLIDE = "slides/lab/scope-0/slide-7"
 NOTED = """
 () => {
@@ -41,6 +41,12 @@ NOTED = """
 }
 """
 """Milliseconds from a report's time to the frame of the screen that shows it; both clocks are this computer's."""
+SHOWN = """
+(at) => [...document.querySelectorAll('[data-captured]')].some(
+  (one) => Date.parse(one.dataset.captured) >= Date.parse(at)
+)
+"""
+"""Whether a report of that time, or a later one, is on the screen."""
 PRESSED = """
 async (key) => {
   const began = performance.now();
@@ -139,13 +145,14 @@ class _Publisher:
         ]
         self._seq = 10_000
 
-    def say(self, agent: int) -> None:
-        """One report of now."""
+    def say(self, agent: int) -> datetime:
+        """One report of now; its time."""
         self._seq += 1
-        body = report(agent, self._seq, [cell(agent, self._seq, n, 0.1) for n in range(1, 5)]).model_dump_json()
+        said = report(agent, self._seq, [cell(agent, self._seq, n, 0.1) for n in range(1, 5)])
         if (pipe := self._pipes[agent].stdin) is not None:
-            pipe.write(body.encode() + b"\n")
+            pipe.write(said.model_dump_json().encode() + b"\n")
             pipe.flush()
+        return said.frame.captured_at
 
     def paced(self, stop: threading.Event) -> None:
         """Every agent so many a second, evenly, until told to stop."""
@@ -246,11 +253,18 @@ def _reviewed(tab: Any, address: str) -> Figures:
 
 def _memory(tab: Any, address: str, publisher: _Publisher, pid: int) -> Figures:
     tab.goto(f"{address}agents")
-    before = _resident_mb(pid)
-    for number in range(MANY):
-        publisher.say(number % AGENTS)
-    time.sleep(5)
-    return {"reports": MANY, "server_before": before, "server_after": _resident_mb(pid)}
+    resident = [_resident_mb(pid)]
+    for _ in range(MANY // BURST):
+        last = max(publisher.say(number % AGENTS) for number in range(BURST))
+        tab.wait_for_function(SHOWN, arg=last.isoformat(timespec="milliseconds"))
+        resident.append(_resident_mb(pid))
+    return {
+        "reports": MANY,
+        "server_before": resident[0],
+        "server_after_tenth": resident[len(resident) // 10],
+        "server_after": resident[-1],
+        "server_most": max(resident),
+    }
 
 
 def _resident_mb(pid: int) -> float:
