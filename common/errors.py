@@ -3,7 +3,7 @@
 MicroscopeError
 ├── CheckError        1  a check that the user asked for has failed
 ├── UsageError        2  an argument or a setting is wrong
-├── GateError         3  a model is not as accurate as it must be
+├── GateError         3  a model is not as accurate as it must be, or no compiler takes it
 ├── MissingError      4  something that should be there is not
 │   ├── EngineError        an inference runtime
 │   ├── SourceError        a camera, a video or a folder of images
@@ -39,7 +39,7 @@ class UsageError(MicroscopeError):
 
 
 class GateError(MicroscopeError):
-    """A model was refused because it is not as accurate as it must be."""
+    """A model was refused: it is not as accurate as it must be, or NVIDIA's compiler does not take its graphs."""
 
     exit_code = 3
 

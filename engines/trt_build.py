@@ -36,11 +36,14 @@ class Work:
         recipe: what to build.
         free: bytes of memory that are free.
         cache: file with the kernel times of earlier builds.
+        complaints: what takes TensorRT's log; default: ours.
     """
 
-    def __init__(self, trt: BuilderApi, recipe: Recipe, *, free: int, cache: Path) -> None:
+    def __init__(
+        self, trt: BuilderApi, recipe: Recipe, *, free: int, cache: Path, complaints: Complaints | None = None
+    ) -> None:
         self._trt, self._recipe, self._free, self._cache_file = trt, recipe, free, cache
-        self._complaints = Complaints(trt, log)
+        self._complaints = complaints or Complaints(trt, log)
 
     def build(self, graph: bytes) -> bytes:
         """The plan of a graph."""
@@ -79,6 +82,7 @@ class Work:
     def _config(self, builder: Builder, network: INetworkDefinition) -> IBuilderConfig:
         trt = self._trt
         config = builder.create_builder_config()
+        self._set_target(config)
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(self._free * WORKSPACE_SHARE))
         for name in self._recipe.flags:
@@ -88,6 +92,9 @@ class Work:
         if config.add_optimization_profile(shapes) < 0:
             raise self._complaints.error("TensorRT refused the optimisation profile")
         return config
+
+    def _set_target(self, config: IBuilderConfig) -> None:
+        """Name the GPU that it is built for; without, it is this machine's."""
 
     def _network_flags(self) -> int:
         strong = self._trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
@@ -127,7 +134,8 @@ class Work:
 
 def _parser_errors(parser: OnnxParser) -> str:
     errors = [parser.get_error(k) for k in range(parser.num_errors)]
-    return "; ".join(f"{e.node_operator()} {e.node_name()}: {e.desc()}" for e in errors) or "it gave no reason"
+    said = (f"{e.node_operator()} {e.node_name()}: {' '.join(e.desc().split())}" for e in errors)
+    return "; ".join(said) or "it gave no reason"
 
 
 def _bytes(memory: IHostMemory) -> bytes:

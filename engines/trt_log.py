@@ -15,6 +15,7 @@ class Complaints:
     """TensorRT's log in ours, and its last errors for our texts."""
 
     def __init__(self, trt: TensorRt, log: logging.Logger) -> None:
+        self._log = log
         self._errors: deque[str] = deque(maxlen=5)
         severity = trt.ILogger.Severity
         levels: dict[object, int] = {
@@ -26,12 +27,15 @@ class Complaints:
         }
 
         def write(_: object, severity: object, msg: str) -> None:
-            level = levels.get(severity, logging.DEBUG)
-            log.log(level, "TensorRT: %s", msg)
-            if level >= logging.ERROR:
-                self._errors.append(msg)
+            self.note(levels.get(severity, logging.DEBUG), msg)
 
         self.logger: ILogger = type("Log", (trt.ILogger,), {"log": write})()
+
+    def note(self, level: int, said: str) -> None:
+        """Take a line of TensorRT's log, of one of our levels."""
+        self._log.log(level, "TensorRT: %s", said)
+        if level >= logging.ERROR:
+            self._errors.append(said)
 
     def error(self, what: str) -> EngineError:
         """An error with what TensorRT has said of it since the last one."""

@@ -114,6 +114,7 @@ def _order(given: argparse.Namespace) -> "Order":
         key=read_private_key(given.key) if given.key else None,
         replace=given.replace,
         leaky=given.leaky_evaluation,
+        check=given.check,
     )
 
 

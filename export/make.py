@@ -25,6 +25,7 @@ from evaluation.judgement import PREFERRED, counts, judgement
 from evaluation.readable import table as readable
 from export.card import model_card
 from export.cells import Chosen, Wanted, choose
+from export.compiled import Check, compile_graphs
 from export.gate import Limits, caveat, enforce, faults, figures, fit_decisions, range_faults, refuse_if_blind
 from export.golden import golden_batch
 from export.lint import lint
@@ -64,6 +65,7 @@ class Order:
         key: signs the bundle; None: it stays unsigned, and agents open it only where they are told to.
         replace: a bundle that lies at ``out`` goes.
         leaky: reports of evaluate-classifier on the same recipe trained on a random split.
+        check: whether NVIDIA's compiler has to take the graphs.
     """
 
     model: Path
@@ -77,6 +79,7 @@ class Order:
     key: Ed25519PrivateKey | None = None
     replace: bool = False
     leaky: Sequence[Path] = ()
+    check: Check = "auto"
 
 
 def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
@@ -85,7 +88,8 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
     Raises:
         UsageError: the model is no checkpoint, something lies at ``out``, there are no cells, or a report is none.
         CheckError: the exported graph does not compute what the network computes, or TensorRT would refuse it.
-        GateError: INT8 does not answer as FP32 does; nothing is written.
+        GateError: INT8 does not answer as FP32 does, or NVIDIA's compiler refuses a graph; nothing is written.
+        MissingError: NVIDIA's compiler is asked for and not installed.
     """
     name = _name(order.out)
     bundle.refuse_to_replace(order.out, bundles=order.replace)
@@ -98,6 +102,7 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
         table, methods = _table(order, classifier, chosen, files[bundle.FP32], quiet=quiet)
         files[bundle.CALIBRATION].write_text(table.model_dump_json(indent=1) + "\n", encoding="utf-8")
         write_int8(files, table, order.keep_float)
+        compiled = compile_graphs(files, order.check)
         trial = try_out(classifier, chosen, files, quiet=quiet)
         if order.gated:
             refuse_if_blind(trial.gate.held())
@@ -107,7 +112,7 @@ def export(order: Order, *, quiet: bool = False) -> bundle.Bundle:
         manifest = _manifest(name, order, classifier, table, trial)
         layers = _sensitivity(files[bundle.FP32], table, trial, quiet=quiet) if order.sensitivity else []
         ranges = _calibration(order, table, chosen, methods)
-        report = _report(order, trial, leaky) | {"calibration": ranges, "sensitivity": layers}
+        report = _report(order, trial, leaky) | {"calibration": ranges, "sensitivity": layers, "compiled": compiled}
         report["sensitivity_cells"] = len(_few_crops(trial.fit))
         files[bundle.REPORT].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         pictures = about_of(data_sets_of(trial.gate.samples)).storable

@@ -15,8 +15,8 @@ USAGE = """export-engine classifier.pt (--int8 | --fp16 | --fp32) --calibration 
        export-engine keygen         --out KEY.pem"""
 DESCRIPTION = """From a checkpoint to a signed bundle that the agent can run, and to the TensorRT engine of this
 machine; or, from a bundle, to its engine alone. keygen makes the key that signs."""
-EPILOG = """Exit codes: 0 done, 2 wrong usage, 3 refused by the gate, 4 a component is missing (the text names it and
-what was written), 5 a bundle or a folder of engines can not be trusted."""
+EPILOG = """Exit codes: 0 done, 2 wrong usage, 3 refused by the gate or by NVIDIA's compiler, 4 a component is missing
+(the text names it and what was written), 5 a bundle or a folder of engines can not be trusted."""
 ENGINES: dict[Precision, str] = {
     "int8": "in INT8, with the scales of the calibration",
     "fp16": "in FP16; on TensorRT 11 made with onnx",
@@ -91,6 +91,13 @@ def _int8(group: argparse._ArgumentGroup) -> None:
         help="of calibration; default: auto, the one whose graphs answer nearest to FP32",
     )
     add("--keep-float", action="append", default=[], metavar="NODE", help="leave this Conv in floating point; repeat")
+    add(
+        "--check",
+        choices=["auto", "rtx", "none"],
+        default="auto",
+        help="whether NVIDIA's compiler TensorRT-RTX, which needs no GPU, has to take the graphs (exit code 3 if it "
+        "refuses one); default: auto, where it is installed (extra rtx)",
+    )
     add("--sensitivity", action="store_true", help="measure what each layer costs in INT8, for the report")
     add("--table", type=place, metavar="FILE", help="calibration.json of an earlier export of the same model and cells")
 

@@ -12,6 +12,7 @@ from evaluation.judgement import PREFERRED, called_blast
 from evaluation.metrics import Numbers, sigmoid
 from evaluation.overview import BY_PATIENT, patients_in_words
 from evaluation.readable import shown
+from export.compiled_page import compiled_section
 from export.gate import Limits
 from export.model_error import known_error_words
 from export.scored import Scored
@@ -62,6 +63,7 @@ def report_page(manifest: Manifest, report: Mapping[str, Any], gate: Scored, *, 
         *_evaluations(report),
         _calibration(report),
         *_sensitivity(report),
+        *compiled_section(report.get("compiled")),
         lead=f"{manifest.task} {manifest.terms}",
         foot="Research use only. It assists haematologists; it never diagnoses.",
     )
