@@ -84,6 +84,12 @@ def _in_state(name: str) -> str:
     return f"sqlite:///{default_state_dir() / name}"
 
 
+class PagePictures(PictureSettings):
+    """Pictures of cells and frames, which a single workstation fetches unless it is told not to."""
+
+    fetch: bool = Field(default=True, description=PictureSettings.model_fields["fetch"].description)
+
+
 class DashboardSettings(Section):
     """What the page shows, and to whom."""
 
@@ -111,8 +117,8 @@ class DashboardSettings(Section):
     name: TopicWord = Field(
         "collector", description="With `collect`: name of the collector, as its own setting `name`."
     )
-    pictures: PictureSettings = Field(
-        PictureSettings(fetch=True),
+    pictures: PagePictures = Field(
+        PagePictures(),
         description="With `collect`: pictures of cells and frames, as its own settings, but fetched by default.",
     )
     state_dir: UserPath = Field(
