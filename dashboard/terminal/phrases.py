@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from common.words import counted
-from contract.health_messages import Health
+from contract.health_messages import Health, PictureHealth
 from contract.labels import LABELS, spoken
 from contract.messages import FrameReport, SlideSummary
 from contract.shares import corrected_words, percent
@@ -58,8 +58,15 @@ def health_words(health: Health) -> str:
         f"broker {health.broker}" if health.broker else "",
         *(f"{counted(count, 'frame')} {cause}" for cause, count in health.dropped.items() if count),
         f"{max(warm.values()):.0f} \u00b0C" if warm else "",
+        _pictures(health.pictures) if health.pictures else "",
     ]
     return f"health at {health.at:%H:%M:%S} UTC: {', '.join(filter(None, told))}"
+
+
+def _pictures(pictures: PictureHealth) -> str:
+    """What is kept of cells and frames; what was not is said only where there is such."""
+    lost = f", {pictures.dropped} not" if pictures.dropped else ""
+    return f"{counted(pictures.kept, 'picture')} kept{lost} ({pictures.mb:.0f} MiB)"
 
 
 def share(slide: SlideSummary) -> str:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from rich.console import Console
 
 from common.terminal import printable
-from contract.health_messages import Health, Status
+from contract.health_messages import Health, PictureHealth, Status
 from contract.messages import FrameReport, Interval, Quality
 from dashboard.terminal.phrases import line_of, lines_of, slide_line
 from dashboard.terminal.table import picture
@@ -125,6 +125,19 @@ def test_the_table_says_when_each_agent_was_last_heard_and_what_its_health_is() 
     assert "1 frame skipped, 41 \N{DEGREE SIGN}C" in text
     assert "\x1b[2J" not in text
     assert r"alarm: \x1b[2J" in text
+
+
+def test_kept_pictures_are_told_and_lost_ones_only_where_there_are_any() -> None:
+    told = []
+    for pictures in (None, PictureHealth(kept=1, dropped=0, mb=0.4), PictureHealth(kept=1200, dropped=3, mb=51.7)):
+        tally = Tally()
+        health = Health(at=NOW, frames=9, refused=0, cells=0, queued=0, engine="x", frame_age_s=0, pictures=pictures)
+        body = health.model_dump_json().encode()
+        tally.take("p/v1/lab/scope-1/health", body, received_at=NOW, retained=False)
+        drawn = Console(width=80, file=io.StringIO(), record=True)
+        drawn.print(picture(tally, NOW))
+        told.append(" ".join(drawn.export_text().split()).partition("last frame 0 s before")[2].partition(" For ")[0])
+    assert told == ["", ", 1 picture kept (0 MiB)", ", 1200 pictures kept, 3 not (52 MiB)"]
 
 
 def test_missing_reports_are_told(make_report: Make) -> None:
