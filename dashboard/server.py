@@ -48,7 +48,7 @@ def serve(
         UsageError: a setting can not be used, the port is taken, or nobody could sign in.
         MicroscopeError: this is the collector too, and its database can not be used, and waiting does not help.
     """
-    web = Web(settings, Watcher(settings, renewed=renewed))
+    web = Web(settings, Watcher(settings, renewed=renewed), renewed=renewed)
     if settings.web.sign_in and not web.users.everybody():
         raise UsageError(
             f"nobody may sign in: {settings.state_dir / users.FILE} names no user; `microscope-dashboard user add "

@@ -30,6 +30,7 @@ from dashboard.security.sessions import Session, Sessions
 from dashboard.security.users import Users
 from dashboard.settings import DashboardSettings
 from dashboard.texts import LANGUAGES, Texts
+from mqttlink.settings import BrokerSettings
 
 T = TypeVar("T")
 _KEPT = 8
@@ -46,6 +47,7 @@ class Web:
     Args:
         settings: of this server.
         watcher: hears the agents.
+        renewed: reads the broker's settings again, as before each connection.
 
     Attributes:
         guest: whoever reaches a page without sign-in.
@@ -57,9 +59,15 @@ class Web:
         UsageError: the files of users, sessions or deeds can not be used.
     """
 
-    def __init__(self, settings: DashboardSettings, watcher: Watcher) -> None:
-        self.settings, self.watcher = settings, watcher
-        self.views = Views(settings.mqtt, watcher.hub)
+    def __init__(
+        self,
+        settings: DashboardSettings,
+        watcher: Watcher,
+        *,
+        renewed: Callable[[], BrokerSettings] | None = None,
+    ) -> None:
+        self.settings, self.watcher, self.renewed = settings, watcher, renewed
+        self.views = Views(settings.mqtt, watcher.hub, renewed=renewed)
         self.users = Users(settings.state_dir / users.FILE)
         self.sessions = Sessions(settings.state_dir / sessions.FILE, hours=settings.web.session_hours)
         self.attempts, self.gate = Attempts(), asyncio.Semaphore(_TRIED_AT_ONCE)

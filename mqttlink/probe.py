@@ -35,9 +35,22 @@ NOBODY = "No matching subscribers"
 
 
 @contextmanager
-def probing(settings: BrokerSettings, timeout_s: float, *, largest: int = LARGEST_IN) -> Iterator["BrokerProbe"]:
-    """Be connected in the block, under a name of its own, and take so many bytes at once; raises as ``probe`` does."""
-    guest = BrokerProbe(settings, timeout_s, largest=largest)
+def probing(
+    settings: BrokerSettings,
+    timeout_s: float,
+    *,
+    largest: int = LARGEST_IN,
+    renewed: Callable[[], BrokerSettings] | None = None,
+) -> Iterator["BrokerProbe"]:
+    """Be connected in the block, under a name of its own; raises as ``probe`` does.
+
+    Args:
+        settings: the broker.
+        timeout_s: longest wait for each answer.
+        largest: bytes of the longest message that is taken.
+        renewed: reads the settings again, for a program that runs on and whose login is renewed on disk.
+    """
+    guest = BrokerProbe(settings, timeout_s, largest=largest, renewed=renewed)
     try:
         guest.arrive()
         yield guest
@@ -48,7 +61,14 @@ def probing(settings: BrokerSettings, timeout_s: float, *, largest: int = LARGES
 class BrokerProbe:
     """One connection, and what the broker has said on it."""
 
-    def __init__(self, settings: BrokerSettings, timeout_s: float, *, largest: int = LARGEST_IN) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        timeout_s: float,
+        *,
+        largest: int = LARGEST_IN,
+        renewed: Callable[[], BrokerSettings] | None = None,
+    ) -> None:
         self._timeout_s = timeout_s
         self._name = f"microscope-agent.probe.{secrets.token_hex(4)}"
         self._connection = Connection(
@@ -58,6 +78,7 @@ class BrokerProbe:
             on_message=self._on_message,
             connect_s=timeout_s,
             largest=largest,
+            renewed=renewed,
         )
         self._heard: dict[str, Incoming] = {}
         """The latest message of each topic."""

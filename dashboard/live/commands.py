@@ -33,7 +33,14 @@ async def apart(work: Callable[[], T]) -> T:
     return await to_thread.run_sync(work, limiter=threads)
 
 
-def ask(broker: BrokerSettings, key: AgentKey, name: CommandName, request: Request) -> Answer[Any]:
+def ask(
+    broker: BrokerSettings,
+    key: AgentKey,
+    name: CommandName,
+    request: Request,
+    *,
+    renewed: Callable[[], BrokerSettings] | None = None,
+) -> Answer[Any]:
     """Have an agent carry out a command; waits for its answer, and one that does not come is told as one.
 
     Args:
@@ -41,13 +48,14 @@ def ask(broker: BrokerSettings, key: AgentKey, name: CommandName, request: Reque
         key: which agent.
         name: of the command.
         request: what is asked.
+        renewed: reads the broker's settings again: each command makes a connection of its own.
     """
     topics = Topics(prefix=broker.prefix, site=key.site, device=key.device)
     topic = f"{topics.root}/command/{name}"
     try:
         if broker.version != "5":
             return _failed(name, "with mqtt.version = 3.1.1 no agent can answer; set it to 5")
-        with probing(broker, PATIENCE_S, largest=LARGEST_MESSAGE) as visit:
+        with probing(broker, PATIENCE_S, largest=LARGEST_MESSAGE, renewed=renewed) as visit:
             heard = visit.ask(topic, request.model_dump_json().encode(), expiry_s=int(PATIENCE_S))
         if heard is None:
             return _failed(

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -43,10 +43,13 @@ class Views:
     Args:
         broker: where agents are asked.
         hub: is told of each new picture, as `("view", site, device)`.
+        renewed: reads the broker's settings again, as before each connection.
     """
 
-    def __init__(self, broker: BrokerSettings, hub: Hub) -> None:
-        self._broker, self._hub = broker, hub
+    def __init__(
+        self, broker: BrokerSettings, hub: Hub, *, renewed: Callable[[], BrokerSettings] | None = None
+    ) -> None:
+        self._broker, self._hub, self._renewed = broker, hub, renewed
         self._watched = Counter[AgentKey]()
         self._tasks: dict[AgentKey, asyncio.Task[None]] = {}
         self._views: dict[AgentKey, View] = {}
@@ -79,7 +82,7 @@ class Views:
             await asyncio.sleep(AFTER_TROUBLE_S if view.trouble else EVERY_S)
 
     def _look(self, key: AgentKey) -> View:
-        answer = ask(self._broker, key, "snapshot", WISH)
+        answer = ask(self._broker, key, "snapshot", WISH, renewed=self._renewed)
         if answer.error or not isinstance(answer.result, Snapshot):
             last = self.of(key)
             return View(last.jpeg, last.frame_id, last.report, answer.error.text if answer.error else "?")

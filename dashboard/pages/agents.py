@@ -112,7 +112,8 @@ async def command(visit: Visit) -> Response:
     noted = await run_in_threadpool(
         visit.web.deeds.command, visit.name, "/".join(key), " ".join([known, *fields.values()])
     )
-    answer = await apart(partial(ask, visit.web.settings.mqtt, key, known, request))
+    web = visit.web
+    answer = await apart(partial(ask, web.settings.mqtt, key, known, request, renewed=web.renewed))
     done = visit.texts.get(f"command.done.{known.replace('/', '_')}")
     said = done if answer.ok else (answer.error.text if answer.error else "")
     await run_in_threadpool(

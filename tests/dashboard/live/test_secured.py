@@ -1,5 +1,8 @@
 """The page before a broker that asks for TLS, a certificate and a password, and has the docs' access list."""
 
+import asyncio
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -7,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from collector.settings import CollectorSettings
 from contract.messages import FrameReport
 from dashboard.link import Link
 from dashboard.live.commands import ask
 from dashboard.live.fleet import AgentKey
-from dashboard.live.views import WISH
+from dashboard.live.hub import Hub
+from dashboard.live.views import WISH, Views
+from devbroker.broker import find_program
 from mqttlink.settings import BrokerSettings
 from tests.collecting import collecting, stored, until
 from tests.collector.test_secured import Guarded, agent, guarded_by, rules_of_the_page
@@ -67,3 +73,53 @@ def test_where_it_is_the_collector_agents_forget_what_it_has_stored(
             outbox.put(make_report(seq, outbox.epoch))
         assert until(lambda: outbox.count() == 0)
         assert stored(database) == [("scope-1", outbox.epoch, seq) for seq in range(1, 21)]
+
+
+def test_a_password_that_was_changed_while_the_page_runs_is_read_before_the_next_command(
+    open_mosquitto: Open, tmp_path: Path
+) -> None:
+    """What the broker then says is of the agent, which is not there, and no longer of the password."""
+    file, word = tmp_path / "passwords", ["first"]
+
+    def renewed() -> BrokerSettings:
+        return BrokerSettings(port=broker.port, username="page", password=SecretStr(word[0]))
+
+    def allow(password: str) -> None:
+        program = str(find_program("mosquitto_passwd"))
+        subprocess.run([program, *(["-c"] if not file.exists() else []), "-b", file, "page", password], check=True)
+
+    def heard() -> str:
+        answer = ask(at_first, KEY, "snapshot", WISH, renewed=renewed)
+        assert answer.error is not None
+        return answer.error.text
+
+    allow("first")
+    with open_mosquitto(config_lines=["allow_anonymous false", f"password_file {file}"]) as broker:
+        at_first = renewed()
+        assert "nobody listens" in heard()
+        allow("second")
+        os.kill(broker.pid, signal.SIGHUP)
+        assert until(lambda: "correct mqtt.username and mqtt.password" in heard())
+        word[0] = "second"
+        assert "nobody listens" in heard()
+
+
+async def _trouble(old: BrokerSettings, renewed: Callable[[], BrokerSettings] | None) -> str:
+    """Why there is no picture of an agent."""
+    hub = Hub()
+    views = Views(old, hub, renewed=renewed)
+    with hub.listening(lambda change: change == ("view", *KEY)) as listener:
+        async with views.watched(KEY):
+            assert await listener.changes(within_s=30, pace_s=0)
+    return views.of(KEY).trouble
+
+
+def test_pictures_are_asked_for_with_the_password_that_now_stands_on_disk(open_mosquitto: Open, tmp_path: Path) -> None:
+    file = tmp_path / "passwords"
+    subprocess.run([str(find_program("mosquitto_passwd")), "-c", "-b", file, "page", "second"], check=True)
+    with open_mosquitto(config_lines=["allow_anonymous false", f"password_file {file}"]) as broker:
+        old, new = (
+            BrokerSettings(port=broker.port, username="page", password=SecretStr(word)) for word in ("first", "second")
+        )
+        assert "correct mqtt.username and mqtt.password" in asyncio.run(_trouble(old, None))
+        assert "nobody listens" in asyncio.run(_trouble(old, lambda: new))

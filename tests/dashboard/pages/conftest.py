@@ -112,7 +112,9 @@ def hostile_store(tmp_path_factory: pytest.TempPathFactory, make_report: MakeRep
 @pytest.fixture
 def client(serve: Serve, hostile_store: str, make_report: MakeReport, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     """A browser before a server whose store and agent attack it; the agent does what it is asked at once."""
-    monkeypatch.setattr("dashboard.pages.agents.ask", lambda _broker, _key, name, _asked: Answer(command=name, ok=True))
+    monkeypatch.setattr(
+        "dashboard.pages.agents.ask", lambda _broker, _key, name, _asked, **_: Answer(command=name, ok=True)
+    )
     made = serve("attacks", database=hostile_store)
     hostile.heard(made.app.state.web, make_report)  # type: ignore[attr-defined]
     return made

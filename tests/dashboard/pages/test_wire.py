@@ -232,7 +232,7 @@ def test_agents_that_leave_everybody_waiting_take_no_page_with_them(
 ) -> None:
     over, asked = threading.Event(), []
 
-    def wait(_broker: object, _key: object, name: str, _asked: object) -> Answer[Any]:
+    def wait(_broker: object, _key: object, name: str, _asked: object, **_: object) -> Answer[Any]:
         asked.append(name)
         over.wait(30)
         return Answer[Any](command=name, ok=True)
