@@ -1,5 +1,6 @@
 """Runs the page's server until it is told to end, with the collector beside it where that is asked for."""
 
+import asyncio
 import logging
 import socket
 import threading
@@ -17,6 +18,7 @@ from collector.store import Store
 from common.errors import MicroscopeError, StoreError, UsageError
 from common.signals import Signals
 from dashboard.app import application
+from dashboard.certificate import Certificate
 from dashboard.live.watcher import Watcher
 from dashboard.security import users
 from dashboard.security.patience import Impatient
@@ -67,8 +69,9 @@ def serve(
 
 
 def server_of(web: Web) -> uvicorn.Server:
-    """What speaks HTTP with browsers; it is run on a socket."""
-    return _Server(_configured(web))
+    """What speaks HTTP with browsers; it is run on a socket. UsageError where its certificate can not be used."""
+    tls = web.settings.web.tls
+    return _Server(_configured(web), Certificate(tls) if tls else None)
 
 
 def _configured(web: Web) -> uvicorn.Config:
@@ -92,7 +95,25 @@ def _configured(web: Web) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """One that leaves the signals of the process to us."""
+    """One that leaves the signals of the process to us, and shows the certificate that now stands on disk."""
+
+    def __init__(self, config: uvicorn.Config, certificate: Certificate | None) -> None:
+        super().__init__(config)
+        self._certificate = certificate
+        self._watching: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin; the certificate is watched from now on."""
+        if self._certificate and self.config.ssl:
+            self._certificate.shown_through(self.config.ssl)
+            self._watching = asyncio.create_task(self._certificate.watch())
+        await super().startup(sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End."""
+        if self._watching:
+            self._watching.cancel()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -19,7 +19,10 @@ microscope-dashboard --collect --host broker.example   # one workstation: collec
 
 Then open http://127.0.0.1:8088/. Where a collector runs already, leave out `--collect` and give `--database`. On
 another address than loopback the page asks for `web.tls.cert` and `web.tls.key`, or for `web.behind_proxy = true`
-behind a proxy that speaks TLS. `make demo KEEP=1` opens a page with pictures to try.
+behind a proxy that speaks TLS. A renewed pair in their place is shown to whoever connects from then on; where it is
+unfit (another's key, no PEM, out of date), the log says so and the one before is shown on. What the broker asks for,
+password and certificate, is read again for each connection and each command. `make demo KEEP=1` opens a page with
+pictures to try.
 
 - **Microscopes**: each agent with its state (online, stalled, frames refused with what to do, offline), slide, share of
   blasts, rate, age of the last frame, backlog and alarms. **One microscope**: its latest frame, outlined and labelled;
