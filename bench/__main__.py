@@ -7,13 +7,14 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import cross_site, int8, looks, outbox, page, pictures, replay, restain, segmentation, service
+from bench import cross_site, fetching, int8, looks, outbox, page, pictures, replay, restain, segmentation, service
 from bench.results import Figures
 from contract.bundle import SHIPPED
 
 RESULTS = Path(__file__).with_name("results.json")
 BENCHMARKS: dict[str, Callable[[], Figures]] = {
     "cross_site": cross_site.measure,
+    "fetching": fetching.measure,
     "int8_against_fp32": lambda: dict(int8.measure(SHIPPED)),
     "looks": looks.measure,
     "outbox": outbox.measure,

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from collector.picture_store import MOST_WANTED, Fetched, PictureTable, Wanted
 from contract.requests import Answer, ErrorInfo, GetPictures, PictureInfo, PicturePiece, Pictures
 
-EVERY_S = 0.25
-"""Between two requests to one agent, which carries out 5 commands a second: some are left to people."""
+EVERY_S, SLOW_S = 0.05, 0.25
+"""Between two requests to one agent, which hands pictures out 20 times a second; to one that was asked too often: older
+ones carry out 5 commands a second, and some are left to people."""
 BUSY_S, SOON_S, AWAY_S, DEAF_S = 2.0, 1.0, 30.0, 300.0
 """Until the next request: to an agent that has too much to do; whose pictures are not ready; that does not answer; that
 hands none out, be it too old, be it told not to."""
@@ -50,12 +51,16 @@ class AgentPictures:
         self._begun, self._piece = "", b""
         """Name of the picture of which a piece is here, and the piece."""
         self._asked: tuple[Wanted, ...] = ()
-        self._again_at = 0.0
+        self._again_at, self._every_s = 0.0, EVERY_S
         self._most_ids, self._max_kb = MOST_IDS, MOST_KB
 
     def is_due(self) -> bool:
         """Whether it may be asked now."""
         return not self._asked and self._clock() >= self._again_at
+
+    def due_in(self) -> float:
+        """Seconds until it may be asked; 0 where it may be now, infinite where it has not answered."""
+        return float("inf") if self._asked else max(0.0, self._again_at - self._clock())
 
     def request(self, newest: int) -> GetPictures | None:
         """What to ask for next; None if nothing is known to be wanted now.
@@ -73,7 +78,7 @@ class AgentPictures:
             self._begun, self._piece = "", b""
         kind = self._todo[0].kind
         same = [one for one in self._todo if one.kind == kind][: self._most_ids]
-        self._asked, self._again_at = tuple(same), self._clock() + EVERY_S
+        self._asked, self._again_at = tuple(same), self._clock() + self._every_s
         names = tuple(one.name for one in same)
         return GetPictures(kind=kind, ids=names, max_kb=self._max_kb, offset=len(self._piece))
 
@@ -116,6 +121,7 @@ class AgentPictures:
 
     def _refused(self, error: ErrorInfo) -> None:
         if error.code == "busy":
+            self._every_s = SLOW_S
             self.rest(BUSY_S)
         elif error.code == "too_large" and (self._max_kb > LEAST_KB or self._most_ids > 1):
             self._max_kb, self._most_ids = max(LEAST_KB, self._max_kb // 4), max(1, self._most_ids // 4)

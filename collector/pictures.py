@@ -119,7 +119,7 @@ class PictureFetcher:
             self._connection.disconnect(_HANGUP)
             return
         try:
-            self._connection.listen()
+            self._connection.listen(within_s=self._due_in())
             now = time.monotonic()
             self._expire(now)
             if self._ready and now >= self._try_at:
@@ -130,6 +130,10 @@ class PictureFetcher:
         except MicroscopeError as cause:
             self._try_at = time.monotonic() + _AGAIN_S
             self._complain("database", str(cause))
+
+    def _due_in(self) -> float:
+        """Seconds until an agent may be asked that may not be now."""
+        return min(filter(None, (agent.due_in() for agent in self._agents.values())), default=_LOOK_EVERY_S)
 
     def _look(self, now: float) -> None:
         """See which agents there are, and whether there are new reports; delete what is too old."""

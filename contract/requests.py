@@ -194,7 +194,8 @@ class Command:
     result: type[BaseModel]
     text: str
     often: bool = False
-    """Programs ask for it again and again: the audit log counts it instead of noting each one."""
+    """Programs ask for it again and again: the audit log counts it instead of noting each one, and it has an allowance
+    of its own beside that of the commands that people give."""
 
     @property
     def answer(self) -> type[BaseModel]:

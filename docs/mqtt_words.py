@@ -1,6 +1,6 @@
 """What the page about messages says beside its tables."""
 
-from agent.wire.dispatcher import BURST, PER_SECOND
+from agent.wire.dispatcher import BURST, OFTEN_PER_SECOND, PER_SECOND
 from contract.requests import MAX_REQUEST_BYTES
 
 MADE = "<!-- made by `make docs`; change the code, not this file -->\n\n"
@@ -48,7 +48,8 @@ password of a user who may: `--set mqtt.username=technician`, `MICROSCOPE_MQTT__
 Commands are carried out one after the other; what needs the loop, between two frames. Every one is written into the
 audit log, before and after; of `picture/get` one a minute for each asker, with the count of the others. A payload is at
 most {MAX_REQUEST_BYTES} bytes long; {BURST:.0f} commands may come at once, and {PER_SECOND:.0f} a second in the long
-run; what is more is answered `busy`. `decisions/0012-commands.md` says why.
+run; `picture/get` is counted apart, {OFTEN_PER_SECOND:.0f} a second; what is more is answered `busy`.
+`decisions/0012-commands.md` says why.
 A response topic can not be one of the topics above, of whatever agent: what comes there is believed.
 
 **Who may command?** Whoever may publish on `command/#`: the broker's access list decides, the agent can not know who

@@ -40,7 +40,7 @@ LARGEST_IN = 128 * 1024
 """Longest message that a broker may send us, in bytes, unless its owner says otherwise: nobody fills our memory."""
 _AT_ONCE = 65535
 """What a broker takes at once that does not tell (MQTT 5, section 3.2.2.3.3)."""
-_TURN_MS = 250
+_TURN_S = 0.25
 _READ_AT_ONCE, _NOTED_BYTES = 64, 2**20
 """Packets that are read before the notes of them are read out, and bytes of the messages in these notes, at most."""
 _NO_ANSWER = 141
@@ -163,13 +163,14 @@ class Connection:
         """Whether something waits to be written to the network."""
         return self._client is not None and self._client.want_write()
 
-    def listen(self, *, wait: bool = True) -> bool:
+    def listen(self, *, wait: bool = True, within_s: float = _TURN_S) -> bool:
         """Let paho read and write, and dispatch what has happened; whether anything came.
 
         A broker that takes messages and answers none is left here.
 
         Args:
             wait: a little for the network, or for ``wake``.
+            within_s: longest such wait, for who has something to do before it would end by itself.
         """
         client = self._client
         sock: Any = client.socket() if client else None
@@ -179,7 +180,8 @@ class Connection:
         poller.register(sock, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
         poller.register(self._wake_up, select.POLLIN)
         buffered = isinstance(sock, ssl.SSLSocket) and bool(sock.pending())
-        ready = {descriptor for descriptor, _ in poller.poll(_TURN_MS if wait and not buffered else 0)}
+        wait_ms = 1000 * min(within_s, _TURN_S) if wait and not buffered else 0
+        ready = {descriptor for descriptor, _ in poller.poll(wait_ms)}
         if self._wake_up.fileno() in ready:
             self._wake_up.clear()
         came = buffered or sock.fileno() in ready

@@ -29,6 +29,8 @@ MOST_WAITING = 16
 """Commands in line at most."""
 BURST, PER_SECOND = 20.0, 5.0
 """Commands that may come at once, and how many in the long run."""
+OFTEN_PER_SECOND = 20.0
+"""The same of commands that programs give again and again, which are counted apart: they keep no person from asking."""
 SAID_EVERY_S = 10.0
 _SHOWN = 64
 _LET_GO_S = 0.3
@@ -76,7 +78,7 @@ class CommandDispatcher:
     ) -> None:
         self._root, self._handlers, self._send, self._audit = root, handlers, answer, audit
         self._line: queue.Queue[Incoming | None] = queue.Queue(MOST_WAITING)
-        self._bucket = _Bucket(clock)
+        self._bucket, self._often_bucket = _Bucket(clock, PER_SECOND), _Bucket(clock, OFTEN_PER_SECOND)
         self._thread = threading.Thread(target=self._work, name="commands", daemon=True)
         self._turned_away, self._said_at, self._clock = 0, float("-inf"), clock
         self._often = OftenAsked(audit, clock)
@@ -99,7 +101,8 @@ class CommandDispatcher:
 
     def take(self, call: Incoming) -> None:
         """Line a command up; where there are too many, it is turned away with an answer."""
-        if self._thread.is_alive() and self._bucket.take():
+        bucket = self._often_bucket if _is_often(self._name(call)) else self._bucket
+        if self._thread.is_alive() and bucket.take():
             with suppress(queue.Full):
                 self._line.put_nowait(call)
                 return
@@ -147,7 +150,7 @@ class CommandDispatcher:
 
     def _is_told(self, name: str, facts: Mapping[str, str], request: BaseModel) -> bool:
         """Audit a command before it is carried out; False if it is only counted. MicroscopeError if neither can be."""
-        if any(known.often for command, known in COMMANDS.items() if command == name):
+        if _is_often(name):
             return self._often.note(facts["command"], facts["reply_to"], request)
         self._audit("command", {**facts, "request": request.model_dump(mode="json")})
         return True
@@ -175,6 +178,10 @@ class CommandDispatcher:
             return handler, COMMANDS[known].request.model_validate_json(call.payload or b"{}")
         except ValidationError as cause:
             raise Refused("malformed", _faults(cause, list(COMMANDS[known].request.model_fields))) from cause
+
+
+def _is_often(name: str) -> bool:
+    return any(known.often for command, known in COMMANDS.items() if command == name)
 
 
 def _faults(error: ValidationError, known: Sequence[str]) -> str:
@@ -207,13 +214,13 @@ def _printable(text: str) -> str:
 class _Bucket:
     """So many at once, so many in the long run."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock, self._at, self._left = clock, clock(), BURST
+    def __init__(self, clock: Callable[[], float], per_second: float) -> None:
+        self._clock, self._per_second, self._at, self._left = clock, per_second, clock(), BURST
 
     def take(self) -> bool:
         """Whether one more may come."""
         now = self._clock()
-        self._left = min(BURST, self._left + PER_SECOND * (now - self._at))
+        self._left = min(BURST, self._left + self._per_second * (now - self._at))
         self._at = now
         if self._left < 1:
             return False

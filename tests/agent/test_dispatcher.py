@@ -83,6 +83,20 @@ def test_a_flood_is_turned_away_and_takes_no_room() -> None:
     assert len(register.notes) <= 2 * BURST
 
 
+def test_a_program_that_asks_for_pictures_without_end_keeps_no_person_from_asking() -> None:
+    """And hears that it is too much."""
+    register = Register(picture_get=lambda _: None, slide_stop=lambda _: None)
+    wanted = b'{"kind": "cell", "ids": ["a"]}'
+    with register.dispatcher as dispatcher:
+        for number in range(100):
+            register.now += 0.01  # five times as many as it may
+            dispatcher.take(call("picture/get", wanted))
+            assert until(lambda: len(register.answers) > number)  # noqa: B023
+        assert 35 <= register.said().count("ok") <= 41
+        dispatcher.take(call("slide/stop"))
+        assert until(lambda: register.said()[-1] == "ok")
+
+
 def test_answers_that_nobody_takes_are_bounded() -> None:
     answers = ResponseQueue()
     for number in range(1000):

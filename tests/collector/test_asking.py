@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from collector.asking import AWAY_S, BUSY_S, DEAF_S, EVERY_S, LARGEST_PICTURE, MOST_IDS, SOON_S, AgentPictures
+from collector.asking import AWAY_S, BUSY_S, DEAF_S, EVERY_S, LARGEST_PICTURE, MOST_IDS, SLOW_S, SOON_S, AgentPictures
 from collector.picture_store import Fetched, PictureTable, Wanted
 from common.errors import StoreError
 from contract.requests import GetPictures, PictureKind
@@ -161,6 +161,21 @@ def test_an_agent_that_hands_nothing_out_is_left_alone_for_a_while(code: str, se
     assert ids(rig.ask()) == ["a"]
     rig.answer(piece("a", b"a"))
     assert rig.agent.complaint == ""
+
+
+def test_an_agent_that_was_asked_too_often_is_asked_less_often_from_then_on() -> None:
+    """One of an earlier release carries out 5 commands a second, of whatever kind."""
+    rig = Rig({1: [f"c{number}" for number in range(3 * MOST_IDS)]})
+    rig.ask()
+    assert rig.agent._again_at - rig.now == EVERY_S
+    rig.refuse("busy")
+    rig.now += BUSY_S
+    request = rig.ask()
+    assert request is not None
+    assert rig.agent._again_at - rig.now == SLOW_S
+    assert rig.agent.due_in() == float("inf")
+    rig.answer(missing=request.ids)
+    assert rig.agent.due_in() == pytest.approx(SLOW_S - EVERY_S)
 
 
 def test_where_the_broker_does_not_take_so_much_less_is_asked_for() -> None:
