@@ -20,8 +20,10 @@ help:
 	@echo 'make sbom   the bill of materials of what a board installs, sbom.cdx.json'
 	@echo 'make lock   resolve constraints.txt again'
 
+# The found cells, by suspicion; demo says where they are when it ends.
+MONTAGE := build/demo-cells.png
 demo: $(VENV)/.agent
-	@$(BIN)/microscope-agent --log WARNING demo $(if $(FRAMES),--frames '$(FRAMES)') $(if $(UM_PER_PIXEL),--um-per-pixel $(UM_PER_PIXEL)) $(if $(KEEP),--keep)
+	@$(BIN)/microscope-agent --log WARNING demo $(if $(FRAMES),--frames '$(FRAMES)') $(if $(UM_PER_PIXEL),--um-per-pixel $(UM_PER_PIXEL)) $(if $(KEEP),--keep) --montage '$(MONTAGE)'
 
 install:
 	@systemd/install.sh

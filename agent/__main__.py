@@ -94,7 +94,7 @@ def _montage(args: argparse.Namespace, signals: Signals) -> int:
 def _demo(args: argparse.Namespace, signals: Signals) -> int:
     from agent.tools.demo import demo  # noqa: PLC0415
 
-    for line in demo(_demo_source(args), signals.begin(), keep=args.keep):
+    for line in demo(_demo_source(args), signals.begin(), keep=args.keep, montage=args.montage):
         say(line)
     return 0
 

@@ -84,6 +84,8 @@ def _demo(commands: Commands) -> None:
     demo = _command(commands, "demo", "a broker, the agent, a subscriber and the page on this machine; ends by itself")
     demo.add_argument("--frames", type=place, metavar="DIR", help="real images instead of the rendered smear")
     demo.add_argument("--um-per-pixel", type=micrometres, metavar="X", help="their scale, needed with --frames")
+    words = "leave the found cells there, the most suspicious first: FILE.html, FILE.png or FILE.jpg"
+    demo.add_argument("--montage", type=place, metavar="FILE", help=words)
     demo.add_argument("--keep", action="store_true", help="go on, with the page open, until Ctrl-C")
     demo.add_argument("--count", type=whole(), default=200, metavar="N", help="rendered frames; default 200")
 

@@ -3,7 +3,7 @@
 import logging
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -51,6 +51,7 @@ def serve(
     shown: Shown = (),
     signals: Signals | None = None,
     renewed: Renewed | None = None,
+    at_end: Callable[[], None] = lambda: None,
 ) -> Health:
     """Run the agent until its source ends or ``stop`` is set.
 
@@ -63,6 +64,8 @@ def serve(
         signals: of the process. SIGHUP makes another connection to the broker; where something hangs, the agent still
             says its last words.
         renewed: reads the broker's settings again, as before each connection.
+        at_end: is called when the source has ended by itself and every picture is kept; commands are answered until
+            it returns.
 
     Returns:
         What was done, as the last health message says it.
@@ -79,7 +82,7 @@ def serve(
         if signals:
             signals.last_words = partial(_last_words, audit)
         agent = _built(house, settings, site, audit, stop=stop, renewed=renewed)
-        _work(house, agent, site, shown=shown, stop=stop, signals=signals)
+        _work(house, agent, site, shown=shown, stop=stop, signals=signals, at_end=at_end)
         agent.systemd.stopping()
         left = agent.publisher.drain(stop=stop)
         done = agent.last()
@@ -181,7 +184,14 @@ def _built(
 
 
 def _work(
-    house: ExitStack, agent: _Agent, site: Site, *, shown: Shown, stop: threading.Event, signals: Signals | None
+    house: ExitStack,
+    agent: _Agent,
+    site: Site,
+    *,
+    shown: Shown,
+    stop: threading.Event,
+    signals: Signals | None,
+    at_end: Callable[[], None],
 ) -> None:
     """Take commands, tell of the agent's health and examine frames, until the source ends or ``stop`` is set."""
     settings, model, publisher, turns = agent.settings, agent.model, agent.publisher, agent.turns
@@ -210,6 +220,8 @@ def _work(
                     seen = sink.through(seen)
                 run(seen, model.examiner, sink, slides=slides, counters=agent.counters, stop=stop, live=live)
         slides.stop()
+        if not stop.is_set():
+            at_end()
 
 
 def _pictures(settings: Settings, model: LoadedModel, audit: AuditLog) -> PictureKeeper | None:

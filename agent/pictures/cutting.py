@@ -65,7 +65,7 @@ def annotated(picture: KeptPicture) -> KeptPicture:
     small = report.model_copy(
         update={
             "frame": report.frame.model_copy(update={"um_per_pixel": picture.info.um_per_pixel}),
-            "cells": [cell.model_copy(update={"box": _scaled(cell.box, scale)}) for cell in report.cells],
+            "cells": [cell.model_copy(update={"box": scaled(cell.box, scale)}) for cell in report.cells],
         }
     )
     drawn = annotate(np.asarray(image, np.uint8), small)
@@ -85,7 +85,7 @@ def _of_cell(frame: Frame, cell: CellReport, field_um: float) -> KeptPicture:
     square, (left, top) = square_around(frame.image, (box.x + box.width / 2, box.y + box.height / 2), side)
     small = _shrunk(square, CELL_PX)
     scale = len(small) / side
-    within = _scaled(box.model_copy(update={"x": box.x - left, "y": box.y - top}), scale)
+    within = scaled(box.model_copy(update={"x": box.x - left, "y": box.y - top}), scale)
     data = cv2.imencode(".png", small, PNG)[1].tobytes()
     return KeptPicture("cell", cell.cell_id, _info("image/png", small, frame.um_per_pixel / scale, within), data)
 
@@ -95,7 +95,8 @@ def _info(media_type: str, image: Image, um_per_pixel: float, box: BoxReport | N
     return PictureInfo(media_type=media_type, width=width, height=height, um_per_pixel=round(um_per_pixel, 6), box=box)
 
 
-def _scaled(box: BoxReport, scale: float) -> BoxReport:
+def scaled(box: BoxReport, scale: float) -> BoxReport:
+    """A cell's place in a picture of another size."""
     x, y = round(box.x * scale), round(box.y * scale)
     right, bottom = round((box.x + box.width) * scale), round((box.y + box.height) * scale)
     return BoxReport(x=x, y=y, width=right - x, height=bottom - y)

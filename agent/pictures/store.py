@@ -105,6 +105,11 @@ class PictureStore:
                 return KeptPicture(kind, name, PictureInfo.model_validate_json(about), data, report)
         return None  # damaged within
 
+    def names(self, kind: PictureKind) -> list[str]:
+        """Ids of all that are kept, the oldest first; raises PictureError as ``get``."""
+        with self._lock, self._explained("read") as db:
+            return [name for (name,) in db.execute("select name from picture where kind = ? order by number", (kind,))]
+
     def tidy(self) -> None:
         """Delete what is too old or too much, and give the room back to the disk; raises PictureError as ``put``."""
         self._tidy_at = time.monotonic() + TIDY_EVERY_S

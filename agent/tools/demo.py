@@ -8,30 +8,41 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 import dashboard
 import dashboard.terminal
 from agent.config import load_alone
-from agent.service import serve
+from agent.pictures.store import PictureStore
+from agent.service import PICTURES_FILE, serve
+from agent.settings import Settings
+from agent.tools.kept import kept_montage
 from common.errors import BrokerError, CheckError, MissingError
 from devbroker.broker import Broker, open_broker
 
 READY_S = 20.0
 END_S = 30.0
+PICTURES_S = 20.0
+"""Longest wait for the pictures to be on the page."""
 
 
-def demo(source: Mapping[str, str], stop: threading.Event, *, keep: bool = False) -> Iterator[str]:
+def demo(
+    source: Mapping[str, str], stop: threading.Event, *, keep: bool = False, montage: Path | None = None
+) -> Iterator[str]:
     """Run the agent on a source against a broker of its own; a subscriber shows what arrives there.
 
     Args:
         source: settings below ``source``, by name.
         stop: ends it early.
         keep: leave the page open when the source has ended, until ``stop`` is set.
+        montage: where the gallery of the found cells is left; None: nowhere.
 
     Yields:
-        Lines for the user: the broker and the page's address at once, the count at the end.
+        Lines for the user: the broker and the page's address at once, what came of it at the end.
 
     Raises:
         UsageError, SourceError: the source can not be opened; the service would wait for it.
@@ -43,9 +54,13 @@ def demo(source: Mapping[str, str], stop: threading.Event, *, keep: bool = False
         yield f"broker: {broker.name}, MQTT {broker.version}, at {broker.host}:{broker.port}"
         with _page(broker, Path(folder)) as address:
             yield f"page: {address or 'none; the reason stands above'}"
+            settings, told = load_alone(_settings(source, broker, folder)), list[str]()
             with _subscriber(broker, Path(folder)) as summary:
-                published = serve(load_alone(_settings(source, broker, folder)), stop).frames
+                published = serve(settings, stop, at_end=lambda: told.extend(_pictures(settings, address, stop))).frames
             received = json.loads(summary.read_text())["received"]
+            yield from told
+            if montage:
+                yield f"montage: {kept_montage(settings.state_dir / PICTURES_FILE, settings.pictures, montage)}"
             if keep and address and not stop.is_set():
                 yield f"the page stays open at {address}; Ctrl-C ends it"
                 stop.wait()
@@ -66,6 +81,34 @@ def _settings(source: Mapping[str, str], broker: Broker, folder: str) -> dict[st
         "pictures.keep": "true",
         **{f"source.{name}": value for name, value in source.items()},
     }
+
+
+def _pictures(settings: Settings, address: str, stop: threading.Event) -> Iterator[str]:
+    """Wait until the page has every picture that the agent has kept, as far as a bound; tells how many it has."""
+    if not address:
+        return
+    ours = settings.pictures
+    with closing(PictureStore(settings.state_dir / PICTURES_FILE, max_mb=ours.max_mb, days=ours.days)) as store:
+        named = [*(("cells", name) for name in store.names("cell")), *(("frames", n) for n in store.names("frame"))]
+    wanted = [f"/pictures/demo/{kind}/{quote(name, safe='')}" for kind, name in named]
+    deadline, found = time.monotonic() + PICTURES_S, 0
+    with closing(HTTPConnection(urlsplit(address).netloc, timeout=PICTURES_S)) as page:
+        for path in wanted:
+            while not (there := _is_there(page, path)) and time.monotonic() < deadline and not stop.wait(0.1):
+                pass
+            found += there
+    yield f"pictures: {found} of {len(wanted)} are on the page"
+
+
+def _is_there(page: HTTPConnection, path: str) -> bool:
+    try:
+        page.request("GET", path)
+        answer = page.getresponse()
+        answer.read()
+    except (OSError, HTTPException):  # a server closes a connection that nobody uses
+        page.close()
+        return False
+    return answer.status == HTTPStatus.OK
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import codecs
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
@@ -143,18 +143,50 @@ def montage(job: Job, stop: threading.Event) -> str:
         UsageError: the reports are none, the pictures can not be read or are others, or the file can not be written.
     """
     reports = read_reports(job.reports)
+
+    def cut(shown: Sequence[Entry]) -> dict[str, Image]:
+        pictures = _pictures(job, reports, shown, stop)
+        if shown and not pictures and not stop.is_set():
+            where = job.frames or job.crops
+            raise UsageError(f"{where} holds no picture of these cells; name what replay read or wrote")
+        return pictures
+
+    return write_gallery(reports, cut, job.out, most=job.most, to_scale=job.frames is not None)
+
+
+def write_gallery(
+    reports: Sequence[FrameReport],
+    cut: Callable[[Sequence[Entry]], Mapping[str, Image]],
+    out: Path,
+    *,
+    most: int,
+    to_scale: bool,
+) -> str:
+    """Write the gallery of reports.
+
+    Args:
+        reports: in their order.
+        cut: gives (TILE, TILE, 3) uint8 of each entry, by the name of its best view; none where there is none.
+        out: a page if it ends in `.html`, else a picture.
+        most: cells to show.
+        to_scale: all pictures have one scale.
+
+    Returns:
+        What it shows, in words.
+
+    Raises:
+        UsageError: the file can not be written.
+    """
     entries = entries_of(reports)
-    shown = entries[: job.most]
-    pictures = _pictures(job, reports, shown, stop)
-    if shown and not pictures and not stop.is_set():
-        raise UsageError(f"{job.frames or job.crops} holds no picture of these cells; name what replay read or wrote")
+    shown = entries[:most]
+    pictures = cut(shown)
     note = f"{len(shown)} of {counted(len(entries), 'cell')}, the highest probability first."
     title = _title(reports, entries)
     cells = tuple(_gallery_cell(entry, pictures.get(entry.cell.cell_id)) for entry in shown)
-    _written(job.out, Gallery(cells, title, note, _warning(reports), to_scale=job.frames is not None))
+    _written(out, Gallery(cells, title, note, _warning(reports), to_scale=to_scale))
     missing = len(shown) - len(pictures)
     lost = f"; {missing} of them without a picture, which was not found" if missing else ""
-    return "\n".join(filter(None, (f"{note} {printable(str(job.out))}{lost}", _warning(reports))))
+    return "\n".join(filter(None, (f"{note} {printable(str(out))}{lost}", _warning(reports))))
 
 
 def _gallery_cell(entry: Entry, picture: Image | None) -> GalleryCell:
