@@ -7,7 +7,20 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import cross_site, fetching, int8, looks, outbox, page, pictures, replay, restain, segmentation, service
+from bench import (
+    cross_site,
+    fetching,
+    int8,
+    likeness,
+    looks,
+    outbox,
+    page,
+    pictures,
+    replay,
+    restain,
+    segmentation,
+    service,
+)
 from bench.results import Figures
 from contract.bundle import SHIPPED
 
@@ -16,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[], Figures]] = {
     "cross_site": cross_site.measure,
     "fetching": fetching.measure,
     "int8_against_fp32": lambda: dict(int8.measure(SHIPPED)),
+    "likeness": likeness.measure,
     "looks": looks.measure,
     "outbox": outbox.measure,
     "page": page.measure,

@@ -60,7 +60,7 @@ def measure() -> Figures:
     ):
         frames = list(numbered(source, "bench"))
         examiner = Examiner("bench", "bench", bundle, engine)
-        reports = _reports(frames, examiner)
+        reports = reports_of(frames, examiner)
         rounds = [
             (_plain(frames, examiner, 0), _keeping(frames, examiner, Path(name) / f"{number}.sqlite", 0),
              _plain(frames, examiner, FPS), _keeping(frames, examiner, Path(name) / f"{number}-p.sqlite", FPS))
@@ -87,7 +87,8 @@ def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
     return round(statistics.median(one / other for one, other in pairs), 3)
 
 
-def _reports(frames: Sequence[Frame], examiner: Examiner) -> list[FrameReport]:
+def reports_of(frames: Sequence[Frame], examiner: Examiner) -> list[FrameReport]:
+    """What is reported of frames."""
     sink = _ListSink()
     _loop(frames, examiner, sink, 0)
     return sink.reports

@@ -53,6 +53,31 @@ class StoredPicture(NamedTuple):
     captured_at: datetime
 
 
+class PictureMark(NamedTuple):
+    """What tells a stored picture from every other one that has had, or will have, its name."""
+
+    row: int
+    fetched_at: datetime
+    bytes: int
+
+
+def picture_marks(
+    connection: sa.Connection, cell_ids: Iterable[str], *, device: str | None = None
+) -> dict[str, PictureMark]:
+    """The marks of the pictures of cells; a cell of which there is none is left out. Reads no picture."""
+    every = list(cell_ids)
+    if not every or not has_pictures(connection):
+        return {}
+    columns = _P.name, _P.id, _P.fetched_at, _P.bytes
+    return {
+        name: PictureMark(*mark)
+        for start in range(0, len(every), _CHUNK)
+        for name, *mark in connection.execute(
+            sa.select(*columns).where(*_named("cell", every[start : start + _CHUNK], device)).order_by(_P.id)
+        )
+    }
+
+
 def picture(connection: sa.Connection, cell_id: str, *, device: str | None = None) -> StoredPicture | None:
     """The picture of a cell; None if it was not fetched, or is kept no more."""
     return _one(connection, "cell", cell_id, device)

@@ -21,6 +21,7 @@ from dashboard.live.watcher import Watcher
 from dashboard.paths import path_of
 from dashboard.records import SlideKey, SlideRecord, slide_record, version_of
 from dashboard.reviewed import summary_of
+from dashboard.reviews.descriptors import Descriptors
 from dashboard.reviews.readings import visible
 from dashboard.reviews.store import ReviewStore
 from dashboard.security import deeds, sessions, users
@@ -75,6 +76,7 @@ class Web:
         self.deeds = Deeds(settings.state_dir / deeds.FILE)
         self.began_at = datetime.now(timezone.utc)
         self.reviews = ReviewStore(settings.reviews_url)
+        self.descriptors = Descriptors()
         self.guest = Session("guest", secrets.token_urlsafe(32), datetime.now(timezone.utc))
         self.texts = {language: Texts.load(language) for language in LANGUAGES}
         self.templates = Environment(

@@ -12,21 +12,21 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from collector.picture_rows import frame_pictures_of, picture, pictures_of
+from collector.picture_rows import frame_pictures_of, pictures_of
 from contract.labels import LABELS as ALL_LABELS
 from dashboard.pages.slides import AT_ONCE, base_of, key_of
 from dashboard.pages.visit import Visit, page
 from dashboard.records import SlideCell, SlideRecord, widths_of
 from dashboard.reviews.agreement import agreement
 from dashboard.reviews.events import BLIND, Given, Kind, Reading, ReviewRefusedError, SlideLog, Verdict
-from dashboard.reviews.likeness import StoredPicture, by_likeness, described
+from dashboard.reviews.likeness import by_likeness
 from dashboard.reviews.progress import Order, Progress, ordered, progress
 from dashboard.reviews.readings import Readings, visible
 from dashboard.reviews.standing import standing
 from dashboard.security.roles import may
 
 MOST_LIKE = 2000
-"""Cells among which those like one are looked for: each picture is read and measured."""
+"""Cells among which those like one are looked for: each picture is read and measured once."""
 LABELS = ("normal", "blast")
 """What a cell may be corrected to, beside the laboratory's classes."""
 Plain = Annotated[str, Field(pattern=r"^[^\x00]*$")]
@@ -176,12 +176,7 @@ async def _in_order(visit: Visit, seen: Sight, order: Order, like: str) -> list[
 
     def alike(connection: sa.Connection) -> list[str]:
         looked_at = [known[like]] if like in known else []
-        measured = {}
-        for cell in [*looked_at, *cells[:MOST_LIKE]]:
-            found = picture(connection, cell.cell_id, device=device)
-            stored = StoredPicture(found.data, found.um_per_pixel) if found else None
-            if descriptor := described(stored, cell.area_um2):
-                measured[cell.object_id] = descriptor
+        measured = visit.web.descriptors.of(connection, device, [*looked_at, *cells[:MOST_LIKE]])
         return by_likeness(list(known), measured, like) if like in measured else list(known)
 
     first = await visit.web.ask(alike)

@@ -73,7 +73,7 @@ def descriptor_of(image: Image, um_per_pixel: float, area_um2: float) -> Descrip
 def described(picture: StoredPicture | None, area_um2: float) -> Descriptor | None:
     """The same of a stored picture; None where there is none, or none that can be decoded.
 
-    Most of the time, milliseconds a cell, goes into decoding: whoever orders a slide keeps descriptors by ``cell_id``.
+    Most of the time, milliseconds a cell, goes into decoding: ``reviews.descriptors`` keeps what was measured.
     """
     if picture is None:
         return None
