@@ -11,6 +11,8 @@ from contract.types import Crops, Image, Tensor
 
 LEAST_STD = 0.01
 """Of a laboratory's colours: cells that are all of one colour say nothing of its spread."""
+BEYOND = (225, 225, 225)
+"""What people are shown beyond a frame's border, blue-green-red: a grey, for nothing is known there."""
 SUBPIXEL_BITS = 4
 """Binary digits after the point with which an outline is drawn into a crop."""
 
@@ -56,17 +58,20 @@ def cut(
     return crop
 
 
-def square_around(image: Image, centre: tuple[float, float], side: int) -> tuple[Image, tuple[int, int]]:
+def square_around(
+    image: Image, centre: tuple[float, float], side: int, *, beyond: tuple[int, int, int] | None = None
+) -> tuple[Image, tuple[int, int]]:
     """The square around a point, and the place of its upper left pixel in the image.
 
     Args:
         image: (height, width, 3) uint8.
         centre: (x, y) in pixels of ``image``.
         side: of the square in pixels.
+        beyond: what stands where it reaches over the border, blue-green-red; None: the border's own pixels go on,
+            which is what networks see.
 
     Returns:
-        (side, side, 3) uint8, continued with the border's own pixels where it reaches over the border; perhaps a part
-        of ``image`` itself; and (x, y).
+        (side, side, 3) uint8, perhaps a part of ``image`` itself; and (x, y).
 
     Raises:
         ValueError: the square lies outside the image.
@@ -79,8 +84,41 @@ def square_around(image: Image, centre: tuple[float, float], side: int) -> tuple
     field = image[y0:y1, x0:x1]
     if field.shape[:2] != (side, side):
         pads = (y0 - top, top + side - y1, x0 - left, left + side - x1)
-        field = np.asarray(cv2.copyMakeBorder(field, *pads, cv2.BORDER_REPLICATE), np.uint8)
+        how = cv2.BORDER_REPLICATE if beyond is None else cv2.BORDER_CONSTANT
+        field = np.asarray(cv2.copyMakeBorder(field, *pads, how, value=beyond or BEYOND), np.uint8)
     return field, (left, top)
+
+
+def continued(picture: Image) -> Image:
+    """A picture with ``BEYOND`` around what the frame shows, as networks see it: the border's own pixels go on.
+
+    One row and column more is replaced, in which a picture that was made smaller has both. A picture without such a
+    border is given back as it is.
+
+    Args:
+        picture: (height, width, 3) uint8.
+
+    Returns:
+        Of the same form.
+    """
+    seen = (picture != np.array(BEYOND, np.uint8)).any(axis=2)
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    if not len(rows):
+        return picture
+    top, bottom = _within(rows, len(picture))
+    left, right = _within(columns, picture.shape[1])
+    pads = (top, len(picture) - bottom, left, picture.shape[1] - right)
+    if not any(pads):
+        return picture
+    inner = picture[top:bottom, left:right]
+    return np.asarray(cv2.copyMakeBorder(inner, *pads, cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _within(shown: NDArray[np.intp], length: int) -> tuple[int, int]:
+    """First and end of what is shown along one side, without its outermost pixel where something lies beyond it."""
+    first, end = int(shown[0]), int(shown[-1]) + 1
+    inner = first + (first > 0), end - (end < length)
+    return inner if inner[0] < inner[1] else (first, end)
 
 
 def moved(crops: NDArray[np.uint8], colours: CellColours, goal: CellColours) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ import numpy as np
 from common.words import counted
 from contract.labels import Label
 from contract.messages import BoxReport
+from contract.pixels import BEYOND
 from contract.types import Image
 from rendering.html import fill
 from rendering.legend import COLOURS, FONT, TEXT_SCALE, Colour, bar_um
@@ -20,8 +21,6 @@ TILE = 144
 COLUMNS, GAP, CAPTION, HEAD = 8, 10, 38, 76
 """Of the picture: cells in a row, and pixels between them, below each and above all."""
 PAPER, INK, FAINT, WARNING = (250, 250, 250), (40, 40, 40), (120, 120, 120), (0, 0, 190)
-BEYOND = (225, 225, 225)
-"""What is shown of a cell's surroundings beyond the frame's border."""
 JPEG_QUALITY = 92
 NUMBER = "The number is the probability of a blast."
 RESEARCH_ONLY = "Research use only; not for diagnosis."

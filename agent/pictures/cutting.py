@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from contract.messages import BoxReport, CellReport, FrameReport
-from contract.pixels import square_around
+from contract.pixels import BEYOND, square_around
 from contract.requests import PictureInfo, PictureKind
 from contract.types import Frame, Image
 from rendering.annotate import annotate
@@ -82,7 +82,8 @@ def _of_frame(frame: Frame, report: FrameReport) -> KeptPicture:
 def _of_cell(frame: Frame, cell: CellReport, field_um: float) -> KeptPicture:
     box = cell.box
     side = max(1, round(max(FIELDS * field_um / frame.um_per_pixel, RIM * max(box.width, box.height))))
-    square, (left, top) = square_around(frame.image, (box.x + box.width / 2, box.y + box.height / 2), side)
+    middle = box.x + box.width / 2, box.y + box.height / 2
+    square, (left, top) = square_around(frame.image, middle, side, beyond=BEYOND)
     small = _shrunk(square, CELL_PX)
     scale = len(small) / side
     within = scaled(box.model_copy(update={"x": box.x - left, "y": box.y - top}), scale)

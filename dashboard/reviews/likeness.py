@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.pictures import UnfitPictureError, decode_picture
+from contract.pixels import continued
 from contract.types import Image
 
 Descriptor: TypeAlias = NDArray[np.float32]
@@ -78,7 +79,8 @@ def described(picture: StoredPicture | None, area_um2: float) -> Descriptor | No
     if picture is None:
         return None
     try:
-        return descriptor_of(decode_picture(bytearray(picture.data)), picture.um_per_pixel, area_um2)
+        image = continued(decode_picture(bytearray(picture.data)))  # what is beyond the frame is no background
+        return descriptor_of(image, picture.um_per_pixel, area_um2)
     except UnfitPictureError:
         return None
 

@@ -23,6 +23,7 @@ from collector.export import csv_cell
 from common.durable import PRIVATE, sync_folder, write_whole
 from common.errors import UsageError
 from contract.pictures import UnfitPictureError, decode_picture
+from contract.pixels import continued
 from contract.types import Image
 from dashboard.records import SlideCell, SlideKey, SlideRecord
 from dashboard.reviews.events import SlideLog
@@ -90,7 +91,8 @@ def export_training(
     Args:
         slides: with their whole logs.
         out: a folder that does not exist, or is empty; it appears whole or not at all.
-        pictures: as stored. Where their scales differ, all are brought to the coarsest of them, as a training takes
+        pictures: as stored; what lies beyond a frame is continued by its border, as the agent's network sees it. Where
+            their scales differ, all are brought to the coarsest of them, as a training takes
             one scale.
         patients: the patient of each slide, a pseudonym, where two slides are of one; else the slide's own.
         other: classes of the laboratory that are no cell to judge, as smudges and artefacts: they are written as
@@ -172,11 +174,11 @@ def _written(
 
 
 def _image(picture: StoredPicture | None, scale: float | None) -> Image | None:
-    """A picture's pixels at a scale; None if it can not be decoded."""
+    """A picture's pixels at a scale, as a network sees them; None if it can not be decoded."""
     if picture is None:
         return None
     try:
-        image = decode_picture(bytearray(picture.data))
+        image = continued(decode_picture(bytearray(picture.data)))
     except UnfitPictureError:
         return None
     shrink = picture.um_per_pixel / (scale or picture.um_per_pixel)

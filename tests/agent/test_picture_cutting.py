@@ -1,12 +1,15 @@
 """What is kept of a frame and of its cells."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from agent.pictures.cutting import CELL_PX, FRAME_PX, annotated, pictures_of
 from contract.messages import BoxReport, FrameReport
+from contract.pixels import BEYOND, continued, square_around
 from tests.kept import decoded, noise, seen
 
 Make = Callable[..., FrameReport]
@@ -36,13 +39,32 @@ def test_a_picture_that_is_larger_than_the_bound_is_made_smaller_and_says_its_sc
     assert decoded(whole.data).shape == (600, FRAME_PX, 3)
 
 
-def test_beyond_the_border_of_the_frame_its_own_pixels_go_on(make_report: Make) -> None:
+def test_beyond_the_border_of_the_frame_there_is_nothing_but_grey(make_report: Make) -> None:
     frame, report = seen(make_report, BoxReport(x=0, y=0, width=40, height=40))
     _, cell = pictures_of(frame, report, field_um=8.0)
     picture = decoded(cell.data)
     assert cell.info.box == BoxReport(x=40, y=40, width=40, height=40)
     assert np.array_equal(picture[40:, 40:], frame.image[:80, :80])
-    assert np.array_equal(picture[0, :40], np.repeat(frame.image[:1, 0], 40, axis=0))
+    assert (picture[:40] == BEYOND).all()
+    assert (picture[:, :40] == BEYOND).all()
+
+
+@pytest.mark.parametrize("um_per_pixel", [0.1, 0.04], ids=["as it is", "made smaller"])
+@pytest.mark.parametrize("place", [(0, 0), (600, 440), (0, 200), (300, 440), (300, 200)])
+def test_of_such_a_picture_what_a_network_sees_can_be_made_again(
+    make_report: Make, place: tuple[int, int], um_per_pixel: float
+) -> None:
+    """But for the frame's outermost pixels, which a picture that was made smaller mixes with the grey."""
+    blurred = cv2.GaussianBlur(noise(480, 640).astype(np.float32), (0, 0), 12)
+    smooth = np.asarray(np.interp(blurred, (blurred.min(), blurred.max()), (0, 255)), np.uint8)
+    frame, report = seen(make_report, BoxReport(x=place[0], y=place[1], width=40, height=40), image=smooth)
+    frame = replace(frame, um_per_pixel=um_per_pixel)
+    _, cell = pictures_of(frame, report, field_um=8.0)
+    side, middle = round(12.0 / um_per_pixel), (place[0] + 20, place[1] + 20)
+    square, _ = square_around(smooth, middle, side)
+    wanted = cv2.resize(square, (cell.info.width, cell.info.height), interpolation=cv2.INTER_AREA)
+    apart = np.abs(continued(decoded(cell.data)).astype(int) - wanted.astype(int)).max()
+    assert apart <= 20, "one pixel of this picture differs from the next by so many of 256 levels"
 
 
 def test_a_cell_that_is_larger_than_the_field_is_shown_whole(make_report: Make) -> None:

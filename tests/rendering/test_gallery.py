@@ -7,9 +7,9 @@ import pytest
 
 from contract.labels import LABELS
 from contract.messages import BoxReport
+from contract.pixels import BEYOND
 from contract.types import Image
 from rendering.gallery import (
-    BEYOND,
     COLUMNS,
     FIELD_UM,
     GAP,

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from contract.manifest import InputSpec
+from contract.pixels import BEYOND
 from contract.types import Image
 from dashboard.reviews.likeness import (
     DIMENSIONS,
@@ -71,6 +72,23 @@ def test_a_cell_is_like_itself_at_another_scale() -> None:
     }
     found = distances(table, "a")
     assert found["half"] < 0.5 * found["other"]
+
+
+def test_what_lies_beyond_the_frame_makes_no_cell_like_another() -> None:
+    """As if the frame's border went on there, which it does in what networks see."""
+    image = drawn(blast=True, seed=1)
+    height, width = image.shape[:2]
+    cut, other = image.copy(), drawn(blast=False, seed=2)
+    for one in (cut, other):
+        one[: height // 5], one[:, : width // 4] = BEYOND, BEYOND
+    plain, at_border, another = (described(StoredPicture(png(one), 0.2), 150) for one in (image, cut, other))
+    assert plain is not None
+    assert at_border is not None
+    assert another is not None
+    found = distances({"a": plain, "at border": at_border, "other": another}, "a")
+    assert found["at border"] < 0.2 * found["other"]
+    raw = distances({"a": plain, "raw": descriptor_of(cut, 0.2, 150)}, "a")["raw"]
+    assert found["at border"] < raw
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (8, 300, 3)])

@@ -13,6 +13,7 @@ import pytest
 
 from common.errors import UsageError
 from contract.pictures import decode_picture, read_picture
+from contract.pixels import BEYOND
 from dashboard.records import SlideKey, SlideRecord
 from dashboard.reviews.likeness import StoredPicture
 from dashboard.reviews.store import ReviewStore
@@ -73,6 +74,22 @@ def test_pictures_are_as_stored_and_the_index_tells_of_each(tmp_path: Path, stor
     assert (first["site"], first["device"], first["patient"]) == ("lab", "scope-1", "slide-1")
     assert (first["reviewers"], first["source"], first["model_label"]) == ("ada", "reading", "normal")
     assert (float(first["probability"]), float(first["um_per_pixel"]), first["model"]) == (0.03, 0.1, "blast-8")
+
+
+def test_a_training_sees_the_border_go_on_as_the_agent_does_and_no_grey(tmp_path: Path, store: ReviewStore) -> None:
+    def at_border(cell_id: str) -> StoredPicture:
+        image = decode_picture(bytearray(picture(cell_id).data))
+        image[:10] = BEYOND
+        return StoredPicture(cv2.imencode(".png", image)[1].tobytes(), 0.1)
+
+    export_training([slide(store, "slide-1")], tmp_path / "out", at_border)
+    for row in rows_of(tmp_path / "out"):
+        image, whole = (
+            read_picture(tmp_path / "out" / row["file"]),
+            decode_picture(bytearray(picture(row["cell"]).data)),
+        )
+        assert np.array_equal(image[11:], whole[11:])
+        assert (image[:11] == whole[11]).all()
 
 
 def test_two_slides_of_one_patient_stand_in_one_folder(tmp_path: Path, store: ReviewStore) -> None:
