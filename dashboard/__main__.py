@@ -17,7 +17,9 @@ from common import journal
 from common.commands import outcome, process
 from common.durable import write_whole
 from common.errors import UsageError
+from dashboard.exports.training import Choice, export_reviewed, read_patients
 from dashboard.options import parser, settings_given
+from dashboard.reviews.store import ReviewStore
 from dashboard.security import users
 from dashboard.security.users import Users
 from dashboard.server import serve
@@ -82,7 +84,37 @@ def _list_users(settings: DashboardSettings, _options: argparse.Namespace, _sign
     return 0
 
 
-COMMANDS = {"serve": _serve, "add_user": _add_user, "remove_user": _remove_user, "list_users": _list_users}
+def _training(settings: DashboardSettings, options: argparse.Namespace, _signals: Signals) -> int:
+    if unknown := sorted(set(options.other) - set(settings.classes)):
+        known = ", ".join(settings.classes)
+        raise UsageError(f"--other {unknown[0]}: the setting `classes` has no such class; it has {known or 'none'}")
+    patients = read_patients(options.patients) if options.patients else None
+    choice = Choice(
+        slides=frozenset(options.slide),
+        site=options.site,
+        device=options.device,
+        since=options.since,
+        until=options.until,
+        patients=patients,
+        other=tuple(options.other),
+        signed_only=not options.unsigned,
+    )
+    with ReviewStore(settings.reviews_url) as reviews:
+        if not reviews.is_there:  # SQLite would make it, of whoever gives this command
+            raise UsageError(
+                f"there are no reviews at {reviews.where}; give --set reviews=... or state_dir=... of the page"
+            )
+        say(*export_reviewed(settings.database, reviews, choice, options.out))
+    return 0
+
+
+COMMANDS = {
+    "serve": _serve,
+    "training": _training,
+    "add_user": _add_user,
+    "remove_user": _remove_user,
+    "list_users": _list_users,
+}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What `microscope-dashboard` can be told; needs no library of an extra, so that help is always there."""
 
 import argparse
+from datetime import date
 from functools import partial
 from importlib.metadata import version
 
@@ -46,9 +47,38 @@ def parser() -> argparse.ArgumentParser:
     removed.add_argument("name")
     listed = what.add_parser("list", help="names and roles")
     listed.set_defaults(command="list_users")
-    for one in (added, removed, listed):
+    for one in (added, removed, listed, _add_training(commands)):
         _add_settings(one, to="set_after")
     return made
+
+
+def _add_training(commands: "argparse._SubParsersAction[Parser]") -> Parser:
+    words = "reviewed cells into a folder that train-classifier takes (--layout folders); the page may run meanwhile"
+    made = commands.add_parser("training", help=words, description=words[0].upper() + words[1:] + ".")
+    made.set_defaults(command="training")
+    made.add_argument("out", type=place, metavar="OUT", help="a folder that does not exist, or is empty")
+    made.add_argument(
+        "--slide", action="append", default=[], metavar="ID", help="only this slide; may stand repeatedly"
+    )
+    made.add_argument("--site", default="", metavar="SITE", help="only of this laboratory")
+    made.add_argument("--device", default="", metavar="DEVICE", help="only of this microscope")
+    made.add_argument(
+        "--since", type=_day, metavar="DAY", help="only slides begun on that day or later (2026-01-31, UTC)"
+    )
+    made.add_argument("--until", type=_day, metavar="DAY", help="only slides begun on that day or before")
+    words = "CSV with columns slide,patient: pseudonyms of patients who have several slides; else each slide is one"
+    made.add_argument("--patients", type=place, metavar="FILE", help=words)
+    words = "a class of the laboratory that is no cell to judge, as smudge; may stand repeatedly"
+    made.add_argument("--other", action="append", default=[], metavar="CLASS", help=words)
+    made.add_argument("--unsigned", action="store_true", help="cells of readings that are not signed, too")
+    return made
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day; write it as 2026-01-31") from None
 
 
 def settings_given(options: argparse.Namespace) -> dict[str, str]:

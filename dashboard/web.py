@@ -55,6 +55,7 @@ class Web:
         began_at: when this server was started, UTC.
         gate: is entered to try a password, so that many at once neither take all memory nor outrun ``attempts``.
         press: is entered to make a PDF, so that many at once leave threads for the pages.
+        packing: is entered to pack a slide's pictures, one after the other: they take room on the disk.
 
     Raises:
         UsageError: the files of users, sessions or deeds can not be used.
@@ -72,7 +73,7 @@ class Web:
         self.users = Users(settings.state_dir / users.FILE)
         self.sessions = Sessions(settings.state_dir / sessions.FILE, hours=settings.web.session_hours)
         self.attempts, self.gate = Attempts(), asyncio.Semaphore(_TRIED_AT_ONCE)
-        self.press = asyncio.Semaphore(_PRINTED_AT_ONCE)
+        self.press, self.packing = asyncio.Semaphore(_PRINTED_AT_ONCE), asyncio.Semaphore(1)
         self.deeds = Deeds(settings.state_dir / deeds.FILE)
         self.began_at = datetime.now(timezone.utc)
         self.reviews = ReviewStore(settings.reviews_url)

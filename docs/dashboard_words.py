@@ -29,8 +29,8 @@ pictures to try.
   slide start and stop, camera and model again, by [commands](mqtt.md#commands).
 - **Slides**: search by slide, microscope, model, reviewer and day; two of them side by side, with the difference of
   their shares of blasts and its interval (Newcombe 1998). **One slide**: counts of the model and with the corrections,
-  the share with its interval, histogram, course, refused frames, the cells by suspicion; [tables, FHIR and
-  report](exports.md).
+  the share with its interval, histogram, course, refused frames, the cells by suspicion; [tables, FHIR, report, and
+  signed cells for a training](exports.md), which `microscope-dashboard training OUT` takes of many slides at once.
 - **Counts and models** of a slide: each count with its model, and the cells that two models call something else. Only
   the very same pictures are compared, those of one name and one time of capture, as of a folder that was read again
   after `model/reload`; a cell is the same where its box is.

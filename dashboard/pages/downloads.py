@@ -1,10 +1,13 @@
 """What goes out of the page: tables, the FHIR bundle, the report on paper."""
 
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from http import HTTPStatus
+from typing import IO
 
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from collector.picture_rows import picture
@@ -13,11 +16,18 @@ from dashboard.exports.pdf import pdf_of
 from dashboard.exports.printed import Style, printed_report, stylesheet
 from dashboard.exports.review_summary import ReviewSummary
 from dashboard.exports.tables import cells_csv
+from dashboard.exports.training import zipped
 from dashboard.pages.slides import key_of
 from dashboard.pages.visit import Visit, page
 from dashboard.records import SlideRecord
+from dashboard.reviews.readings import visible
+from dashboard.reviews.training_export import NothingLeftError, Reviewed
 from dashboard.security.roles import may
 from dashboard.texts import LANGUAGES
+
+MOST_ZIPPED = 3000
+"""Cells of a slide that is packed while a browser waits; they take 200 MB on the disk, for a moment twice."""
+_PIECE_BYTES = 256 * 1024
 
 
 async def _reviewed(visit: Visit) -> tuple[SlideRecord, ReviewSummary | None] | None:
@@ -33,9 +43,12 @@ def _missing(visit: Visit) -> Response:
 
 def _file(visit: Visit, data: bytes | str, media_type: str, suffix: str) -> Response:
     """A file to be saved under the slide's name."""
-    name = "".join(one if one.isascii() and (one.isalnum() or one in "._-") else "_" for one in key_of(visit).slide_id)
-    headers = {"content-disposition": f'attachment; filename="{name}{suffix}"'}
+    headers = {"content-disposition": f'attachment; filename="{_plain(key_of(visit).slide_id)}{suffix}"'}
     return Response(data, media_type=media_type, headers=headers)
+
+
+def _plain(name: str) -> str:
+    return "".join(one if one.isascii() and (one.isalnum() or one in "._-") else "_" for one in name)
 
 
 @page()
@@ -95,6 +108,38 @@ async def pdf(visit: Visit) -> Response:
     return _file(visit, data, "application/pdf", ".pdf")
 
 
+@page("reviewer")
+async def training(visit: Visit) -> Response:
+    """The signed cells of a slide for a training, as a zip."""
+    record = await visit.web.slide(key_of(visit))
+    if record is None:
+        return _missing(visit)
+    if len(record.cells) > MOST_ZIPPED:
+        return visit.refusal(HTTPStatus.CONFLICT, "refusal.too_many_cells", most=MOST_ZIPPED)
+    whole = await run_in_threadpool(visit.web.reviews.log, record.key)
+    seen = Reviewed(record, visible(whole, visit.name, may_review=True))
+    try:
+        async with visit.web.packing:
+            packed = await run_in_threadpool(_packed, visit, seen)
+    except NothingLeftError:
+        return visit.refusal(HTTPStatus.CONFLICT, "refusal.nothing_signed")
+    name = f"{_plain(record.key.slide_id)}-training.zip"
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(
+        _pieces(packed), media_type="application/zip", headers=headers, background=BackgroundTask(packed.close)
+    )
+
+
+def _packed(visit: Visit, seen: Reviewed) -> IO[bytes]:
+    with visit.web.store() as connection:
+        return zipped(connection, seen, visit.web.settings.state_dir)
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    while piece := file.read(_PIECE_BYTES):
+        yield piece
+
+
 @page(None)
 async def style(visit: Visit) -> Response:
     """The style of the report in a language."""
@@ -109,5 +154,6 @@ ROUTES = [
     Route("/slides/{site}/{device}/{slide}/fhir.json", fhir),
     Route("/slides/{site}/{device}/{slide}/report", report),
     Route("/slides/{site}/{device}/{slide}/report.pdf", pdf),
+    Route("/slides/{site}/{device}/{slide}/training.zip", training),
     Route("/report-{language}.css", style),
 ]

@@ -74,6 +74,12 @@ class ReviewStore:
         """The address, without its password."""
         return database.shown(self._engine)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a file; of a server's database it is not known."""
+        file = database.file_of(self._engine)
+        return file is None or file.exists()
+
     def open(self) -> None:
         """Make the database's folder, file and tables if they are missing; every call does so for the tables."""
         database.make_place(database.file_of(self._engine))

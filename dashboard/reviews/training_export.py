@@ -44,6 +44,10 @@ _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,80}")
 _SAME_SCALE = 1e-6
 
 
+class NothingLeftError(UsageError):
+    """No cell is left to export."""
+
+
 class Reviewed(NamedTuple):
     """A slide with its whole log."""
 
@@ -100,7 +104,8 @@ def export_training(
         signed_only: leave out cells that only an unsigned reading speaks of.
 
     Raises:
-        UsageError: the folder holds something or can not be written, or no cell is left to write.
+        NothingLeftError: no cell is left to write.
+        UsageError: the folder holds something or can not be written.
     """
     _check_empty(out)
     left_out = Counter[str]()
@@ -229,7 +234,7 @@ def _check_empty(out: Path) -> None:
 
 def _check_any(rows: Collection[object], out: Path, left_out: Mapping[str, int]) -> None:
     if not rows:
-        raise UsageError(f"{out}: no reviewed cell with a picture is left to export; {_told(left_out)}")
+        raise NothingLeftError(f"{out}: no reviewed cell with a picture is left to export; {_told(left_out)}")
 
 
 def _told(left_out: Mapping[str, int]) -> str:
