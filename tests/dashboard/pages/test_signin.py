@@ -4,7 +4,7 @@ import pytest
 from argon2 import extract_parameters
 from starlette.testclient import TestClient
 
-from dashboard.security import users
+from dashboard.security import sessions, users
 from tests.dashboard.pages.conftest import PASSWORD, PEOPLE, Serve, by
 
 WRONG = "a guess"  # what a person would not take
@@ -64,3 +64,23 @@ def test_no_two_sign_ins_give_the_same_cookie_or_word(serve: Serve) -> None:
 @pytest.mark.parametrize("password", ["", "\U0001d518" * 1000, "a" * 99_999, f"{PASSWORD}a", PASSWORD[:-1]])
 def test_nothing_but_the_password_is_the_password(serve: Serve, password: str) -> None:
     assert attempt(serve("signin"), "ada", password) == 401
+
+
+def test_people_sign_in_again_when_the_file_of_sessions_is_gone(serve: Serve) -> None:
+    client = by(serve("signin"), "ada")
+    web = client.app.state.web  # type: ignore[attr-defined]
+    (web.settings.state_dir / sessions.FILE).unlink()
+    answer = client.get("/agents")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/signin?next=%2Fagents")
+    assert by(client, "ada").get("/agents").status_code == 200
+
+
+def test_a_damaged_file_of_sessions_lets_nobody_in_and_its_removal_does(serve: Serve) -> None:
+    client = by(serve("signin"), "ada")
+    web = client.app.state.web  # type: ignore[attr-defined]
+    file = web.settings.state_dir / sessions.FILE
+    file.write_text("no database, though it is long enough to be taken for one" * 100)
+    answer = client.get("/agents")
+    assert (answer.status_code, "its log says more" in answer.text) == (503, True)
+    file.unlink()
+    assert by(client, "ada").get("/agents").status_code == 200

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import UsageError
+from common.errors import StoreError, UsageError
 from dashboard.security.sessions import Sessions
 
 
@@ -36,3 +36,24 @@ def test_a_file_that_is_no_database_is_named_with_the_remedy(tmp_path: Path) -> 
     (tmp_path / "s.sqlite").write_text("no database, though it is long enough to be taken for one" * 100)
     with pytest.raises(UsageError, match=r"s\.sqlite can not be opened .* remove it"):
         Sessions(tmp_path / "s.sqlite", hours=1)
+
+
+def test_a_file_that_is_removed_meanwhile_is_made_again_for_this_user_alone(tmp_path: Path) -> None:
+    sessions = Sessions(tmp_path / "s.sqlite", hours=1)
+    before = sessions.begin("ada")
+    (tmp_path / "s.sqlite").unlink()
+    assert sessions.find(before) is None
+    assert (tmp_path / "s.sqlite").stat().st_mode & 0o077 == 0
+    (tmp_path / "s.sqlite").unlink()
+    found = sessions.find(sessions.begin("ada"))
+    assert found is not None
+    assert found.name == "ada"
+    (tmp_path / "s.sqlite").write_bytes(b"")
+    assert sessions.find("ada") is None
+
+
+def test_a_file_that_can_not_be_used_any_more_is_named_with_the_remedy(tmp_path: Path) -> None:
+    sessions = Sessions(tmp_path / "s.sqlite", hours=1)
+    (tmp_path / "s.sqlite").write_text("no database, though it is long enough to be taken for one" * 100)
+    with pytest.raises(StoreError, match=r"s\.sqlite can not be used .* remove it: everybody signs in again"):
+        sessions.find("ada")
