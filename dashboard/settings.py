@@ -58,7 +58,7 @@ class WebSettings(Section):
     sign_in: bool = Field(
         default=True,
         description="People sign in with a name and a password (`microscope-dashboard user add`). False: who reaches "
-        "the page is a reviewer named `guest`; on loopback only.",
+        "the page is a reviewer named `guest`, who sees who did what; on loopback only.",
     )
     session_hours: float = Field(12, gt=0, le=24 * 31, description="Hours after which a person signs in again.")
     language: Literal["en", "de"] = Field(

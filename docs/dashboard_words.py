@@ -35,7 +35,8 @@ pictures to try.
   the very same pictures are compared, those of one name and one time of capture, as of a folder that was read again
   after `model/reload`; a cell is the same where its box is.
 - **System**: versions, models with hash and gate, what the stores hold, reports that are not here, messages that were
-  none. Administrators see who signed in, commanded, read and signed, and whether an agent's audit log went back.
+  none. Administrators, and without sign-in everybody, see who signed in, commanded, read and signed, and whether an
+  agent's audit log went back.
 - **Review**: every cell by keyboard: confirm, correct, unsure, note, undo, many at once; sign.
 
 How old the page's own knowledge is always stands at its top. A page that hears nothing from the server says so, greys
@@ -43,7 +44,10 @@ out, and goes on by itself; what a reviewer says meanwhile stays in the browser 
 
 **Roles.** A *reader* looks; a *reviewer* also judges cells, signs, and commands microscopes; an *administrator* also
 frees another's reading, withdraws another's signature, and sees who did what. Five wrong passwords for a name or from
-an address make the next attempt wait, each more twice as long.
+an address make the next attempt wait, each more twice as long. Where `sessions.sqlite` of `state_dir` is gone,
+everybody signs in again. Without sign-in (`web.sign_in = false`) the person at the computer is the reviewer `guest`,
+who also sees who did what, for there is nobody else to see it; readings and signatures of people who signed in before
+stay theirs.
 
 **Review.** Whoever begins first holds the first reading, the next one the second. A second reader sees nothing of the
 first reading until both are signed; then agreement and Cohen's kappa are shown, and a third word settles what differs.

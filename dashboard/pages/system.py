@@ -1,4 +1,4 @@
-"""The page of the system: which versions run, what is stored, and for administrators who did what."""
+"""The page of the system: which versions run, what is stored, and, for who may see it, who did what."""
 
 from collections.abc import Awaitable, Mapping
 from datetime import datetime
@@ -14,7 +14,6 @@ from dashboard.pages.visit import Visit, page
 from dashboard.records import SlideKey
 from dashboard.reviews.events import Act
 from dashboard.security.deeds import Deed
-from dashboard.security.roles import may
 from dashboard.system import PYTHON, VERSION, store_facts
 
 T = TypeVar("T")
@@ -36,11 +35,10 @@ class Event(NamedTuple):
 
 @page()
 async def system(visit: Visit) -> Response:
-    """This server, the agents, the stores; and for administrators the log."""
+    """This server, the agents, the stores; and for who may see it the log."""
     web = visit.web
     stored, store_trouble = await _known(web.ask(store_facts))
     reviews, reviews_trouble = await _known(run_in_threadpool(web.reviews.tally))
-    sees_log = may(visit.role, "administrator")
     now = web.watcher.now()
     return visit.page(
         "system",
@@ -57,7 +55,7 @@ async def system(visit: Visit) -> Response:
         reviews=reviews,
         reviews_trouble=reviews_trouble,
         reviews_where=web.reviews.where,
-        log=await _log(visit) if sees_log else None,
+        log=await _log(visit) if visit.sees_log else None,
         most=MOST_EVENTS,
     )
 

@@ -48,6 +48,11 @@ class Visit:
         """Whether people sign in at all."""
         return self.web.settings.web.sign_in
 
+    @property
+    def sees_log(self) -> bool:
+        """Whether who asks may see who did what: an administrator, or whose own computer this is."""
+        return may(self.role, "administrator") or not self.signs_in
+
     def is_still_signed_in(self) -> bool:
         """Whether who asks is signed in to this moment, for answers that last."""
         try:
@@ -72,6 +77,7 @@ class Visit:
             "signs_in": self.signs_in,
             "path": self.request.url.path,
             "address": address_of(self.request),
+            "sees_log": self.sees_log,
             "may": lambda role: may(self.role, role),
             "trouble": self.web.watcher.trouble,
         }

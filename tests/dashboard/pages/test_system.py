@@ -133,3 +133,20 @@ def test_a_store_that_is_away_hides_nothing_else(serve: Serve) -> None:
     said = words(answer.text)
     assert "start the collector first" in said
     assert "adam signed in" in said
+
+
+def test_without_sign_in_the_person_at_the_computer_sees_who_did_what_and_takes_back_no_signature_of_others(
+    serve: Serve, keep: Keep, make_report: MakeReport
+) -> None:
+    client = serve("system", database=keep([make_report(1)]), sign_in=False)
+    web = client.app.state.web  # type: ignore[attr-defined]
+    web.deeds.answered(web.deeds.command("guest", "lab/scope-1", "slide/start B-17"), ok=True, said="")
+    key = SlideKey("lab", "scope-1", "slide-7")
+    web.reviews.begin(key, "ada", "reviewer", "call-0001")
+    said = words(client.get("/system").text)
+    assert "guest command slide/start B-17 lab/scope-1 done" in said
+    assert "sqlite://" in said
+    headers = {"x-csrf-token": web.guest.csrf, "accept": "application/json"}
+    freed = {"reading": "1", "call_id": "call-0002", "reason": "it takes too long"}
+    answer = client.post("/slides/lab/scope-1/slide-7/review/seal", json=freed, headers=headers)
+    assert (answer.status_code, answer.json()["why"]) == (409, "not_yours")
