@@ -13,11 +13,13 @@ from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 
 from collector import queries, tables
+from collector.layouts import layout_of
 from collector.queries import CellRow, FrameRow
 from contract.labels import LABELS, Label
-from contract.messages import Interval, SlideSummary
+from contract.messages import Interval, Join, SlideSummary
 from contract.shares import wilson
 from contract.views import said_by, together
 
@@ -145,6 +147,8 @@ class SlideRecord:
         heard_at: when the newest summary came.
         renamed: each name that a cell had in earlier reports and has no longer, with the one that it has now; None
             if the cell was taken back.
+        joined: of each cell that was taken for several, number of the last row that says so: a record that reaches
+            it has the cell as one.
     """
 
     key: SlideKey
@@ -159,6 +163,7 @@ class SlideRecord:
     upto: int
     heard_at: datetime | None = None
     renamed: Mapping[str, str | None] = field(default_factory=dict)
+    joined: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def counts(self) -> Counts:
@@ -215,6 +220,9 @@ def slide_record(connection: sa.Connection, key: SlideKey) -> SlideRecord | None
     if not (frames or counts):
         return None
     taken = [row.captured_at for row in frames]
+    renamed = {
+        row.object_id: row.now for row in queries.renamed(connection, key.slide_id) if (row.site, row.device) == key[:2]
+    }
     return SlideRecord(
         key=key,
         summaries=tuple(row.summary for row in counts if row.summary),
@@ -227,12 +235,23 @@ def slide_record(connection: sa.Connection, key: SlideKey) -> SlideRecord | None
         last_at=max(taken, default=None),
         upto=max((row.id for row in frames), default=0),
         heard_at=max((row.received_at for row in counts), default=None),
-        renamed={
-            row.object_id: row.now
-            for row in queries.renamed(connection, key.slide_id)
-            if (row.site, row.device) == key[:2]
-        },
+        renamed=renamed,
+        joined=_joined(connection, key, renamed) if renamed else {},
     )
+
+
+def _joined(connection: sa.Connection, key: SlideKey, renamed: Mapping[str, str | None]) -> dict[str, int]:
+    """See ``SlideRecord.joined``; of rows that a collector of an earlier layout has stored nothing."""
+    report = tables.report.c
+    if layout_of(connection) < report.joined.info[tables.SINCE]:
+        return {}
+    wanted = sa.select(report.id, report.joined).where(report.joined.is_not(None), report.slide_id == key.slide_id)
+    found: dict[str, int] = {}
+    for number, joined in connection.execute(wanted.where(*_only(report, key)).order_by(report.id)):
+        with suppress(ValidationError):  # damage to the file
+            same = Join.model_validate_json(joined).same
+            found |= {now: number for gone in same if (now := renamed.get(gone)) is not None}
+    return found
 
 
 def _refused(row: FrameRow) -> RefusedFrame:

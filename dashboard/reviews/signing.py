@@ -46,10 +46,9 @@ def check_signable(record: SlideRecord, log: SlideLog, reading: Reading, person:
         if not readings.both_signed:
             raise ReviewRefusedError("not_signed", "an adjudication begins when both readings are signed")
         finals = final_labels(record, log)
-        if left := [name for name in stands.disputed if finals[name].source == "disputed"]:
+        if left := [name for name, final in finals.items() if final.source == "disputed"]:
             raise ReviewRefusedError(
-                "disputed",
-                f"{counted(len(left), 'cell')} that the readings call differently: {_some(left)}; settle each first",
+                "disputed", f"{counted(len(left), 'cell')} of which verdicts differ: {_some(left)}; settle each first"
             )
         return
     if readings.holders.get(reading) != person:
@@ -64,9 +63,10 @@ def check_signable(record: SlideRecord, log: SlideLog, reading: Reading, person:
 
 
 def unreviewed(record: SlideRecord, stands: Standing, reading: Reading) -> list[str]:
-    """The cells that the model calls uncertain and that a reading has no verdict on."""
-    done = stands.readings[reading]
-    return [cell.object_id for cell in record.cells if cell.label == UNSURE and cell.object_id not in done]
+    """The cells that a reading must have a verdict on and has none: the model, or the reading itself, is uncertain."""
+    done, torn = stands.readings[reading], stands.torn[reading]
+    names = (cell.object_id for cell in record.cells if cell.label == UNSURE or cell.object_id in torn)
+    return [name for name in names if name not in done]
 
 
 def statement_of(

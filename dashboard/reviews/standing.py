@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias, TypeGuard
 
 from contract.labels import LABELS, Label
 from dashboard.records import Counts, SlideRecord
-from dashboard.reviews.events import BLIND, UNSURE, Reading, SlideLog, Verdict
+from dashboard.reviews.events import BLIND, READINGS, UNSURE, Reading, SlideLog, Verdict
 from dashboard.reviews.readings import Readings
 
 Source: TypeAlias = Literal["model", "reading", "readings", "disputed", "adjudication"]
@@ -25,11 +25,14 @@ class Standing:
         readings: of the first and the second reading, those of its holder, by the cell's present name.
         adjudication: those of each person who adjudicates, by person and by the cell's present name.
         gone: verdicts on cells that are no longer on the slide; they count nowhere.
+        torn: of each reading the cells that were taken for several, of which one person has said different things and
+            nothing since, with these verdicts; no verdict on such a cell stands.
     """
 
     readings: Mapping[Reading, Mapping[str, Verdict]]
     adjudication: Mapping[str, Mapping[str, Verdict]]
     gone: tuple[Verdict, ...]
+    torn: Mapping[Reading, Mapping[str, tuple[Verdict, ...]]]
 
     @property
     def disputed(self) -> dict[str, tuple[Verdict, Verdict]]:
@@ -38,14 +41,24 @@ class Standing:
         both = ((name, (one, second[name])) for name, one in first.items() if name in second)
         return {name: pair for name, pair in both if pair[0].label != pair[1].label}
 
+    @property
+    def apart(self) -> dict[str, tuple[Verdict, ...]]:
+        """Verdicts that differ, of both readings or of one person, by the cell's present name, settled or not."""
+        found: dict[str, tuple[Verdict, ...]] = {**self.disputed}
+        for torn in self.torn.values():
+            for name, verdicts in torn.items():
+                found[name] = found.get(name, ()) + verdicts
+        return found
+
 
 class FinalLabel(NamedTuple):
     """What a cell is called in the end.
 
     Attributes:
-        label: one of ``LABELS`` or a class of the laboratory; `uncertain` where the readings differ.
-        source: who says so: the `model` (nobody has looked), one `reading`, both `readings`, both but `disputed`, or
-            the `adjudication`.
+        label: one of ``LABELS`` or a class of the laboratory; `uncertain` where the readings differ, or one person's
+            verdicts on what has become one cell.
+        source: who says so: the `model` (nobody has looked), one `reading`, both `readings`, `disputed` where verdicts
+            differ, or the `adjudication`.
         by: the verdicts that say so.
     """
 
@@ -61,7 +74,7 @@ class CorrectedCounts:
     Attributes:
         counts: of the model's labels; classes of the laboratory are not among them.
         apart: how many cells have each class of the laboratory, by its name.
-        disputed: how many of the uncertain ones are so because the readings differ.
+        disputed: how many of the uncertain ones are so because verdicts differ.
     """
 
     counts: Counts
@@ -100,8 +113,7 @@ def standing(record: SlideRecord, log: SlideLog) -> Standing:
     """The verdicts that stand: of each reader the latest on each cell, whatever the cell was called then."""
     holders, names = Readings.of(log.acts).holders, Names(record)
     here = {cell.object_id for cell in record.cells}
-    readings: dict[Reading, dict[str, Verdict]] = {reading: {} for reading in BLIND}
-    adjudication = defaultdict[str, dict[str, Verdict]](dict)
+    said = defaultdict[tuple[Reading, str, str], list[Verdict]](list)
     gone = []
     for one in in_force(log.verdicts):
         name = names.present(one.object_id)
@@ -109,11 +121,37 @@ def standing(record: SlideRecord, log: SlideLog) -> Standing:
             continue  # of a reading that was released
         if name is None or name not in here:
             gone.append(one)
-        elif one.reading in BLIND:
-            readings[one.reading][name] = one
         else:
-            adjudication[one.reviewer][name] = one
-    return Standing(readings, adjudication, tuple(gone))
+            said[one.reading, one.reviewer, name].append(one)
+    readings: dict[Reading, dict[str, Verdict]] = {reading: {} for reading in BLIND}
+    adjudication = defaultdict[str, dict[str, Verdict]](dict)
+    torn: dict[Reading, dict[str, tuple[Verdict, ...]]] = {reading: {} for reading in READINGS}
+    for (reading, reviewer, name), verdicts in said.items():
+        latest = _since_joined(verdicts, name, record.joined.get(name, 0))
+        if len({one.label for one in latest}) > 1:
+            torn[reading][name] = torn[reading].get(name, ()) + latest
+        elif reading in BLIND:
+            readings[reading][name] = latest[-1]
+        else:
+            adjudication[reviewer][name] = latest[-1]
+    return Standing(readings, adjudication, tuple(gone), torn)
+
+
+def _since_joined(verdicts: Sequence[Verdict], name: str, joined: int) -> tuple[Verdict, ...]:
+    """What one person says last of a cell: one verdict, or the last of each name that was not yet known to be its.
+
+    Args:
+        verdicts: of one person in one reading, in force, in their order.
+        name: the cell's present one.
+        joined: see ``SlideRecord.joined``; 0 where the cell never was several, or nobody knows when it was.
+    """
+    latest: dict[str, Verdict] = {}
+    for one in verdicts:
+        if one.object_id == name and one.upto >= joined:
+            latest.clear()  # the person had the whole cell on the screen
+        latest.pop(one.object_id, None)
+        latest[one.object_id] = one
+    return tuple(latest.values())
 
 
 def final_labels(record: SlideRecord, log: SlideLog) -> dict[str, FinalLabel]:
@@ -167,10 +205,9 @@ def _final(
     if len(agreed) == len(BLIND) and agreed[0].label == agreed[1].label:
         return FinalLabel(agreed[0].label, "adjudication", tuple(agreed))
     said = tuple(stands.readings[reading][name] for reading in BLIND if name in stands.readings[reading])
-    if not said:
-        return FinalLabel(label, "model")
-    if len(said) == 1:
-        return FinalLabel(said[0].label, "reading", said)
-    if said[0].label == said[1].label:
-        return FinalLabel(said[0].label, "readings", said)
-    return FinalLabel(UNSURE, "disputed", said)
+    torn = tuple(one for reading in READINGS for one in stands.torn[reading].get(name, ()))
+    if len({one.label for one in (*said, *torn)}) > 1:
+        return FinalLabel(UNSURE, "disputed", (*said, *torn))
+    if said:
+        return FinalLabel(said[0].label, "reading" if len(said) == 1 else "readings", said)
+    return FinalLabel(label, "model")

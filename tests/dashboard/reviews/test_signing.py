@@ -140,7 +140,7 @@ def test_an_adjudication_is_signed_when_every_disagreement_is_settled_and_then_h
         eve.sign(record)
     bob = Desk(store, "bob").begin(record).say(record, r_c2="normal")
     number = bob.sign(record)
-    with pytest.raises(ReviewRefusedError, match="1 cell that the readings call differently: r-c2"):
+    with pytest.raises(ReviewRefusedError, match="1 cell of which verdicts differ: r-c2"):
         eve.sign(record)
     settled = eve.look(record).say(record, r_c2="normal").sign(record)
     assert check_signature(signature(store, settled), record, store.log(KEY)).is_whole

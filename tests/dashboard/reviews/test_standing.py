@@ -7,6 +7,8 @@ import pytest
 from collector.queries import reading
 from contract.messages import Join
 from dashboard.records import Counts, SlideKey, SlideRecord, slide_record
+from dashboard.reviews.agreement import agreement
+from dashboard.reviews.events import ReviewRefusedError
 from dashboard.reviews.standing import CorrectedCounts, Names, corrected_counts, final_labels, standing
 from dashboard.reviews.store import ReviewStore
 from tests.dashboard.conftest import Keep, MakeCell, MakeReport
@@ -88,10 +90,56 @@ def test_a_verdict_follows_a_cell_to_its_new_name(store: ReviewStore) -> None:
     assert labels(store, record)["r-c1"] == ("normal", "model")
 
 
-def test_of_two_verdicts_on_what_is_one_cell_the_later_stands_and_the_cell_counts_once(store: ReviewStore) -> None:
-    Desk(store).begin(three()).say(three(), r_c3="smudge").say(three(), r_c1="blast")
-    record = replace(slide_of(cell("r-c1"), cell("r-c2", 0.5)), renamed={"r-c3": "r-c1"})
-    assert counted(store, record) == CorrectedCounts(Counts(blast=1, uncertain=1), {}, 0)
+def joined(upto: int = 9) -> SlideRecord:
+    """The third cell of ``three`` has turned out to be the first one, by row 5."""
+    plain = slide_of(cell("r-c1"), cell("r-c2", 0.5), upto=upto)
+    return replace(plain, renamed={"r-c3": "r-c1"}, joined={"r-c1": 5})
+
+
+@pytest.mark.parametrize("order", [("r_c3", "r_c1"), ("r_c1", "r_c3")])
+def test_what_one_person_said_differently_of_two_cells_that_are_one_is_disputed_until_it_is_looked_at_again(
+    store: ReviewStore, order: tuple[str, str]
+) -> None:
+    ada = Desk(store).begin(three())
+    for name, label in zip(order, ("smudge", "blast"), strict=True):
+        ada.say(three(), **{name: label})
+    assert labels(store, joined())["r-c1"] == ("uncertain", "disputed")
+    assert counted(store, joined()) == CorrectedCounts(Counts(uncertain=2), {}, 1)
+    ada.say(joined(), r_c2="normal")
+    with pytest.raises(ReviewRefusedError, match="1 uncertain cell not reviewed: r-c1"):
+        ada.sign(joined())
+    ada.look(joined()).say(joined(), r_c1="blast")
+    assert labels(store, joined())["r-c1"] == ("blast", "reading")
+    ada.sign(joined())
+
+
+def test_verdicts_alike_on_two_cells_that_are_one_stand(store: ReviewStore) -> None:
+    Desk(store).begin(three()).say(three(), r_c3="blast").say(three(), r_c1="blast")
+    assert labels(store, joined())["r-c1"] == ("blast", "reading")
+
+
+def test_a_page_that_still_shows_two_cells_can_not_settle_what_they_are_as_one(store: ReviewStore) -> None:
+    ada = Desk(store).begin(three())
+    ada.say(joined(upto=4), r_c3="smudge").say(joined(upto=4), r_c1="blast")
+    assert labels(store, joined())["r-c1"] == ("uncertain", "disputed")
+    ada.say(joined(), r_c1="smudge").say(joined(), r_c3="blast")
+    assert labels(store, joined())["r-c1"] == ("uncertain", "disputed")
+
+
+def test_readers_agree_on_no_cell_that_one_of_them_called_differently_in_its_parts(store: ReviewStore) -> None:
+    for person, first in (("ada", "blast"), ("bob", "normal")):
+        Desk(store, person).begin(three()).say(three(), r_c1=first, r_c2="blast").say(three(), r_c3="blast").sign(
+            three()
+        )
+    found = agreement(joined(), store.log(KEY))
+    assert found is not None
+    assert (found.cells, found.agreed, found.only_first) == (1, 1, 1)
+    assert labels(store, joined())["r-c1"] == ("uncertain", "disputed")
+    eve = Desk(store, "eve", "adjudication").look(joined())
+    with pytest.raises(ReviewRefusedError, match="1 cell of which verdicts differ: r-c1"):
+        eve.sign(joined())
+    eve.say(joined(), r_c1="normal").sign(joined())
+    assert labels(store, joined())["r-c1"] == ("normal", "adjudication")
 
 
 def test_what_a_page_still_calls_by_its_former_name_is_stored_and_follows(store: ReviewStore) -> None:
@@ -147,5 +195,7 @@ def test_verdicts_follow_the_cells_of_a_collectors_store_through_joins_and_withd
     third = make_report(3, cells=[], joined=Join(part=2, x=0, y=0, same={"r-s1-c2": "r-s1-c1"}), withdraws="r-s1-c3")
     after = record(keep([third]))
     finals = final_labels(after, store.log(KEY))
-    assert {name: final.label for name, final in finals.items()} == {"r-s1-c1": "normal"}
+    assert {name: final[:2] for name, final in finals.items()} == {"r-s1-c1": ("uncertain", "disputed")}
+    Desk(store).look(after).say(after, r_s1_c1="normal")
+    assert final_labels(after, store.log(KEY))["r-s1-c1"][:2] == ("normal", "reading")
     assert [one.object_id for one in standing(after, store.log(KEY)).gone] == ["r-s1-c3"]
