@@ -136,8 +136,15 @@ async def home(_visit: Visit) -> Response:
     return RedirectResponse("/agents", HTTPStatus.SEE_OTHER)
 
 
+@page(None)
+async def icon(_visit: Visit) -> Response:
+    """What browsers ask for beside what names no icon, such as the report on paper or JSON."""
+    return RedirectResponse("/static/icon.svg", HTTPStatus.PERMANENT_REDIRECT)
+
+
 ROUTES = [
     Route("/", home),
+    Route("/favicon.ico", icon),
     Route("/agents", everybody),
     Route("/agents/{site}/{device}", one),
     Route("/agents/{site}/{device}/picture.jpg", picture),

@@ -18,7 +18,7 @@ VALUES = {
     "name:path": "slide/stop",
 }
 """What stands in the places of addresses; who uses another name there gives it one here."""
-OPEN = {"/", "/signin", "/preferences", "/report-{language}.css"}
+OPEN = {"/", "/favicon.ico", "/signin", "/preferences", "/report-{language}.css"}
 """What nobody needs to sign in for."""
 FOR_READERS = {"/signin", "/signout", "/preferences"}
 """What a reader may send."""
