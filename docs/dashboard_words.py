@@ -50,11 +50,13 @@ who also sees who did what, for there is nobody else to see it; readings and sig
 stay theirs.
 
 **Review.** Whoever begins first holds the first reading, the next one the second. A second reader sees nothing of the
-first reading until both are signed; then agreement and Cohen's kappa are shown, and a third word settles what differs.
-A cell counts as reviewed only if it was on the screen. A reading can not be signed while the model is uncertain of a
-cell that has no verdict. Where two cells turn out to be one (`joined`) and a reader has called them differently,
-neither verdict stands: the cell is uncertain, and waits to be looked at again. A signature holds the hash of what was
-signed, and says when cells came after it.
+first reading until both are signed; then agreement and Cohen's kappa are shown, and a third word settles what
+differs: whoever opens the review then sees these cells first, with what each reader says. Who reads nothing of a
+slide may ask to see what is signed of it, and can begin no reading afterwards. A cell counts as reviewed only if it
+was on the screen. A reading can not be signed while the model is uncertain of a cell that has no verdict. Where two
+cells turn out to be one (`joined`) and a reader has called them differently, neither verdict stands: the cell is
+uncertain, and waits to be looked at again. A signature holds the hash of what was signed, and says when cells came
+after it.
 
 **Pictures** of cells and frames are there where agents keep them (`pictures.keep`) and the collector fetches them:
 [what is kept of patients' cells](privacy.md).

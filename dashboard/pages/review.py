@@ -1,7 +1,7 @@
 """The work of a person on a slide: which cells are on the screen, what is said of each, and the signature."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Annotated, Any, get_args
 from urllib.parse import urlencode
@@ -15,15 +15,15 @@ from starlette.routing import Route
 from collector.picture_rows import frame_pictures_of, pictures_of
 from contract.labels import LABELS as ALL_LABELS
 from dashboard.pages.slides import AT_ONCE, base_of, key_of
-from dashboard.pages.visit import Visit, page
-from dashboard.records import SlideCell, SlideRecord, widths_of
+from dashboard.pages.visit import Visit, page, wants_json
+from dashboard.records import SlideCell, SlideKey, SlideRecord, widths_of
 from dashboard.reviews.agreement import agreement
 from dashboard.reviews.events import BLIND, Given, Kind, Reading, ReviewRefusedError, SlideLog, Verdict
 from dashboard.reviews.likeness import by_likeness
-from dashboard.reviews.progress import Order, Progress, ordered, progress
+from dashboard.reviews.progress import Order, ordered, progress
 from dashboard.reviews.readings import Readings, visible
-from dashboard.reviews.standing import standing
-from dashboard.security.roles import may
+from dashboard.reviews.standing import final_labels, standing
+from dashboard.security.roles import Role, may
 
 MOST_LIKE = 2000
 """Cells among which those like one are looked for: each picture is read and measured once."""
@@ -55,6 +55,8 @@ class Say(BaseModel):
     given: tuple[One, ...] = Field(min_length=1, max_length=2000)
     shown: tuple[str, ...] = Field((), max_length=2000)
     """Cells that have come onto the screen since the last call."""
+    upto: int = Field(0, ge=0)
+    """``SlideRecord.upto`` of what the page shows; 0: not known."""
 
 
 class Show(BaseModel):
@@ -87,6 +89,10 @@ class Sight:
     """Which reading the person holds, or `adjudication` where both are signed."""
     verdicts: Mapping[str, Verdict]
     """The person's own, by the cell's present name."""
+    apart: Mapping[str, tuple[Verdict, ...]]
+    """Verdicts that differ, and that the person may see, by the cell's present name."""
+    left: Collection[str]
+    """Those of these cells that nobody has settled."""
 
 
 async def sight_of(visit: Visit) -> Sight | None:
@@ -97,10 +103,12 @@ async def sight_of(visit: Visit) -> Sight | None:
     whole = await run_in_threadpool(visit.web.reviews.log, record.key)
     log = visible(whole, visit.name, may_review=may(visit.role, "reviewer"))
     readings, stands = Readings.of(log.acts), standing(record, log)
-    held = readings.held_by(visit.name)
     if readings.both_signed:
-        return Sight(record, log, "adjudication", stands.adjudication.get(visit.name, {}))
-    return Sight(record, log, held, stands.readings[held] if held else {})
+        left = {name for name, final in final_labels(record, log).items() if final.source == "disputed"}
+        return Sight(record, log, "adjudication", stands.adjudication.get(visit.name, {}), stands.apart, left)
+    held = readings.held_by(visit.name)
+    torn = stands.torn[held] if held else {}
+    return Sight(record, log, held, stands.readings[held] if held else {}, torn, torn.keys())
 
 
 @page("reviewer")
@@ -115,11 +123,13 @@ async def work(visit: Visit) -> Response:
         **await _cards(visit, seen, 0),
         record=seen.record,
         reading=seen.reading,
-        order=_order(visit)[0],
+        order=_order(visit, seen)[0],
         orders=get_args(Order),
         progress=await _progress(visit, seen),
         signatures=readings.signatures,
         holders=readings.holders,
+        unsealed=visit.name in readings.unsealed,
+        call_id=visit.web.call_id,
         agreement=agreement(seen.record, seen.log),
         classes=[*LABELS, *visit.web.settings.classes],
         called={name: visit.texts.word("label", name) for name in (*ALL_LABELS, *visit.web.settings.classes)},
@@ -138,7 +148,7 @@ async def more(visit: Visit) -> Response:
 
 async def _cards(visit: Visit, seen: Sight, start: int) -> dict[str, Any]:
     """What a template needs to show cells in the order that is asked for, from one on."""
-    order, like = _order(visit)
+    order, like = _order(visit, seen)
     cells = await _in_order(visit, seen, order, like)
     shown = cells[start : start + AT_ONCE]
     device = seen.record.key.device
@@ -153,6 +163,8 @@ async def _cards(visit: Visit, seen: Sight, start: int) -> dict[str, Any]:
     return {
         "cells": shown,
         "verdicts": seen.verdicts,
+        "apart": seen.apart,
+        "torn": frozenset(name for torn in standing(seen.record, seen.log).torn.values() for name in torn),
         "pictured": of_cells,
         "framed": of_frames,
         "device": device,
@@ -161,14 +173,16 @@ async def _cards(visit: Visit, seen: Sight, start: int) -> dict[str, Any]:
     }
 
 
-def _order(visit: Visit) -> tuple[Order, str]:
+def _order(visit: Visit, seen: Sight) -> tuple[Order, str]:
+    """As it is asked for; who adjudicates looks first at what is to be settled."""
     asked = visit.request.query_params
-    order: Order = next((one for one in get_args(Order) if one == asked.get("order")), "suspicion")
+    usual: Order = "to_do" if seen.reading == "adjudication" else "suspicion"
+    order: Order = next((one for one in get_args(Order) if one == asked.get("order")), usual)
     return order, asked.get("like", "")[:255]
 
 
 async def _in_order(visit: Visit, seen: Sight, order: Order, like: str) -> list[SlideCell]:
-    cells = ordered(seen.record.cells, order, seen.verdicts)
+    cells = ordered(seen.record.cells, order, seen.verdicts, seen.left)
     if not like:
         return cells
     known = {cell.object_id: cell for cell in cells}
@@ -184,23 +198,41 @@ async def _in_order(visit: Visit, seen: Sight, order: Order, like: str) -> list[
     return [*here, *(known[name] for name in first if name != like)]
 
 
-async def _progress(visit: Visit, seen: Sight) -> Progress | None:
-    if seen.reading not in BLIND:
+async def _progress(visit: Visit, seen: Sight) -> Mapping[str, int] | None:
+    """How far a reading is, or how much of an adjudication is left; None for who does neither."""
+    if seen.reading == "adjudication":
+        return {"left": len(seen.left)}
+    if seen.reading is None:
         return None
     shown = await run_in_threadpool(visit.web.reviews.shown_to, seen.record.key, visit.name, seen.reading)
-    return progress(seen.record, seen.log, seen.reading, shown)
+    return progress(seen.record, seen.log, seen.reading, shown)._asdict()
 
 
 @page("reviewer")
 async def begin(visit: Visit) -> Response:
     """Begin a reading."""
+    return await _entered(visit, visit.web.reviews.begin)
+
+
+@page("reviewer")
+async def unseal(visit: Visit) -> Response:
+    """Let a person who reads nothing here see what is signed."""
+    return await _entered(visit, visit.web.reviews.unseal)
+
+
+async def _entered(visit: Visit, how: Callable[[SlideKey, str, Role, str], object]) -> Response:
+    """Do what decides what a person sees of a slide, and show it."""
     if await visit.web.slide(key_of(visit)) is None:
         return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_slide", name=key_of(visit).slide_id)
     call_id = visit.form.get("call_id", "") or visit.web.call_id()
     try:
-        await run_in_threadpool(visit.web.reviews.begin, key_of(visit), visit.name, visit.role, call_id)
+        await run_in_threadpool(how, key_of(visit), visit.name, visit.role, call_id)
     except ReviewRefusedError as cause:
-        return _refused(cause)
+        return _refused(visit, cause)
+    return _to_review(visit)
+
+
+def _to_review(visit: Visit) -> Response:
     return RedirectResponse(f"{base_of(key_of(visit))}/review", HTTPStatus.SEE_OTHER)
 
 
@@ -218,14 +250,15 @@ async def say(visit: Visit) -> Response:
 
 @page("reviewer")
 async def sign(visit: Visit) -> Response:
-    """Sign a reading."""
+    """Sign a reading, free it, or withdraw a signature."""
     return await _carried_out(visit, Seal)
 
 
 async def _carried_out(visit: Visit, form: type[Show] | type[Say] | type[Seal]) -> Response:
-    """Do what a script of ours asks for; the answer has how far the reading is where that is asked for."""
+    """Do what a script or a form of ours asks for; a script hears how far the reading is where it asks for that."""
+    fields = {name: value for name, value in visit.form.items() if name != "csrf"}
     try:
-        asked = form.model_validate_json(await visit.request.body())
+        asked = form.model_validate(fields) if fields else form.model_validate_json(await visit.request.body())
     except ValidationError as cause:
         fault = cause.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, fault["loc"]))
@@ -236,12 +269,13 @@ async def _carried_out(visit: Visit, form: type[Show] | type[Say] | type[Seal]) 
     try:
         await run_in_threadpool(_done, visit, record, asked)
     except ReviewRefusedError as cause:
-        return _refused(cause)
+        return _refused(visit, cause)
+    if fields:
+        return _to_review(visit)
     if "progress" not in visit.request.query_params:
         return JSONResponse({"progress": None})
     seen = await sight_of(visit)
-    found = await _progress(visit, seen) if seen else None
-    return JSONResponse({"progress": found._asdict() if found else None})
+    return JSONResponse({"progress": await _progress(visit, seen) if seen else None})
 
 
 def _done(visit: Visit, record: SlideRecord, asked: Show | Say | Seal) -> None:
@@ -252,7 +286,8 @@ def _done(visit: Visit, record: SlideRecord, asked: Show | Say | Seal) -> None:
         if asked.shown:
             reviews.mark_shown(record, *who, asked.reading, asked.shown)
         given = [Given(one.object_id, one.kind, one.label, one.note) for one in asked.given]
-        reviews.give(record, *who, asked.reading, given, call_id=asked.call_id, classes=visit.web.settings.classes)
+        shown = replace(record, upto=min(asked.upto or record.upto, record.upto))
+        reviews.give(shown, *who, asked.reading, given, call_id=asked.call_id, classes=visit.web.settings.classes)
     elif asked.signature:
         reviews.withdraw(record.key, asked.signature, *who, reason=asked.reason, call_id=asked.call_id)
     elif asked.reason:
@@ -261,7 +296,9 @@ def _done(visit: Visit, record: SlideRecord, asked: Show | Say | Seal) -> None:
         reviews.sign(record, *who, asked.reading, call_id=asked.call_id)
 
 
-def _refused(cause: ReviewRefusedError) -> Response:
+def _refused(visit: Visit, cause: ReviewRefusedError) -> Response:
+    if visit.form and not wants_json(visit.request):
+        return visit.refusal(HTTPStatus.CONFLICT, "refusal.failed", why=str(cause))
     return JSONResponse({"error": str(cause), "why": cause.why}, HTTPStatus.CONFLICT)
 
 
@@ -269,6 +306,7 @@ ROUTES = [
     Route("/slides/{site}/{device}/{slide}/review", work),
     Route("/slides/{site}/{device}/{slide}/review/cards", more),
     Route("/slides/{site}/{device}/{slide}/review/begin", begin, methods=["POST"]),
+    Route("/slides/{site}/{device}/{slide}/review/unseal", unseal, methods=["POST"]),
     Route("/slides/{site}/{device}/{slide}/review/shown", show, methods=["POST"]),
     Route("/slides/{site}/{device}/{slide}/review/verdicts", say, methods=["POST"]),
     Route("/slides/{site}/{device}/{slide}/review/seal", sign, methods=["POST"]),

@@ -69,27 +69,33 @@ def progress(record: SlideRecord, log: SlideLog, reading: Reading, shown: Iterab
     )
 
 
-def ordered(cells: Sequence[SlideCell], by: Order, done: Iterable[str] = ()) -> list[SlideCell]:
+def ordered(
+    cells: Sequence[SlideCell], by: Order, done: Iterable[str] = (), left: Iterable[str] = ()
+) -> list[SlideCell]:
     """Cells in the order in which a person looks at them.
 
     Args:
         cells: of a slide.
         by: `suspicion`: by the probability of a blast, the highest first, then those without one. `to_do`: those
-            without a verdict first, of these the uncertain ones first, then by suspicion. `outlier`: those that the
+            without a verdict first, of these the uncertain ones first, then by suspicion; before all those that are
+            ``left``. `outlier`: those that the
             model doubts first, then kinds that are rare on this slide, then by an unusual size. `seen`: as they were
             first seen.
         done: names of the cells that have a verdict.
+        left: names of the cells of which verdicts differ and that nobody has settled.
     """
     if by == "seen":
         return list(cells)
     if by == "outlier":
         return sorted(cells, key=_oddness(cells))
     have = frozenset(done) if by == "to_do" else frozenset[str]()
+    open_still = frozenset(left) if by == "to_do" else frozenset[str]()
     first = {True: 0, False: 1}
 
-    def key(cell: SlideCell) -> tuple[bool, int, bool, float]:
+    def key(cell: SlideCell) -> tuple[int, bool, int, bool, float]:
         unsure = first[cell.label == UNSURE] if by == "to_do" else 0
-        return cell.object_id in have, unsure, cell.probability is None, -(cell.probability or 0.0)
+        before_all = first[cell.object_id in open_still]
+        return before_all, cell.object_id in have, unsure, cell.probability is None, -(cell.probability or 0.0)
 
     return sorted(cells, key=key)
 

@@ -159,7 +159,7 @@ function say(kind, label, note) {
     const how = given[number].kind;
     paint(card, how === "undo" ? "" : how === "unsure" ? "uncertain" : how === "confirm" ? card.dataset.label : label);
   });
-  enqueue("verdicts", { reading: review.dataset.reading, call_id: name(), given, shown: waiting.splice(0) });
+  enqueue("verdicts", { reading: review.dataset.reading, call_id: name(), given, shown: waiting.splice(0), upto: Number(review.dataset.upto) });
   const many = selected.size > 0;
   clearSelection();
   if (kind !== "undo" && !many) onwards();

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from dashboard.security import users
+from dashboard.security.roles import Role
+from dashboard.security.users import Users
 from devbroker.broker import Broker
 from tests.waiting import until
 
@@ -19,6 +23,15 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 Launch = Callable[..., "Server"]
 Agent = Callable[..., "subprocess.Popen[bytes]"]
+OpenWindow = Callable[..., "Window"]
+PASSWORD = "it is only a test of a page"  # noqa: S105 - of people who are made up
+PEOPLE: dict[str, Role] = {
+    "rita": "reader",
+    "ada": "reviewer",
+    "bob": "reviewer",
+    "carol": "reviewer",
+    "adam": "administrator",
+}
 
 
 class Server:
@@ -122,14 +135,81 @@ class Window:
 
     def _note(self, said: Any) -> None:
         if said.type in {"error", "warning"}:
-            self.complaints.append(said.text)
+            self.complaints.append(f"{said.text} {said.location['url']}")
+
+    def forgive(self, *, status: int) -> None:
+        """Forget what the browser says of answers of one kind that a test has asked for, and nothing else."""
+        self.complaints = [said for said in self.complaints if f"responded with a status of {status} " not in said]
+
+    def sign_in(self, server: Server, name: str) -> "Window":
+        """Come in as one of `PEOPLE`."""
+        self.page.goto(f"{server.address}signin")
+        self.page.get_by_label("Name").fill(name)
+        self.page.get_by_label("Password").fill(PASSWORD)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.wait_for_url("**/agents")
+        return self
+
+
+def serious(page: Any) -> list[tuple[str, str]]:
+    """What is hard to use for some people, in both themes."""
+    from axe_playwright_python.sync_playwright import Axe  # noqa: PLC0415 - only here, and slow
+
+    found = []
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # colours that change are none to measure
+        faults = Axe().run(page).response["violations"]
+        bad = [fault for fault in faults if fault["impact"] in {"serious", "critical"}]
+        found += [(f"{theme} {fault['id']}", fault["nodes"][0]["html"]) for fault in bad]
+    return found
 
 
 @pytest.fixture
-def window(chromium: Any) -> Iterator[Window]:
-    """A fresh window: no cookie, no memory; a test that leaves a complaint fails."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
-    made = Window(context.new_page())
-    yield made
-    context.close()
-    assert made.complaints == []
+def open_window(chromium: Any) -> Iterator[OpenWindow]:
+    """Open windows, each of a browser of its own: no cookie, no memory; a test that leaves a complaint fails."""
+    made: list[Window] = []
+
+    def opened(**how: object) -> Window:
+        plain = {"viewport": {"width": 1280, "height": 900}, "locale": "en-GB"}
+        made.append(Window(chromium.new_context(**{**plain, **how}).new_page()))
+        return made[-1]
+
+    yield opened
+    for one in made:
+        one.page.context.close()
+    assert [one.complaints for one in made] == [[]] * len(made)
+
+
+@pytest.fixture
+def window(open_window: OpenWindow) -> Window:
+    """A fresh window."""
+    return open_window()
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> None:
+    """Those of `PEOPLE` may sign in, where ``web.sign_in`` is true."""
+    everybody = Users(tmp_path / users.FILE)
+    for name, role in PEOPLE.items():
+        everybody.add(name, PASSWORD, role)
+
+
+@pytest.fixture
+def pictured(launch: Launch, agent: Agent, tmp_path: Path) -> Callable[..., Server]:
+    """Serve a slide of some thirty cells with their pictures, whose agent has ended: ``pictured(**settings)``."""
+
+    def made(**settings: object) -> Server:
+        server = launch("reviewed", **settings)
+        seeing = agent("reviewed", **{"source.fps": 2, "pictures.keep": "true"})
+
+        def enough() -> bool:
+            with sqlite3.connect(f"file:{tmp_path / 'collector.sqlite'}?mode=ro", uri=True) as store:
+                count: int = store.execute("select count(*) from picture where kind = 'cell'").fetchone()[0]
+                return count >= 20
+
+        assert until(enough, 60)
+        seeing.terminate()
+        seeing.wait(30)
+        return server
+
+    return made

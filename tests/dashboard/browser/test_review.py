@@ -2,11 +2,15 @@
 
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.dashboard.browser.conftest import Agent, Launch, Server, Window
+from bench.page import cell, report
+from contract.messages import Join
+from tests.dashboard.browser.conftest import Launch, Server, Window
+from tests.dashboard.conftest import Keep
 from tests.waiting import until
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
@@ -15,20 +19,9 @@ SLIDE = "slides/lab/scope-1/slide-of-scope-1"
 
 
 @pytest.fixture
-def slide(launch: Launch, agent: Agent, tmp_path: Path) -> Server:
-    """A slide of some thirty cells with their pictures, whose agent has ended."""
-    server = launch("reviewed")
-    seeing = agent("reviewed", **{"source.fps": 2, "pictures.keep": "true"})
-
-    def pictured() -> bool:
-        with sqlite3.connect(f"file:{tmp_path / 'collector.sqlite'}?mode=ro", uri=True) as store:
-            count: int = store.execute("select count(*) from picture where kind = 'cell'").fetchone()[0]
-            return count >= 20
-
-    assert until(pictured, 60)
-    seeing.terminate()
-    seeing.wait(30)
-    return server
+def slide(pictured: Callable[..., Server]) -> Server:
+    """A slide with pictures on a page without sign-in."""
+    return pictured()
 
 
 def stored(folder: Path) -> list[tuple[str, str, str]]:
@@ -114,3 +107,36 @@ def test_many_cells_are_labelled_at_once_and_one_verdict_is_taken_back(
     page.keyboard.press("z")
     expect(page.locator("#cells li.cell[data-verdict]")).to_have_count(2)
     assert until(lambda: [kind for _, kind, _ in stored(tmp_path)][-1] == "undo", 10)
+
+
+def test_two_cells_that_turn_out_to_be_one_come_back_to_who_has_called_them_differently(
+    launch: Launch, keep: Keep, window: Window
+) -> None:
+    keep([report(1, 1, [cell(1, 1, number, share) for number, share in enumerate((0.9, 0.1, 0.05), start=1)])])
+    server = launch("joined", collect="false")
+    page = window.page
+    page.goto(f"{server.address}slides/lab/scope-1/slide-7/review")
+    page.get_by_role("button", name="Begin").click()
+    for number, key in enumerate("211"):
+        expect(page.locator("#cells li[data-verdict]")).to_have_count(number)
+        expect(page.locator("#cells li.current[data-seen]")).to_have_count(1)
+        page.keyboard.press(key)
+    expect(page.locator("#sending")).to_have_text("Everything is stored.")
+    one, other = (cell(1, 1, number, 0.5).object_id for number in (1, 2))
+    keep([report(1, 2).model_copy(update={"joined": Join(part=2, x=0, y=0, same={other: one})})])
+    page.reload()
+    expect(page.locator("#cells li.cell")).to_have_count(2)
+    again = page.locator("#cells li.cell:has(.apart)")
+    expect(again.locator(".apart")).to_have_text("guest: blast; guest: normal. What were two cells is one: look again.")
+    expect(page.locator("#progress")).to_contain_text("1 of 2 cells reviewed, 1 uncertain ones left.")
+    page.locator("#sign").click()
+    expect(page.locator("#signing")).to_contain_text("1 uncertain cell not reviewed")
+    window.forgive(status=409)
+    again.click()
+    expect(page.locator("#cells li.current[data-seen]")).to_have_count(1)
+    page.keyboard.press("2")
+    expect(page.locator("#progress")).to_contain_text("2 of 2 cells reviewed, 0 uncertain ones left.", timeout=SOON_MS)
+    page.locator("#sign").click()
+    expect(page.locator("#signing")).to_have_text("Signed.")
+    page.reload()
+    expect(page.locator(".apart")).to_have_count(0)

@@ -1,0 +1,117 @@
+"""Two readers who do not see each other, a third who settles what they differ in, and signatures, in real browsers."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.dashboard.browser.conftest import OpenWindow, Server, Window, serious
+
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+pytestmark = pytest.mark.usefixtures("people")
+SOON_MS = 20_000
+SLIDE = "slides/lab/scope-1/slide-of-scope-1"
+FILES = "cells.csv", "fhir.json", "report", "cells"
+KEYS = {"1": "normal", "2": "blast", "3": "phantom"}
+
+
+@pytest.fixture
+def server(pictured: Callable[..., Server]) -> Server:
+    return pictured(**{"web.sign_in": "true", "classes": '["phantom"]'})
+
+
+def reads(window: Window, server: Server, keys: Callable[[int], str]) -> dict[str, str]:
+    """Begin a reading and say of each cell what a key says; labels by cell."""
+    page = window.page
+    page.goto(f"{server.address}{SLIDE}/review")
+    page.get_by_role("button", name="Begin").click()
+    said = {}
+    for number in range(page.locator("#cells li.cell").count()):
+        current = page.locator("#cells li.current[data-seen]:not([data-verdict])")
+        expect(current).to_have_count(1)
+        said[str(current.get_attribute("data-id"))] = KEYS[keys(number)]
+        page.keyboard.press(keys(number))
+    expect(page.locator("#sending")).to_have_text("Everything is stored.", timeout=SOON_MS)
+    return said
+
+
+def sign(window: Window) -> None:
+    window.page.locator("#sign").click()
+    expect(window.page.locator("#signing")).to_have_text("Signed.", timeout=SOON_MS)
+
+
+def data(window: Window, server: Server) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the data routes say of the slide, and what people call its cells."""
+    ask = window.page.request.get
+    about = ask(f"{server.address}data/{SLIDE}").json()
+    cells = ask(f"{server.address}data/{SLIDE}/cells?limit=1000").json()["cells"]
+    return about, {one["object_id"]: one["label_reviewed"] for one in cells if one["label_reviewed"]}
+
+
+def kappa_of(pairs: list[tuple[str, str]]) -> float:
+    """Cohen's, by its definition."""
+    first, second = (Counter(pair[side] for pair in pairs) for side in (0, 1))
+    chance = sum(first[label] * second[label] for label in first) / len(pairs) ** 2
+    return (sum(one == other for one, other in pairs) / len(pairs) - chance) / (1 - chance)
+
+
+def test_a_third_person_settles_what_two_blind_readers_differ_in_and_signs(
+    server: Server, open_window: OpenWindow
+) -> None:
+    ada, bob, carol = (open_window().sign_in(server, name) for name in ("ada", "bob", "carol"))
+    of_ada = reads(ada, server, lambda number: "3" if number < 3 else "12"[number % 2])
+    sign(ada)
+
+    for blind in (bob, carol):  # one who will read, and one who reads nothing yet
+        about, cells = data(blind, server)
+        assert cells == {}
+        assert about["reviewed"]["apart"] == {}
+        for name in FILES:
+            assert "phantom" not in blind.page.request.get(f"{server.address}{SLIDE}/{name}").text(), name
+        blind.page.goto(server.address + SLIDE)
+        expect(blind.page.get_by_text("phantom")).to_have_count(0)
+    of_bob = reads(bob, server, lambda number: "12"[number % 2])
+    expect(bob.page.locator("#cells [data-verdict=phantom], #cells .apart")).to_have_count(0)
+    assert "ada:" not in bob.page.request.get(f"{server.address}{SLIDE}/review/cards").text()
+    about, cells = data(bob, server)
+    assert (cells, about["reviewed"]["kappa"]) == (of_bob, None)
+    sign(bob)
+
+    page = carol.page
+    page.goto(f"{server.address}{SLIDE}/review")
+    expect(page.get_by_text("Adjudication")).to_be_visible()
+    expect(page.locator("#progress")).to_contain_text("nobody has settled: 3.")
+    apart = page.locator("#cells li.cell:has(.apart)")
+    expect(apart).to_have_count(3)
+    differing = [str(one.get_attribute("data-id")) for one in page.locator("#cells li.cell").all()[:3]]
+    assert {name for name in of_ada if of_ada[name] != of_bob[name]} == set(differing)
+    for name in differing:
+        expect(page.locator(f'#cells [data-id="{name}"] .apart')).to_have_text(f"ada: phantom; bob: {of_bob[name]}")
+    kappa = kappa_of([(of_ada[name], of_bob[name]) for name in of_ada])
+    share = 100 * (len(of_ada) - 3) / len(of_ada)
+    expect(page.get_by_text(f"The readings agree on {share:.1f} % of {len(of_ada)} cells.")).to_contain_text(
+        f"Cohen's kappa {kappa:.2f}."
+    )
+    assert serious(page) == []
+    page.locator("#sign").click()
+    expect(page.locator("#signing")).to_contain_text("3 cells of which verdicts differ")
+    carol.forgive(status=409)
+    page.locator("#cells li.cell").first.click()
+    for name, key in zip(differing, "123", strict=True):
+        expect(page.locator(f'#cells li.current[data-seen][data-id="{name}"]')).to_have_count(1)
+        page.keyboard.press(key)
+    expect(page.locator("#progress")).to_contain_text("nobody has settled: 0.", timeout=SOON_MS)
+    sign(carol)
+    about, cells = data(carol, server)
+    assert {name: cells[name] for name in differing} == dict(zip(differing, KEYS.values(), strict=True))
+    assert {name: cells[name] for name in of_ada if name not in differing} == {
+        name: label for name, label in of_ada.items() if name not in differing
+    }
+    assert about["reviewed"]["kappa"] == pytest.approx(kappa)
+    signed = [(one["name"], one["reading"], one["outdated"]) for one in about["reviewed"]["signatures"]]
+    assert signed == [("ada", "1", False), ("bob", "2", False), ("carol", "adjudication", False)]
+    page.goto(server.address + SLIDE)
+    expect(page.get_by_text("Signed by carol (Adjudication)")).to_be_visible()
+    page.goto(f"{server.address}{SLIDE}/report")
+    expect(page.get_by_text(f"Cohen's kappa {kappa:.2f}")).to_be_visible()
