@@ -18,7 +18,7 @@ from dashboard.pages.slides import AT_ONCE, base_of, key_of
 from dashboard.pages.visit import Visit, page, wants_json
 from dashboard.records import SlideCell, SlideKey, SlideRecord, widths_of
 from dashboard.reviews.agreement import agreement
-from dashboard.reviews.events import BLIND, Given, Kind, Reading, ReviewRefusedError, SlideLog, Verdict
+from dashboard.reviews.events import Given, Kind, Reading, ReviewRefusedError, SlideLog, Verdict
 from dashboard.reviews.likeness import by_likeness
 from dashboard.reviews.progress import Order, ordered, progress
 from dashboard.reviews.readings import Readings, visible
