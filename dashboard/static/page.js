@@ -7,6 +7,7 @@ const OLD_AFTER_S = 5; // without a sign of life
 const said = document.body.dataset;
 let heardAt = null; // performance.now() of the last sign of life
 let ahead = 0; // milliseconds by which the server's clock is ahead of this one
+let source = null; // what this page hears
 
 function replace(html) {
   const holder = document.createElement("template");
@@ -27,7 +28,9 @@ function insertInOrder(list, made) {
 }
 
 function listen() {
-  const source = new EventSource(said.events);
+  if (source || document.hidden) return;
+  const opened = new EventSource(said.events);
+  source = opened;
   source.addEventListener("parts", (event) => {
     JSON.parse(event.data).filter(Boolean).forEach(replace);
     tellAges();
@@ -42,8 +45,19 @@ function listen() {
     document.getElementById("knowledge").classList.toggle("old", Boolean(tick.trouble));
   });
   source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 2000); // the server refused: ask again
+    if (source !== opened || opened.readyState !== EventSource.CLOSED) return;
+    source = null;
+    setTimeout(listen, 2000); // the server refused: ask again
   });
+}
+
+// A browser has six connections to a server, which tabs that nobody sees would hold from the one that is looked at.
+function listenWhileSeen() {
+  if (!document.hidden) listen();
+  else if (source) {
+    source.close();
+    source = null;
+  }
 }
 
 function tellAges() {
@@ -108,6 +122,7 @@ function watchForMore(observer) {
 
 if (said.events) {
   listen();
+  document.addEventListener("visibilitychange", listenWhileSeen);
   setInterval(tellAge, 500);
 }
 document.querySelectorAll("form.command").forEach((form) => form.addEventListener("submit", command));

@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -92,20 +91,28 @@ def test_an_agent_that_is_killed_is_shown_as_lost(launch: Launch, agent: Agent, 
     expect(state).to_have_text("offline", timeout=2 * SOON_MS)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_pages_are_accessible_in_both_themes(launch: Launch, agent: Agent, chromium: Any, theme: str) -> None:
-    from axe_playwright_python.sync_playwright import Axe  # noqa: PLC0415 - only here, and slow
+HIDDEN = """(hidden) => {
+    Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+"""Turning to another tab, which a browser without a screen does not have."""
 
-    server = launch(f"axe-{theme}")
-    agent(f"axe-{theme}")
-    context = chromium.new_context(color_scheme=theme, bypass_csp=True)
-    page = context.new_page()
-    page.goto(server.address)
-    expect(page.locator("#agents tr .state")).to_have_text("online", timeout=SOON_MS)
-    slide = "slides/lab/scope-1/slide-of-scope-1"
-    for path in ("agents", "agents/lab/scope-1", "slides", slide, "nowhere"):
-        page.goto(server.address + path)
-        found = Axe().run(page).response["violations"]
-        serious = [fault for fault in found if fault["impact"] in {"serious", "critical"}]
-        assert serious == [], (path, [(fault["id"], fault["nodes"][0]["html"]) for fault in serious])
-    context.close()
+
+def test_tabs_that_nobody_sees_leave_the_connections_to_the_one_that_is_looked_at(
+    launch: Launch, agent: Agent, window: Window
+) -> None:
+    server = launch("tabs")
+    agent("tabs")
+    state, first = "#agents tr .state", window.page
+    first.goto(server.address)
+    expect(first.locator(state)).to_have_text("online", timeout=SOON_MS)
+    first.evaluate(HIDDEN, arg=True)
+    for _ in range(7):
+        tab = first.context.new_page()
+        tab.goto(server.address)
+        expect(tab.locator("#knowledge")).to_contain_text("As of", timeout=SOON_MS)
+        tab.evaluate(HIDDEN, arg=True)
+    expect(first.locator("body")).to_have_class("silent", timeout=SOON_MS)
+    first.evaluate(HIDDEN, arg=False)
+    expect(first.locator("body")).not_to_have_class("silent", timeout=SOON_MS)
+    expect(first.locator("#knowledge")).to_contain_text("As of")
