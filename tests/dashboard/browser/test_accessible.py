@@ -49,10 +49,10 @@ def pages(window: Window, server: Server) -> dict[str, str]:
     return found
 
 
-def test_every_page_of_who_may_see_most_is_accessible_and_complains_of_nothing(
+def test_every_page_is_accessible_in_both_themes_and_complains_of_nothing(
     server: Server, open_window: OpenWindow
 ) -> None:
-    window = open_window().sign_in(server, "adam")
+    window = open_window().sign_in(server, "adam")  # who may see most
     found = pages(window, server)
     assert found.keys() >= PARTS
     whole = found.keys() - PARTS
@@ -66,10 +66,12 @@ def test_every_page_of_who_may_see_most_is_accessible_and_complains_of_nothing(
     window.page.goto(f"{server.address}nowhere")
     assert serious(window.page) == []
     window.forgive(status=404)
+    refused(open_window(), server)
+    reviewing(open_window(), server)
 
 
-def test_the_form_of_sign_in_a_review_and_a_refusal_are_accessible(server: Server, open_window: OpenWindow) -> None:
-    window = open_window()
+def refused(window: Window, server: Server) -> None:
+    """The form of sign-in, before and after a wrong password, and a page that is not for readers."""
     page = window.page
     page.goto(f"{server.address}signin")
     assert serious(page) == []
@@ -85,7 +87,11 @@ def test_the_form_of_sign_in_a_review_and_a_refusal_are_accessible(server: Serve
     expect(page.get_by_text("This needs the role reviewer.")).to_be_visible()
     assert serious(page) == []
     window.forgive(status=403)
-    page = open_window().sign_in(server, "ada").page
+
+
+def reviewing(window: Window, server: Server) -> None:
+    """A review with a verdict, a selected cell and a note that is being written."""
+    page = window.sign_in(server, "ada").page
     page.goto(f"{server.address}{SLIDE}/review")
     page.get_by_role("button", name="Begin").click()
     expect(page.locator("#cells li.current[data-seen]")).to_have_count(1)

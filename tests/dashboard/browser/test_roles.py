@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from bench.page import cell, report
+from dashboard.records import SlideKey
+from dashboard.reviews.store import ReviewStore
 from tests.dashboard.browser.conftest import Agent, Launch, OpenWindow, Server, Window
 from tests.dashboard.conftest import Keep
 
@@ -20,6 +22,7 @@ POST = """async ([path, body]) => {
     return [answer.status, (await answer.json()).error];
 }"""
 """What somebody does who knows our addresses and has a page of ours open."""
+FOUR = report(1, 1, [cell(1, 1, number, share) for number, share in enumerate((0.9, 0.95, 0.1, 0.05), start=1)])
 NEEDS_REVIEWER = 403, "This needs the role reviewer."
 
 
@@ -67,7 +70,7 @@ def test_a_reviewer_commands_and_the_agents_log_has_the_name_and_a_reader_can_no
 @pytest.fixture
 def server(launch: Launch, keep: Keep) -> Server:
     """A slide of four cells, of which none is uncertain."""
-    keep([report(1, 1, [cell(1, 1, number, share) for number, share in enumerate((0.9, 0.95, 0.1, 0.05), start=1)])])
+    keep([FOUR])
     return launch("roles", collect="false", **{"web.sign_in": "true"})
 
 
@@ -132,37 +135,20 @@ def test_a_reader_finds_no_way_to_say_anything_and_who_is_not_signed_in_finds_no
         assert post(nobody, path) == (401, "You are not signed in. Sign in, and try again.")
 
 
-def test_who_asked_to_see_what_is_signed_can_not_begin_a_reading(server: Server, open_window: OpenWindow) -> None:
-    ada, carol = (open_window().sign_in(server, name) for name in ("ada", "carol"))
-    reads(ada, server)
-    ada.page.keyboard.press("3")
-    ada.page.get_by_role("button", name="Sign this reading").click()
-    expect(ada.page.locator("#signing")).to_have_text("Signed.")
-    carol.page.goto(server.address + SLIDE)
-    expect(carol.page.get_by_text("smudge")).to_have_count(0)
-    carol.page.get_by_role("link", name="Review these cells").click()
-    carol.page.get_by_role("button", name="See what was signed").click()
-    carol.page.get_by_role("button", name="Begin").click()
-    expect(carol.page.get_by_text("would not be independent")).to_be_visible()
-    carol.forgive(status=409)
-    carol.page.goto(server.address + SLIDE)
-    expect(carol.page.get_by_text("smudge 1")).to_be_visible()
-
-
+@pytest.mark.soak
 def test_without_sign_in_the_guest_reviews_commands_and_sees_the_log_and_frees_no_reading_of_others(
-    server: Server, launch: Launch, open_window: OpenWindow
+    launch: Launch, keep: Keep, open_window: OpenWindow, tmp_path: Path
 ) -> None:
-    ada = open_window().sign_in(server, "ada")
-    reads(ada, server)
-    ada.page.goto("about:blank")
-    server.kill()
-    alone = launch("roles", collect="false")
+    keep([FOUR])
+    with ReviewStore(f"sqlite:///{tmp_path / 'reviews.sqlite'}") as reviews:
+        reviews.begin(SlideKey("lab", "scope-1", "slide-7"), "ada", "reviewer", "call-0001")
+    server = launch("alone", collect="false")
     guest = open_window()
-    guest.page.goto(f"{alone.address}system")
+    guest.page.goto(f"{server.address}system")
     expect(guest.page.get_by_role("row").filter(has_text="began: first reading")).to_contain_text("ada")
     expect(guest.page.get_by_role("button", name="Sign out")).to_have_count(0)
-    reads(guest, alone)
+    reads(guest, server)
     expect(guest.page.get_by_text("First reading: ada, not signed")).to_be_visible()
     expect(guest.page.get_by_role("button", name="Free this reading")).to_have_count(1)
-    freed = {"reading": "1", "call_id": "call-0001", "reason": "there is nobody else"}
+    freed = {"reading": "1", "call_id": "call-0002", "reason": "there is nobody else"}
     assert post(guest, f"{SLIDE}/review/seal", freed)[0] == 409
