@@ -1,4 +1,4 @@
-"""What may be a word of a topic: nothing that a broker, a database or a terminal takes for something else."""
+"""What may be a word of a topic: nothing that a broker, a database, an address or a terminal takes for another."""
 
 import unicodedata
 from functools import lru_cache
@@ -7,13 +7,16 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-WORD = "1 to 64 characters, no space, no / + or #, nothing invisible, not beginning with $"
+WORD = "1 to 64 characters, no space, no / + or #, nothing invisible, not beginning with $, and is not . or .."
 """What a ``TopicWord`` may be, in words."""
 WORD_ERROR = "topic_word"
 """Type of pydantic's error for a text that is none."""
-_PATTERN = r"^[^/+#$\s\x00-\x1f\x7f-\x9f][^/+#\s\x00-\x1f\x7f-\x9f]{0,63}$"
+_PATTERN = r"^(?!\.\.?$)[^/+#$\s\x00-\x1f\x7f-\x9f][^/+#\s\x00-\x1f\x7f-\x9f]{0,63}$"
 """Nearly the same, for the JSON Schemas: a pattern can not name what is invisible."""
 _LONGEST = 64
+_OF_PATHS = frozenset({".", ".."})
+"""What paths and addresses take for "here" and "above": a browser drops them, however they are written (`%2e%2e`), so
+that the page of such a site, microscope or slide could never be reached."""
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
 """Unicode's categories of control and format characters, surrogates and separators."""
 
@@ -23,7 +26,7 @@ _NO_CHARACTERS, _LAST = range(0xFDD0, 0xFDF0), 0xFFFE
 
 def is_topic_word(text: str) -> bool:
     """Whether a text may be a site, a device, an epoch or any other word of a topic."""
-    return 0 < len(text) <= _LONGEST and _is_clean(text)
+    return 0 < len(text) <= _LONGEST and text not in _OF_PATHS and _is_clean(text)
 
 
 @lru_cache(maxsize=4096)
