@@ -57,6 +57,18 @@ def test_times_are_written_as_readers_do(language: str, said: str) -> None:
     assert Texts.load(language).get("format.moment", at=NOON) == said
 
 
+def test_no_german_text_writes_a_day_as_exports_do() -> None:
+    assert not {key: text for key, text in texts_of("de").items() if "%Y-" in text}
+
+
+@pytest.mark.parametrize(
+    "word", ["Lesung", "gelesen haben", "Schlichtung", "Notiz", "Berichtigung", "abgelehnt", "Ziehung"]
+)
+def test_german_has_one_word_for_one_thing(word: str) -> None:
+    """A person's reading is a Durchsicht, what settles two a Schiedsspruch, what people change a Korrektur."""
+    assert not {key: text for key, text in texts_of("de").items() if word.lower() in text.lower()}
+
+
 @pytest.mark.parametrize(("count", "said"), [(0, "0 cells"), (1, "1 cell"), (2, "2 cells")])
 def test_a_text_with_forms_is_chosen_by_the_count(count: int, said: str) -> None:
     forms = {"cells.one": "{count} cell", "cells.other": "{count} cells"}
