@@ -1,11 +1,11 @@
 """What is known of a slide, as values: what pages, reviews and exports are made of.
 
-A slide is what one device has reported under one pseudonym: every count of it, for an agent that starts again amid a
-slide begins another. Each cell stands once, by all its views.
+A slide is what one device has reported under one pseudonym: every count of it, as ``dashboard.recounts`` has it, for an
+agent that starts again amid a slide begins another. Each cell stands once, by all its views.
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,13 +15,16 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from collector import queries, tables
-from collector.layouts import layout_of
+from collector import layouts, queries, tables
+from collector.places import FramePlace, places
 from collector.queries import CellRow, FrameRow
+from contract.amendments import cell_number
 from contract.labels import LABELS, Label
 from contract.messages import Interval, Join, SlideSummary
 from contract.shares import wilson
-from contract.views import said_by, together
+from contract.views import Together, said_by, together
+from dashboard.places import Layout, layout_of, scale_of
+from dashboard.recounts import counted, name_of
 
 
 class SlideKey(NamedTuple):
@@ -58,6 +61,7 @@ class SlideCell:
         flags: of its best view, of the message ``CellReport``.
         views: how many frames show it.
         model_id: of the model that judged its best view.
+        um_per_pixel: scale of that frame; None where its report says none.
     """
 
     object_id: str
@@ -71,6 +75,7 @@ class SlideCell:
     flags: tuple[str, ...]
     views: int
     model_id: str = ""
+    um_per_pixel: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,11 @@ class Counts:
             found[label] += 1
         return cls(**found)
 
+    @classmethod
+    def said_by(cls, summary: SlideSummary) -> "Counts":
+        """Those of one count, as its agent says."""
+        return cls(summary.normal, summary.blasts, summary.uncertain, summary.not_judged)
+
     @property
     def cells(self) -> int:
         """All of them."""
@@ -122,6 +132,13 @@ class Counts:
         return wilson(self.blast, self.normal + self.blast)
 
 
+class Tally(NamedTuple):
+    """How many cells a slide has, and of how many counts they are."""
+
+    counts: Counts
+    of: int
+
+
 class Version(NamedTuple):
     """How new a slide's record is: number of its last row, and when its newest summary came."""
 
@@ -137,18 +154,22 @@ class SlideRecord:
         key: which one.
         summaries: the newest summary of each count, in their order; none where no summary came.
         cells: each once, in the order in which they were first seen.
-        frames: how many frames were reported.
-        refused: the frames that were not judged.
-        models: `id` of each model that has judged, in their order.
+        frames: how many frames were reported; a picture that another count has read again is one.
+        refused: of these, those that were not judged.
+        models: `id` of each model whose judgement counts, in their order.
         engines: inference engine and precision of each, in their order.
         first_at: when the first frame was taken, UTC; None where there is none.
         last_at: when the last was.
         upto: number of the last row that was read: a record with a higher one is newer.
         heard_at: when the newest summary came.
         renamed: each name that a cell had in earlier reports and has no longer, with the one that it has now; None
-            if the cell was taken back.
+            if the cell was taken back, or is not in the latest reading of its picture.
         joined: of each cell that was taken for several, number of the last row that says so: a record that reaches
             it has the cell as one.
+        read_again: how many pictures were read more than once.
+        ever_judged: `id` of each model that has judged a picture, whether that still counts or not.
+        scales: micrometres per pixel of the frames that count, each once, the most frequent first.
+        layout: where the frames that were judged lie.
     """
 
     key: SlideKey
@@ -164,6 +185,16 @@ class SlideRecord:
     heard_at: datetime | None = None
     renamed: Mapping[str, str | None] = field(default_factory=dict)
     joined: Mapping[str, int] = field(default_factory=dict)
+    read_again: int = 0
+    ever_judged: tuple[str, ...] = ()
+    scales: tuple[float, ...] = ()
+    layout: Layout = field(default_factory=Layout)
+
+    @property
+    def standing(self) -> tuple[SlideSummary, ...]:
+        """The summaries of the counts that have cells here; the newest where none has."""
+        named = {number.count_id for cell in self.cells if (number := cell_number(cell.object_id))}
+        return tuple(one for one in self.summaries if one.count_id in named) or self.summaries[-1:]
 
     @property
     def counts(self) -> Counts:
@@ -214,36 +245,49 @@ def slide_record(connection: sa.Connection, key: SlideKey) -> SlideRecord | None
         connection: to the collector's store, see ``collector.queries.reading``.
         key: which slide.
     """
-    frames = [row for row in queries.frames(connection, key.slide_id) if (row.site, row.device) == key[:2]]
+    every = [row for row in queries.frames(connection, key.slide_id) if (row.site, row.device) == key[:2]]
     rows = [row for row in queries.cells(connection, key.slide_id) if (row.site, row.device) == key[:2]]
-    counts = [row for row in queries.slides(connection, key.slide_id) if (row.site, row.device) == key[:2]]
-    if not (frames or counts):
+    told = [row for row in queries.slides(connection, key.slide_id) if (row.site, row.device) == key[:2]]
+    if not (every or told):
         return None
+    found = counted(every, rows)
+    frames = found.frames
     taken = [row.captured_at for row in frames]
-    renamed = {
-        row.object_id: row.now for row in queries.renamed(connection, key.slide_id) if (row.site, row.device) == key[:2]
-    }
+    renamed = _renamed(connection, key, found.renamed)
+    where = [row for row in places(connection, key.slide_id) if (row.site, row.device) == key[:2]]
+    scales = _scales(where, frames)
     return SlideRecord(
         key=key,
-        summaries=tuple(row.summary for row in counts if row.summary),
-        cells=_cells(rows, {row.frame_id: row.model_id for row in frames}),
+        summaries=tuple(row.summary for row in told if row.summary),
+        cells=_cells(found.cells, {row.frame_id: row.model_id for row in frames}, scales),
         frames=len(frames),
         refused=tuple(_refused(row) for row in frames if not row.accepted),
         models=tuple(dict.fromkeys(row.model_id for row in frames)),
         engines=tuple(dict.fromkeys(row.engine for row in frames)),
         first_at=min(taken, default=None),
         last_at=max(taken, default=None),
-        upto=max((row.id for row in frames), default=0),
-        heard_at=max((row.received_at for row in counts), default=None),
+        upto=max((row.id for row in every), default=0),
+        heard_at=max((row.received_at for row in told), default=None),
         renamed=renamed,
         joined=_joined(connection, key, renamed) if renamed else {},
+        read_again=found.read_again,
+        ever_judged=tuple(dict.fromkeys(row.model_id for row in every)),
+        scales=tuple(scale for scale, _ in Counter(scales.values()).most_common()),
+        layout=layout_of(where, {row.frame_id for row in frames if row.accepted}),
     )
+
+
+def _scales(where: Iterable[FramePlace], frames: Iterable[FrameRow]) -> dict[str, float]:
+    """The scale of each of these frames that has one, by its id."""
+    counting = {row.frame_id for row in frames}
+    said = ((row.frame_id, scale_of(row.um_per_pixel)) for row in where if row.frame_id in counting)
+    return {name: scale for name, scale in said if scale is not None}
 
 
 def _joined(connection: sa.Connection, key: SlideKey, renamed: Mapping[str, str | None]) -> dict[str, int]:
     """See ``SlideRecord.joined``; of rows that a collector of an earlier layout has stored nothing."""
     report = tables.report.c
-    if layout_of(connection) < report.joined.info[tables.SINCE]:
+    if layouts.layout_of(connection) < report.joined.info[tables.SINCE]:
         return {}
     wanted = sa.select(report.id, report.joined).where(report.joined.is_not(None), report.slide_id == key.slide_id)
     found: dict[str, int] = {}
@@ -258,18 +302,27 @@ def _refused(row: FrameRow) -> RefusedFrame:
     return RefusedFrame(row.frame_id, row.source, row.captured_at, row.reasons)
 
 
-def _cells(rows: Sequence[CellRow], models: Mapping[str, str]) -> tuple[SlideCell, ...]:
+def _renamed(connection: sa.Connection, key: SlideKey, later: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Names that cells have no longer: by what reports say of earlier ones, and then by what was read again."""
+    amended = {
+        row.object_id: row.now for row in queries.renamed(connection, key.slide_id) if (row.site, row.device) == key[:2]
+    }
+    return {old: None if now is None else later.get(now, now) for old, now in amended.items()} | dict(later)
+
+
+def _cells(rows: Sequence[CellRow], models: Mapping[str, str], scales: Mapping[str, float]) -> tuple[SlideCell, ...]:
     views = defaultdict[str, list[CellRow]](list)
     for row in rows:
-        views[row.object_id or row.cell_id].append(row)
+        views[name_of(row)].append(row)
     said = said_by(rows)
-    return tuple(_cell(name, seen, said, models) for name, seen in views.items())
+    found = ((name, together(seen, said), len(seen)) for name, seen in views.items())
+    return tuple(_cell(name, cell, views, models, scales) for name, cell, views in found)
 
 
 def _cell(
-    name: str, views: Sequence[CellRow], said: Sequence[tuple[float, Label]], models: Mapping[str, str]
+    name: str, cell: Together[CellRow], views: int, models: Mapping[str, str], scales: Mapping[str, float]
 ) -> SlideCell:
-    best, probability, label = together(views, said)
+    best, probability, label = cell
     return SlideCell(
         object_id=name,
         cell_id=best.cell_id,
@@ -280,6 +333,7 @@ def _cell(
         label=label,
         probability=probability,
         flags=best.flags,
-        views=len(views),
+        views=views,
         model_id=models.get(best.frame_id, ""),
+        um_per_pixel=scales.get(best.frame_id),
     )

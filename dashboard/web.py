@@ -19,7 +19,7 @@ from dashboard.exports.review_summary import ReviewSummary
 from dashboard.live.views import Views
 from dashboard.live.watcher import Watcher
 from dashboard.paths import path_of
-from dashboard.records import SlideKey, SlideRecord, slide_record, version_of
+from dashboard.records import SlideKey, SlideRecord, Tally, Version, slide_record, version_of
 from dashboard.reviewed import summary_of
 from dashboard.reviews.descriptors import Descriptors
 from dashboard.reviews.readings import visible
@@ -34,6 +34,8 @@ from dashboard.texts import LANGUAGES, Texts
 from mqttlink.settings import BrokerSettings
 
 T = TypeVar("T")
+_COUNTED = 2000
+"""Slides of several counts whose counts are kept in memory, for lists; each takes some 200 bytes."""
 _KEPT = 8
 """Slides that are kept in memory; 10,000 cells take about 10 MB."""
 _TRIED_AT_ONCE = 2
@@ -89,6 +91,7 @@ class Web:
         )
         self.templates.globals["at"] = path_of
         self._slides = OrderedDict[SlideKey, SlideRecord]()
+        self._counted = OrderedDict[SlideKey, tuple[Version, Tally]]()
         self._lock = Lock()
 
     def store(self) -> AbstractContextManager[sa.Connection]:
@@ -107,6 +110,29 @@ class Web:
     async def slide(self, key: SlideKey) -> SlideRecord | None:
         """A slide as it is stored now; read again only where something new was stored of it."""
         return await self.ask(lambda connection: self._slide(connection, key))
+
+    def tally(self, connection: sa.Connection, key: SlideKey) -> Tally | None:
+        """How many cells a slide has, as its page counts them, and by how many counts; None if nothing is stored of it.
+
+        Args:
+            connection: to the collector's store.
+            key: which slide; one of a single count is told by its summary at less cost.
+        """
+        version = version_of(connection, key)
+        with self._lock:
+            kept, known = self._counted.get(key), self._slides.get(key)
+        if kept is not None and kept[0] == version:
+            return kept[1]
+        record = known if known is not None and known.version == version else slide_record(connection, key)
+        if record is None:
+            return None
+        found = Tally(record.counts, len(record.standing))
+        with self._lock:
+            self._counted[key] = record.version, found
+            self._counted.move_to_end(key)
+            while len(self._counted) > _COUNTED:
+                self._counted.popitem(last=False)
+        return found
 
     async def review(self, record: SlideRecord, person: str, *, may_review: bool) -> ReviewSummary | None:
         """What people have said of a slide, as far as this person may see it; None where nobody has said anything."""

@@ -31,6 +31,10 @@ pictures to try.
   their shares of blasts and its interval (Newcombe 1998). **One slide**: counts of the model and with the corrections,
   the share with its interval, histogram, course, refused frames, the cells by suspicion; [tables, FHIR, report, and
   signed cells for a training](exports.md), which `microscope-dashboard training OUT` takes of many slides at once.
+- **A slide that was read more than once.** An agent that starts again amid a slide begins another count and knows no
+  cell from before. List, page, exports and comparisons count the same: all counts together, and a picture that another
+  count has read again, as of a folder that is begun anew, once, by its latest reading that was judged. A cell that a
+  camera showed to two counts stands twice; nothing that is stored can tell, and the page says so.
 - **Counts and models** of a slide: each count with its model, and the cells that two models call something else. Only
   the very same pictures are compared, those of one name and one time of capture, as of a folder that was read again
   after `model/reload`; a cell is the same where its box is.

@@ -32,7 +32,7 @@ from dashboard.exports.fhir_parts import (
     reference,
 )
 from dashboard.exports.review_summary import ReviewSummary, Signature
-from dashboard.exports.slide_facts import corrected, refused_by, share_words
+from dashboard.exports.slide_facts import corrected, counted_words, refused_by, share_words
 from dashboard.exports.tables import data_hash
 from dashboard.records import Counts, SlideRecord
 from dashboard.texts import Texts
@@ -49,7 +49,6 @@ def slide_bundle(
     texts: Texts,
     at: datetime,
     review: ReviewSummary | None = None,
-    um_per_pixel: float | None = None,
 ) -> str:
     """A slide as the JSON of a bundle: the same slide and time give the same text.
 
@@ -58,12 +57,11 @@ def slide_bundle(
         texts: of the language in which people read it.
         at: when it is made, aware.
         review: what people said of the slide; None: nobody has reviewed it.
-        um_per_pixel: scale of the frames; None where it is not known.
 
     Raises:
         MissingError: the library is not installed.
     """
-    made = _Bundle(record, texts, at, review, um_per_pixel).made()
+    made = _Bundle(record, texts, at, review).made()
     return str(_bundle_class().model_validate(made).model_dump_json(indent=1))
 
 
@@ -88,17 +86,10 @@ class _Share(NamedTuple):
 class _Bundle:
     """The resources of one slide, which refer to each other."""
 
-    def __init__(
-        self,
-        record: SlideRecord,
-        texts: Texts,
-        at: datetime,
-        review: ReviewSummary | None,
-        um_per_pixel: float | None,
-    ) -> None:
+    def __init__(self, record: SlideRecord, texts: Texts, at: datetime, review: ReviewSummary | None) -> None:
         self._record, self._texts, self._at, self._review = record, texts, at, review
         self._hash = data_hash(record, review)
-        self._devices: Devices = devices_of(record, texts, VERSION, um_per_pixel)
+        self._devices: Devices = devices_of(record, texts, VERSION)
         self._specimen = address("specimen", *record.key)
         self._report = self._address("report")
 
@@ -157,7 +148,13 @@ class _Bundle:
         how, said = self._texts.get(f"printed.{share.method}"), self._words(share)
         laboratory = coding(f"{TERMINOLOGY}observation-category", "laboratory", "Laboratory")
         absent = coding(f"{TERMINOLOGY}data-absent-reason", "not-applicable", "Not Applicable")
-        notes = [self._research(), self._texts.get("printed.share_caption"), self._refused(), *share.words]
+        notes = [
+            self._research(),
+            self._texts.get("printed.share_caption"),
+            self._refused(),
+            *self._recounted(),
+            *share.words,
+        ]
         made = {
             "resourceType": "Observation",
             "text": narrative([self._research(), f"{how}: {said}", *share.words]),
@@ -188,6 +185,10 @@ class _Bundle:
         called = [(self._texts.get(f"label.{label}"), getattr(counts, label)) for label in LABELS]
         return [parts.count_component(name, count) for name, count in [*called, *apart.items()]]
 
+    def _recounted(self) -> list[str]:
+        """What must be said where the slide was counted more than once."""
+        return counted_words(self._record, self._texts)
+
     def _refused(self) -> str:
         """Why frames were refused, in one sentence."""
         record = self._record
@@ -201,6 +202,7 @@ class _Bundle:
             self._research(),
             *(f"{method[at]}: {self._words(one)}" for at, one in shares.items()),
             self._refused(),
+            *self._recounted(),
             *([self._texts.get("printed.open")] if record.is_open else []),
         ]
         return {

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from dashboard.exports.fhir_parts import OURS, Part, address, concept, identifier, named, narrative, reference, told
-from dashboard.exports.slide_facts import Judge, judges
+from dashboard.exports.slide_facts import Judge, judges, scale_words
 from dashboard.records import SlideRecord
 from dashboard.texts import Texts
 
@@ -25,14 +25,13 @@ class Devices:
     software: str
 
 
-def devices_of(record: SlideRecord, texts: Texts, release: str, um_per_pixel: float | None) -> Devices:
+def devices_of(record: SlideRecord, texts: Texts, release: str) -> Devices:
     """The devices of a slide.
 
     Args:
         record: the slide.
         texts: of the language.
         release: version of this program.
-        um_per_pixel: scale of the frames; None where it is not known.
     """
     site, device, _ = record.key
     microscope, software = address("device", site, device), address("software", release)
@@ -42,7 +41,7 @@ def devices_of(record: SlideRecord, texts: Texts, release: str, um_per_pixel: fl
             "owner": named(site, "Organization"),
             **_properties(
                 [(texts.get("printed.engine"), engine) for engine in record.engines]
-                + [(texts.get("printed.scale"), _scale(texts, um_per_pixel))]
+                + [(texts.get("printed.scale"), scale_words(record, texts))]
             ),
         }
     }
@@ -50,10 +49,6 @@ def devices_of(record: SlideRecord, texts: Texts, release: str, um_per_pixel: fl
     program = _device(texts, texts.get("fhir.software"), "microscope-agent", f"{OURS}software", release)
     program["version"] = [{"value": release}]
     return Devices({**found, **models, software: program}, microscope, tuple(models), software)
-
-
-def _scale(texts: Texts, um_per_pixel: float | None) -> str:
-    return texts.get("format.unknown") if um_per_pixel is None else texts.get("format.scale", value=um_per_pixel)
 
 
 def _model(texts: Texts, judge: Judge, microscope: str) -> Part:

@@ -18,7 +18,15 @@ from markupsafe import Markup
 from common.terminal import printable
 from contract.labels import LABELS
 from dashboard.exports.review_summary import ReviewSummary, final_label
-from dashboard.exports.slide_facts import corrected, judges, most_suspicious, refused_by, share_words
+from dashboard.exports.slide_facts import (
+    corrected,
+    counted_words,
+    judges,
+    most_suspicious,
+    refused_by,
+    scale_words,
+    share_words,
+)
 from dashboard.exports.tables import data_hash
 from dashboard.records import Counts, SlideCell, SlideRecord
 from dashboard.texts import Texts
@@ -56,7 +64,6 @@ def printed_report(
     at: datetime,
     review: ReviewSummary | None = None,
     picture: FetchPicture | None = None,
-    um_per_pixel: float | None = None,
     style: Style | None = None,
 ) -> str:
     """A slide's report as a page of HTML.
@@ -67,7 +74,6 @@ def printed_report(
         at: when it is printed, aware.
         review: what people said of the slide; None: nobody has reviewed it.
         picture: where the pictures of cells come from; None: there are none.
-        um_per_pixel: scale of the frames; None where it is not known.
         style: how the page gets its style.
     """
     shown = most_suspicious(record, SHOWN)
@@ -81,7 +87,8 @@ def printed_report(
             record=record,
             review=review,
             at=at,
-            um_per_pixel=um_per_pixel,
+            scale=scale_words(record, texts),
+            recounted=counted_words(record, texts),
             head=_head(style or Style(), texts),
             counted=_counted(record.counts, review),
             share=partial(share_words, texts),

@@ -28,7 +28,7 @@ class Judge(NamedTuple):
 def judges(record: SlideRecord) -> Sequence[Judge]:
     """The models of a slide in their order; one stands twice if it ran in two ways."""
     told = dict.fromkeys(
-        Judge(one.model.id, one.model.sha256, one.model.gate, one.model.colour) for one in record.summaries
+        Judge(one.model.id, one.model.sha256, one.model.gate, one.model.colour) for one in record.standing
     )
     names = {judge.id for judge in told}
     untold = [Judge(name) for name in record.models if name not in names]
@@ -38,11 +38,27 @@ def judges(record: SlideRecord) -> Sequence[Judge]:
 def corrected(record: SlideRecord) -> SlideSummary | None:
     """The summary that has the share corrected for the model's known error; None where no one summary can have it.
 
-    The agent computes it for one count. Of several there is none for all of them, and of two we make up no third.
+    The agent computes it for one count. Of several there is none for all of them, and of two we make up no third;
+    nor is there one of a count of which some pictures were read again by another.
     """
-    only = record.summaries[0] if len(record.summaries) == 1 else None
+    only = record.standing[0] if len(record.standing) == 1 else None
+    if record.read_again and only is not record.summaries[-1:][0]:
+        return None
     known = only is not None and only.corrected_fraction is not None and only.corrected_interval is not None
     return only if known else None
+
+
+def counted_words(record: SlideRecord, texts: Texts) -> list[str]:
+    """What must be said of a slide that was counted, or of which pictures were read, more than once; else nothing."""
+    times, again = len(record.standing), record.read_again
+    said = [texts.get("recount.many", count=times)] if times > 1 else []
+    return said + ([texts.get("recount.again", count=again)] if again else [])
+
+
+def scale_words(record: SlideRecord, texts: Texts) -> str:
+    """The scale of the frames, or all that they have, the most frequent first; that it is not known where none has."""
+    said = [texts.get("format.scale", value=scale) for scale in record.scales]
+    return "; ".join(said) or texts.get("format.unknown")
 
 
 def share_words(texts: Texts, fraction: float | None, interval: Interval | None) -> str:

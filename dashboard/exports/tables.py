@@ -18,16 +18,19 @@ from dashboard.records import Counts, SlideCell, SlideRecord
 CELL_COLUMNS = (
     "site", "device", "slide_id", "object_id", "label_model", "label_reviewed", "label_final", "probability",
     "area_um2", "frame_id", "captured_at", "x", "y", "width", "height", "views", "flags", "picture_id",
+    "um_per_pixel",
 )  # fmt: skip
-"""Of the table of cells; `x` to `height` are in pixels of the frame, `picture_id` is the `cell_id` of the best view."""
+"""Of the table of cells; `x` to `height` are in pixels of the frame, `picture_id` is the `cell_id` of the best view.
+`um_per_pixel` is the scale of that frame."""
 SLIDE_COLUMNS = (
     "site", "device", "slide_id", "state", "first_at", "last_at", "frames", "refused", "cells", "normal", "blast",
     "uncertain", "not_judged", "fraction", "interval_low", "interval_high", "interval_level", "corrected_fraction",
     "corrected_low", "corrected_high", "reviewed_cells", "reviewed_normal", "reviewed_blast", "reviewed_uncertain",
     "reviewed_not_judged", "reviewed_apart", "reviewed_fraction", "reviewed_low", "reviewed_high", "kappa", "signed_by",
-    "signed_at", "models", "engines",
+    "signed_at", "models", "engines", "um_per_pixel", "counts", "read_again",
 )  # fmt: skip
-"""Of the table of slides: shares are 0 to 1, `corrected` is for the model's known error, `reviewed` after review."""
+"""Of the table of slides: shares are 0 to 1, `corrected` is for the model's known error, `reviewed` after review.
+`counts` is how many counts of the agent have cells here, `read_again` how many pictures were read more than once."""
 _MARK = "\ufeff"
 
 
@@ -85,6 +88,7 @@ def _cell(cell: SlideCell, review: ReviewSummary | None) -> list[Any]:
         cell.views,
         cell.flags,
         cell.cell_id,
+        cell.um_per_pixel,
     ]
 
 
@@ -106,6 +110,9 @@ def _slide(record: SlideRecord, review: ReviewSummary | None) -> list[Any]:
         *_reviewed(review),
         record.models,
         record.engines,
+        record.scales[0] if len(record.scales) == 1 else tuple(map(str, record.scales)),
+        len(record.standing),
+        record.read_again,
     ]
 
 

@@ -1,15 +1,14 @@
 """Which cells two models call something else, where both have judged the very same pictures of a slide.
 
-A picture is the same where it has the same name and the same time of capture: a file, or one picture of a video, that
-was read twice, as after `model/reload` and `source/restart`. A camera never gives the same picture twice. A cell is
-the same where it has the same box in the same picture: boxes are found before a model is asked. Cells of two counts
-are matched in no other way, for each count measures places from a corner of its own.
+A picture is the same as ``dashboard.recounts`` has it: a file, or one picture of a video, that was read twice, as after
+`model/reload` and `source/restart`. Of several readings by one model the latest is taken.
+A cell is the same where it has the same box in the same picture: boxes are found before a model is asked. Cells of two
+counts are matched in no other way, for each count measures places from a corner of its own.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -18,13 +17,7 @@ from collector import queries
 from collector.queries import CellRow, FrameRow
 from contract.labels import Label
 from dashboard.records import SlideKey
-
-
-class Picture(NamedTuple):
-    """By what a picture is known: its name, and when it was taken."""
-
-    source: str
-    captured_at: datetime
+from dashboard.recounts import Picture, latest
 
 
 class Pair(NamedTuple):
@@ -85,7 +78,7 @@ Judged = Mapping[Picture, Mapping[tuple[int, int, int, int], CellRow]]
 
 
 def compare(connection: sa.Connection, key: SlideKey, before: str, after: str) -> Comparison:
-    """Set what two models say of a slide side by side; where one has judged a picture twice, its latest word counts.
+    """Set what two models say of a slide side by side.
 
     Args:
         connection: to the collector's store.
@@ -112,9 +105,8 @@ def compare(connection: sa.Connection, key: SlideKey, before: str, after: str) -
 
 def _judged(frames: Sequence[FrameRow], cells: Mapping[tuple[str, int], Sequence[CellRow]], model: str) -> Judged:
     found: dict[Picture, dict[tuple[int, int, int, int], CellRow]] = {}
-    for frame in frames:
-        if frame.accepted and frame.model_id == model:
-            here = cells.get((frame.epoch, frame.seq), ())
-            boxes = {(cell.x, cell.y, cell.width, cell.height): cell for cell in here}
-            found[Picture(frame.source, frame.captured_at)] = boxes
+    judged = (frame for frame in frames if frame.accepted and frame.model_id == model)
+    for picture, frame in latest(judged).items():
+        here = cells.get((frame.epoch, frame.seq), ())
+        found[picture] = {(cell.x, cell.y, cell.width, cell.height): cell for cell in here}
     return found

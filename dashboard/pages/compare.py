@@ -11,6 +11,7 @@ from starlette.routing import Route
 from collector.picture_rows import pictures_of
 from contract.labels import LABELS
 from contract.messages import SlideSummary
+from dashboard.exports.slide_facts import counted_words
 from dashboard.history.difference import Difference, difference
 from dashboard.history.flips import Comparison, Pair, compare
 from dashboard.pages.charts import histogram
@@ -34,8 +35,8 @@ def between(one: Counts, other: Counts) -> Difference | None:
 
 
 def judges(record: SlideRecord) -> list[SlideSummary]:
-    """The newest summary of each count, one for each model and engine."""
-    found = {(one.model.id, one.model.sha256, one.model.engine): one for one in record.summaries}
+    """The newest summary of each count that has cells here, one for each model and engine."""
+    found = {(one.model.id, one.model.sha256, one.model.engine): one for one in record.standing}
     return list(found.values())
 
 
@@ -45,6 +46,7 @@ async def _side(visit: Visit, record: SlideRecord) -> Mapping[str, Any]:
         "record": record,
         "base": base_of(record.key),
         "counts": record.counts,
+        "recounted": counted_words(record, visit.texts),
         "review": await visit.web.review(record, visit.name, may_review=may(visit.role, "reviewer")),
         "refused": refused_by(record),
         "histogram": histogram(record.cells, visit.texts),
@@ -90,6 +92,7 @@ async def models(visit: Visit) -> Response:
         record=record,
         base=base_of(record.key),
         found=found,
+        recounted=counted_words(record, visit.texts),
         labels=LABELS,
         flips=shown,
         pictured=await _pictured(visit, record, shown),
@@ -100,11 +103,11 @@ async def models(visit: Visit) -> Response:
 
 def _two_of(visit: Visit, record: SlideRecord) -> tuple[str, str] | None:
     """The two models that are asked for, else the first two; None where only one has judged."""
-    if len(record.models) < SIDES:
+    if len(record.ever_judged) < SIDES:
         return None
     asked = [visit.request.query_params.get(name, "") for name in ("before", "after")]
-    known = all(one in record.models for one in asked) and asked[0] != asked[1]
-    return (asked[0], asked[1]) if known else (record.models[0], record.models[1])
+    known = all(one in record.ever_judged for one in asked) and asked[0] != asked[1]
+    return (asked[0], asked[1]) if known else (record.ever_judged[0], record.ever_judged[1])
 
 
 def _next(found: Comparison | None, begin: int) -> int | None:

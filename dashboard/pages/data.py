@@ -32,9 +32,9 @@ from dashboard.pages.data_forms import (
     SlidesAsked,
     SlidesSaid,
 )
-from dashboard.pages.slides import Search, base_of, found_slides, key_of
+from dashboard.pages.slides import Search, base_of, found_slides, key_of, listed_slides
 from dashboard.pages.visit import Visit, page
-from dashboard.records import Counts, SlideCell, SlideRecord
+from dashboard.records import Counts, SlideCell, SlideRecord, Tally
 from dashboard.security.roles import may
 
 Form = TypeVar("Form", bound=Asked)
@@ -72,15 +72,21 @@ async def slides(visit: Visit) -> Response:
     if isinstance(asked, Response):
         return asked
     fields = {field.name: getattr(asked, field.name).strip() for field in dataclasses.fields(Search)}
-    rows = await found_slides(visit, Search(**fields))
-    shown = rows[asked.start : asked.start + asked.limit]
-    following = _following("/data/slides", asked, len(rows))
-    return _answer(SlidesSaid(count=len(rows), slides=[_listed(row) for row in shown], next=following))
+    found = await found_slides(visit, Search(**fields))
+    shown = await listed_slides(visit, found[asked.start : asked.start + asked.limit])
+    following = _following("/data/slides", asked, len(found))
+    return _answer(SlidesSaid(count=len(found), slides=[_listed(*one) for one in shown], next=following))
 
 
-def _listed(row: SlideRow) -> SlideListed:
+def _listed(row: SlideRow, tally: Tally | None) -> SlideListed:
     return SlideListed(
-        site=row.site, device=row.device, slide_id=row.slide_id, received_at=row.received_at, summary=row.summary
+        site=row.site,
+        device=row.device,
+        slide_id=row.slide_id,
+        received_at=row.received_at,
+        counts=_counts(tally.counts) if tally else None,
+        of_counts=tally.of if tally else 0,
+        summary=row.summary,
     )
 
 
@@ -100,6 +106,9 @@ async def slide(visit: Visit) -> Response:
         refused=[RefusedSaid.model_validate(one, from_attributes=True) for one in record.refused],
         models=list(record.models),
         engines=list(record.engines),
+        um_per_pixel=list(record.scales),
+        of_counts=len(record.standing),
+        read_again=record.read_again,
         counts=_counts(record.counts),
         reviewed=_review(review) if review else None,
         summaries=list(record.summaries),
@@ -164,6 +173,7 @@ def _cell(cell: SlideCell, review: ReviewSummary | None) -> CellSaid:
         box=BoxReport(**cell.box._asdict()),
         picture_id=cell.cell_id,
         model_id=cell.model_id,
+        um_per_pixel=cell.um_per_pixel,
     )
 
 

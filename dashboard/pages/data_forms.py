@@ -90,6 +90,18 @@ class AgentsSaid(Said):
     agents: list[AgentSaid]
 
 
+class CountsSaid(Said):
+    """How many cells are called what."""
+
+    cells: int = Field(description="The sum of the four that follow.")
+    normal: int
+    blast: int
+    uncertain: int
+    not_judged: int
+    fraction: float | None = Field(description="Blasts among the cells called normal or blast; null if there are none.")
+    interval: Interval | None = Field(description="Wilson's interval for that share.")
+
+
 class SlideListed(Said):
     """A slide in a list."""
 
@@ -97,6 +109,13 @@ class SlideListed(Said):
     device: TopicWord = Field(description="Agent.")
     slide_id: str = Field(description="Pseudonym of the slide.")
     received_at: Moment = Field(description="When its newest summary came, UTC.")
+    counts: CountsSaid | None = Field(
+        description="By what the model says, of all counts together; null if its only summary is."
+    )
+    of_counts: int = Field(
+        description="Of how many counts of the agent these are the cells: one that starts again amid a slide begins "
+        "another, and a cell that two of them have seen stands twice. 0: not known."
+    )
     summary: SlideSummary | None = Field(
         description="The newest message `slide` of its newest count; null if another release wrote it in another form."
     )
@@ -108,18 +127,6 @@ class SlidesSaid(Said):
     count: int = Field(description="How many there are in all.")
     slides: list[SlideListed]
     next: str | None = Field(description="Address of the part that follows; null: there is none.")
-
-
-class CountsSaid(Said):
-    """How many cells are called what."""
-
-    cells: int = Field(description="The sum of the four that follow.")
-    normal: int
-    blast: int
-    uncertain: int
-    not_judged: int
-    fraction: float | None = Field(description="Blasts among the cells called normal or blast; null if there are none.")
-    interval: Interval | None = Field(description="Wilson's interval for that share.")
 
 
 class RefusedSaid(Said):
@@ -172,6 +179,16 @@ class SlideSaid(Said):
     refused: list[RefusedSaid] = Field(description="Of these, the frames that were not judged.")
     models: list[str]
     engines: list[str]
+    um_per_pixel: list[float] = Field(
+        description="Scales of the frames, micrometres per pixel, the most frequent first."
+    )
+    of_counts: int = Field(
+        description="Of how many counts of the agent these are the cells: one that starts again amid a slide begins "
+        "another, and a cell that two of them have seen stands twice."
+    )
+    read_again: int = Field(
+        description="How many pictures were read more than once; each counts by its latest reading that was judged."
+    )
     counts: CountsSaid = Field(description="By what the model says.")
     reviewed: ReviewSaid | None = Field(description="null where nobody said anything that who asks may see.")
     summaries: list[SlideSummary] = Field(description="The newest message `slide` of each count.")
@@ -195,6 +212,7 @@ class CellSaid(Said):
     box: BoxReport = Field(description="Where it lies in that frame, in pixels.")
     picture_id: str = Field(description="Its picture, if one is kept, is at `/pictures/{device}/cells/{picture_id}`.")
     model_id: str
+    um_per_pixel: float | None = Field(description="Scale of that frame, micrometres per pixel; null: not known.")
 
 
 class CellsSaid(Said):

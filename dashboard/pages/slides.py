@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from http import HTTPStatus
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from starlette.concurrency import run_in_threadpool
@@ -13,10 +14,11 @@ from starlette.routing import Route
 from collector import queries
 from collector.picture_rows import pictures_of
 from collector.queries import SlideRow
+from dashboard.exports.slide_facts import corrected, counted_words, scale_words
 from dashboard.pages.charts import course, histogram
 from dashboard.pages.visit import Visit, page
 from dashboard.paths import path_of
-from dashboard.records import SlideCell, SlideKey, SlideRecord
+from dashboard.records import Counts, SlideCell, SlideKey, SlideRecord, Tally
 from dashboard.security.roles import may
 
 AT_ONCE = 120
@@ -55,29 +57,66 @@ class Search:
         )
 
 
-async def found_slides(visit: Visit, search: Search) -> list[SlideRow]:
-    """The slides that are looked for, each with the newest summary of its newest count; newest first."""
+class Found(NamedTuple):
+    """A slide that was looked for: the newest summary of its newest count, and how many counts it has."""
 
-    def found(connection: sa.Connection) -> list[SlideRow]:
-        newest: dict[SlideKey, SlideRow] = {}
+    row: SlideRow
+    summaries: int
+
+    @property
+    def key(self) -> SlideKey:
+        """Which slide."""
+        return SlideKey(self.row.site, self.row.device, self.row.slide_id)
+
+
+class Listed(NamedTuple):
+    """A slide in a list; ``tally`` is None if its only summary has another form."""
+
+    row: SlideRow
+    tally: Tally | None
+
+
+async def found_slides(visit: Visit, search: Search) -> list[Found]:
+    """The slides that are looked for; newest first."""
+
+    def found(connection: sa.Connection) -> list[Found]:
+        newest: dict[SlideKey, Found] = {}
         for row in queries.slides(connection):
-            newest[SlideKey(row.site, row.device, row.slide_id)] = row
-        rows = [row for row in newest.values() if search.finds(row)]
-        return sorted(rows, key=lambda row: row.received_at, reverse=True)
+            key = SlideKey(row.site, row.device, row.slide_id)
+            newest[key] = Found(row, newest[key].summaries + 1 if key in newest else 1)
+        slides = [one for one in newest.values() if search.finds(one.row)]
+        return sorted(slides, key=lambda one: one.row.received_at, reverse=True)
 
-    rows = await visit.web.ask(found)
+    slides = await visit.web.ask(found)
     if not search.reviewer:
-        return rows
+        return slides
     read = await read_by(visit, search.reviewer)
-    return [row for row in rows if SlideKey(row.site, row.device, row.slide_id) in read]
+    return [one for one in slides if one.key in read]
+
+
+async def listed_slides(visit: Visit, slides: Sequence[Found]) -> list[Listed]:
+    """Slides with their cells counted as their pages count them: of several counts all that counts of them."""
+
+    def tallied(connection: sa.Connection) -> list[Listed]:
+        return [Listed(one.row, _tally(visit, connection, one)) for one in slides]
+
+    return await visit.web.ask(tallied)
+
+
+def _tally(visit: Visit, connection: sa.Connection, one: Found) -> Tally | None:
+    if one.summaries > 1:
+        return visit.web.tally(connection, one.key)
+    summary = one.row.summary
+    return Tally(Counts.said_by(summary), 1) if summary else None
 
 
 @page()
 async def listed(visit: Visit) -> Response:
     """The slides, newest first."""
     search = Search.of(visit)
-    rows = await found_slides(visit, search)
-    return visit.page("slides", rows=rows[:MOST_SLIDES], count=len(rows), search=search)
+    found = await found_slides(visit, search)
+    rows = await listed_slides(visit, found[:MOST_SLIDES])
+    return visit.page("slides", rows=rows, count=len(found), search=search)
 
 
 async def read_by(visit: Visit, words: str) -> set[SlideKey]:
@@ -101,6 +140,9 @@ async def one(visit: Visit) -> Response:
         record=record,
         summary=record.summaries[-1] if record.summaries else None,
         counts=record.counts,
+        recounted=counted_words(record, visit.texts),
+        corrected=corrected(record),
+        scale=scale_words(record, visit.texts),
         refused=refused_by(record),
         histogram=histogram(record.cells, visit.texts),
         course=course(record.cells, visit.texts),

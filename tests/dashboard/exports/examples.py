@@ -38,6 +38,7 @@ def cell(number: int, probability: float | None, *, count: str = "r-s1", flags: 
         probability=probability,
         flags=flags,
         views=1 + number % 3,
+        um_per_pixel=0.0752,
     )
 
 
@@ -87,13 +88,14 @@ def usual(**changes: object) -> SlideRecord:
         "first_at": NOON,
         "last_at": NOON + timedelta(minutes=9),
         "upto": 40,
+        "scales": (0.0752,),
     }
     return SlideRecord(**{**facts, **changes})  # type: ignore[arg-type]
 
 
 def empty() -> SlideRecord:
     """A slide of which nothing was judged: every frame was refused, and no summary came."""
-    return usual(summaries=(), cells=(), frames=2, refused=refused(("empty",), ("empty", "wrong_stain")))
+    return usual(summaries=(), cells=(), frames=2, scales=(), refused=refused(("empty",), ("empty", "wrong_stain")))
 
 
 def nothing() -> SlideRecord:
@@ -111,7 +113,7 @@ def large(cells: int = 10_000) -> SlideRecord:
     reasons = ("out_of_focus", "motion", "overexposed", "underexposed", "uneven", "noise", "wrong_stain", "wrong_scale")
     return usual(
         summaries=(summary(state="closed"), summary(count_id="r-s2", model=MODEL.model_copy(update={"id": "blast-9"}))),
-        cells=tuple(cell(k, float(chance)) for k, chance in enumerate(chances, start=1)),
+        cells=tuple(cell(k, float(chance), count=f"r-s{1 + k % 2}") for k, chance in enumerate(chances, start=1)),
         frames=4000,
         refused=refused(*[(reasons[k % 8],) for k in range(300)]),
         models=("blast-8", "blast-9"),

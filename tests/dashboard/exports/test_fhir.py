@@ -52,7 +52,7 @@ SLIDES: dict[str, tuple[SlideRecord, ReviewSummary | None, str]] = {
 
 def bundle(record: SlideRecord, review: ReviewSummary | None = None, language: str = "en") -> dict[str, Any]:
     pytest.importorskip("fhir")
-    text = slide_bundle(record, texts=Texts.load(language), at=PRINTED, review=review, um_per_pixel=0.0752)
+    text = slide_bundle(record, texts=Texts.load(language), at=PRINTED, review=review)
     made: dict[str, Any] = json.loads(text)
     return made
 

@@ -63,7 +63,7 @@ class Page(HTMLParser):
 
 
 def printed(record: SlideRecord, review: ReviewSummary | None = None, **more: object) -> str:
-    facts = {"texts": ENGLISH, "at": PRINTED, "picture": drawn(".png"), "um_per_pixel": 0.0752}
+    facts = {"texts": ENGLISH, "at": PRINTED, "picture": drawn(".png")}
     return printed_report(record, review=review, **{**facts, **more})  # type: ignore[arg-type]
 
 
@@ -80,7 +80,7 @@ def test_counts_of_the_model_and_of_the_review_stand_side_by_side() -> None:
 
 
 def test_what_is_not_known_is_said_and_not_made_up() -> None:
-    text = Page(printed(empty(), picture=None, um_per_pixel=None)).text
+    text = Page(printed(empty(), picture=None)).text
     assert "not known: no cell is called normal or blast" in text
     assert "Nobody has reviewed this slide. " in text
     assert "Nobody has signed this slide." in text
@@ -128,7 +128,10 @@ def test_signatures_stand_with_their_time_and_notes_with_their_lines() -> None:
 
 def test_a_slide_that_is_open_or_was_counted_in_parts_says_so() -> None:
     assert "The slide is still open: more cells may follow." in Page(printed(nothing())).text
-    assert "counted the slide in 2 parts; these are the cells of all of them." in Page(printed(large(40))).text
+    assert (
+        "these are the cells of 2 counts together, and a cell that two of them have seen stands twice."
+        in Page(printed(large(40))).text
+    )
 
 
 def test_the_gallery_shows_the_most_suspicious_cells_with_whole_captions() -> None:

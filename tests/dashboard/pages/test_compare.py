@@ -21,7 +21,7 @@ BOTH = {"slide": ["lab/scope-1/S-1", "lab/scope-1/S-2"]}
 def slide(make_report: MakeReport, make_cell: MakeCell) -> Callable[..., FrameReport]:
     """A frame of a slide: ``slide(number, name, model, *probabilities)``."""
 
-    def made(number: int, name: str, model: str, *probabilities: float) -> FrameReport:
+    def made(number: int, name: str, model: str, *probabilities: float, source: str = "a.png") -> FrameReport:
         plain = make_report(number)
         cells: list[CellReport] = []
         for place, probability in enumerate(probabilities):
@@ -29,7 +29,7 @@ def slide(make_report: MakeReport, make_cell: MakeCell) -> Callable[..., FrameRe
             cells.append(make_cell(f"run-{number}-{place}", f"r-s{number}-c{place}", probability, box=box))
         facts = {
             "slide_id": name,
-            "frame": plain.frame.model_copy(update={"source": "a.png", "captured_at": NOON}),
+            "frame": plain.frame.model_copy(update={"source": source, "captured_at": NOON}),
             "model": ModelInfo(id=model, sha256="0" * 64, engine="onnxruntime-int8"),
             "cells": cells,
             "quality": Quality(accepted=bool(cells), reasons=[] if cells else ["motion"]),
@@ -52,9 +52,10 @@ def client(serve: Serve, keep: Keep, slide: Callable[..., FrameReport]) -> TestC
         [
             slide(1, "S-1", "blast-8", *[0.9] * 56, *[0.1] * 14),
             slide(2, "S-2", "blast-8", *[0.9] * 48, *[0.1] * 32),
-            slide(3, "S-2", "blast-8"),
+            slide(3, "S-2", "blast-8", source="b.png"),
             slide(4, "S-3", "blast-7", 0.1, 0.9),
             slide(5, "S-3", "blast-8", 0.95, 0.9),
+            slide(6, "S-4", "blast-7", 0.1, 0.9),
             *(summary(name) for name in ("S-1", "S-2", "S-3")),
         ]
     )
@@ -78,7 +79,7 @@ def test_two_slides_stand_side_by_side_with_the_interval_of_their_difference(cli
 
 def test_slides_of_other_models_are_compared_with_a_warning(client: TestClient) -> None:
     sign_in(client, "rita")
-    said = words(client.get("/compare", params={"slide": ["lab/scope-1/S-1", "lab/scope-1/S-3"]}).text)
+    said = words(client.get("/compare", params={"slide": ["lab/scope-1/S-1", "lab/scope-1/S-4"]}).text)
     assert "not judged by the same models" in said
 
 
