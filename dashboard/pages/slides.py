@@ -16,6 +16,7 @@ from collector.picture_rows import pictures_of
 from collector.queries import SlideRow
 from dashboard.exports.slide_facts import corrected, counted_words, scale_words
 from dashboard.pages.charts import course, histogram
+from dashboard.pages.slide_map import slide_map
 from dashboard.pages.visit import Visit, page
 from dashboard.paths import path_of
 from dashboard.records import Counts, SlideCell, SlideKey, SlideRecord, Tally
@@ -133,7 +134,8 @@ async def one(visit: Visit) -> Response:
     if record is None:
         return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_slide", name=key_of(visit).slide_id)
     ordered = by_suspicion(record.cells)
-    with_pictures = await pictured(visit, ordered[:AT_ONCE])
+    begin = _place_of(record, ordered, visit.request.query_params.get("cell", "")) // AT_ONCE * AT_ONCE
+    shown = ordered[begin : begin + AT_ONCE]
     review = await visit.web.review(record, visit.name, may_review=may(visit.role, "reviewer"))
     return visit.page(
         "slide",
@@ -146,11 +148,12 @@ async def one(visit: Visit) -> Response:
         refused=refused_by(record),
         histogram=histogram(record.cells, visit.texts),
         course=course(record.cells, visit.texts),
-        cells=ordered[:AT_ONCE],
-        pictured=with_pictures,
-        more=len(ordered) > AT_ONCE,
+        map=await run_in_threadpool(slide_map, record, ordered, visit.texts),
+        cells=shown,
+        pictured=await pictured(visit, shown),
+        more=begin + AT_ONCE < len(ordered),
         at_once=AT_ONCE,
-        start=0,
+        start=begin,
         base=base_of(record.key),
         device=record.key.device,
         review=review,
@@ -170,6 +173,12 @@ async def gallery(visit: Visit) -> Response:
     values["device"] = record.key.device
     more = begin + AT_ONCE < len(record.cells)
     return HTMLResponse(visit.part("cells", **values, more=more, at_once=AT_ONCE))
+
+
+def _place_of(record: SlideRecord, ordered: Sequence[SlideCell], name: str) -> int:
+    """Where a cell stands that is looked for by a name that it has, or had; 0 where there is none."""
+    now = record.renamed.get(name, name)
+    return next((place for place, cell in enumerate(ordered) if cell.object_id == now), 0) if name else 0
 
 
 def key_of(visit: Visit) -> SlideKey:
