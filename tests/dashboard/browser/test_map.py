@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from agent.tools.render import render
-from tests.dashboard.browser.conftest import Agent, Launch, Server, Window
-from tests.dashboard.browser.test_history import serious
+from tests.dashboard.browser.conftest import Agent, Launch, Server, Window, serious
 from tests.waiting import until
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
