@@ -4,6 +4,7 @@
 
 const review = document.getElementById("review");
 const list = document.getElementById("cells");
+const bar = document.querySelector(".bar-top"); // stays at the top, and hides what is below it
 const KEPT = review && `review ${review.dataset.person} ${review.dataset.base} ${review.dataset.reading}`;
 const words = review && JSON.parse(review.dataset.called); // what each label is called in this language
 
@@ -85,14 +86,19 @@ function paint(card, label) {
   card.querySelector(".said").textContent = label ? words[label] || label : "";
 }
 
+function bringUp(card) {
+  if (!card) return;
+  card.style.scrollMarginTop = `${bar.offsetHeight + 12}px`;
+  card.scrollIntoView({ block: "nearest" });
+}
+
 function look(card) {
   if (!card) return;
   if (current) current.classList.remove("current");
   current = card;
   card.classList.add("current");
   card.focus({ preventScroll: true });
-  card.style.scrollMarginTop = `${document.querySelector(".bar-top").offsetHeight + 12}px`;
-  card.scrollIntoView({ block: "nearest" });
+  bringUp(card);
   const small = card.querySelector("img");
   const big = document.getElementById("big");
   big.hidden = !small;
@@ -146,7 +152,10 @@ function chosen() {
 
 function say(kind, label, note) {
   const said = chosen().filter((card) => seen.has(card.dataset.id));
-  if (!said.length) return;
+  if (!said.length) {
+    bringUp(current); // nothing counts that was not on the screen: there it is, for the next key
+    return;
+  }
   const given = said.map((card) => {
     const plain = kind === "correct" && label === card.dataset.label;
     const unable = kind === "confirm" && card.dataset.label === "uncertain";
@@ -223,23 +232,29 @@ function noteShown() {
   if (waiting.length) enqueue("shown", { reading: review.dataset.reading, object_ids: waiting.splice(0) });
 }
 
+let screen = null; // watches which cells are on the screen, and not below the bar
+
+function watchScreen() {
+  if (screen) screen.disconnect();
+  screen = new IntersectionObserver(cameUp, { threshold: 0.6, rootMargin: `-${bar.offsetHeight}px 0px 0px 0px` });
+  cards().forEach((card) => delete card.dataset.watched);
+  watchCards();
+}
+
 // A cell was on the screen when most of it was, with its picture loaded; one without a picture shows just that.
-const screen = new IntersectionObserver(
-  (entries) => {
-    for (const entry of entries) {
-      const card = entry.target;
-      const image = card.querySelector("img");
-      if (!entry.isIntersecting || seen.has(card.dataset.id)) continue;
-      if (image && !image.complete) image.addEventListener("load", () => { screen.unobserve(card); screen.observe(card); }, { once: true });
-      else {
-        seen.add(card.dataset.id);
-        card.dataset.seen = "yes";
-        waiting.push(card.dataset.id);
-      }
+function cameUp(entries) {
+  for (const entry of entries) {
+    const card = entry.target;
+    const image = card.querySelector("img");
+    if (!entry.isIntersecting || seen.has(card.dataset.id)) continue;
+    if (image && !image.complete) image.addEventListener("load", () => { screen.unobserve(card); screen.observe(card); }, { once: true });
+    else {
+      seen.add(card.dataset.id);
+      card.dataset.seen = "yes";
+      waiting.push(card.dataset.id);
     }
-  },
-  { threshold: 0.6, rootMargin: `-${review ? document.querySelector(".bar-top").offsetHeight : 0}px 0px 0px 0px` }, // not below the bar
-);
+  }
+}
 
 function watchCards() {
   cards().filter((card) => !card.dataset.watched).forEach((card) => {
@@ -274,9 +289,11 @@ if (review) {
       if (card) paint(card, one.label || (one.kind === "confirm" ? card.dataset.label : one.kind === "unsure" ? "uncertain" : ""));
     }
   }
+  history.scrollRestoration = "manual"; // the browser's own scrolling would put the current cell below the bar
   tellSending();
   send();
-  watchCards();
+  watchScreen();
+  new ResizeObserver(watchScreen).observe(bar);
   new MutationObserver(watchCards).observe(list, { childList: true });
   setInterval(noteShown, 400);
   look(cards().find((card) => !card.dataset.verdict) || cards()[0]);

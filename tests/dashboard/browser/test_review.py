@@ -59,6 +59,25 @@ def test_a_slide_is_read_by_keyboard_and_signed_when_no_uncertain_cell_is_left(
     window.complaints.clear()  # of the first attempt to sign, which the server refuses
 
 
+def test_a_page_that_is_loaded_again_half_way_down_shows_the_next_cell_and_takes_the_next_key(
+    launch: Launch, keep: Keep, window: Window, tmp_path: Path
+) -> None:
+    """A browser goes back to where it was scrolled, where the bar may hide that cell: no key would count."""
+    keep(report(1, seq, [cell(1, seq, n, 0.5) for n in range(1, 5)]) for seq in range(1, 21))
+    server = launch("again", collect="false")
+    page = window.page
+    page.goto(f"{server.address}slides/lab/scope-1/slide-7/review")
+    page.get_by_role("button", name="Begin").click()
+    for number in range(1, 6):
+        expect(page.locator("#cells li.current[data-seen]:not([data-verdict])")).to_have_count(1, timeout=SOON_MS)
+        page.keyboard.press("1")
+        expect(page.locator("#sending")).to_have_text("Everything is stored.")
+        page.evaluate(f"window.scrollTo(0, {number * 130})")
+        page.reload()
+    expect(page.locator("#cells li.current[data-seen]:not([data-verdict])")).to_have_count(1)
+    assert len(stored(tmp_path)) == 5
+
+
 def test_what_was_said_while_the_server_was_away_is_stored_once_when_it_is_back(
     slide: Server, window: Window, tmp_path: Path
 ) -> None:
