@@ -26,11 +26,13 @@ def summary_of(record: SlideRecord, log: SlideLog) -> ReviewSummary | None:
         holds = check_signature(act, record, log) if act.statement else None
         outdated = holds is not None and not (holds.is_current and holds.is_whole)
         signatures.append(Signature(act.person, act.role, act.at, act.reading, act.digest, outdated=outdated))
+    sealed = tuple(dict.fromkeys(act.person for act in Readings.of(log.acts).signatures if not act.statement))
     return ReviewSummary(
-        counts=corrected.counts,
+        counts=None if sealed else corrected.counts,
         signatures=tuple(signatures),
-        apart=corrected.apart,
+        apart={} if sealed else corrected.apart,
         labels={name: final.label for name, final in finals.items() if final.source != "model"},
         kappa=found.kappa.value if found and found.kappa else None,
         notes=tuple(one.note for one in log.verdicts if one.note),
+        sealed=sealed,
     )

@@ -135,7 +135,7 @@ class _Bundle:
         if known:
             words = (self._texts.get("printed.by_summary", at=known.at),)
             found.append(_Share("share_corrected", known.corrected_fraction, known.corrected_interval, words=words))
-        if review:
+        if review and review.counts:
             counted = self._counted(review.counts, review.apart)
             if review.kappa is not None:
                 agreement = concept(self._texts.get("printed.agreement"))
@@ -196,6 +196,11 @@ class _Bundle:
         said = self._texts.get("printed.frames_of", count=record.frames, refused=len(record.refused))
         return f"{said} ({why})" if why else said
 
+    def _sealed(self) -> Sequence[str]:
+        """What is signed and not to be seen yet by whoever asks."""
+        names = ", ".join(self._review.sealed) if self._review else ""
+        return [self._texts.get("reviewed.sealed", names=names)] if names else []
+
     def _diagnostic_report(self, shares: Mapping[str, _Share]) -> Part:
         record, method = self._record, {at: self._texts.get(f"printed.{one.method}") for at, one in shares.items()}
         lines = [
@@ -203,6 +208,7 @@ class _Bundle:
             *(f"{method[at]}: {self._words(one)}" for at, one in shares.items()),
             self._refused(),
             *self._recounted(),
+            *self._sealed(),
             *([self._texts.get("printed.open")] if record.is_open else []),
         ]
         return {

@@ -95,7 +95,7 @@ def printed_report(
             corrected=corrected(record),
             refused=refused_by(record),
             histogram=_histogram(record.cells, texts),
-            cells=[(cell, final_label(cell, review), _source(picture, cell)) for cell in shown],
+            cells=[(cell, final_label(cell, review) or cell.label, _source(picture, cell)) for cell in shown],
             judges=judges(record),
             data_hash=data_hash(record, review),
         )
@@ -134,7 +134,7 @@ def _head(style: Style, texts: Texts) -> Markup:
 
 
 def _counted(model: Counts, review: ReviewSummary | None) -> Sequence[tuple[str, int, int | None]]:
-    """Each label with how many cells the model calls so, and how many people do; None where nobody reviewed."""
+    """Each label with how many cells the model calls so, and how many people do; None where that is not known."""
     people = review.counts if review else None
     return [(label, getattr(model, label), getattr(people, label) if people else None) for label in LABELS]
 

@@ -33,23 +33,28 @@ class ReviewSummary:
     """What the readings of a slide have come to.
 
     Attributes:
-        counts: by the final labels; cells that nobody reviewed count as the model calls them.
+        counts: by the final labels; cells that nobody reviewed count as the model calls them. None where a reading
+            is signed that whoever asks may not see yet: any count would say that its reader changed nothing.
         signatures: in the order in which they were given.
         apart: how many cells each class of the laboratory has that is no white cell's, such as `smudge`; these are in
             none of ``counts``.
         labels: the final label of each reviewed cell, by its ``object_id``.
         kappa: Cohen's, of two readings; None where there are not two.
         notes: what the reviewers wrote, in order.
+        sealed: who signed a reading that whoever asks may not see yet.
     """
 
-    counts: Counts
+    counts: Counts | None
     signatures: tuple[Signature, ...] = ()
     apart: Mapping[str, int] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     kappa: float | None = None
     notes: tuple[str, ...] = ()
+    sealed: tuple[str, ...] = ()
 
 
-def final_label(cell: SlideCell, review: ReviewSummary | None) -> str:
-    """What a cell is called in the end: by its reviewers, else by the model."""
-    return review.labels.get(cell.object_id, cell.label) if review else cell.label
+def final_label(cell: SlideCell, review: ReviewSummary | None) -> str | None:
+    """What a cell is called in the end: by its reviewers, else by the model; None where that is not to be seen yet."""
+    if review is None:
+        return cell.label
+    return None if review.sealed else review.labels.get(cell.object_id, cell.label)

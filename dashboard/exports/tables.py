@@ -120,16 +120,17 @@ def _reviewed(review: ReviewSummary | None) -> list[Any]:
     """What people said of a slide; nothing where nobody did."""
     if review is None:
         return [None] * (SLIDE_COLUMNS.index("models") - SLIDE_COLUMNS.index("reviewed_cells"))
-    cells, normal, blast, uncertain, not_judged, fraction = _counts(review.counts)
+    counts = review.counts
+    cells, normal, blast, uncertain, not_judged, fraction = _counts(counts) if counts else [None] * 6
     return [
         cells,
         normal,
         blast,
         uncertain,
         not_judged,
-        _words(review.apart),
+        _words(review.apart) if counts else None,
         fraction,
-        *_interval(review.counts.interval),
+        *_interval(counts.interval if counts else None),
         _rounded(review.kappa),
         "; ".join(one.name for one in review.signatures),
         max((one.at for one in review.signatures), default=None),

@@ -124,7 +124,8 @@ def _counts(counts: Counts) -> CountsSaid:
 
 def _review(review: ReviewSummary) -> ReviewSaid:
     return ReviewSaid(
-        counts=_counts(review.counts),
+        counts=_counts(review.counts) if review.counts else None,
+        sealed=list(review.sealed),
         apart=dict(review.apart),
         kappa=review.kappa,
         signatures=[SignatureSaid.model_validate(one, from_attributes=True) for one in review.signatures],

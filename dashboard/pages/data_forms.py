@@ -152,7 +152,11 @@ class SignatureSaid(Said):
 class ReviewSaid(Said):
     """What people said of a slide, as far as who asks may see it."""
 
-    counts: CountsSaid = Field(description="With the corrections; cells that nobody reviewed count as the model says.")
+    counts: CountsSaid | None = Field(
+        description="With the corrections; cells that nobody reviewed count as the model says. null where `sealed` "
+        "names somebody."
+    )
+    sealed: list[str] = Field(description="Who signed a reading that who asks may not see yet.")
     apart: dict[str, int] = Field(description="Cells of the laboratory's own classes, which `counts` leaves out.")
     kappa: float | None = Field(description="Cohen's, of two readings; null where there are not two.")
     signatures: list[SignatureSaid]
@@ -202,7 +206,7 @@ class CellSaid(Said):
     object_id: str = Field(description="Its name on the slide.")
     label_model: Label
     label_reviewed: str | None = Field(description="What its reviewers call it; null: nobody has said.")
-    label_final: str = Field(description="What holds.")
+    label_final: str | None = Field(description="What holds; null where a reading is signed that may not be seen yet.")
     probability: float | None = Field(description="Of a blast, 0 to 1; null if it was not judged.")
     area_um2: float = Field(description="Square micrometres.")
     views: int = Field(description="How many frames show it.")

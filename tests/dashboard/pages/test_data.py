@@ -93,6 +93,31 @@ def test_what_people_said_stands_beside_what_the_model_said(client: TestClient) 
     assert (cell["label_model"], cell["label_reviewed"], cell["label_final"]) == ("blast", "smudge", "smudge")
 
 
+def test_a_reviewer_who_may_still_read_a_slide_gets_no_count_that_hides_what_another_has_signed(
+    client: TestClient,
+) -> None:
+    """Neither data, page, report, table nor FHIR gives the model's counts as those after review."""
+    review = "/slides/lab/scope-1/slide-7/review"
+    client.post(f"{review}/begin")
+    names = [one["object_id"] for one in told(client, f"{SLIDE}/cells")["cells"]]
+    client.post(f"{review}/shown", json={"reading": "1", "object_ids": names})
+    given = [{"object_id": name, "kind": "correct", "label": "smudge"} for name in names]
+    client.post(f"{review}/verdicts", json={"reading": "1", "call_id": "call-0001", "given": given})
+    assert client.post(f"{review}/seal", json={"reading": "1", "call_id": "call-0002"}).status_code == 200
+    assert told(client, SLIDE)["reviewed"]["apart"] == {"smudge": len(names)}
+    client.headers["x-csrf-token"] = sign_in(client, "adam")
+    found = told(client, SLIDE)["reviewed"]
+    assert (found["counts"], found["sealed"], found["apart"]) == (None, ["ada"], {})
+    assert [one["name"] for one in found["signatures"]] == ["ada"]
+    assert {one["label_final"] for one in told(client, f"{SLIDE}/cells")["cells"]} == {None}
+    words = "ada signed a reading that you do not see"
+    for path in ("", "/report", "/fhir.json"):
+        assert words in client.get(f"/slides/lab/scope-1/slide-7{path}").text, path
+    assert "smudge" not in client.get("/slides/lab/scope-1/slide-7/cells.csv").text
+    assert client.post(f"{review}/unseal").status_code == 303
+    assert told(client, SLIDE)["reviewed"]["apart"] == {"smudge": len(names)}
+
+
 def test_a_reader_is_told_no_more_than_the_page_shows(client: TestClient) -> None:
     client.post("/slides/lab/scope-1/slide-7/review/begin")
     sign_in(client, "rita")
