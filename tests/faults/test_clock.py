@@ -93,10 +93,11 @@ def test_order_and_delivery_do_not_heed_the_wall_clock(
             while True:
                 seqs.append(json.loads(listener.next(1)["payload"])["seq"])
         deadline = time.monotonic() + 20
-        while len(stored(database)) < len(seqs) and time.monotonic() < deadline:
+        while len(stored(database)) < len(set(seqs)) and time.monotonic() < deadline:
             time.sleep(0.1)
         collector.send_signal(signal.SIGTERM)
         assert collector.wait(30) == 0
+    seqs = list(dict.fromkeys(seqs))  # what a busy collector acknowledges late is sent again
     assert seqs == list(range(1, len(seqs) + 1))
     assert stored(database) == seqs
     with closing(sqlite3.connect(tmp_path / "state" / "outbox.sqlite")) as outbox:

@@ -40,7 +40,7 @@ def pages(window: Window, server: Server) -> dict[str, str]:
         address = address_of(door.path, slide="slide-of-scope-1").lstrip("/")
         if door.path == "/compare":
             address += "?slide=lab/scope-1/slide-of-scope-1&slide=lab/scope-1/S-2"
-        if door.path == "/" or door.path.endswith(".pdf"):  # leads to another page; takes seconds
+        if door.path == "/" or door.path.endswith((".pdf", ".zip")):  # leads to another page; files, made in seconds
             continue
         answer = window.page.request.head(server.address + address)
         if answer.headers.get("content-type", "").startswith("text/html"):
