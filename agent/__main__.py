@@ -23,7 +23,7 @@ from common.errors import CheckError, UsageError
 log = logging.getLogger(__name__)
 ENDS = {
     "run": Manner(code=0, survives_hangup=True),
-    "demo": Manner(bound_s=10.0),  # it ends what it has started: a broker and a subscriber
+    "demo": Manner(bound_s=10.0),  # it ends what it has started: a broker, a subscriber and the page
 }
 """How a command ends that is told to; the others as a ``Manner`` is by itself."""
 
@@ -94,7 +94,7 @@ def _montage(args: argparse.Namespace, signals: Signals) -> int:
 def _demo(args: argparse.Namespace, signals: Signals) -> int:
     from agent.tools.demo import demo  # noqa: PLC0415
 
-    for line in demo(_demo_source(args), signals.begin(), keep=args.keep, montage=args.montage):
+    for line in demo(_demo_source(args), signals, keep=args.keep, montage=args.montage):
         say(line)
     return 0
 

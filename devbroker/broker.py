@@ -68,20 +68,23 @@ class _Found:
 
 
 @contextmanager
-def open_broker(*, allow: Sequence[Road] = ROADS, config_lines: Sequence[str] = (), port: int = 0) -> Iterator[Broker]:
+def open_broker(
+    *, allow: Sequence[Road] = ROADS, config_lines: Sequence[str] = (), port: int = 0, within: Path | None = None
+) -> Iterator[Broker]:
     """Start a broker on loopback and end it on leaving.
 
     Args:
         allow: where it may come from, best first.
         config_lines: mosquitto.conf(5) lines; each replaces ours of the same name. amqtt ignores them.
         port: where it listens; 0: any free port.
+        within: the folder in which its own is made, and removed; None: that of the system.
 
     Raises:
         BrokerError: there is none, or it does not start; the text says what to install, or what it said.
     """
     found = _find(allow)
     port = port or _free_port()
-    with tempfile.TemporaryDirectory(prefix="microscope-broker-") as folder:
+    with tempfile.TemporaryDirectory(prefix="microscope-broker-", dir=within) as folder:
         command = _command(found, Path(folder), port, config_lines)
         spoken = Path(folder) / "broker.log"
         with spoken.open("wb") as file:

@@ -110,6 +110,12 @@ class PictureStore:
         with self._lock, self._explained("read") as db:
             return [name for (name,) in db.execute("select name from picture where kind = ? order by number", (kind,))]
 
+    def reports(self, *, newest: int) -> list[str]:
+        """The reports of so many of the newest frames, the oldest first, without reading their pictures; as ``get``."""
+        query = "select report from picture where kind = 'frame' order by number desc limit ?"
+        with self._lock, self._explained("read") as db:
+            return [report for (report,) in db.execute(query, (newest,))][::-1]
+
     def tidy(self) -> None:
         """Delete what is too old or too much, and give the room back to the disk; raises PictureError as ``put``."""
         self._tidy_at = time.monotonic() + TIDY_EVERY_S

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -21,24 +20,28 @@ from agent.pictures.store import PictureStore
 from agent.service import PICTURES_FILE, serve
 from agent.settings import Settings
 from agent.tools.kept import kept_montage
+from agent.tools.leftovers import Leftovers, leftovers
 from common.errors import BrokerError, CheckError, MissingError
+from common.signals import Signals
 from devbroker.broker import Broker, open_broker
 
 READY_S = 20.0
 END_S = 30.0
 PICTURES_S = 20.0
 """Longest wait for the pictures to be on the page."""
+PICTURES_MB = 256
+"""MiB of pictures that the agent keeps, and the page once more: a demonstration that goes on fills no disk."""
 
 
 def demo(
-    source: Mapping[str, str], stop: threading.Event, *, keep: bool = False, montage: Path | None = None
+    source: Mapping[str, str], signals: Signals, *, keep: bool = False, montage: Path | None = None
 ) -> Iterator[str]:
     """Run the agent on a source against a broker of its own; a subscriber shows what arrives there.
 
     Args:
         source: settings below ``source``, by name.
-        stop: ends it early.
-        keep: leave the page open when the source has ended, until ``stop`` is set.
+        signals: end it early; what it has started and written is gone even if something hangs.
+        keep: leave the page open when the source has ended, until a signal comes.
         montage: where the gallery of the found cells is left; None: nowhere.
 
     Yields:
@@ -48,19 +51,23 @@ def demo(
         UsageError, SourceError: the source can not be opened; the service would wait for it.
         CheckError: the subscriber has not received every report.
     """
+    stop = signals.begin()
     with load_alone({f"source.{name}": value for name, value in source.items()}).source.open(stop):
         pass
-    with tempfile.TemporaryDirectory(prefix="microscope-demo-") as folder, open_broker() as broker:
+    with leftovers(signals) as left, open_broker(within=left.folder) as broker:
+        left.broker = broker.pid
         yield f"broker: {broker.name}, MQTT {broker.version}, at {broker.host}:{broker.port}"
-        with _page(broker, Path(folder)) as address:
+        with _page(broker, left, stop) as address:
             yield f"page: {address or 'none; the reason stands above'}"
-            settings, told = load_alone(_settings(source, broker, folder)), list[str]()
-            with _subscriber(broker, Path(folder)) as summary:
+            settings, told = load_alone(_settings(source, broker, left.folder)), list[str]()
+            with _subscriber(broker, left, stop) as summary:
                 published = serve(settings, stop, at_end=lambda: told.extend(_pictures(settings, address, stop))).frames
             received = json.loads(summary.read_text())["received"]
             yield from told
-            if montage:
-                yield f"montage: {kept_montage(settings.state_dir / PICTURES_FILE, settings.pictures, montage)}"
+            if montage and stop.is_set():
+                yield "montage: none is made, for the demonstration was told to end"
+            elif montage:
+                yield f"montage: {kept_montage(settings.state_dir / PICTURES_FILE, settings.pictures, montage, stop)}"
             if keep and address and not stop.is_set():
                 yield f"the page stays open at {address}; Ctrl-C ends it"
                 stop.wait()
@@ -70,15 +77,16 @@ def demo(
     yield line
 
 
-def _settings(source: Mapping[str, str], broker: Broker, folder: str) -> dict[str, str]:
+def _settings(source: Mapping[str, str], broker: Broker, folder: Path) -> dict[str, str]:
     return {
         "site": "demo",
         "device": "demo",
-        "state_dir": folder,
+        "state_dir": str(folder),
         "mqtt.host": broker.host,
         "mqtt.port": str(broker.port),
         "mqtt.version": broker.version,
         "pictures.keep": "true",
+        "pictures.max_mb": str(PICTURES_MB),
         **{f"source.{name}": value for name, value in source.items()},
     }
 
@@ -94,6 +102,8 @@ def _pictures(settings: Settings, address: str, stop: threading.Event) -> Iterat
     deadline, found = time.monotonic() + PICTURES_S, 0
     with closing(HTTPConnection(urlsplit(address).netloc, timeout=PICTURES_S)) as page:
         for path in wanted:
+            if stop.is_set():
+                break
             while not (there := _is_there(page, path)) and time.monotonic() < deadline and not stop.wait(0.1):
                 pass
             found += there
@@ -112,12 +122,12 @@ def _is_there(page: HTTPConnection, path: str) -> bool:
 
 
 @contextmanager
-def _subscriber(broker: Broker, folder: Path) -> Iterator[Path]:
+def _subscriber(broker: Broker, left: Leftovers, stop: threading.Event) -> Iterator[Path]:
     """Run `microscope-watch` beside us until the agent says that it has stopped; yields where its counts will be.
 
     It is a process of its own, and hears of us through the broker alone.
     """
-    ready, summary = folder / "ready", folder / "summary.json"
+    ready, summary = left.folder / "ready", left.folder / "summary.json"
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", dashboard.terminal.__name__, "--until-stopped"),
@@ -126,8 +136,9 @@ def _subscriber(broker: Broker, folder: Path) -> Iterator[Path]:
         ],
         start_new_session=True,  # Ctrl-C is for the agent, whose last word ends the subscriber
     )
+    left.programs.append(process)
     try:
-        _await(ready, process)
+        _await(ready, process, stop)
         yield summary
         _await_end(process)
     finally:
@@ -137,16 +148,17 @@ def _subscriber(broker: Broker, folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _page(broker: Broker, folder: Path) -> Iterator[str]:
+def _page(broker: Broker, left: Leftovers, stop: threading.Event) -> Iterator[str]:
     """Run `microscope-dashboard`, the collector as well, beside us; yields its address, "" where there is none."""
-    ready = folder / "page"
+    ready = left.folder / "page"
     settings = {
         "mqtt.host": broker.host,
         "mqtt.port": broker.port,
         "mqtt.version": broker.version,
         "collect": "true",
-        "database": f"sqlite:///{folder / 'collector.sqlite'}",
-        "state_dir": folder,
+        "database": f"sqlite:///{left.folder / 'collector.sqlite'}",
+        "pictures.max_mb": PICTURES_MB,
+        "state_dir": left.folder,
         "web.sign_in": "false",
         "web.port": 0,
     }
@@ -158,9 +170,10 @@ def _page(broker: Broker, folder: Path) -> Iterator[str]:
         start_new_session=True,
         env={name: value for name, value in os.environ.items() if not name.startswith("MICROSCOPE_")},
     )
+    left.programs.append(process)
     try:
         with suppress(MissingError, BrokerError):  # without it the demonstration goes on, and its own words stand above
-            _await(ready, process)
+            _await(ready, process, stop)
         yield ready.read_text() if ready.exists() else ""
     finally:
         process.terminate()
@@ -168,6 +181,7 @@ def _page(broker: Broker, folder: Path) -> Iterator[str]:
             process.wait(END_S)
         finally:
             process.kill()
+            process.wait()
 
 
 def _await_end(process: "subprocess.Popen[bytes]") -> None:
@@ -182,9 +196,10 @@ def _await_end(process: "subprocess.Popen[bytes]") -> None:
         raise CheckError(f"the subscriber ended with exit code {code}; its reason stands above")
 
 
-def _await(ready: Path, process: subprocess.Popen[bytes]) -> None:
+def _await(ready: Path, process: subprocess.Popen[bytes], stop: threading.Event) -> None:
+    """Until a program says that it is ready, or ``stop`` is set."""
     deadline = time.monotonic() + READY_S
-    while not ready.exists():
+    while not (ready.exists() or stop.is_set()):
         if process.poll() is not None:
             raise MissingError(f"the subscriber ended with exit code {process.returncode}; its reason stands above")
         if time.monotonic() > deadline:

@@ -1,5 +1,7 @@
 """The gallery of the cells of which an agent has kept pictures, out of its store alone."""
 
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -17,15 +19,21 @@ from contract.types import Image
 from rendering.gallery import cell_picture
 
 MOST = 400
+"""Cells in the gallery."""
+MOST_FRAMES = 2000
+"""The newest ones alone are looked through: an agent may have kept a day's."""
+CUTTING_S = 15.0
+"""Longest time for cutting cells out of frames."""
 
 
-def kept_montage(store_file: Path, settings: PictureSettings, out: Path) -> str:
-    """Write the gallery of every cell in the kept frames, cut out of these.
+def kept_montage(store_file: Path, settings: PictureSettings, out: Path, stop: threading.Event) -> str:
+    """Write the gallery of the cells in the newest `MOST_FRAMES` kept frames, cut out of these.
 
     Args:
         store_file: the agent's pictures; the agent may have ended.
         settings: of the agent's pictures.
         out: `.html`, `.png` or `.jpg`.
+        stop: no more cells are cut out once it is set.
 
     Returns:
         What it shows, in words.
@@ -35,13 +43,20 @@ def kept_montage(store_file: Path, settings: PictureSettings, out: Path) -> str:
         UsageError: the file can not be written.
     """
     with closing(PictureStore(store_file, max_mb=settings.max_mb, days=settings.days)) as store:
-        kept = (store.get("frame", name) for name in store.names("frame"))
-        reports = [report for picture in kept if picture and (report := _report(picture.report))]
+        count, deadline = len(store.names("frame")), time.monotonic() + CUTTING_S
+        reports = [report for text in store.reports(newest=MOST_FRAMES) if (report := _report(text))]
 
         def cut(shown: Sequence[Entry]) -> dict[str, Image]:
-            return {entry.cell.cell_id: tile for entry in shown if (tile := _tile(store, entry)) is not None}
+            tiles: dict[str, Image] = {}
+            for entry in shown:
+                if stop.is_set() or time.monotonic() > deadline:
+                    break
+                if (tile := _tile(store, entry)) is not None:
+                    tiles[entry.cell.cell_id] = tile
+            return tiles
 
-        return write_gallery(reports, cut, out, most=MOST, to_scale=True)
+        told = write_gallery(reports, cut, out, most=MOST, to_scale=True)
+    return f"{told}; of the newest {MOST_FRAMES} of {count} frames" if count > MOST_FRAMES else told
 
 
 def _report(text: str) -> FrameReport | None:
