@@ -49,6 +49,7 @@ class Agent:
         heard_at: when it last said something itself; what the broker had kept is older, nobody knows how much.
         refused: how many frames in turn were refused up to now.
         times: when the latest reports came.
+        came: ids of the frames of these reports, each with when it came.
     """
 
     key: AgentKey
@@ -59,6 +60,7 @@ class Agent:
     heard_at: datetime | None = None
     refused: int = 0
     times: deque[datetime] = field(default_factory=lambda: deque(maxlen=_RATE_OVER))
+    came: deque[tuple[str, datetime]] = field(default_factory=lambda: deque(maxlen=_RATE_OVER))
 
     def take(self, message: Said, arrival: Arrival) -> None:
         """Note what it says."""
@@ -72,6 +74,7 @@ class Agent:
             self.report = message
             self.refused = 0 if message.quality.accepted else self.refused + 1
             self.times.append(arrival.at)
+            self.came.append((message.frame.id, arrival.at))
         if not arrival.retained:
             self.heard_at = arrival.at
 
@@ -96,6 +99,10 @@ class Agent:
         if self.health and self.health.frame_age_s is not None:
             ages.append(self.health.frame_age_s + max(0.0, (now - self.health.at).total_seconds()))
         return min(ages, default=None)
+
+    def came_at(self, report: FrameReport) -> datetime:
+        """When the report of a frame came; of one that was not heard, when the frame was taken by the agent's clock."""
+        return dict(list(self.came)).get(report.frame.id, report.frame.captured_at)
 
     def rate(self, now: datetime) -> float | None:
         """Frames a second of late; None if too few have come."""

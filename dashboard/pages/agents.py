@@ -76,14 +76,24 @@ def state(visit: Visit, key: AgentKey) -> str:
     if agent is None:
         return ""
     values = {**shown(agent, visit.web.watcher.now()), "id": part_id("state", key)}
-    return visit.part("agent_state", **values, report=agent.report, counts=_counts(agent.report))
+    return visit.part("agent_state", **values, report=agent.report)
 
 
 def view(visit: Visit, key: AgentKey) -> str:
-    """The newest picture of an agent with its cells outlined and labelled."""
-    seen = visit.web.views.of(key)
-    drawn: list[Outline] = outlines(seen.report) if seen.report else []
-    return visit.part("agent_view", id=part_id("view", key), key=key, view=seen, outlines=drawn, report=seen.report)
+    """The newest picture of an agent with its cells outlined and labelled, and what was said of this very frame.
+
+    Without a picture it is what was said of the latest frame.
+    """
+    seen, agent = visit.web.views.of(key), visit.web.watcher.agent(key)
+    report = seen.report if seen.jpeg else (agent.report if agent else None)
+    values = {
+        "view": seen,
+        "outlines": outlines(report) if report else list[Outline](),
+        "report": report,
+        "came_at": agent.came_at(report) if agent and report else None,
+        "counts": _counts(report),
+    }
+    return visit.part("agent_view", id=part_id("view", key), key=key, **values)
 
 
 @page()

@@ -32,7 +32,10 @@ def parts_of(visit: Visit, change: Change, key: AgentKey | None) -> list[Part]:
         return [lambda: agents.view(visit, key)]
     if change[0] == "agent":
         changed = AgentKey(change[1], change[2])
-        return [lambda: agents.state(visit, changed)] if key else [lambda: agents.row(visit, changed)]
+        if key is None:
+            return [lambda: agents.row(visit, changed)]
+        bare = not visit.web.views.of(key).jpeg  # then the latest report stands in the place of the picture
+        return [lambda: agents.state(visit, changed), *([lambda: agents.view(visit, key)] if bare else [])]
     return []
 
 
