@@ -58,9 +58,8 @@ def ask(
         with probing(broker, PATIENCE_S, largest=LARGEST_MESSAGE, renewed=renewed) as visit:
             heard = visit.ask(topic, request.model_dump_json().encode(), expiry_s=int(PATIENCE_S))
         if heard is None:
-            return _failed(
-                name, f"no answer has come within {PATIENCE_S:.0f} s; the agent's log says whether it was done"
-            )
+            done = "" if name == "snapshot" else "; the agent's log says whether it was done"
+            return _failed(name, f"no answer has come within {PATIENCE_S:.0f} s{done}")
         answer: Answer[Any] = COMMANDS[name].answer.model_validate_json(heard)  # type: ignore[assignment]
     except ValidationError:
         return _failed(name, "what came as the agent's answer is none; who else publishes on its topics?")

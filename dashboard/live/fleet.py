@@ -14,6 +14,8 @@ from dashboard.link import Arrival
 
 Condition = Literal["online", "stalled", "refusing", "offline", "stopped", "unknown"]
 """`stalled`: it is said to be there, but no frame or no word comes; `refusing`: none of its latest frames is judged."""
+ENDED: frozenset[Condition] = frozenset({"offline", "stopped"})
+"""Of an agent that is not there: it takes no command and examines no frame."""
 STALLED_S = 15.0
 """Seconds without a frame, or without a word. Health is said every few seconds."""
 REFUSING = 5

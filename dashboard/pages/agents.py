@@ -16,7 +16,7 @@ from starlette.routing import Route
 from contract.messages import FrameReport
 from contract.requests import COMMANDS, CommandName
 from dashboard.live.commands import apart, ask
-from dashboard.live.fleet import Agent, AgentKey
+from dashboard.live.fleet import ENDED, Agent, AgentKey
 from dashboard.pages.drawing import Outline, outlines
 from dashboard.pages.visit import Visit, page
 
@@ -31,11 +31,13 @@ def part_id(kind: str, key: AgentKey) -> str:
 
 def shown(agent: Agent, now: datetime) -> Mapping[str, Any]:
     """What a template needs of an agent."""
+    condition = agent.condition(now)
     return {
         "agent": agent,
         "id": part_id("agent", agent.key),
-        "condition": agent.condition(now),
-        "rate": agent.rate(now),
+        "condition": condition,
+        "ended": condition in ENDED,
+        "rate": None if condition in ENDED else agent.rate(now),
         "age": agent.frame_age_s(now),
         "reasons": agent.report.quality.reasons if agent.report else [],
         "warmest": max(agent.health.temperatures_c.values(), default=None) if agent.health else None,
@@ -64,10 +66,12 @@ def _key(visit: Visit) -> AgentKey:
 async def one(visit: Visit) -> Response:
     """One agent: what it sees now, how it is, and what may be asked of it."""
     key = _key(visit)
-    if visit.web.watcher.agent(key) is None:
+    agent = visit.web.watcher.agent(key)
+    if agent is None:
         return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_agent", name="/".join(key))
+    how = shown(agent, visit.web.watcher.now())
     events = f"/events?{urlencode({'page': 'live', 'site': key.site, 'device': key.device})}"
-    return visit.page("live", key=key, parts=[state(visit, key), view(visit, key)], events=events, said=None)
+    return visit.page("live", key=key, parts=[state(visit, key), view(visit, key)], events=events, how=how)
 
 
 def state(visit: Visit, key: AgentKey) -> str:
@@ -92,6 +96,7 @@ def view(visit: Visit, key: AgentKey) -> str:
         "report": report,
         "came_at": agent.came_at(report) if agent and report else None,
         "counts": _counts(report),
+        "condition": agent.condition(visit.web.watcher.now()) if agent else "unknown",
     }
     return visit.part("agent_view", id=part_id("view", key), key=key, **values)
 

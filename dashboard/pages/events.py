@@ -35,7 +35,8 @@ def parts_of(visit: Visit, change: Change, key: AgentKey | None) -> list[Part]:
         if key is None:
             return [lambda: agents.row(visit, changed)]
         bare = not visit.web.views.of(key).jpeg  # then the latest report stands in the place of the picture
-        return [lambda: agents.state(visit, changed), *([lambda: agents.view(visit, key)] if bare else [])]
+        both = bare or change[3:] == ("status",)
+        return [lambda: agents.state(visit, changed), *([lambda: agents.view(visit, key)] if both else [])]
     return []
 
 

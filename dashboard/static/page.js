@@ -19,6 +19,17 @@ function replace(html) {
   }
 }
 
+// A microscope that is not there takes no command: its state says why, and what somebody has typed stays.
+function switchCommands() {
+  const state = document.querySelector("[data-off]");
+  const commands = document.getElementById("commands");
+  if (!state || !commands) return;
+  const why = document.getElementById("off");
+  why.textContent = state.dataset.off;
+  commands.disabled = Boolean(state.dataset.off);
+  why.hidden = !state.dataset.off;
+}
+
 function insertInOrder(list, made) {
   const name = (row) => row.querySelector("a").textContent;
   const next = [...list.children].find((row) => name(row) > name(made));
@@ -33,6 +44,7 @@ function listen() {
   source = opened;
   source.addEventListener("parts", (event) => {
     JSON.parse(event.data).filter(Boolean).forEach(replace);
+    switchCommands();
     tellAges();
   });
   source.addEventListener("tick", (event) => {

@@ -115,3 +115,25 @@ def test_tabs_that_nobody_sees_leave_the_connections_to_the_one_that_is_looked_a
     first.evaluate(HIDDEN, arg=False)
     expect(first.locator("body")).not_to_have_class("silent", timeout=SOON_MS)
     expect(first.locator("#knowledge")).to_contain_text("As of")
+
+
+def test_commands_go_and_come_back_with_the_microscope_and_what_was_typed_stays(
+    launch: Launch, agent: Agent, window: Window
+) -> None:
+    server = launch("switched")
+    process = agent("switched")
+    window.page.goto(server.address)
+    window.page.get_by_role("link", name="lab/scope-1").click(timeout=SOON_MS)
+    field, start = window.page.get_by_label("Slide", exact=True), window.page.get_by_role("button", name="Start this")
+    expect(start).to_be_enabled(timeout=SOON_MS)
+    expect(window.page.locator("figure.view image")).to_be_visible(timeout=SOON_MS)
+    field.fill("B-17")
+    process.terminate()
+    expect(start).to_be_disabled(timeout=SOON_MS)
+    expect(window.page.locator("#off")).to_contain_text("The microscope was stopped and takes no commands.")
+    expect(window.page.locator("figure.view figcaption")).to_contain_text("This is the last picture", timeout=SOON_MS)
+    process.wait(30)
+    agent("switched")
+    expect(start).to_be_enabled(timeout=2 * SOON_MS)
+    expect(window.page.locator("#off")).to_be_hidden()
+    expect(field).to_have_value("B-17")

@@ -1,10 +1,12 @@
 """The page of one microscope: what stands beside what, and what it offers."""
 
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from contract.health_messages import Status
 from contract.messages import FrameReport, Message
 from dashboard.link import Arrival
 from dashboard.live.fleet import AgentKey
@@ -78,3 +80,36 @@ def test_a_frame_whose_report_was_not_heard_has_the_age_that_the_agent_s_clock_g
     old = make_report(1)
     look(client, old)
     assert f'data-at="{old.frame.captured_at.isoformat()}"' in parts(client)[0]
+
+
+@pytest.mark.parametrize(
+    ("state", "why", "old"),
+    [
+        (
+            "stopped",
+            "The microscope was stopped and takes no commands.",
+            "This is the last picture: the microscope was",
+        ),
+        ("offline", "The microscope is offline and takes no commands.", "This is the last picture: the microscope is"),
+    ],
+)
+def test_a_microscope_that_is_not_there_offers_no_command_and_no_rate_and_says_why(
+    client: TestClient, make_report: MakeReport, state: Any, why: str, old: str
+) -> None:
+    now = datetime.now(timezone.utc)
+    hear(client, "status", Status(state="online"), now)
+    for seq in (1, 2, 3):
+        hear(client, "frame", make_report(seq), now - timedelta(seconds=3 - seq))
+    look(client, make_report(3), "no answer has come within 10 s")
+    figure, beside = parts(client)
+    assert "This picture is old: the microscope gives no newer one." in figure
+    assert "1.0 a second" in beside
+    assert '<fieldset id="commands">' in beside
+    hear(client, "status", Status(state=state))
+    figure, beside = parts(client)
+    assert old in figure
+    assert "no answer" not in figure
+    assert '<fieldset id="commands" disabled>' in beside
+    assert beside.count(why) == 2, "at the commands, and for the script that switches them"
+    for page in (beside, client.get("/agents").text):
+        assert "a second" not in page
