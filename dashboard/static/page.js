@@ -109,6 +109,7 @@ async function command(event) {
     answer.textContent = String(cause);
     answer.className = "alarm";
   }
+  answer.focus(); // which brings it into view
 }
 
 function fetchMore(entries, observer) {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dashboard.browser.conftest import Agent, Launch, Window
+from tests.dashboard.browser.conftest import Agent, Launch, OpenWindow, Window
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 SOON_MS = 20_000
@@ -137,3 +137,28 @@ def test_commands_go_and_come_back_with_the_microscope_and_what_was_typed_stays(
     expect(start).to_be_enabled(timeout=2 * SOON_MS)
     expect(window.page.locator("#off")).to_be_hidden()
     expect(field).to_have_value("B-17")
+
+
+def test_a_slide_is_started_and_its_answer_read_without_scrolling(
+    launch: Launch, agent: Agent, open_window: OpenWindow
+) -> None:
+    server = launch("unscrolled")
+    agent("unscrolled")
+    page = open_window(viewport={"width": 1440, "height": 900}).page
+    page.goto(server.address)
+    page.get_by_role("link", name="lab/scope-1").click(timeout=SOON_MS)
+    expect(page.locator("figure.view image")).to_be_visible(timeout=SOON_MS)
+    start, stop = (page.get_by_role("button", name=name) for name in ("Start this slide", "Stop the slide"))
+    for seen in (start, stop):
+        expect(seen).to_be_in_viewport(ratio=1)
+    page.get_by_label("Slide", exact=True).fill("B-17")
+    start.click()
+    answer = page.locator("#said")
+    expect(answer).to_contain_text("what follows is counted", timeout=SOON_MS)
+    expect(answer).to_be_in_viewport(ratio=1)
+    assert page.evaluate("scrollY") == 0
+    page.set_viewport_size({"width": 800, "height": 400})
+    stop.click()
+    expect(answer).to_contain_text("the slide is closed", timeout=SOON_MS)
+    expect(answer).to_be_in_viewport(ratio=1)
+    expect(answer).to_be_focused()
