@@ -30,6 +30,7 @@ class Watcher:
     Attributes:
         hub: tells the pages of changes.
         heads: what was seen of the agents' audit logs.
+        news_at: when an agent last said something; None: not yet. What the broker had kept is no news.
     """
 
     def __init__(self, settings: DashboardSettings, *, renewed: Callable[[], BrokerSettings] | None = None) -> None:
@@ -40,6 +41,7 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.hub = Hub()
+        self.news_at: datetime | None = None
         self.heads = AuditHeads(settings.state_dir / heads.FILE)
 
     def enter(self, loop: asyncio.AbstractEventLoop) -> Self:
@@ -98,6 +100,7 @@ class Watcher:
             except queue.Empty:
                 arrival = None
             if arrival is not None:
+                self.news_at = self.news_at if arrival.retained else arrival.at
                 with self._lock:
                     taken = self._fleet.take(arrival)
                 if taken:

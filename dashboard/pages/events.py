@@ -89,7 +89,10 @@ async def _stream(visit: Visit, key: AgentKey | None) -> AsyncIterator[str]:
 
 
 def _tick(visit: Visit) -> str:
-    return _event("tick", {"at": visit.web.watcher.now().isoformat(), "trouble": visit.web.watcher.trouble})
+    watcher = visit.web.watcher
+    trouble, detail = visit.deaf()
+    news = watcher.news_at.isoformat() if watcher.news_at else ""
+    return _event("tick", {"at": watcher.now().isoformat(), "trouble": trouble, "detail": detail, "news": news})
 
 
 def _event(name: str, data: object) -> str:

@@ -53,6 +53,14 @@ class Visit:
         """Whether who asks may see who did what: an administrator, or whose own computer this is."""
         return may(self.role, "administrator") or not self.signs_in
 
+    def deaf(self) -> tuple[str, str]:
+        """That nothing comes from the broker: for who sits at the microscope, and why, for who mends it; else ""."""
+        watcher = self.web.watcher
+        if not watcher.trouble:
+            return "", ""
+        told = self.texts.get("page.deaf_since", at=watcher.news_at) if watcher.news_at else self.texts.get("page.deaf")
+        return told, self.texts.get("page.detail", why=watcher.trouble.rstrip("."))
+
     def is_still_signed_in(self) -> bool:
         """Whether who asks is signed in to this moment, for answers that last."""
         try:
@@ -80,6 +88,7 @@ class Visit:
             "sees_log": self.sees_log,
             "may": lambda role: may(self.role, role),
             "trouble": self.web.watcher.trouble,
+            "deaf": self.deaf(),
         }
         return self.web.templates.get_template(f"{template}.html.jinja").render({**shared, **values})
 

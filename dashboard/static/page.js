@@ -7,6 +7,7 @@ const OLD_AFTER_S = 5; // without a sign of life
 const said = document.body.dataset;
 let heardAt = null; // performance.now() of the last sign of life
 let ahead = 0; // milliseconds by which the server's clock is ahead of this one
+let newsAt = null; // milliseconds since 1970 by the server's clock: the last word of a microscope, while none can come
 let source = null; // what this page hears
 
 function replace(html) {
@@ -52,6 +53,8 @@ function listen() {
     heardAt = performance.now();
     ahead = Date.parse(tick.at) - Date.now();
     const broker = document.getElementById("broker");
+    newsAt = tick.trouble ? Date.parse(tick.news) : null; // NaN: there was none
+    document.getElementById("detail").textContent = tick.detail;
     if (tick.trouble) broker.textContent = tick.trouble;
     else if (broker.dataset.online) broker.textContent = broker.dataset.online;
     document.getElementById("knowledge").classList.toggle("old", Boolean(tick.trouble));
@@ -80,12 +83,19 @@ function tellAges() {
   }
 }
 
+function ageWords(seconds, silent) {
+  if (silent) return said.silent.replace("{seconds}", seconds);
+  if (newsAt === null) return said.current.replace("{seconds}", seconds);
+  if (Number.isNaN(newsAt)) return "";
+  return said.news.replace("{seconds}", Math.max(0, Math.round((Date.now() + ahead - newsAt) / 1000)));
+}
+
 function tellAge() {
   const age = document.getElementById("age");
   if (!age || !said.events) return;
   const seconds = heardAt === null ? null : Math.round((performance.now() - heardAt) / 1000);
   const silent = seconds === null || seconds >= OLD_AFTER_S;
-  age.textContent = seconds === null ? "" : (silent ? said.silent : said.current).replace("{seconds}", seconds);
+  age.textContent = seconds === null ? "" : ageWords(seconds, silent);
   if (silent && seconds !== null) document.getElementById("knowledge").classList.add("old");
   document.body.classList.toggle("silent", silent && seconds !== null);
   tellAges();

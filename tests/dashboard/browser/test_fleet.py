@@ -1,5 +1,6 @@
 """Many microscopes on one page, in a real browser: each is itself, goes and comes back, and so does the broker."""
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -93,9 +94,15 @@ def test_every_agent_is_itself_and_those_that_go_and_the_broker_come_back(
 
     broker.end()
     expect(page.locator("#knowledge")).to_have_class("old", timeout=SOON_MS)
-    expect(page.locator("#broker")).not_to_have_text("Connected to the broker.")
+    expect(page.locator("#broker")).to_contain_text("This page hears nothing from any microscope since 20")
+    expect(page.locator("#broker")).to_contain_text("UTC: tell the IT person.")
+    expect(page.locator("#age")).to_have_text(re.compile(r"^The last news came \d+ s ago\.$"))
+    expect(page.locator("#age")).to_contain_text(" 5 s", timeout=SOON_MS)  # it grows, while the server goes on
+    expect(page.locator("#detail")).to_have_text(re.compile(r"^Detail: .*[^.]\.$"))
     broker.start()
     expect(page.locator("#broker")).to_have_text("Connected to the broker.", timeout=SOON_MS)
+    expect(page.locator("#age")).to_contain_text("As of")
+    expect(page.locator("#detail")).to_have_text("")
     all_go_on(page)
     expect(page.locator("#agents .state.online")).to_have_count(count, timeout=SOON_MS)
     none_is_another(page, server, names)

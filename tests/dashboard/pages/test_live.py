@@ -113,3 +113,19 @@ def test_a_microscope_that_is_not_there_offers_no_command_and_no_rate_and_says_w
     assert beside.count(why) == 2, "at the commands, and for the script that switches them"
     for page in (beside, client.get("/agents").text):
         assert "a second" not in page
+
+
+def test_a_page_that_hears_nothing_says_what_to_do_before_it_says_why(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = web_of(client).watcher
+    monkeypatch.setattr(type(watcher), "trouble", "nothing listens at 127.0.0.1:1; start the broker")
+    yet = client.get("/agents").text
+    assert "This page has heard nothing from any microscope yet. If that lasts, tell the IT person." in yet
+    monkeypatch.setattr(watcher, "news_at", datetime(2026, 1, 31, 12, tzinfo=timezone.utc))
+    told, why = (
+        "This page hears nothing from any microscope since 2026-01-31 12:00:00 UTC: tell the IT person.",
+        "Detail: nothing listens at 127.0.0.1:1; start the broker.",
+    )
+    page = client.get("/agents").text
+    assert 0 < page.index(told) < page.index(why)
