@@ -32,9 +32,9 @@ pictures to try.
   the share with its interval, histogram, course, refused frames, the cells by suspicion; [tables, FHIR, report, and
   signed cells for a training](exports.md), which `microscope-dashboard training OUT` takes of many slides at once.
 - **The map of a slide**: its frames and cells where the stage saw them, with a scale bar. Form says what a cell is
-  called, colour how probable a blast is; a dot leads to its cell. Of more than 1,000 cells, squares sum up those of a
-  place. Parts that the stage did not walk together stand beside each other, for nothing says how they lie; frames that
-  were not judged have no place. A table says the same in words.
+  called, colour how probable a blast is; a dot leads to its cell, and a ring says that people call it something else.
+  Of more than 1,000 cells, squares sum up those of a place. Parts that the stage did not walk together stand beside
+  each other, for nothing says how they lie; frames that were not judged have no place. A table says the same in words.
 - **A slide that was read more than once.** An agent that starts again amid a slide begins another count and knows no
   cell from before. List, page, exports and comparisons count the same: all counts together, and a picture that another
   count has read again, as of a folder that is begun anew, once, by its latest reading that was judged. A cell that a

@@ -53,6 +53,11 @@ class ReviewSummary:
     sealed: tuple[str, ...] = ()
 
 
+def verdicts_of(review: ReviewSummary | None) -> Mapping[str, str]:
+    """What people call each cell that they reviewed, by its ``object_id``; nothing where it is not to be seen yet."""
+    return {} if review is None or review.sealed else review.labels
+
+
 def final_label(cell: SlideCell, review: ReviewSummary | None) -> str | None:
     """What a cell is called in the end: by its reviewers, else by the model; None where that is not to be seen yet."""
     if review is None:

@@ -37,12 +37,26 @@ _ORDER: dict[Label, int] = {"not_judged": 0, "normal": 1, "uncertain": 2, "blast
 
 
 class Spot(NamedTuple):
-    """A cell with its place, in micrometres of its part."""
+    """A cell with its place.
+
+    Attributes:
+        cell: as the model calls it.
+        part: of the slide.
+        x: micrometres of the part.
+        y: the same.
+        verdict: what people call it; empty where they have said nothing, or it is not to be seen.
+    """
 
     cell: SlideCell
     part: int
     x: float
     y: float
+    verdict: str = ""
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether people call the cell something else than the model."""
+        return self.verdict not in {"", self.cell.label}
 
 
 def drawn(
@@ -85,6 +99,7 @@ def _shapes(dots: int) -> Markup:
         "blast": f'<path class="solid" d="M0-{wide}L{wide} 0 0 {wide}-{wide} 0z"/>',
         "uncertain": f'<path class="hollow" d="M0-{wide}L{wide} {r}H-{wide}z"/>',
         "not_judged": f'<path class="thin" d="M-{half}-{half}L{half} {half}M-{half} {half}L{half}-{half}"/>',
+        "corrected": f'<circle class="ring" r="{round(2 * r, 1)}"/>',
         "refused": f'<path class="thin" d="M0 0h{_MARK}v{_MARK}H0zL{_MARK} {_MARK}M0 {_MARK}L{_MARK} 0"/>',
     }
     made = (_made('<g id="map-{}">{}</g>', name, Markup(form)) for name, form in forms.items())  # noqa: S704 - ours
@@ -119,8 +134,11 @@ def _dot(panel: Panel, spot: Spot, texts: Texts) -> Markup:
     said = f"{cell.object_id.rpartition('-')[2]}: {texts.get(f'label.{cell.label}')}"
     if cell.probability is not None:
         said += f" {texts.get('format.fraction', value=cell.probability)}"
-    form = '<a href="{}" tabindex="-1" class="{}"><title>{}</title><use href="#map-{}" x="{:g}" y="{:g}"/></a>'
-    return _made(form, _link(cell), _step(cell.probability), said, cell.label, x, y)
+    if spot.verdict:
+        said += f"; {texts.get('reviewed.verdict', name=texts.word('label', spot.verdict))}"
+    ring = _made('<use href="#map-corrected" x="{:g}" y="{:g}"/>', x, y) if spot.is_corrected else Markup()
+    form = '<a href="{}" tabindex="-1" class="{}"><title>{}</title><use href="#map-{}" x="{:g}" y="{:g}"/>{}</a>'
+    return _made(form, _link(cell), _step(cell.probability), said, cell.label, x, y, ring)
 
 
 def _squares(sheet: Sheet, spots: Sequence[Spot], texts: Texts) -> Markup:
@@ -138,27 +156,29 @@ def _squares(sheet: Sheet, spots: Sequence[Spot], texts: Texts) -> Markup:
     return Markup().join(squares)
 
 
-def _bins(sheet: Sheet, spots: Sequence[Spot], side: float) -> dict[tuple[int, int, int], list[SlideCell]]:
-    found = defaultdict[tuple[int, int, int], list[SlideCell]](list)
+def _bins(sheet: Sheet, spots: Sequence[Spot], side: float) -> dict[tuple[int, int, int], list[Spot]]:
+    found = defaultdict[tuple[int, int, int], list[Spot]](list)
     for spot in spots:
         panel = sheet.panels[spot.part]
         x, y = panel.at(spot.x, spot.y)
-        found[spot.part, int((x - panel.x) // side), int((y - panel.y) // side)].append(spot.cell)
+        found[spot.part, int((x - panel.x) // side), int((y - panel.y) // side)].append(spot)
     return found
 
 
-def _square(corner: tuple[float, float], side: float, cells: Sequence[SlideCell], texts: Texts) -> Markup:
-    counts = Counter(cell.label for cell in cells)
+def _square(corner: tuple[float, float], side: float, spots: Sequence[Spot], texts: Texts) -> Markup:
+    counts = Counter(spot.cell.label for spot in spots)
     judged = counts["normal"] + counts["blast"]
     kind = _step(counts["blast"] / judged if judged else None)
     if counts["uncertain"] and counts["uncertain"] >= DOUBTFUL * (judged + counts["uncertain"]):
         kind += " doubt"
-    said = texts.get("map.square", count=len(cells), blasts=counts["blast"], uncertain=counts["uncertain"])
+    said = texts.get("map.square", count=len(spots), blasts=counts["blast"], uncertain=counts["uncertain"])
+    if otherwise := sum(spot.is_corrected for spot in spots):
+        said += f"; {texts.get('map.corrected', count=otherwise)}"
     form = (
         '<a href="{}" tabindex="-1" class="square {}"><title>{}</title>'
         '<rect x="{:g}" y="{:g}" width="{:g}" height="{:g}"/></a>'
     )
-    return _made(form, _link(cells[0]), kind, said, *corner, side, side)
+    return _made(form, _link(spots[0].cell), kind, said, *corner, side, side)
 
 
 def _step(probability: float | None) -> str:

@@ -1,8 +1,9 @@
 """The map of a slide: its frames and cells where the stage saw them, of bounded size, and what must be known of it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -40,12 +41,14 @@ class SlideMap:
         words: why there is none, or what must be known of what is drawn.
         parts: the same as the drawing, for who does not see it.
         binned: whether cells are summed up in squares.
+        corrected: whether a dot stands for a cell that people call something else.
     """
 
     svg: Markup | None
     words: tuple[str, ...]
     parts: tuple[PartRow, ...] = ()
     binned: bool = False
+    corrected: bool = False
 
 
 class _Chosen(NamedTuple):
@@ -76,30 +79,43 @@ class _Chosen(NamedTuple):
         return len(self.spots) > MOST_DOTS
 
 
-def slide_map(record: SlideRecord, suspicious: Sequence[SlideCell], texts: Texts) -> SlideMap:
+def slide_map(
+    record: SlideRecord,
+    suspicious: Sequence[SlideCell],
+    texts: Texts,
+    verdicts: Mapping[str, str] = MappingProxyType({}),
+) -> SlideMap:
     """Draw the map of a slide.
 
     Args:
         record: the slide.
         suspicious: its cells, the most suspicious first.
         texts: of the language.
+        verdicts: what people call cells, as far as who looks may see it, by ``object_id``.
     """
     if not record.layout.footprints:
         return SlideMap(None, (_why_none(record, texts),))
-    chosen = _chosen(record.layout.footprints, suspicious)
+    chosen = _chosen(record.layout.footprints, suspicious, verdicts)
     extents = _extents(chosen.frames)
     sheet = sheet_of(extents, frame_width=max(frame.width for frame in chosen.frames))
+    dots = chosen.spots[:MOST_ABOVE] if chosen.binned else chosen.spots
     title = texts.get("map.title", frames=len(chosen.frames), cells=len(chosen.spots), parts=chosen.parts)
     svg = drawn(
         sheet,
         title,
         frames=chosen.outlined,
-        dots=chosen.spots[:MOST_ABOVE] if chosen.binned else chosen.spots,
+        dots=dots,
         summed=chosen.spots if chosen.binned else (),
         refused=len(record.refused),
         texts=texts,
     )
-    return SlideMap(svg, tuple(_words(record, chosen, texts)), _rows(chosen, extents), chosen.binned)
+    return SlideMap(
+        svg,
+        tuple(_words(record, chosen, texts)),
+        _rows(chosen, extents),
+        chosen.binned,
+        any(spot.is_corrected for spot in dots),
+    )
 
 
 def _why_none(record: SlideRecord, texts: Texts) -> str:
@@ -108,9 +124,9 @@ def _why_none(record: SlideRecord, texts: Texts) -> str:
     return texts.get("map.none_said" if record.frames > len(record.refused) else "map.none_judged")
 
 
-def _chosen(frames: Sequence[Footprint], cells: Sequence[SlideCell]) -> _Chosen:
+def _chosen(frames: Sequence[Footprint], cells: Sequence[SlideCell], verdicts: Mapping[str, str]) -> _Chosen:
     """The parts with the most cells, and then frames, at most ``MOST_PARTS``."""
-    spots = _spots(frames, cells)
+    spots = _spots(frames, cells, verdicts)
     of_cells, of_frames = Counter(spot.part for spot in spots), Counter(frame.part for frame in frames)
     parts = set(sorted(of_frames, key=lambda part: (-of_cells[part], -of_frames[part], part))[:MOST_PARTS])
     return _Chosen(
@@ -122,7 +138,7 @@ def _chosen(frames: Sequence[Footprint], cells: Sequence[SlideCell]) -> _Chosen:
     )
 
 
-def _spots(frames: Sequence[Footprint], cells: Sequence[SlideCell]) -> list[Spot]:
+def _spots(frames: Sequence[Footprint], cells: Sequence[SlideCell], verdicts: Mapping[str, str]) -> list[Spot]:
     """The cells whose frame has a place, in their order; a box whose middle lies beside its frame has none."""
     known = {frame.frame_id: frame for frame in frames}
     found = []
@@ -133,7 +149,7 @@ def _spots(frames: Sequence[Footprint], cells: Sequence[SlideCell]) -> list[Spot
         x = (cell.box.x + cell.box.width / 2) * frame.um_per_pixel
         y = (cell.box.y + cell.box.height / 2) * frame.um_per_pixel
         if 0 <= x <= frame.width and 0 <= y <= frame.height:
-            found.append(Spot(cell, frame.part, frame.x + x, frame.y + y))
+            found.append(Spot(cell, frame.part, frame.x + x, frame.y + y, verdicts.get(cell.object_id, "")))
     return found
 
 
@@ -175,6 +191,8 @@ def _words(record: SlideRecord, chosen: _Chosen, texts: Texts) -> list[str]:
         said.append(texts.get("map.left_out", count=missing, cells=chosen.placed - len(chosen.spots)))
     if len(chosen.outlined) < len(chosen.frames):
         said.append(texts.get("map.thinned", count=len(chosen.outlined), frames=len(chosen.frames)))
+    if otherwise := sum(spot.is_corrected for spot in chosen.spots):
+        said.append(texts.get("map.corrected", count=otherwise) + ".")
     for key, count in (
         ("map.unplaced", len(record.cells) - chosen.placed),
         ("map.astray", record.layout.astray),

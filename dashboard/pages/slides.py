@@ -14,6 +14,7 @@ from starlette.routing import Route
 from collector import queries
 from collector.picture_rows import pictures_of
 from collector.queries import SlideRow
+from dashboard.exports.review_summary import verdicts_of
 from dashboard.exports.slide_facts import corrected, counted_words, scale_words
 from dashboard.pages.charts import course, histogram
 from dashboard.pages.slide_map import slide_map
@@ -137,6 +138,7 @@ async def one(visit: Visit) -> Response:
     begin = _place_of(record, ordered, visit.request.query_params.get("cell", "")) // AT_ONCE * AT_ONCE
     shown = ordered[begin : begin + AT_ONCE]
     review = await visit.web.review(record, visit.name, may_review=may(visit.role, "reviewer"))
+    verdicts = verdicts_of(review)
     return visit.page(
         "slide",
         record=record,
@@ -148,8 +150,9 @@ async def one(visit: Visit) -> Response:
         refused=refused_by(record),
         histogram=histogram(record.cells, visit.texts),
         course=course(record.cells, visit.texts),
-        map=await run_in_threadpool(slide_map, record, ordered, visit.texts),
+        map=await run_in_threadpool(slide_map, record, ordered, visit.texts, verdicts),
         cells=shown,
+        verdicts=verdicts,
         pictured=await pictured(visit, shown),
         more=begin + AT_ONCE < len(ordered),
         at_once=AT_ONCE,
@@ -171,6 +174,8 @@ async def gallery(visit: Visit) -> Response:
     cells = by_suspicion(record.cells)[begin : begin + AT_ONCE]
     values = {"cells": cells, "pictured": await pictured(visit, cells), "start": begin, "base": base_of(record.key)}
     values["device"] = record.key.device
+    review = await visit.web.review(record, visit.name, may_review=may(visit.role, "reviewer"))
+    values["verdicts"] = verdicts_of(review)
     more = begin + AT_ONCE < len(record.cells)
     return HTMLResponse(visit.part("cells", **values, more=more, at_once=AT_ONCE))
 

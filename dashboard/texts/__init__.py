@@ -87,14 +87,17 @@ class Texts:
         return self._writer.vformat(text, (), values)
 
     def word(self, table: str, name: str, otherwise: str | None = None) -> str:
-        """What a name of the messages is called, as a reason or a flag.
+        """What a name of the messages is called, as a reason or a flag; of `label` a class of the laboratory too.
 
         Args:
             table: such as `reason`.
             name: as the messages have it; a newer agent may send one that nobody has translated yet.
             otherwise: what is said of such a one; None: the name with spaces.
         """
-        return self._texts.get(f"{table}.{name}", name.replace("_", " ") if otherwise is None else otherwise)
+        key = f"{table}.{name}"
+        if table == "label" and key not in self._texts:  # a class of the laboratory, which may have a text
+            key = f"class.{name}"
+        return self._texts.get(key, name.replace("_", " ") if otherwise is None else otherwise)
 
 
 @cache

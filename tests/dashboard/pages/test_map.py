@@ -80,7 +80,7 @@ def test_form_tells_the_label_and_colour_the_probability(frame: MakeFrame, recor
         ("q4", "#map-blast"),
     ]
     forms = {group.get("id"): ET.tostring(group[0]) for group in tree(found).iter(f"{SVG}g")}
-    assert len(set(forms.values())) == len(forms) == 5, "each is another form"
+    assert len(set(forms.values())) == len(forms) == 6, "each is another form"
 
 
 def test_a_dot_leads_to_its_cell_in_the_gallery(serve: Serve, keep: Keep, frame: MakeFrame) -> None:
