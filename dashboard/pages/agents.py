@@ -13,12 +13,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from common.errors import MicroscopeError
 from contract.messages import FrameReport
 from contract.requests import COMMANDS, CommandName
 from dashboard.live.commands import apart, ask
 from dashboard.live.fleet import ENDED, Agent, AgentKey
 from dashboard.pages.drawing import Outline, outlines
 from dashboard.pages.visit import Visit, page
+from dashboard.records import SlideKey
+from dashboard.reviews.readings import Readings
 
 COMMANDABLE: tuple[CommandName, ...] = ("slide/start", "slide/stop", "source/restart", "model/reload")
 """What a person may ask of an agent here."""
@@ -124,6 +127,9 @@ async def command(visit: Visit) -> Response:
         request = COMMANDS[known].request.model_validate({**fields, "asked_by": visit.name})
     except ValidationError:
         return visit.refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "refusal.slide_id")
+    again = fields.get("slide_id", "")
+    if again and visit.form.get("again") != again and (used := await _used(visit, SlideKey(*key, again))):
+        return JSONResponse({"ok": False, "text": used, "again": again}, HTTPStatus.CONFLICT)
     noted = await run_in_threadpool(
         visit.web.deeds.command, visit.name, "/".join(key), " ".join([known, *fields.values()])
     )
@@ -136,6 +142,21 @@ async def command(visit: Visit) -> Response:
     )
     status = HTTPStatus.OK if answer.ok else HTTPStatus.BAD_GATEWAY
     return JSONResponse({"ok": answer.ok, "text": said}, status)
+
+
+async def _used(visit: Visit, key: SlideKey) -> str:
+    """What is stored of a slide that is to be started, in words; "" where nothing is, or nobody can tell."""
+    try:
+        record = await visit.web.slide(key)
+        if record is None:
+            return ""
+        log = await run_in_threadpool(visit.web.reviews.log, key)
+    except MicroscopeError:  # a store that is away must not keep a microscope from its work
+        return ""
+    names = list(dict.fromkeys(act.person for act in Readings.of(log.acts).signatures))
+    said = visit.texts.get("command.used", count=len(record.cells), name=key.slide_id)
+    signed = visit.texts.get("command.used_signed", names=", ".join(names)) if names else ""
+    return " ".join([said, *([signed] if signed else []), visit.texts.get("command.used_what")])
 
 
 def _counts(report: FrameReport | None) -> Mapping[str, int]:

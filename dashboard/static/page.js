@@ -115,11 +115,21 @@ async function command(event) {
     const told = await response.json();
     answer.textContent = told.text || told.error;
     answer.className = response.ok ? "done" : "alarm";
+    askAgain(form, told.again || "");
   } catch (cause) {
     answer.textContent = String(cause);
     answer.className = "alarm";
   }
   answer.focus(); // which brings it into view
+}
+
+// A name that was used already is started only by who ticks that it is the same slide; a mark holds for one name.
+function askAgain(form, name) {
+  const box = form.elements.again;
+  if (!box) return;
+  Object.assign(box, { value: name, checked: false, disabled: !name });
+  box.closest("label").hidden = !name;
+  if (name) box.focus();
 }
 
 function fetchMore(entries, observer) {

@@ -6,10 +6,13 @@ from types import SimpleNamespace
 import pytest
 from starlette.testclient import TestClient
 
-from contract.messages import Position
+from common.errors import StoreError
+from contract.messages import Position, SlideSummary
+from contract.requests import Answer, StartSlide
 from dashboard.records import SlideKey, SlideRecord
 from dashboard.reviews.events import Given
 from tests.dashboard.conftest import Keep, MakeCell, MakeReport
+from tests.dashboard.pages import hostile
 from tests.dashboard.pages.conftest import Serve, sign_in
 from tests.dashboard.pages.test_compare import words
 from tests.dashboard.test_records import record_of
@@ -116,3 +119,65 @@ def test_squares_of_the_map_say_how_many_are_called_something_else(
     slide.signs("ada")
     said = re.findall(r"<title>([^<]*cells? \(blasts[^<]*)</title>", slide.page("rita"))
     assert [one.partition("; ")[2] for one in said] == ["1 cell is called something else after review"]
+
+
+def started(slide: Slide, **form: str) -> tuple[int, dict[str, object]]:
+    """How the page answers to a start of a slide; an agent that is asked does it at once."""
+    slide.client.headers["x-csrf-token"] = sign_in(slide.client, "ada")
+    answer = slide.client.post("/agents/lab/scope-1/command/slide/start", data=form)
+    return answer.status_code, answer.json()
+
+
+@pytest.fixture
+def asked(slide: Slide, make_report: MakeReport, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the slides that the agent was asked to start."""
+    names: list[str] = []
+
+    def ask(_broker: object, _key: object, name: str, request: StartSlide, **_: object) -> Answer[SlideSummary]:
+        names.append(request.slide_id)
+        return Answer(command=name, ok=True)
+
+    monkeypatch.setattr("dashboard.pages.agents.ask", ask)
+    hostile.heard(slide.client.app.state.web, make_report)  # type: ignore[attr-defined]
+    return names
+
+
+def test_a_name_that_was_used_is_started_only_by_who_says_that_it_is_the_same_slide(
+    slide: Slide, asked: list[str]
+) -> None:
+    slide.says("ada", c1="normal")
+    slide.signs("ada")
+    code, said = started(slide, slide_id="slide-7")
+    assert (code, said["again"], asked) == (409, "slide-7", [])
+    assert "3 cells are stored under it. Signed by ada: the signature would be of an earlier state." in str(
+        said["text"]
+    )
+    assert started(slide, slide_id="slide-7", again="slide-6")[0] == 409, "a mark holds for the name that was shown"
+    assert started(slide, slide_id="slide-7", again="slide-7")[0] == 200
+    assert started(slide, slide_id="slide-8")[0] == 200
+    assert asked == ["slide-7", "slide-8"]
+
+
+def test_a_store_that_is_away_keeps_no_microscope_from_a_slide(
+    slide: Slide, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise StoreError("away")
+
+    monkeypatch.setattr(slide.client.app.state.web, "slide", away)  # type: ignore[attr-defined]
+    assert started(slide, slide_id="slide-7")[0] == 200
+    assert asked == ["slide-7"]
+
+
+def test_a_signature_of_an_earlier_state_says_so_on_the_slide_s_page(
+    slide: Slide, keep: Keep, make_report: MakeReport, make_cell: MakeCell
+) -> None:
+    slide.says("ada", c1="normal")
+    slide.signs("ada")
+    assert "earlier state" not in words(slide.page("rita"))
+    keep([make_report(2, cells=[make_cell("f2-1", "r-s1-c9", 0.97)])])
+    assert re.search(
+        r"Signed by ada \(First reading\), \S+ \S+ UTC \(of an earlier state: more came after it\)",
+        words(slide.page("rita")),
+    )
+    assert "eines früheren Standes" in words(slide.page("rita", language="de"))
