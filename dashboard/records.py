@@ -133,10 +133,11 @@ class Counts:
 
 
 class Tally(NamedTuple):
-    """How many cells a slide has, and of how many counts they are."""
+    """How many cells a slide has, of how many counts, and the hash of their names and labels where it is known."""
 
     counts: Counts
     of: int
+    sha256: str = ""
 
 
 class Version(NamedTuple):

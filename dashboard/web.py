@@ -23,6 +23,7 @@ from dashboard.records import SlideKey, SlideRecord, Tally, Version, slide_recor
 from dashboard.reviewed import summary_of
 from dashboard.reviews.descriptors import Descriptors
 from dashboard.reviews.readings import visible
+from dashboard.reviews.signing import cells_digest
 from dashboard.reviews.store import ReviewStore
 from dashboard.security import deeds, sessions, users
 from dashboard.security.attempts import Attempts
@@ -126,7 +127,7 @@ class Web:
         record = known if known is not None and known.version == version else slide_record(connection, key)
         if record is None:
             return None
-        found = Tally(record.counts, len(record.standing))
+        found = Tally(record.counts, len(record.standing), cells_digest(record))
         with self._lock:
             self._counted[key] = record.version, found
             self._counted.move_to_end(key)

@@ -17,6 +17,7 @@ from collector.queries import SlideRow
 from dashboard.exports.review_summary import verdicts_of
 from dashboard.exports.slide_facts import corrected, counted_words, scale_words
 from dashboard.pages.charts import course, histogram
+from dashboard.pages.signed import read_slides
 from dashboard.pages.slide_map import slide_map
 from dashboard.pages.visit import Visit, page
 from dashboard.paths import path_of
@@ -118,7 +119,9 @@ async def listed(visit: Visit) -> Response:
     search = Search.of(visit)
     found = await found_slides(visit, search)
     rows = await listed_slides(visit, found[:MOST_SLIDES])
-    return visit.page("slides", rows=rows, count=len(found), search=search)
+    read = await read_slides(visit, [one.key for one in found[:MOST_SLIDES]])
+    rows_read = [(one, tally, read.get(shown.key)) for shown, (one, tally) in zip(found, rows, strict=False)]
+    return visit.page("slides", rows=rows_read, count=len(found), search=search)
 
 
 async def read_by(visit: Visit, words: str) -> set[SlideKey]:

@@ -27,6 +27,7 @@ class ReviewedSlide(NamedTuple):
         version: of its log.
         holders: who holds the first and the second reading.
         signed: which readings are signed, and by whom.
+        acts: all of them, in their order; hand a person what ``readings.visible`` leaves of them.
         last_at: time of the latest verdict or act, UTC; None where there is only a mark of what was shown.
     """
 
@@ -35,6 +36,7 @@ class ReviewedSlide(NamedTuple):
     holders: tuple[tuple[Reading, str], ...]
     signed: tuple[tuple[Reading, str], ...]
     last_at: datetime | None
+    acts: tuple[Act, ...] = ()
 
 
 class Tally(NamedTuple):
@@ -79,6 +81,7 @@ def reviewed_slides(connection: sa.Connection) -> Iterator[ReviewedSlide]:
             tuple(readings.holders.items()),
             tuple((one.reading, one.person) for one in readings.signatures),
             last.get(row.id),
+            tuple(acts[row.id]),
         )
 
 

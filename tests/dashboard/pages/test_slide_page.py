@@ -12,6 +12,7 @@ from contract.requests import Answer, StartSlide
 from dashboard.records import SlideKey, SlideRecord
 from dashboard.reviews.events import Given
 from tests.dashboard.conftest import Keep, MakeCell, MakeReport
+from tests.dashboard.exports.examples import summary
 from tests.dashboard.pages import hostile
 from tests.dashboard.pages.conftest import Serve, sign_in
 from tests.dashboard.pages.test_compare import words
@@ -53,7 +54,8 @@ class Slide(SimpleNamespace):
 @pytest.fixture
 def slide(serve: Serve, keep: Keep, make_report: MakeReport, make_cell: MakeCell) -> Slide:
     cells = [make_cell(f"f1-{k}", f"r-s1-c{k}", chance) for k, chance in ((1, 0.97), (2, 0.9), (3, 0.03))]
-    database = keep([make_report(1, cells=cells, position_um=Position(part=1, x=0, y=0, confidence=0))])
+    placed = make_report(1, cells=cells, position_um=Position(part=1, x=0, y=0, confidence=0))
+    database = keep([placed, summary(cells=3, blasts=2, normal=1, uncertain=0, not_judged=0)])
     record = record_of(database)
     assert record
     return Slide(client=serve("page", database=database), record=record)
@@ -181,3 +183,40 @@ def test_a_signature_of_an_earlier_state_says_so_on_the_slide_s_page(
         words(slide.page("rita")),
     )
     assert "eines früheren Standes" in words(slide.page("rita", language="de"))
+
+
+def row(slide: Slide, person: str) -> str:
+    """The slide in the list, in words."""
+    slide.page(person)
+    text = slide.client.get("/slides").text
+    return words(text.partition("slide-7</a>")[2].partition("</tr>")[0])
+
+
+def test_list_page_and_report_say_how_many_cells_are_reviewed_and_who_has_signed(slide: Slide) -> None:
+    slide.says("ada", c1="normal")
+    assert "begun by ada, not signed" in row(slide, "rita")
+    assert "Nobody has signed this slide." in words(slide.page("ada"))
+    slide.signs("ada")
+    assert "closed signed by ada (first reading), 1 of 3 cells reviewed" in row(slide, "rita")
+    for path in ("", "/report"):
+        assert "1 of 3 cells reviewed" in words(slide.page("rita", path))
+
+
+def test_the_list_says_no_more_of_a_sealed_reading_than_who_has_signed(slide: Slide) -> None:
+    slide.says("ada", c1="normal")
+    slide.signs("ada")
+    assert "signed by ada (first reading)" in row(slide, "adam")
+    assert "reviewed" not in row(slide, "adam")
+    assert "cells reviewed" not in words(slide.page("adam"))
+
+
+def test_the_list_says_which_signature_is_of_an_earlier_state(
+    slide: Slide, keep: Keep, make_report: MakeReport, make_cell: MakeCell
+) -> None:
+    """A frame without a cell leaves a signature as it is; a cell that comes after does not."""
+    slide.says("ada", c1="normal")
+    slide.signs("ada")
+    keep([make_report(2, cells=[])])
+    assert "earlier state" not in row(slide, "rita")
+    keep([make_report(3, cells=[make_cell("f3-1", "r-s1-c9", 0.97)])])
+    assert "1 of 3 cells reviewed (of an earlier state: more came after it)" in row(slide, "rita")
