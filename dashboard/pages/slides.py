@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from starlette.concurrency import run_in_threadpool
@@ -14,7 +14,7 @@ from starlette.routing import Route
 from collector import queries
 from collector.picture_rows import pictures_of
 from collector.queries import SlideRow
-from dashboard.exports.review_summary import verdicts_of
+from dashboard.exports.review_summary import ReviewSummary, verdicts_of
 from dashboard.exports.slide_facts import corrected, counted_words, scale_words
 from dashboard.pages.charts import course, histogram
 from dashboard.pages.signed import read_slides
@@ -140,16 +140,12 @@ async def one(visit: Visit) -> Response:
     ordered = by_suspicion(record.cells)
     begin = _place_of(record, ordered, visit.request.query_params.get("cell", "")) // AT_ONCE * AT_ONCE
     shown = ordered[begin : begin + AT_ONCE]
-    review = await visit.web.review(record, visit.name, may_review=may(visit.role, "reviewer"))
+    facts = await _now(visit, record)
+    review: ReviewSummary | None = facts["review"]
     verdicts = verdicts_of(review)
     return visit.page(
         "slide",
-        record=record,
-        summary=record.summaries[-1] if record.summaries else None,
-        counts=record.counts,
-        recounted=counted_words(record, visit.texts),
-        corrected=corrected(record),
-        scale=scale_words(record, visit.texts),
+        **facts,
         refused=refused_by(record),
         histogram=histogram(record.cells, visit.texts),
         course=course(record.cells, visit.texts),
@@ -160,10 +156,34 @@ async def one(visit: Visit) -> Response:
         more=begin + AT_ONCE < len(ordered),
         at_once=AT_ONCE,
         start=begin,
-        base=base_of(record.key),
         device=record.key.device,
-        review=review,
     )
+
+
+async def _now(visit: Visit, record: SlideRecord) -> dict[str, Any]:
+    """What a slide's page asks for again and again: the counts, and what people say."""
+    version = await run_in_threadpool(visit.web.reviews.version, record.key)
+    return {
+        "record": record,
+        "summary": record.summaries[-1] if record.summaries else None,
+        "counts": record.counts,
+        "recounted": counted_words(record, visit.texts),
+        "corrected": corrected(record),
+        "scale": scale_words(record, visit.texts),
+        "base": base_of(record.key),
+        "review": await visit.web.review(record, visit.name, may_review=may(visit.role, "reviewer")),
+        "version": f"{record.version.upto} {record.version.heard_at} {version}",
+        "as_of": visit.web.watcher.now(),
+    }
+
+
+@page()
+async def now(visit: Visit) -> Response:
+    """A slide's counts as they are now, as a part of its page."""
+    record = await visit.web.slide(key_of(visit))
+    if record is None:
+        return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_slide", name=key_of(visit).slide_id)
+    return HTMLResponse(visit.part("slide_now", **await _now(visit, record)))
 
 
 @page()
@@ -220,4 +240,5 @@ ROUTES = [
     Route("/slides", listed),
     Route("/slides/{site}/{device}/{slide}", one),
     Route("/slides/{site}/{device}/{slide}/cells", gallery),
+    Route("/slides/{site}/{device}/{slide}/now", now),
 ]

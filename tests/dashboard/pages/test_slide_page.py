@@ -220,3 +220,24 @@ def test_the_list_says_which_signature_is_of_an_earlier_state(
     assert "earlier state" not in row(slide, "rita")
     keep([make_report(3, cells=[make_cell("f3-1", "r-s1-c9", 0.97)])])
     assert "1 of 3 cells reviewed (of an earlier state: more came after it)" in row(slide, "rita")
+
+
+def version(text: str) -> str:
+    """By which a page tells whether something came since."""
+    return text.partition('data-version="')[2].partition('"')[0]
+
+
+def test_the_page_says_of_when_it_is_and_is_told_of_cells_and_verdicts_that_came_since(
+    slide: Slide, keep: Keep, make_report: MakeReport, make_cell: MakeCell
+) -> None:
+    page = slide.page("rita")
+    assert re.search(r"As of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\.", words(page))
+    part = slide.page("rita", "/now")
+    assert version(part) == version(page) != ""
+    assert "<html" not in part
+    keep([make_report(2, cells=[make_cell("f2-1", "r-s1-c9", 0.97)])])
+    more = slide.page("rita", "/now")
+    assert version(more) != version(page)
+    assert "blast 3" in words(more)
+    slide.says("ada", c1="normal")
+    assert version(slide.page("rita", "/now")) != version(more)
