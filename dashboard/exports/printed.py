@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from common.terminal import printable
 from contract.labels import LABELS
-from dashboard.exports.review_summary import ReviewSummary, final_label
+from dashboard.exports.review_summary import ReviewSummary, verdicts_of
 from dashboard.exports.slide_facts import (
     corrected,
     counted_words,
@@ -76,7 +76,7 @@ def printed_report(
         picture: where the pictures of cells come from; None: there are none.
         style: how the page gets its style.
     """
-    shown = most_suspicious(record, SHOWN)
+    shown, verdicts = most_suspicious(record, SHOWN), verdicts_of(review)
     return (
         _templates()
         .get_template("printed.html.jinja")
@@ -95,7 +95,7 @@ def printed_report(
             corrected=corrected(record),
             refused=refused_by(record),
             histogram=_histogram(record.cells, texts),
-            cells=[(cell, final_label(cell, review) or cell.label, _source(picture, cell)) for cell in shown],
+            cells=[(cell, verdicts.get(cell.object_id), _source(picture, cell)) for cell in shown],
             judges=judges(record),
             data_hash=data_hash(record, review),
         )

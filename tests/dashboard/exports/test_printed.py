@@ -91,6 +91,17 @@ def test_what_is_not_known_is_said_and_not_made_up() -> None:
     assert "Corrected" not in text
 
 
+def test_a_cell_that_people_confirm_says_so_as_one_that_they_correct_does() -> None:
+    record = usual()
+    confirmed = reviewed(record, labels={"r-s1-c2": "blast", "r-s1-c6": "smudge"})
+    text = Page(printed(record, confirmed)).text
+    assert "r-s1-c2 blast 0.97 after review: blast 105" in text
+    assert "r-s1-c6 blast 0.80 after review: smudge 105" in text
+    assert text.count("after review:") == 2, "of the others nobody has said anything"
+    assert "nach Durchsicht: Zellschatten" in Page(printed(record, confirmed, texts=Texts.load("de"))).text
+    assert "after review:" not in Page(printed(record, reviewed(record, sealed=("ada",), counts=None))).text
+
+
 def test_refused_frames_stand_by_reason_with_what_to_do() -> None:
     text = Page(printed(usual())).text
     assert "3 of 40 frames were not judged" in text
