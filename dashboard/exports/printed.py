@@ -51,10 +51,14 @@ class Style:
     Attributes:
         nonce: of the server's policy.
         href: where the server has the ``stylesheet`` of the language.
+        script: where the server has the script that prints; empty: the page has no button.
+        back: the address of the slide's page; empty: there is no link to it.
     """
 
     nonce: str = ""
     href: str = ""
+    script: str = ""
+    back: str = ""
 
 
 def printed_report(
@@ -90,6 +94,7 @@ def printed_report(
             scale=scale_words(record, texts),
             recounted=counted_words(record, texts),
             head=_head(style or Style(), texts),
+            style=style or Style(),
             counted=_counted(record.counts, review),
             share=partial(share_words, texts),
             corrected=corrected(record),

@@ -17,7 +17,7 @@ from dashboard.exports.printed import Style, printed_report, stylesheet
 from dashboard.exports.review_summary import ReviewSummary
 from dashboard.exports.tables import cells_csv
 from dashboard.exports.training import zipped
-from dashboard.pages.slides import key_of
+from dashboard.pages.slides import base_of, key_of
 from dashboard.pages.visit import Visit, page
 from dashboard.records import SlideRecord
 from dashboard.reviews.readings import visible
@@ -93,7 +93,8 @@ async def report(visit: Visit) -> Response:
     found = await _reviewed(visit)
     if found is None:
         return _missing(visit)
-    style = Style(href=f"/report-{visit.texts.language}.css")
+    base = base_of(key_of(visit))
+    style = Style(href=f"/report-{visit.texts.language}.css", script="/static/print.js", back=base)
     return HTMLResponse(await run_in_threadpool(_report, visit, *found, style))
 
 

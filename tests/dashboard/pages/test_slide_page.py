@@ -241,3 +241,14 @@ def test_the_page_says_of_when_it_is_and_is_told_of_cells_and_verdicts_that_came
     assert "blast 3" in words(more)
     slide.says("ada", c1="normal")
     assert version(slide.page("rita", "/now")) != version(more)
+
+
+def test_the_report_has_a_button_to_print_and_a_way_back_that_are_not_on_paper(slide: Slide) -> None:
+    page = slide.page("rita", "/report")
+    [bar] = re.findall(r'<p class="screen">(.*?)</p>', page, re.DOTALL)
+    assert f'<a href="{BASE}">Back to the slide</a>' in bar
+    assert '<script src="/static/print.js" defer></script>' in bar
+    assert page.count("<script") == 1
+    style = slide.client.get("/report-en.css").text
+    assert re.search(r"@media print \{\s*\.screen \{ display: none; \}", style)
+    assert slide.client.get("/static/print.js").status_code == 200
