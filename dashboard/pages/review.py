@@ -68,6 +68,20 @@ class Show(BaseModel):
     object_ids: tuple[Annotated[Plain, Field(max_length=255)], ...] = Field(max_length=2000)
 
 
+class Held(BaseModel):
+    """Cells that a page holds already; names that begin alike stand together, so that ten thousand are a short body."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    held: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """How names end, by how they begin."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the cells."""
+        return frozenset(begin + end for begin, ends in self.held.items() for end in ends)
+
+
 class Seal(BaseModel):
     """A reading to sign, to release, or a signature to withdraw."""
 
@@ -120,9 +134,8 @@ async def work(visit: Visit) -> Response:
     readings = Readings.of(seen.log.acts)
     return visit.page(
         "review",
-        **await _cards(visit, seen, 0),
+        **await _cards(visit, seen),
         record=seen.record,
-        reading=seen.reading,
         order=_order(visit, seen)[0],
         orders=get_args(Order),
         progress=await _progress(visit, seen),
@@ -138,19 +151,25 @@ async def work(visit: Visit) -> Response:
 
 @page("reviewer")
 async def more(visit: Visit) -> Response:
-    """More cells of the page."""
+    """More cells of the page: those that come next of all that it does not hold."""
     seen = await sight_of(visit)
-    start = visit.request.query_params.get("from", "0")
-    if seen is None or not start.isdecimal():
+    if seen is None:
         return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_slide", name=key_of(visit).slide_id)
-    return HTMLResponse(visit.part("review_cards", **await _cards(visit, seen, int(start[:9]))))
+    try:
+        held = Held.model_validate_json(await visit.request.body() or "{}").names
+    except ValidationError as cause:
+        return _malformed(cause)
+    return HTMLResponse(visit.part("review_cards", **await _cards(visit, seen, held)))
 
 
-async def _cards(visit: Visit, seen: Sight, start: int) -> dict[str, Any]:
-    """What a template needs to show cells in the order that is asked for, from one on."""
+async def _cards(visit: Visit, seen: Sight, held: Collection[str] = ()) -> dict[str, Any]:
+    """What a template needs to show the next cells, in the order that is asked for, of those that a page does not hold.
+
+    An offset would leave cells out: each verdict may change the order, and an open slide has ever more cells.
+    """
     order, like = _order(visit, seen)
-    cells = await _in_order(visit, seen, order, like)
-    shown = cells[start : start + AT_ONCE]
+    cells = [cell for cell in await _in_order(visit, seen, order, like) if cell.object_id not in held]
+    shown = cells[:AT_ONCE]
     device = seen.record.key.device
 
     def pictures(connection: sa.Connection) -> tuple[set[str], dict[str, int]]:
@@ -159,17 +178,19 @@ async def _cards(visit: Visit, seen: Sight, start: int) -> dict[str, Any]:
         return found, widths_of(connection, framed, device=device)
 
     of_cells, of_frames = await visit.web.ask(pictures)
-    question = urlencode({"order": order, **({"like": like} if like else {}), "from": start + AT_ONCE})
+    question = urlencode({"order": order, **({"like": like} if like else {})})
     return {
         "cells": shown,
         "verdicts": seen.verdicts,
         "apart": seen.apart,
+        "left": seen.left,
         "torn": frozenset(name for torn in standing(seen.record, seen.log).torn.values() for name in torn),
         "pictured": of_cells,
         "framed": of_frames,
         "device": device,
         "base": base_of(seen.record.key),
-        "next": f"{base_of(seen.record.key)}/review/cards?{question}" if start + AT_ONCE < len(cells) else "",
+        "reading": seen.reading,
+        "next": f"{base_of(seen.record.key)}/review/cards?{question}" if len(cells) > AT_ONCE else "",
     }
 
 
@@ -260,9 +281,7 @@ async def _carried_out(visit: Visit, form: type[Show] | type[Say] | type[Seal]) 
     try:
         asked = form.model_validate(fields) if fields else form.model_validate_json(await visit.request.body())
     except ValidationError as cause:
-        fault = cause.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, fault["loc"]))
-        return JSONResponse({"error": f"{where}: {fault['msg']}", "why": "malformed"}, HTTPStatus.UNPROCESSABLE_ENTITY)
+        return _malformed(cause)
     record = await visit.web.slide(key_of(visit))
     if record is None:
         return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_slide", name=key_of(visit).slide_id)
@@ -276,6 +295,12 @@ async def _carried_out(visit: Visit, form: type[Show] | type[Say] | type[Seal]) 
         return JSONResponse({"progress": None})
     seen = await sight_of(visit)
     return JSONResponse({"progress": await _progress(visit, seen) if seen else None})
+
+
+def _malformed(cause: ValidationError) -> Response:
+    fault = cause.errors(include_input=False, include_url=False)[0]
+    where = ".".join(map(str, fault["loc"]))
+    return JSONResponse({"error": f"{where}: {fault['msg']}", "why": "malformed"}, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 def _done(visit: Visit, record: SlideRecord, asked: Show | Say | Seal) -> None:
@@ -304,7 +329,7 @@ def _refused(visit: Visit, cause: ReviewRefusedError) -> Response:
 
 ROUTES = [
     Route("/slides/{site}/{device}/{slide}/review", work),
-    Route("/slides/{site}/{device}/{slide}/review/cards", more),
+    Route("/slides/{site}/{device}/{slide}/review/cards", more, methods=["GET", "POST"]),
     Route("/slides/{site}/{device}/{slide}/review/begin", begin, methods=["POST"]),
     Route("/slides/{site}/{device}/{slide}/review/unseal", unseal, methods=["POST"]),
     Route("/slides/{site}/{device}/{slide}/review/shown", show, methods=["POST"]),

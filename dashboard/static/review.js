@@ -57,7 +57,7 @@ async function send() {
     calls.shift();
     keep();
     if (!response.ok) refused(call, told.error || response.statusText);
-    else if (told.progress) tellProgress(told.progress);
+    else if (told.progress && !calls.length) tellProgress(told.progress);
   }
   sending = false;
   if (calls.length) setTimeout(send, 2000);
@@ -77,10 +77,23 @@ function refused(call, why) {
 
 function tellProgress(progress) {
   const told = document.getElementById("progress");
-  if (told) told.textContent = told.dataset.text.replace(/\{(\w+)\}/g, (_, key) => progress[key]);
+  if (!told) return;
+  told.dataset.told = JSON.stringify(progress);
+  told.textContent = told.dataset.text.replace(/\{(\w+)\}/g, (_, key) => progress[key]);
+}
+
+// What the server said last, and what was said here since: the server counts again when all is stored.
+function count(card, by) {
+  const told = document.getElementById("progress");
+  if (!told || !by) return;
+  const progress = JSON.parse(told.dataset.told);
+  const change = { reviewed: by, uncertain_left: card.dataset.waits ? -by : 0, left: card.dataset.waits ? -by : 0 };
+  for (const key of Object.keys(change)) if (key in progress) progress[key] = Math.max(0, progress[key] + change[key]);
+  tellProgress(progress);
 }
 
 function paint(card, label) {
+  count(card, (label ? 1 : 0) - (card.dataset.verdict ? 1 : 0));
   if (label) card.dataset.verdict = label;
   else delete card.dataset.verdict;
   card.querySelector(".said").textContent = label ? words[label] || label : "";

@@ -47,8 +47,9 @@ def test_a_slide_is_read_by_keyboard_and_signed_when_no_uncertain_cell_is_left(
         expect(page.locator("#cells li.current[data-seen]")).to_have_count(1)
         page.keyboard.press(keys[number % len(keys)])
     expect(page.locator("#progress")).to_contain_text(
-        f"{count} of {count} cells reviewed, 0 uncertain", timeout=SOON_MS
+        f"{count} of {count} cells reviewed, uncertain ones left: 0.", timeout=SOON_MS
     )
+    expect(page.locator("#sending")).to_have_text("Everything is stored.", timeout=SOON_MS)
     verdicts = stored(tmp_path)
     assert len(verdicts) == len({cell for cell, *_ in verdicts}) == count
     assert [label for *_, label in verdicts][3] == "smudge"
@@ -76,6 +77,46 @@ def test_a_page_that_is_loaded_again_half_way_down_shows_the_next_cell_and_takes
         page.reload()
     expect(page.locator("#cells li.current[data-seen]:not([data-verdict])")).to_have_count(1)
     assert len(stored(tmp_path)) == 5
+
+
+def test_no_cell_is_left_out_when_the_order_changes_while_it_is_read_and_new_cells_come(
+    launch: Launch, keep: Keep, window: Window
+) -> None:
+    """The page has 120 cells at a time, and what is said of the first ones puts them behind all others."""
+    keep(report(1, seq, [cell(1, seq, n, 0.5) for n in range(1, 5)]) for seq in range(1, 71))
+    server = launch("rest", collect="false")
+    page = window.page
+    page.goto(f"{server.address}slides/lab/scope-1/slide-7/review")
+    page.get_by_role("button", name="Begin").click()
+    page.goto(f"{server.address}slides/lab/scope-1/slide-7/review?order=to_do")
+    for number in range(1, 9):
+        expect(page.locator("#cells li.current[data-seen]:not([data-verdict])")).to_have_count(1)
+        page.keyboard.press("1")
+        expect(page.locator("#progress")).to_contain_text(f"{number} of 280 cells reviewed")
+    expect(page.locator("#sending")).to_have_text("Everything is stored.")
+    assert page.locator("#cells li.cell").count() == 120
+    keep(report(1, seq, [cell(1, seq, 1, 0.9)]) for seq in (71, 72, 73))
+    for least in (121, 241):
+        page.locator("#cells [data-rest]").scroll_into_view_if_needed()
+        page.wait_for_function("(least) => document.querySelectorAll('#cells li.cell').length >= least", arg=least)
+    names = [one.get_attribute("data-id") for one in page.locator("#cells li.cell").all()]
+    assert (len(names), len(set(names))) == (283, 283)
+
+
+def test_each_key_counts_on_the_page_while_the_server_is_away(launch: Launch, keep: Keep, window: Window) -> None:
+    keep([report(1, 1, [cell(1, 1, n, 0.5) for n in range(1, 5)])])
+    server = launch("away", collect="false")
+    page = window.page
+    page.goto(f"{server.address}slides/lab/scope-1/slide-7/review")
+    page.get_by_role("button", name="Begin").click()
+    expect(page.locator("#cells li[data-seen]")).to_have_count(4)
+    server.kill()
+    for number in range(1, 4):
+        page.keyboard.press("1")
+        expect(page.locator("#progress")).to_have_text(
+            f"{number} of 4 cells reviewed, uncertain ones left: {4 - number}."
+        )
+    window.complaints.clear()
 
 
 def test_what_was_said_while_the_server_was_away_is_stored_once_when_it_is_back(
@@ -147,14 +188,14 @@ def test_two_cells_that_turn_out_to_be_one_come_back_to_who_has_called_them_diff
     expect(page.locator("#cells li.cell")).to_have_count(2)
     again = page.locator("#cells li.cell:has(.apart)")
     expect(again.locator(".apart")).to_have_text("guest: blast; guest: normal. What were two cells is one: look again.")
-    expect(page.locator("#progress")).to_contain_text("1 of 2 cells reviewed, 1 uncertain ones left.")
+    expect(page.locator("#progress")).to_contain_text("1 of 2 cells reviewed, uncertain ones left: 1.")
     page.locator("#sign").click()
     expect(page.locator("#signing")).to_contain_text("1 uncertain cell not reviewed")
     window.forgive(status=409)
     again.click()
     expect(page.locator("#cells li.current[data-seen]")).to_have_count(1)
     page.keyboard.press("2")
-    expect(page.locator("#progress")).to_contain_text("2 of 2 cells reviewed, 0 uncertain ones left.", timeout=SOON_MS)
+    expect(page.locator("#progress")).to_contain_text("2 of 2 cells reviewed, uncertain ones left: 0.", timeout=SOON_MS)
     page.locator("#sign").click()
     expect(page.locator("#signing")).to_have_text("Signed.")
     page.reload()

@@ -55,6 +55,7 @@ def test_five_hundred_cells_take_at_most_520_keys(launch: Launch, keep: Keep, wi
     for number in range(count):
         keyboard.press("12u3"[number % 4])
     expect(window.page.locator("#progress")).to_contain_text(f"{count} of {count}", timeout=SOON_MS)
+    expect(window.page.locator("#sending")).to_have_text("Everything is stored.", timeout=SOON_MS)
     assert keyboard.pressed <= 520
     assert len({name for name, _ in verdicts(tmp_path)}) == len(verdicts(tmp_path)) == count
 
