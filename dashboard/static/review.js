@@ -13,6 +13,7 @@ let sending = false;
 let waiting = []; // on the screen, and not told to the server yet
 let current = null;
 const selected = new Set();
+let sayings = []; // of this page, the latest last: the cells of each, for Z
 const seen = new Set(); // on the screen, and known to the server or on its way
 
 const name = () => [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
@@ -70,6 +71,7 @@ function refused(call, why) {
       card.classList.add("refused");
       card.title = why;
       paint(card, card.dataset.before || "");
+      sayings = sayings.filter((saying) => !saying.some((said) => said.card === card));
     }
   }
   document.getElementById("signing").textContent = why;
@@ -97,6 +99,11 @@ function paint(card, label) {
   if (label) card.dataset.verdict = label;
   else delete card.dataset.verdict;
   card.querySelector(".said").textContent = label ? words[label] || label : "";
+}
+
+// A word in the bar, which is always on the screen, of what came of a key.
+function tell(text) {
+  document.getElementById("told").textContent = text || "";
 }
 
 function bringUp(card) {
@@ -163,28 +170,67 @@ function chosen() {
   return selected.size ? [...selected] : current ? [current] : [];
 }
 
+// What is on the screen of the cells that a key is for; where nothing is, that is said and the cell is brought up.
+function onScreen(asked) {
+  const said = asked.filter((card) => seen.has(card.dataset.id));
+  if (said.length || !asked.length) return said;
+  const image = asked[0].querySelector("img");
+  const wasUp = isUp(asked[0]);
+  bringUp(asked[0]);
+  tell(wasUp && image && !image.complete ? review.dataset.loading : review.dataset.unseen);
+  return said;
+}
+
+function isUp(card) {
+  const place = card.getBoundingClientRect();
+  return place.top >= bar.getBoundingClientRect().bottom && place.bottom <= window.innerHeight;
+}
+
 function say(kind, label, note) {
-  const said = chosen().filter((card) => seen.has(card.dataset.id));
-  if (!said.length) {
-    bringUp(current); // nothing counts that was not on the screen: there it is, for the next key
-    return;
-  }
+  const said = onScreen(chosen());
+  if (!said.length) return;
   const given = said.map((card) => {
     const plain = kind === "correct" && label === card.dataset.label;
     const unable = kind === "confirm" && card.dataset.label === "uncertain";
     const how = plain ? "confirm" : unable ? "unsure" : kind;
     return { object_id: card.dataset.id, kind: how, label: how === "correct" ? label : "", note: note || "" };
   });
+  sayings.push(said.map((card) => ({ card, before: card.dataset.verdict || "" })));
   said.forEach((card, number) => {
     card.dataset.before = card.dataset.verdict || "";
     card.classList.remove("refused");
     const how = given[number].kind;
-    paint(card, how === "undo" ? "" : how === "unsure" ? "uncertain" : how === "confirm" ? card.dataset.label : label);
+    paint(card, how === "unsure" ? "uncertain" : how === "confirm" ? card.dataset.label : label);
   });
-  enqueue("verdicts", { reading: review.dataset.reading, call_id: name(), given, shown: waiting.splice(0), upto: Number(review.dataset.upto) });
+  give(given);
   const many = selected.size > 0;
   clearSelection();
-  if (kind !== "undo" && !many) onwards();
+  tell("");
+  if (!many) onwards();
+}
+
+function give(given) {
+  enqueue("verdicts", { reading: review.dataset.reading, call_id: name(), given, shown: waiting.splice(0), upto: Number(review.dataset.upto) });
+}
+
+// Take back what was said last on this page, one cell or several at once, and go back there; then what was said before
+// it. Of a cell that was judged on an earlier visit, its verdict.
+function undo() {
+  const earlier = current && current.dataset.verdict ? onScreen([current]).map((card) => ({ card, before: "" })) : [];
+  const last = sayings.pop() || earlier;
+  if (!last.length) {
+    if (!current || !current.dataset.verdict) tell(review.dataset.nothing);
+    return;
+  }
+  for (const { card, before } of last) {
+    card.dataset.before = card.dataset.verdict || "";
+    card.classList.remove("refused");
+    paint(card, before);
+  }
+  give(last.map(({ card }) => ({ object_id: card.dataset.id, kind: "undo", label: "", note: "" })));
+  clearSelection();
+  look(last[0].card);
+  tell(review.dataset.undone.replace("{cells}", last.map(({ card }) => card.dataset.number).join(", ")));
 }
 
 function clearSelection() {
@@ -213,7 +259,7 @@ function press(key) {
   if (key === "Enter") say("confirm");
   else if (button && button.dataset.label) say("correct", button.dataset.label);
   else if (key === "u") say("unsure");
-  else if (key === "z") say("undo");
+  else if (key === "z") undo();
   else if (key === "x") select(current);
   else if (key === "n") openNote();
   else if (key === "l" && current) location.search = `?like=${encodeURIComponent(current.dataset.id)}`;

@@ -149,7 +149,7 @@ def test_what_was_said_while_the_server_was_away_is_stored_once_when_it_is_back(
     window.complaints.clear()
 
 
-def test_many_cells_are_labelled_at_once_and_one_verdict_is_taken_back(
+def test_many_cells_are_labelled_at_once_and_taken_back_at_once(
     slide: Server, window: Window, tmp_path: Path
 ) -> None:
     page = window.page
@@ -163,10 +163,73 @@ def test_many_cells_are_labelled_at_once_and_one_verdict_is_taken_back(
     page.keyboard.press("4")
     expect(page.locator("#sending")).to_have_text("Everything is stored.")
     assert [label for *_, label in stored(tmp_path)] == ["artefact"] * 3
-    page.keyboard.press("ArrowLeft")
     page.keyboard.press("z")
-    expect(page.locator("#cells li.cell[data-verdict]")).to_have_count(2)
-    assert until(lambda: [kind for _, kind, _ in stored(tmp_path)][-1] == "undo", 10)
+    expect(page.locator("#cells li.cell[data-verdict]")).to_have_count(0)
+    assert until(lambda: [kind for _, kind, _ in stored(tmp_path)][3:] == ["undo"] * 3, 10)
+    page.keyboard.press("z")
+    expect(page.locator("#told")).to_have_text("There is nothing to take back.")
+
+
+def test_z_takes_back_what_was_said_last_and_goes_back_to_that_cell(
+    launch: Launch, keep: Keep, window: Window, tmp_path: Path
+) -> None:
+    keep([report(1, 1, [cell(1, 1, n, 1 - n / 10) for n in range(1, 5)])])
+    server = launch("undo", collect="false")
+    page = window.page
+    page.goto(f"{server.address}slides/lab/scope-1/slide-7/review")
+    page.get_by_role("button", name="Begin").click()
+    cards = page.locator("#cells li.cell")
+    expect(page.locator("#cells li[data-seen]")).to_have_count(4)
+    page.keyboard.press("2")
+    page.keyboard.press("1")
+    expect(cards.nth(2)).to_have_class("cell review current")
+    for place, left in ((1, 1), (0, 0)):
+        page.keyboard.press("z")
+        expect(cards.nth(place)).to_have_class("cell review current")
+        expect(page.locator("#told")).to_have_text(f"Taken back: c{5 + place}")
+        expect(page.locator("#progress")).to_contain_text(f"{left} of 4 cells")
+    expect(page.locator("#sending")).to_have_text("Everything is stored.")
+    assert [(cell[-2:], kind) for cell, kind, _ in stored(tmp_path)][2:] == [("c6", "undo"), ("c5", "undo")]
+    page.keyboard.press("2")
+    expect(page.locator("#sending")).to_have_text("Everything is stored.")
+    page.reload()
+    cards.first.click()
+    expect(page.locator("#cells li.current[data-seen]")).to_have_count(1)
+    page.keyboard.press("z")  # of an earlier visit
+    expect(page.locator("#cells li[data-verdict]")).to_have_count(0)
+    page.reload()
+    expect(page.locator("#progress")).to_contain_text("0 of 4 cells")
+
+
+def test_a_key_for_a_cell_that_is_not_on_the_screen_says_so_and_brings_it_up(
+    launch: Launch, keep: Keep, window: Window
+) -> None:
+    keep(report(1, seq, [cell(1, seq, n, 0.5) for n in range(1, 5)]) for seq in range(1, 26))
+    server = launch("unseen", collect="false")
+    page = window.page
+    page.goto(f"{server.address}slides/lab/scope-1/slide-7/review")
+    page.get_by_role("button", name="Begin").click()
+    expect(page.locator("#cells li.current[data-seen]")).to_have_count(1)
+    last = page.locator("#cells li.cell").last
+    page.evaluate("look(cards().at(-1)); window.scrollTo(0, 0); say('unsure')")
+    expect(page.locator("#told")).to_contain_text("the cell was not on the screen")
+    expect(last).to_be_in_viewport(ratio=1)
+    expect(last).to_have_attribute("data-seen", "yes")
+    page.keyboard.press("u")
+    expect(last).to_have_attribute("data-verdict", "uncertain")
+    expect(page.locator("#told")).to_have_text("")
+
+
+def test_a_key_for_a_cell_whose_picture_is_not_loaded_says_so(slide: Server, window: Window) -> None:
+    page = window.page
+    page.goto(f"{slide.address}{SLIDE}/review")
+    page.route("**/pictures/*/cells/*", lambda route: None)  # never answered
+    page.get_by_role("button", name="Begin").click()
+    expect(page.locator("#cells li.current img")).to_have_count(1)
+    page.wait_for_timeout(500)
+    page.keyboard.press("1")
+    expect(page.locator("#told")).to_contain_text("picture is not loaded yet")
+    expect(page.locator("#cells li[data-verdict]")).to_have_count(0)
 
 
 def test_two_cells_that_turn_out_to_be_one_come_back_to_who_has_called_them_differently(
