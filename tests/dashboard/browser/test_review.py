@@ -149,9 +149,7 @@ def test_what_was_said_while_the_server_was_away_is_stored_once_when_it_is_back(
     window.complaints.clear()
 
 
-def test_many_cells_are_labelled_at_once_and_taken_back_at_once(
-    slide: Server, window: Window, tmp_path: Path
-) -> None:
+def test_many_cells_are_labelled_at_once_and_taken_back_at_once(slide: Server, window: Window, tmp_path: Path) -> None:
     page = window.page
     page.goto(f"{slide.address}{SLIDE}/review")
     page.get_by_role("button", name="Begin").click()
@@ -223,7 +221,7 @@ def test_a_key_for_a_cell_that_is_not_on_the_screen_says_so_and_brings_it_up(
 def test_a_key_for_a_cell_whose_picture_is_not_loaded_says_so(slide: Server, window: Window) -> None:
     page = window.page
     page.goto(f"{slide.address}{SLIDE}/review")
-    page.route("**/pictures/*/cells/*", lambda route: None)  # never answered
+    page.route("**/pictures/*/cells/*", lambda _: None)  # never answered
     page.get_by_role("button", name="Begin").click()
     expect(page.locator("#cells li.current img")).to_have_count(1)
     page.wait_for_timeout(500)
