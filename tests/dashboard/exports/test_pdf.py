@@ -1,5 +1,6 @@
 """A report as PDF: one to three pages, each with its foot, and no caption cut."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -60,6 +61,13 @@ def test_numbers_and_texts_of_the_histogram_are_in_the_pdf() -> None:
     text = " ".join(pages_of(usual()))
     assert "Probability of a blast" in text
     assert "0.2" in text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_gallery_breaks_between_its_rows_where_only_one_has_room(language: str) -> None:
+    """As one block it left a third of the first page empty."""
+    pages = pages_of(usual(refused=(), summaries=()), language, review=False)
+    assert [len(re.findall(r"^r-s1-c\d+", page, re.MULTILINE)) for page in pages] == [6, 5]
 
 
 @pytest.mark.parametrize("source", ["file:///etc/hostname", "http://127.0.0.1:9/x.png", "/etc/hostname", "x.png"])
