@@ -1,5 +1,6 @@
 """A printed report as PDF, by WeasyPrint (extra `pdf`)."""
 
+from importlib.util import find_spec
 from typing import Any
 
 from common.commands import how_to_install
@@ -30,6 +31,14 @@ def pdf_of(page: str) -> bytes:
     except weasyprint.urls.FatalURLFetchingError as cause:
         raise UsageError(f"the page can not become a PDF: it names what it does not hold ({cause})") from cause
     return bytes(made)
+
+
+def can_make_pdf() -> bool:
+    """Whether WeasyPrint is installed; it is not loaded, which takes a second."""
+    try:
+        return find_spec("weasyprint") is not None
+    except ValueError:  # hidden from this process
+        return False
 
 
 def _weasyprint() -> Any:

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from collector import queries
 from collector.picture_rows import pictures_of
 from collector.queries import SlideRow
+from dashboard.exports.pdf import can_make_pdf
 from dashboard.exports.review_summary import ReviewSummary, verdicts_of
 from dashboard.exports.slide_facts import corrected, counted_words, scale_words
 from dashboard.pages.charts import course, histogram
@@ -157,6 +158,7 @@ async def one(visit: Visit) -> Response:
         at_once=AT_ONCE,
         start=begin,
         device=record.key.device,
+        pdf=can_make_pdf(),
     )
 
 

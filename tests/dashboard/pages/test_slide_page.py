@@ -1,6 +1,7 @@
 """A slide's page shows beside the model's call what people say, as far as who looks may see it."""
 
 import re
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -252,3 +253,16 @@ def test_the_report_has_a_button_to_print_and_a_way_back_that_are_not_on_paper(s
     style = slide.client.get("/report-en.css").text
     assert re.search(r"@media print \{\s*\.screen \{ display: none; \}", style)
     assert slide.client.get("/static/print.js").status_code == 200
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_pdf_is_offered_only_where_it_can_be_made(
+    slide: Slide, monkeypatch: pytest.MonkeyPatch, *, there: bool
+) -> None:
+    if there:
+        pytest.importorskip("weasyprint", exc_type=ImportError)
+    else:
+        monkeypatch.setitem(sys.modules, "weasyprint", None)
+    page = slide.page("rita")
+    assert (f'href="{BASE}/report.pdf"' in page) is there
+    assert ("print the report into a file" in page) is not there
