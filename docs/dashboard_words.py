@@ -47,8 +47,10 @@ pictures to try.
   agent's audit log went back.
 - **Review**: every cell by keyboard: confirm, correct, unsure, note, undo, many at once; sign.
 
-How old the page's own knowledge is always stands at its top. A page that hears nothing from the server says so, greys
-out, and goes on by itself; what a reviewer says meanwhile stays in the browser and is sent when the server is back.
+How old the page's own knowledge is always stands at its top; of a page that does not change by itself, as a slide's,
+how long ago it was loaded. A page that hears nothing from the server says so, greys out, and goes on by itself; what a
+reviewer says meanwhile stays in the browser and is sent when the server is back. A page that hears nothing from the
+broker says what to do first, then why, and how old the last news is.
 
 **Roles.** A *reader* looks; a *reviewer* also judges cells, signs, and commands microscopes; an *administrator* also
 frees another's reading, withdraws another's signature, and sees who did what. Five wrong passwords for a name or from

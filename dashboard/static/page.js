@@ -90,9 +90,16 @@ function ageWords(seconds, silent) {
   return said.news.replace("{seconds}", Math.max(0, Math.round((Date.now() + ahead - newsAt) / 1000)));
 }
 
+// A page that hears nothing by itself is as old as its loading.
+function tellAgeSinceLoading() {
+  const seconds = Math.round(performance.now() / 1000);
+  const words = seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min`;
+  document.getElementById("age").textContent = said.loaded.replace("{age}", words);
+}
+
 function tellAge() {
   const age = document.getElementById("age");
-  if (!age || !said.events) return;
+  if (!age) return;
   const seconds = heardAt === null ? null : Math.round((performance.now() - heardAt) / 1000);
   const silent = seconds === null || seconds >= OLD_AFTER_S;
   age.textContent = seconds === null ? "" : ageWords(seconds, silent);
@@ -157,6 +164,9 @@ if (said.events) {
   listen();
   document.addEventListener("visibilitychange", listenWhileSeen);
   setInterval(tellAge, 500);
+} else if (document.getElementById("age")) {
+  tellAgeSinceLoading();
+  setInterval(tellAgeSinceLoading, 500);
 }
 document.querySelectorAll("form.command").forEach((form) => form.addEventListener("submit", command));
 watchForMore(new IntersectionObserver(fetchMore, { rootMargin: "800px" }));

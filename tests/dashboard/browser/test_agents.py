@@ -1,11 +1,12 @@
 """What a person sees of microscopes, in a real browser."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.dashboard.browser.conftest import Agent, Launch, OpenWindow, Window
+from tests.dashboard.browser.conftest import Agent, Launch, OpenWindow, Server, Window
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
 SOON_MS = 20_000
@@ -162,3 +163,17 @@ def test_a_slide_is_started_and_its_answer_read_without_scrolling(
     expect(answer).to_contain_text("the slide is closed", timeout=SOON_MS)
     expect(answer).to_be_in_viewport(ratio=1)
     expect(answer).to_be_focused()
+
+
+def test_pages_that_do_not_change_by_themselves_say_how_old_they_are(
+    pictured: Callable[..., Server], window: Window
+) -> None:
+    address, page = pictured().address, window.page
+    slide, age = f"{address}slides/lab/scope-1/slide-of-scope-1", page.locator("#age")
+    for opened in (f"{address}slides", slide, f"{slide}/review"):
+        page.goto(opened)
+        expect(age).to_have_text(re.compile(r"^As of \d+ s ago: load the page again for what has come since\.$"))
+    page.clock.install()
+    page.goto(slide)
+    page.clock.fast_forward(130_000)
+    expect(age).to_contain_text("As of 2 min ago", timeout=SOON_MS)
