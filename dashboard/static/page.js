@@ -15,9 +15,32 @@ function replace(html) {
   holder.innerHTML = html;
   for (const made of holder.content.children) {
     const before = document.getElementById(made.id);
-    if (before) before.replaceWith(made);
+    if (before) become(before, made);
     else if (made.dataset.into) insertInOrder(document.getElementById(made.dataset.into), made);
   }
+}
+
+// Make an element like another and keep it and what is in it where the kind is the same: a link that is being clicked,
+// or has the focus, stays the link that it was.
+function become(before, made) {
+  for (const { name } of [...before.attributes]) if (!made.hasAttribute(name)) before.removeAttribute(name);
+  for (const { name, value } of made.attributes) {
+    if (before.getAttribute(name) !== value) before.setAttribute(name, value);
+  }
+  const [old, wanted] = [[...before.childNodes], [...made.childNodes]];
+  wanted.forEach((node, place) => {
+    const there = old[place];
+    if (!there) before.append(node);
+    else if (there.nodeName !== node.nodeName || isAnotherPicture(there, node)) there.replaceWith(node);
+    else if (node.nodeType === Node.ELEMENT_NODE) become(there, node);
+    else if (there.data !== node.data) there.data = node.data;
+  });
+  for (const left of old.slice(wanted.length)) left.remove();
+}
+
+// One that is kept would show its old frame under new outlines until the new one has come.
+function isAnotherPicture(there, node) {
+  return ["image", "img"].includes(node.nodeName.toLowerCase()) && !there.isEqualNode(node);
 }
 
 // A microscope that is not there takes no command: its state says why, and what somebody has typed stays.

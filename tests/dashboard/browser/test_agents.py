@@ -177,3 +177,30 @@ def test_pages_that_do_not_change_by_themselves_say_how_old_they_are(
     page.goto(slide)
     page.clock.fast_forward(130_000)
     expect(age).to_contain_text("As of 2 min ago", timeout=SOON_MS)
+
+
+def test_a_slow_click_and_the_focus_outlast_the_reports_that_come_meanwhile(
+    launch: Launch, agent: Agent, window: Window
+) -> None:
+    server = launch("clicked")
+    agent("clicked")
+    page = window.page
+    page.goto(server.address)
+    link, seen = page.get_by_role("link", name="lab/scope-1"), page.locator("#agents [data-captured]")
+    expect(seen).to_be_visible(timeout=3 * SOON_MS)
+
+    def a_newer_report() -> None:
+        before = str(seen.get_attribute("data-captured"))
+        expect(seen).not_to_have_attribute("data-captured", before, timeout=SOON_MS)
+
+    link.focus()
+    a_newer_report()
+    expect(link).to_be_focused()
+    link.hover()
+    page.mouse.down()
+    a_newer_report()
+    page.mouse.up()
+    page.wait_for_url("**/agents/lab/scope-1")
+    expect(page.locator("figure.view figcaption")).to_contain_text(
+        "The number in the picture is how probable a blast is", timeout=SOON_MS
+    )
