@@ -1,6 +1,6 @@
 """The pages that set two side by side: two slides, and two models that have judged one slide."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -59,21 +59,32 @@ async def slides(visit: Visit) -> Response:
     """Two slides side by side."""
     keys = asked_for(visit)
     if len(keys) != SIDES or keys[0] == keys[1]:
-        return visit.refusal(HTTPStatus.BAD_REQUEST, "refusal.two_slides")
+        return visit.refusal(HTTPStatus.BAD_REQUEST, "refusal.two_slides", back="/slides")
     sides = []
     for key in keys:
         record = await visit.web.slide(key)
         if record is None:
             return visit.refusal(HTTPStatus.NOT_FOUND, "refusal.no_slide", name=key.slide_id)
         sides.append(await _side(visit, record))
-    one, other = (side["review"] for side in sides)
-    corrected = between(one.counts, other.counts) if one and other else None
+    corrected = between(*(_reviewed_counts(side) for side in sides)) if _corrected(sides) else None
     return visit.page(
         "compare",
         sides=sides,
         difference=between(sides[0]["counts"], sides[1]["counts"]),
         corrected=corrected,
     )
+
+
+def _corrected(sides: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether there are counts with corrections, and of no slide a reading that is not to be seen yet."""
+    reviews = [side["review"] for side in sides if side["review"]]
+    return bool(reviews) and not any(one.sealed or one.counts is None for one in reviews)
+
+
+def _reviewed_counts(side: Mapping[str, Any]) -> Counts:
+    """By what people say; by the model where nobody has said anything."""
+    counts: Counts = side["review"].counts if side["review"] else side["counts"]
+    return counts
 
 
 @page()

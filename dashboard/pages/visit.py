@@ -92,12 +92,12 @@ class Visit:
         }
         return self.web.templates.get_template(f"{template}.html.jinja").render({**shared, **values})
 
-    def refusal(self, status: HTTPStatus, key: str, **values: object) -> Response:
-        """Say why not, in the form that is asked for."""
+    def refusal(self, status: HTTPStatus, key: str, *, back: str = "/", **values: object) -> Response:
+        """Say why not, in the form that is asked for; a page leads ``back`` to where one goes on, `/` or `/slides`."""
         text = self.texts.get(key, **values)
         if wants_json(self.request):
             return JSONResponse({"error": text}, status)
-        return self.page("refusal", status=status, text=text)
+        return self.page("refusal", status=status, text=text, back=back)
 
 
 Handler = Callable[[Visit], Awaitable[Response]]

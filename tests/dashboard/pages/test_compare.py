@@ -10,8 +10,10 @@ from starlette.testclient import TestClient
 
 from contract.messages import CellReport, FrameReport, ModelInfo, Quality, SlideSummary
 from dashboard.records import SlideKey
+from dashboard.reviews.events import Given
 from tests.dashboard.conftest import Keep, MakeCell, MakeReport
 from tests.dashboard.pages.conftest import Serve, sign_in
+from tests.dashboard.test_records import record_of
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 BOTH = {"slide": ["lab/scope-1/S-1", "lab/scope-1/S-2"]}
@@ -91,6 +93,7 @@ def test_anything_but_two_slides_is_refused_with_what_to_do(client: TestClient, 
     answer = client.get("/compare", params={"slide": chosen})
     assert answer.status_code == 400
     assert "choose two" in answer.text
+    assert '<a href="/slides">Back to the slides</a>' in answer.text
 
 
 def test_a_slide_that_is_not_there_is_named(client: TestClient) -> None:
@@ -122,6 +125,36 @@ def test_slides_are_found_by_who_reads_them(client: TestClient) -> None:
 
     assert found("Ad") == ["S-2"]
     assert found("bob") == []
+
+
+def corrects(client: TestClient, database: str) -> None:
+    """Ada reads the first slide, calls a blast of it normal, and signs."""
+    key = SlideKey("lab", "scope-1", "S-1")
+    reviews = client.app.state.web.reviews  # type: ignore[attr-defined]
+    record = record_of(database, key)
+    assert record
+    name = next(one.object_id for one in record.cells if one.label == "blast")
+    reading = reviews.begin(key, "ada", "reviewer", "call-0001")
+    reviews.mark_shown(record, "ada", "reviewer", reading, [name])
+    reviews.give(record, "ada", "reviewer", reading, [Given(name, "correct", "normal")], call_id="call-0002")
+    reviews.sign(record, "ada", "reviewer", reading, call_id="call-0003")
+
+
+def test_a_comparison_says_by_which_counts_it_is_and_keeps_what_is_sealed(client: TestClient) -> None:
+    """One slide is reviewed, the other is not; who may still read it sees no count with corrections."""
+    corrects(client, client.app.state.web.settings.database)  # type: ignore[attr-defined]
+    sign_in(client, "rita")
+    said = words(client.get("/compare", params=BOTH).text)
+    assert "+20.0 percentage points" in said
+    assert "By what the models call the cells" in said
+    assert "With the corrections +18.6 percentage points" in said
+    assert "By what people call the cells after review" in said
+    client.cookies.clear()
+    sign_in(client, "adam")
+    answer = client.get("/compare", params=BOTH)
+    assert answer.status_code == 200
+    assert "With the corrections +" not in words(answer.text)
+    assert "ada signed a reading that you do not see" in words(answer.text)
 
 
 def test_who_is_not_signed_in_compares_nothing(client: TestClient) -> None:
