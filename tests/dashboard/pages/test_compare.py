@@ -157,6 +157,15 @@ def test_a_comparison_says_by_which_counts_it_is_and_keeps_what_is_sealed(client
     assert "ada signed a reading that you do not see" in words(answer.text)
 
 
+def test_no_two_columns_of_a_table_have_nearly_the_same_name(client: TestClient) -> None:
+    """`blast` is a count, and the share of them has a name of its own."""
+    sign_in(client, "rita")
+    for path in ("/slides", "/slides/lab/scope-1/S-3/models"):
+        head = words(client.get(path).text.partition("<thead>")[2].partition("</thead>")[0])
+        assert " Share of blasts" in head
+        assert "Blasts" not in head
+
+
 def test_who_is_not_signed_in_compares_nothing(client: TestClient) -> None:
     for path in ("/compare?slide=a/b/c&slide=a/b/d", "/slides/lab/scope-1/S-3/models", "/system"):
         assert client.get(path).status_code == 303

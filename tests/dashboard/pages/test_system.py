@@ -57,7 +57,7 @@ def test_a_reader_sees_versions_what_is_stored_and_what_is_missing_and_nobody_el
     assert "another version than this server" in said
     assert "Reports 3" in said
     assert "3-4" in said
-    assert "Messages that were none 1" in said
+    assert "Messages that could not be read 1" in said
     assert "Who did what" not in said
     assert "sqlite://" not in said
 
