@@ -8,7 +8,7 @@ has a shape of its own as well. Every plot has a title and a description in word
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from markupsafe import Markup
@@ -62,6 +62,11 @@ class Axis:
     high: float
     start: float
     end: float
+    decimal: str = "."
+
+    def said(self, value: float) -> str:
+        """A value as the axis has it, with the decimal mark of its language."""
+        return f"{value:g}".replace(".", self.decimal)
 
     def at(self, value: float) -> float:
         """Where a value lies."""
@@ -165,6 +170,7 @@ def histogram_svg(
     describe: str = "",
     ends: tuple[float, float] | None = None,
     bins: int = 40,
+    decimal: str = ".",
 ) -> Markup:
     """How often values occur: an outline for each name, over bins that all share.
 
@@ -176,13 +182,14 @@ def histogram_svg(
         describe: the plot in words, shown as its caption.
         ends: of the axis; None: by the values.
         bins: how many.
+        decimal: mark of the numbers at the axes.
     """
     raw = {name: np.asarray(v, np.float64).ravel() for name, v in values.items()}
     clean = {name: v[np.isfinite(v)] for name, v in raw.items()}
     edges = np.linspace(*(ends or span(clean.values())), bins + 1)
     counts = {name: np.histogram(v, edges)[0] for name, v in clean.items()}
-    across = _across(x_label, float(edges[0]), float(edges[-1]))
-    up = _up(y_label, 0, 1.05 * max([1, *(int(c.max()) for c in counts.values())]))
+    across = replace(_across(x_label, float(edges[0]), float(edges[-1])), decimal=decimal)
+    up = replace(_up(y_label, 0, 1.05 * max([1, *(int(c.max()) for c in counts.values())])), decimal=decimal)
     parts = [_grid(across, up)]
     for k, count in enumerate(counts.values()):
         outline = np.concatenate([[0], np.repeat(count, 2), [0]])
@@ -227,10 +234,10 @@ def _up(label: str, low: float, high: float) -> Axis:
 def _grid(across: Axis, up: Axis) -> Markup:
     line = Markup(
         '<path d="M{start} {y:.1f}H{end}" stroke="#e4e8ec"/>'
-        '<text x="{left}" y="{below:.1f}" text-anchor="end">{value:g}</text>'
+        '<text x="{left}" y="{below:.1f}" text-anchor="end">{value}</text>'
     )
     ends = {"start": across.start, "end": across.end, "left": across.start - 7}
-    lines = [line.format(y=up.at(value), below=up.at(value) + 4, value=value, **ends) for value in up.ticks()]
+    lines = [line.format(y=up.at(value), below=up.at(value) + 4, value=up.said(value), **ends) for value in up.ticks()]
     name = Markup('<text transform="translate(16 {:.1f})rotate(-90)" text-anchor="middle">{}</text>')
     edge = Markup('<path d="M{} {}V{}" stroke="#57606a"/>').format(across.start, up.end, up.start)
     return NOTHING.join([_x_axis(across, up), *lines, name.format((up.start + up.end) / 2, up.label), edge])
@@ -240,10 +247,10 @@ def _x_axis(across: Axis, up: Axis) -> Markup:
     bottom, top = max(up.start, up.end), min(up.start, up.end)
     line = Markup(
         '<path d="M{x:.1f} {top}V{bottom}" stroke="#e4e8ec"/>'
-        '<text x="{x:.1f}" y="{below}" text-anchor="middle">{value:g}</text>'
+        '<text x="{x:.1f}" y="{below}" text-anchor="middle">{value}</text>'
     )
     lines = [
-        line.format(x=across.at(value), top=top, bottom=bottom, below=bottom + 18, value=value)
+        line.format(x=across.at(value), top=top, bottom=bottom, below=bottom + 18, value=across.said(value))
         for value in across.ticks()
     ]
     edge = Markup('<path d="M{} {}H{}" stroke="#57606a"/>').format(across.start, bottom, across.end)

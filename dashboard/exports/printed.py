@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from common.terminal import printable
 from contract.labels import LABELS
+from contract.messages import Interval
 from dashboard.exports.review_summary import ReviewSummary, verdicts_of
 from dashboard.exports.slide_facts import (
     corrected,
@@ -96,7 +97,7 @@ def printed_report(
             head=_head(style or Style(), texts),
             style=style or Style(),
             counted=_counted(record.counts, review),
-            share=partial(share_words, texts),
+            share=partial(_share, texts),
             corrected=corrected(record),
             refused=refused_by(record),
             histogram=_histogram(record.cells, texts),
@@ -105,6 +106,11 @@ def printed_report(
             data_hash=data_hash(record, review),
         )
     )
+
+
+def _share(texts: Texts, fraction: float | None, interval: Interval | None) -> Markup:
+    """A share with its interval, of which no line begins with the sign of a percentage."""
+    return Markup("{}").format(share_words(texts, fraction, interval).replace(" %", "\u00a0%"))
 
 
 def stylesheet(texts: Texts) -> str:
@@ -154,7 +160,8 @@ def _histogram(cells: Sequence[SlideCell], texts: Texts) -> Markup:
     if not some:
         return Markup()
     title, across, up = (texts.get(f"printed.histogram_{part}") for part in ("title", "across", "up"))
-    return histogram_svg(some, title=title, x_label=across, y_label=up, ends=(0.0, 1.0), bins=BINS)
+    decimal = texts.get("format.decimal")
+    return histogram_svg(some, title=title, x_label=across, y_label=up, ends=(0.0, 1.0), bins=BINS, decimal=decimal)
 
 
 def _source(picture: FetchPicture | None, cell: SlideCell) -> Markup | None:

@@ -102,6 +102,20 @@ def test_a_cell_that_people_confirm_says_so_as_one_that_they_correct_does() -> N
     assert "after review:" not in Page(printed(record, reviewed(record, sealed=("ada",), counts=None))).text
 
 
+@pytest.mark.parametrize(("language", "half", "other"), [("en", ">0.4<", ">0,4<"), ("de", ">0,4<", ">0.4<")])
+def test_the_axes_have_the_decimal_mark_of_the_language(language: str, half: str, other: str) -> None:
+    html = printed(usual(), texts=Texts.load(language))
+    assert half in html
+    assert other not in html
+
+
+def test_no_line_begins_with_the_sign_of_a_percentage() -> None:
+    record = usual()
+    shares = printed(record, reviewed(record)).partition('<table class="shares">')[2].partition("</table>")[0]
+    assert "\u00a0%" in shares
+    assert " % to" not in shares
+
+
 def test_refused_frames_stand_by_reason_with_what_to_do() -> None:
     text = Page(printed(usual())).text
     assert "3 of 40 frames were not judged" in text
