@@ -22,6 +22,7 @@ from dashboard.reviews.events import Given, Kind, Reading, ReviewRefusedError, S
 from dashboard.reviews.likeness import by_likeness
 from dashboard.reviews.progress import Order, ordered, progress
 from dashboard.reviews.readings import Readings, visible
+from dashboard.reviews.signing import check_signable
 from dashboard.reviews.standing import final_labels, standing
 from dashboard.security.roles import Role, may
 
@@ -91,6 +92,8 @@ class Seal(BaseModel):
     call_id: str = CallId
     signature: int = 0
     reason: Plain = Field("", max_length=2000)
+    check: bool = False
+    """Only hear whether the reading may be signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +320,8 @@ def _done(visit: Visit, record: SlideRecord, asked: Show | Say | Seal) -> None:
         reviews.withdraw(record.key, asked.signature, *who, reason=asked.reason, call_id=asked.call_id)
     elif asked.reason:
         reviews.release(record.key, asked.reading, *who, reason=asked.reason, call_id=asked.call_id)
+    elif asked.check:
+        check_signable(record, reviews.log(record.key), asked.reading, visit.name)
     else:
         reviews.sign(record, *who, asked.reading, call_id=asked.call_id)
 

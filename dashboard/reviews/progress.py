@@ -31,6 +31,7 @@ class Progress(NamedTuple):
         uncertain: how many the model is uncertain of.
         uncertain_left: how many of those have no verdict; a signature waits for them.
         gone: verdicts of this reading on cells that are no longer on the slide.
+        blasts_left: how many that the model calls blast have no verdict.
     """
 
     cells: int
@@ -42,6 +43,7 @@ class Progress(NamedTuple):
     uncertain: int
     uncertain_left: int
     gone: int
+    blasts_left: int
 
 
 def progress(record: SlideRecord, log: SlideLog, reading: Reading, shown: Iterable[str]) -> Progress:
@@ -66,6 +68,7 @@ def progress(record: SlideRecord, log: SlideLog, reading: Reading, shown: Iterab
         uncertain=sum(cell.label == UNSURE for cell in record.cells),
         uncertain_left=len(unreviewed(record, stands, reading)),
         gone=sum(one.reading == reading for one in stands.gone),
+        blasts_left=sum(cell.label == "blast" and cell.object_id not in done for cell in record.cells),
     )
 
 

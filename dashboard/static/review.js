@@ -29,10 +29,11 @@ function tellSending() {
   const told = document.getElementById("sending");
   told.textContent = left ? review.dataset.unsent.replace("{count}", left) : review.dataset.sent;
   told.classList.toggle("alarm", left > 3);
+  if (!calls.length && document.querySelector("#signing[data-waits]")) tellSigning(""); // it waited for this
 }
 
-function enqueue(path, body) {
-  calls.push({ path, body });
+function enqueue(path, body, before) {
+  calls.push({ path, body, before });
   keep();
   send();
 }
@@ -64,17 +65,23 @@ async function send() {
   if (calls.length) setTimeout(send, 2000);
 }
 
+// What the server refuses stands nowhere: the cell has what it had before, and is gone back to.
 function refused(call, why) {
-  for (const one of call.body.given || []) {
-    const card = list.querySelector(`[data-id="${CSS.escape(one.object_id)}"]`);
-    if (card) {
-      card.classList.add("refused");
-      card.title = why;
-      paint(card, card.dataset.before || "");
-      sayings = sayings.filter((saying) => !saying.some((said) => said.card === card));
-    }
+  const back = [];
+  for (const { object_id: id } of call.body.given || []) {
+    const card = list.querySelector(`[data-id="${CSS.escape(id)}"]`);
+    const before = (call.before || {})[id] || "";
+    const later = calls.find((one) => one.before && id in one.before);
+    if (later) later.before[id] = before;
+    if (!card) continue;
+    back.push(card);
+    card.classList.add("refused");
+    card.title = why;
+    if (!later) paint(card, before);
   }
-  document.getElementById("signing").textContent = why;
+  sayings = sayings.filter((saying) => !saying.some((said) => back.includes(said.card)));
+  if (back.length) look(back[0]);
+  tell(why, true);
 }
 
 function tellProgress(progress) {
@@ -102,8 +109,10 @@ function paint(card, label) {
 }
 
 // A word in the bar, which is always on the screen, of what came of a key.
-function tell(text) {
-  document.getElementById("told").textContent = text || "";
+function tell(text, isBad) {
+  const told = document.getElementById("told");
+  told.textContent = text || "";
+  told.classList.toggle("alarm", Boolean(isBad));
 }
 
 function bringUp(card) {
@@ -195,22 +204,25 @@ function say(kind, label, note) {
     const how = plain ? "confirm" : unable ? "unsure" : kind;
     return { object_id: card.dataset.id, kind: how, label: how === "correct" ? label : "", note: note || "" };
   });
-  sayings.push(said.map((card) => ({ card, before: card.dataset.verdict || "" })));
+  const before = standing(said);
+  sayings.push(said.map((card) => ({ card, before: before[card.dataset.id] })));
   said.forEach((card, number) => {
-    card.dataset.before = card.dataset.verdict || "";
     card.classList.remove("refused");
     const how = given[number].kind;
     paint(card, how === "unsure" ? "uncertain" : how === "confirm" ? card.dataset.label : label);
   });
-  give(given);
+  give(given, before);
   const many = selected.size > 0;
   clearSelection();
   tell("");
   if (!many) onwards();
 }
 
-function give(given) {
-  enqueue("verdicts", { reading: review.dataset.reading, call_id: name(), given, shown: waiting.splice(0), upto: Number(review.dataset.upto) });
+const standing = (some) => Object.fromEntries(some.map((card) => [card.dataset.id, card.dataset.verdict || ""]));
+
+function give(given, before) {
+  const { reading, upto } = review.dataset;
+  enqueue("verdicts", { reading, call_id: name(), given, shown: waiting.splice(0), upto: Number(upto) }, before);
 }
 
 // Take back what was said last on this page, one cell or several at once, and go back there; then what was said before
@@ -222,12 +234,12 @@ function undo() {
     if (!current || !current.dataset.verdict) tell(review.dataset.nothing);
     return;
   }
+  const stood = standing(last.map(({ card }) => card));
   for (const { card, before } of last) {
-    card.dataset.before = card.dataset.verdict || "";
     card.classList.remove("refused");
     paint(card, before);
   }
-  give(last.map(({ card }) => ({ object_id: card.dataset.id, kind: "undo", label: "", note: "" })));
+  give(last.map(({ card }) => ({ object_id: card.dataset.id, kind: "undo", label: "", note: "" })), stood);
   clearSelection();
   look(last[0].card);
   tell(review.dataset.undone.replace("{cells}", last.map(({ card }) => card.dataset.number).join(", ")));
@@ -256,7 +268,8 @@ function select(card) {
 
 function press(key) {
   const button = document.querySelector(`.keys [data-key="${CSS.escape(key)}"]`);
-  if (key === "Enter") say("confirm");
+  if (review.dataset.off && (key === "Enter" || ["u", "z", "n"].includes(key) || (button && button.dataset.label))) tell(review.dataset.off, true);
+  else if (key === "Enter") say("confirm");
   else if (button && button.dataset.label) say("correct", button.dataset.label);
   else if (key === "u") say("unsure");
   else if (key === "z") undo();
@@ -322,24 +335,6 @@ function watchCards() {
   });
 }
 
-async function sign() {
-  const told = document.getElementById("signing");
-  noteShown();
-  for (let waited = 0; calls.length; waited += 100) {
-    told.textContent = review.dataset.unsent.replace("{count}", calls.length);
-    if (waited > 10000) return; // the server is away: what was said is kept, and signed later
-    await new Promise((done) => setTimeout(done, 100));
-  }
-  const response = await fetch(`${review.dataset.base}/seal`, {
-    method: "POST",
-    headers: { accept: "application/json", "content-type": "application/json", "x-csrf-token": document.body.dataset.csrf },
-    body: JSON.stringify({ reading: review.dataset.reading, call_id: name() }),
-  });
-  const answer = await response.json().catch(() => ({}));
-  told.textContent = response.ok ? review.dataset.signed : answer.error;
-  told.className = response.ok ? "done" : "alarm";
-}
-
 if (review) {
   calls = JSON.parse(localStorage.getItem(KEPT) || "[]");
   for (const call of calls) {
@@ -363,10 +358,10 @@ if (review) {
   });
   document.querySelectorAll(".keys button").forEach((button) => button.addEventListener("click", () => press(button.dataset.key)));
   document.addEventListener("keydown", (event) => {
+    if (document.querySelector("dialog[open]")) return;
     if (event.target.matches("input, select, textarea") || event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.target.matches("button, a") && event.key === "Enter") return;
     if (press(event.key.length === 1 ? event.key.toLowerCase() : event.key)) event.preventDefault();
   });
   document.getElementById("noting").addEventListener("submit", keepNote);
-  document.getElementById("sign").addEventListener("click", sign);
 }

@@ -4,12 +4,13 @@ import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.page import cell, report
 from contract.messages import Join
-from tests.dashboard.browser.conftest import Launch, Server, Window
+from tests.dashboard.browser.conftest import Launch, OpenWindow, Server, Window, serious
 from tests.dashboard.conftest import Keep
 from tests.waiting import until
 
@@ -28,6 +29,13 @@ def stored(folder: Path) -> list[tuple[str, str, str]]:
     """Cell, kind and label of each verdict, in their order."""
     with sqlite3.connect(f"file:{folder / 'reviews.sqlite'}?mode=ro", uri=True) as reviews:
         return reviews.execute("select object_id, kind, label from verdict order by id").fetchall()
+
+
+def sign(page: Any) -> None:
+    """Sign, and be sure."""
+    page.locator("#sign").click()
+    page.locator("#sure").get_by_role("button", name="Sign", exact=True).click()
+    expect(page.locator("#signed")).to_contain_text("Signed by", timeout=SOON_MS)
 
 
 def test_a_slide_is_read_by_keyboard_and_signed_when_no_uncertain_cell_is_left(
@@ -53,8 +61,7 @@ def test_a_slide_is_read_by_keyboard_and_signed_when_no_uncertain_cell_is_left(
     verdicts = stored(tmp_path)
     assert len(verdicts) == len({cell for cell, *_ in verdicts}) == count
     assert [label for *_, label in verdicts][3] == "smudge"
-    page.locator("#sign").click()
-    expect(page.locator("#signing")).to_have_text("Signed.")
+    sign(page)
     page.goto(f"{slide.address}{SLIDE}")
     expect(page.get_by_text("Signed by guest")).to_be_visible()
     window.complaints.clear()  # of the first attempt to sign, which the server refuses
@@ -147,6 +154,65 @@ def test_what_was_said_while_the_server_was_away_is_stored_once_when_it_is_back(
     )
     assert len({cell for cell, *_ in stored(tmp_path)}) == 3
     window.complaints.clear()
+
+
+def test_who_signs_is_told_what_is_signed_and_afterwards_no_key_counts_until_the_signature_is_withdrawn(
+    launch: Launch, keep: Keep, window: Window, tmp_path: Path
+) -> None:
+    keep([report(1, 1, [cell(1, 1, n, share) for n, share in enumerate((0.9, 0.85, 0.1, 0.2), start=1)])])
+    server = launch("signs", collect="false")
+    page = window.page
+    page.goto(f"{server.address}slides/lab/scope-1/slide-7/review")
+    page.get_by_role("button", name="Begin").click()
+    expect(page.locator("#cells li[data-seen]")).to_have_count(4)
+    page.keyboard.press("1")
+    page.locator("#sign").click()
+    sure = page.locator("#sure")
+    expect(sure).to_contain_text(
+        "You sign as guest: 1 of 4 cells reviewed. Cells that the model calls blast and that you have not reviewed: 1."
+    )
+    assert serious(page) == []
+    page.keyboard.press("2")  # meant for no cell
+    sure.get_by_role("button", name="Not yet").click()
+    expect(sure).to_be_hidden()
+    expect(page.locator("#sign")).to_be_visible()
+    assert len(stored(tmp_path)) == 1
+    sign(page)
+    expect(page.locator("#signed")).to_contain_text("Signed by guest (First reading)")
+    expect(page.locator(".keys button[data-label]").first).to_be_disabled()
+    page.locator("#cells li.cell").first.click()
+    page.keyboard.press("2")
+    expect(page.locator("#told")).to_contain_text("withdraw your signature first")
+    expect(page.locator("#cells li.cell").first).to_have_attribute("data-verdict", "normal")
+    assert serious(page) == []
+    page.locator("#signed").get_by_label("Reason").fill("the wrong slide")
+    page.locator("#signed").get_by_role("button", name="Withdraw this signature").click()
+    expect(page.locator("#signed")).to_have_count(0)
+    expect(page.locator("#cells li.current[data-seen]")).to_have_count(1)
+    page.keyboard.press("2")
+    expect(page.locator("#cells li[data-verdict]")).to_have_count(2)
+
+
+def test_a_verdict_that_is_refused_stands_nowhere_and_the_page_goes_back_to_its_cell(
+    launch: Launch, keep: Keep, open_window: OpenWindow
+) -> None:
+    """It is signed in another window meanwhile."""
+    keep([report(1, 1, [cell(1, 1, n, 0.1) for n in range(1, 5)])])
+    server = launch("refused", collect="false")
+    one, other = open_window(), open_window()
+    for window in (one, other):
+        window.page.goto(f"{server.address}slides/lab/scope-1/slide-7/review")
+        if window is one:
+            window.page.get_by_role("button", name="Begin").click()
+        expect(window.page.locator("#cells li[data-seen]")).to_have_count(4)
+    sign(other.page)
+    page = one.page
+    page.keyboard.press("2")
+    expect(page.locator("#told.alarm")).to_contain_text("signed by guest")
+    expect(page.locator("#cells li.current.refused")).to_have_attribute("data-id", "run1-s1-c5")
+    expect(page.locator("#cells li[data-verdict]")).to_have_count(0)
+    expect(page.locator("#progress")).to_contain_text("0 of 4 cells reviewed")
+    one.forgive(status=409)
 
 
 def test_many_cells_are_labelled_at_once_and_taken_back_at_once(slide: Server, window: Window, tmp_path: Path) -> None:
@@ -257,7 +323,6 @@ def test_two_cells_that_turn_out_to_be_one_come_back_to_who_has_called_them_diff
     expect(page.locator("#cells li.current[data-seen]")).to_have_count(1)
     page.keyboard.press("2")
     expect(page.locator("#progress")).to_contain_text("2 of 2 cells reviewed, uncertain ones left: 0.", timeout=SOON_MS)
-    page.locator("#sign").click()
-    expect(page.locator("#signing")).to_have_text("Signed.")
+    sign(page)
     page.reload()
     expect(page.locator(".apart")).to_have_count(0)

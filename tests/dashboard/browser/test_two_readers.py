@@ -38,7 +38,8 @@ def reads(window: Window, server: Server, keys: Callable[[int], str]) -> dict[st
 
 def sign(window: Window) -> None:
     window.page.locator("#sign").click()
-    expect(window.page.locator("#signing")).to_have_text("Signed.", timeout=SOON_MS)
+    window.page.locator("#sure").get_by_role("button", name="Sign", exact=True).click()
+    expect(window.page.locator("#signed")).to_contain_text("Signed by", timeout=SOON_MS)
 
 
 def data(window: Window, server: Server) -> tuple[dict[str, Any], dict[str, str]]:

@@ -12,12 +12,21 @@ def test_progress_tells_what_was_shown_reviewed_and_is_left(store: ReviewStore) 
     record = slide_of(
         cell("r-c1"), cell("r-c2", 0.5), cell("r-c3", 0.55), cell("r-c4", 0.9), cell("r-c5", None), cell("r-c6", 0.1)
     )
-    assert progress(record, store.log(KEY), "1", ()) == Progress(6, 0, 0, 0, 0, 5, 2, 2, 0)
+    assert progress(record, store.log(KEY), "1", ()) == Progress(6, 0, 0, 0, 0, 5, 2, 2, 0, 1)
     Desk(store).begin(record).say(record, r_c1="confirm", r_c2="unsure", r_c4="smudge", r_c6="blast")
     shown = store.shown_to(KEY, "ada", "1")
     later = replace(record, cells=record.cells[:-1])
     assert progress(later, store.log(KEY), "1", shown) == Progress(
-        cells=5, shown=5, reviewed=3, unsure=1, corrected=1, to_review=1, uncertain=2, uncertain_left=1, gone=1
+        cells=5,
+        shown=5,
+        reviewed=3,
+        unsure=1,
+        corrected=1,
+        to_review=1,
+        uncertain=2,
+        uncertain_left=1,
+        gone=1,
+        blasts_left=0,
     )
     assert progress(later, store.log(KEY), "2", ()).reviewed == 0
 
