@@ -327,9 +327,10 @@ def _done(visit: Visit, record: SlideRecord, asked: Show | Say | Seal) -> None:
 
 
 def _refused(visit: Visit, cause: ReviewRefusedError) -> Response:
+    text = visit.texts.get(f"refused.{cause.why}", **cause.values) if cause.values else str(cause)
     if visit.form and not wants_json(visit.request):
-        return visit.refusal(HTTPStatus.CONFLICT, "refusal.failed", why=str(cause))
-    return JSONResponse({"error": str(cause), "why": cause.why}, HTTPStatus.CONFLICT)
+        return visit.refusal(HTTPStatus.CONFLICT, "refusal.failed", why=text)
+    return JSONResponse({"error": text, "why": cause.why}, HTTPStatus.CONFLICT)
 
 
 ROUTES = [

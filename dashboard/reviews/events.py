@@ -27,11 +27,15 @@ Refusal: TypeAlias = Literal[
 
 
 class ReviewRefusedError(UsageError):
-    """A call that is refused, by which nothing was stored; ``why`` names the rule, for texts in other languages."""
+    """A call that is refused, by which nothing was stored; ``why`` names the rule, for texts in other languages.
 
-    def __init__(self, why: Refusal, text: str) -> None:
+    Attributes:
+        values: what such a text names, by its place there; empty where the rule has no text of its own.
+    """
+
+    def __init__(self, why: Refusal, text: str, **values: object) -> None:
         super().__init__(text)
-        self.why = why
+        self.why, self.values = why, values
 
 
 class Given(NamedTuple):

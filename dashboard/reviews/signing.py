@@ -48,7 +48,10 @@ def check_signable(record: SlideRecord, log: SlideLog, reading: Reading, person:
         finals = final_labels(record, log)
         if left := [name for name, final in finals.items() if final.source == "disputed"]:
             raise ReviewRefusedError(
-                "disputed", f"{counted(len(left), 'cell')} of which verdicts differ: {_some(left)}; settle each first"
+                "disputed",
+                f"{counted(len(left), 'cell')} of which verdicts differ: {_some(left)}; settle each first",
+                count=len(left),
+                cells=_some(left),
             )
         return
     if readings.holders.get(reading) != person:
@@ -59,6 +62,8 @@ def check_signable(record: SlideRecord, log: SlideLog, reading: Reading, person:
         raise ReviewRefusedError(
             "unreviewed",
             f"{counted(len(left), 'uncertain cell')} not reviewed: {_some(left)}; give a verdict on each, `unsure` too",
+            count=len(left),
+            cells=_some(left),
         )
 
 
@@ -179,4 +184,5 @@ def _corrected(corrected: CorrectedCounts) -> dict[str, object]:
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+    """Cells as the page calls them: by their number on the slide."""
+    return ", ".join(name.rpartition("-")[2] for name in names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")

@@ -10,6 +10,14 @@ function tellSigning(text, waits) {
   signing.toggleAttribute("data-waits", Boolean(waits));
 }
 
+// The order in which cells that a signature waits for stand first.
+function leadToThem() {
+  const link = document.createElement("a");
+  link.href = "?order=to_do";
+  link.textContent = review.dataset.showThem;
+  signing.append(" ", link);
+}
+
 async function seal(only) {
   try {
     const response = await fetch(`${review.dataset.base}/seal?progress`, {
@@ -20,6 +28,7 @@ async function seal(only) {
     const answer = await response.json();
     if (response.ok) return answer;
     tellSigning(answer.error);
+    if (["unreviewed", "disputed"].includes(answer.why)) leadToThem();
   } catch {
     tellSigning(review.dataset.away);
   }

@@ -7,6 +7,7 @@ from starlette.testclient import TestClient
 
 from bench.page import cell, report
 from tests.dashboard.conftest import Keep
+from tests.dashboard.exports.examples import summary
 from tests.dashboard.pages.conftest import Serve, by
 
 REVIEW = "/slides/lab/scope-1/slide-7/review"
@@ -33,3 +34,18 @@ def test_a_page_gets_the_cells_that_it_does_not_hold(client: TestClient) -> None
     assert named(client.post(f"{REVIEW}/cards", json=held).text) == ["run1-s1-c8", "run1-s1-c7"]
     answer = client.post(f"{REVIEW}/cards", json={"held": ["run1-s1-c5"]})
     assert (answer.status_code, answer.json()["why"]) == (422, "malformed")
+
+
+def test_a_refusal_to_sign_names_cells_as_the_page_does_in_the_language_of_who_signs(client: TestClient) -> None:
+    asked = {"reading": "1", "call_id": "call-0001", "check": True}
+    answer = client.post(f"{REVIEW}/seal", json=asked, headers={"accept-language": "de", "accept": "application/json"})
+    assert (answer.status_code, answer.json()["why"]) == (409, "unreviewed")
+    assert answer.json()["error"].startswith("1 unsichere Zelle nicht durchgesehen: c6.")
+
+
+def test_the_review_of_an_open_slide_says_so_and_leads_to_its_microscope(client: TestClient, keep: Keep) -> None:
+    keep([summary(count_id="run1-s1", state="open", ended_at=None)])
+    assert 'id="is-open"' in (text := client.get(REVIEW).text)
+    assert 'href="/agents/lab/scope-1"' in text
+    keep([summary(count_id="run1-s1")])
+    assert 'id="is-open"' not in client.get(REVIEW).text
