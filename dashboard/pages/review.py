@@ -140,6 +140,7 @@ async def work(visit: Visit) -> Response:
         **await _cards(visit, seen),
         record=seen.record,
         order=_order(visit, seen)[0],
+        like=_order(visit, seen)[1],
         orders=get_args(Order),
         progress=await _progress(visit, seen),
         signatures=readings.signatures,
@@ -202,7 +203,8 @@ def _order(visit: Visit, seen: Sight) -> tuple[Order, str]:
     asked = visit.request.query_params
     usual: Order = "to_do" if seen.reading == "adjudication" else "suspicion"
     order: Order = next((one for one in get_args(Order) if one == asked.get("order")), usual)
-    return order, asked.get("like", "")[:255]
+    name = asked.get("order", "")
+    return order, (asked.get("like", "") or (name.removeprefix("like:") if name.startswith("like:") else ""))[:255]
 
 
 async def _in_order(visit: Visit, seen: Sight, order: Order, like: str) -> list[SlideCell]:

@@ -266,6 +266,13 @@ function select(card) {
   tellSelected();
 }
 
+// From the current cell to another one, both too.
+function selectTo(card) {
+  const all = cards();
+  const [from, to] = [Math.max(0, all.indexOf(current)), all.indexOf(card)].sort((one, other) => one - other);
+  all.slice(from, to + 1).filter((one) => !selected.has(one)).forEach(select);
+}
+
 function press(key) {
   const button = document.querySelector(`.keys [data-key="${CSS.escape(key)}"]`);
   if (review.dataset.off && (key === "Enter" || ["u", "z", "n"].includes(key) || (button && button.dataset.label))) tell(review.dataset.off, true);
@@ -353,7 +360,8 @@ if (review) {
   look(cards().find((card) => !card.dataset.verdict) || cards()[0]);
   list.addEventListener("click", (event) => {
     const card = event.target.closest("li.cell");
-    if (card && (event.ctrlKey || event.shiftKey)) select(card);
+    if (card && event.shiftKey) selectTo(card);
+    else if (card && (event.ctrlKey || event.metaKey)) select(card);
     else if (card) look(card);
   });
   document.querySelectorAll(".keys button").forEach((button) => button.addEventListener("click", () => press(button.dataset.key)));

@@ -215,6 +215,23 @@ def test_a_verdict_that_is_refused_stands_nowhere_and_the_page_goes_back_to_its_
     one.forgive(status=409)
 
 
+def test_a_click_with_shift_selects_a_range_and_one_with_ctrl_a_cell(
+    launch: Launch, keep: Keep, window: Window
+) -> None:
+    keep(report(1, seq, [cell(1, seq, n, 0.1) for n in range(1, 5)]) for seq in (1, 2))
+    server = launch("range", collect="false")
+    page = window.page
+    page.goto(f"{server.address}slides/lab/scope-1/slide-7/review")
+    page.get_by_role("button", name="Begin").click()
+    cards = page.locator("#cells li.cell")
+    cards.nth(1).click()
+    cards.nth(3).click(modifiers=["Shift"])
+    cards.nth(5).click(modifiers=["Control"])
+    expect(page.locator("#selected")).to_have_text("4 selected")
+    chosen = page.evaluate("cards().map((card, at) => (card.classList.contains('selected') ? at : -1))")
+    assert [at for at in chosen if at >= 0] == [1, 2, 3, 5]
+
+
 def test_many_cells_are_labelled_at_once_and_taken_back_at_once(slide: Server, window: Window, tmp_path: Path) -> None:
     page = window.page
     page.goto(f"{slide.address}{SLIDE}/review")

@@ -49,3 +49,11 @@ def test_the_review_of_an_open_slide_says_so_and_leads_to_its_microscope(client:
     assert 'href="/agents/lab/scope-1"' in text
     keep([summary(count_id="run1-s1")])
     assert 'id="is-open"' not in client.get(REVIEW).text
+
+
+def test_the_order_says_like_which_cell_it_is_and_stays_so_when_it_is_applied_again(client: TestClient) -> None:
+    for question in ("like=run1-s1-c9", "order=like:run1-s1-c9"):
+        text = client.get(f"{REVIEW}?{question}").text
+        assert '<option value="like:run1-s1-c9" selected>cells like c9</option>' in text
+        assert text.count(" selected>cells like") == 1
+        assert named(text)[0] == "run1-s1-c9"
