@@ -14,7 +14,7 @@ expect = pytest.importorskip("playwright.sync_api", reason="playwright is not in
 pytestmark = pytest.mark.usefixtures("people")
 SOON_MS = 20_000
 SLIDE = "slides/lab/scope-1/slide-of-scope-1"
-PARTS = {"/slides/{site}/{device}/{slide}/cells", "/slides/{site}/{device}/{slide}/review/cards"}
+PARTS = {f"/slides/{{site}}/{{device}}/{{slide}}/{part}" for part in ("cells", "now", "review/cards")}
 """What is HTML, and a part of a page."""
 
 
