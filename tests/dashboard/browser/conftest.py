@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -209,14 +210,21 @@ def pictured(launch: Launch, agent: Agent, tmp_path: Path) -> Callable[..., Serv
         server = launch("reviewed", **settings)
         seeing = agent("reviewed", **{"source.fps": 2, "pictures.keep": "true"})
 
-        def enough() -> bool:
+        def count(table: str) -> int:
             with sqlite3.connect(f"file:{tmp_path / 'collector.sqlite'}?mode=ro", uri=True) as store:
-                count: int = store.execute("select count(*) from picture where kind = 'cell'").fetchone()[0]
-                return count >= 20
+                found: int = store.execute(f"select count(*) from {table}").fetchone()[0]  # noqa: S608 - ours
+                return found
 
-        assert until(enough, 60)
+        def settled() -> bool:
+            """Whether no cell has come for a while; those of the agent's last frames come after its end."""
+            before = count("cell")
+            time.sleep(2)
+            return count("cell") == before
+
+        assert until(lambda: count("picture") >= 20, 60)
         seeing.terminate()
         seeing.wait(30)
+        assert until(settled, 60)
         return server
 
     return made
