@@ -26,6 +26,7 @@ def reads(window: Window, server: Server, keys: Callable[[int], str]) -> dict[st
     page = window.page
     page.goto(f"{server.address}{SLIDE}/review")
     page.get_by_role("button", name="Begin").click()
+    expect(page.locator("#cells li.current")).to_have_count(1)  # the page is there, whole
     said = {}
     for number in range(page.locator("#cells li.cell").count()):
         current = page.locator("#cells li.current[data-seen]:not([data-verdict])")
@@ -38,6 +39,7 @@ def reads(window: Window, server: Server, keys: Callable[[int], str]) -> dict[st
 
 def sign(window: Window) -> None:
     window.page.locator("#sign").click()
+    expect(window.page.locator("#signing")).to_have_text("")
     window.page.locator("#sure").get_by_role("button", name="Sign", exact=True).click()
     expect(window.page.locator("#signed")).to_contain_text("Signed by", timeout=SOON_MS)
 
