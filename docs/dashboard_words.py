@@ -31,7 +31,8 @@ pictures to try.
   their shares of blasts and its interval (Newcombe 1998). The list says which slides are open, how many of their cells
   are reviewed, and who has signed. **One slide**: counts of the model and with the corrections, asked for again every
   ten seconds, the share with its interval, histogram, course, refused frames, the cells by suspicion; [tables, FHIR,
-  report, and signed cells for a training](exports.md), which `microscope-dashboard training OUT` takes of many slides at once.
+  report, and signed cells for a training](exports.md), which `microscope-dashboard training OUT` takes of many slides
+  at once.
 - **The map of a slide**: its frames and cells where the stage saw them, with a scale bar. Form says what a cell is
   called, colour how probable a blast is; a dot leads to its cell, and a ring says that people call it something else.
   Of more than 1,000 cells, squares sum up those of a place. Parts that the stage did not walk together stand beside
@@ -50,9 +51,9 @@ pictures to try.
   (Shift+click for a range); sign, after the page has said what was not looked at.
 
 How old the page's own knowledge is always stands at its top; of a page that does not change by itself, as the list of
-slides, how long ago it was loaded. A page that hears nothing from the server says so, greys out, and goes on by itself; what
-a reviewer says meanwhile stays in the browser and is sent when the server is back. A page that hears nothing from the
-broker says what to do first, then why, and how old the last news is.
+slides, how long ago it was loaded. A page that hears nothing from the server says so, greys out, and goes on by
+itself; what a reviewer says meanwhile stays in the browser and is sent when the server is back. A page that hears
+nothing from the broker says what to do first, then why, and how old the last news is.
 
 **Roles.** A *reader* looks; a *reviewer* also judges cells, signs, and commands microscopes; an *administrator* also
 frees another's reading, withdraws another's signature, and sees who did what. Five wrong passwords for a name or from
@@ -66,10 +67,10 @@ first reading until both are signed; then agreement and Cohen's kappa are shown,
 differs: whoever opens the review then sees these cells first, with what each reader says. Who reads nothing of a
 slide may ask to see what is signed of it, and can begin no reading afterwards. A cell counts as reviewed only if it
 was on the screen. A reading can not be signed while the model is uncertain of a cell that has no verdict; stop a slide
-before you sign it, or new cells come after the signature. A name that is stored already is begun again only by who says so. Where two
-cells turn out to be one (`joined`) and a reader has called them differently, neither verdict stands: the cell is
-uncertain, and waits to be looked at again. A signature holds the hash of what was signed, and says when cells came
-after it.
+before you sign it, or new cells come after the signature. A name that is stored already is begun again only by who
+says so. Where two cells turn out to be one (`joined`) and a reader has called them differently, neither verdict
+stands: the cell is uncertain, and waits to be looked at again. A signature holds the hash of what was signed, and
+says when cells came after it.
 
 **Pictures** of cells and frames are there where agents keep them (`pictures.keep`) and the collector fetches them:
 [what is kept of patients' cells](privacy.md).
