@@ -4,7 +4,7 @@ An agent keeps the cells of a slide in its memory alone (`agent/slides`). One th
 up another model, goes on under the same pseudonym with another count, in which it knows no cell from before. So
 
 - all counts of a slide are one slide: what was read before the restart is not lost;
-- a picture that another count has read again, as of a folder that an agent began anew, counts once: by its latest
+- a picture that another count has read again, as of a folder that an agent read again, counts once: by its latest
   reading that was judged, or, if none was, by its latest. It is known by its name and its time of capture. A camera
   never gives the same picture twice. Within a count every frame stands: there the agent itself knows which cells it
   has seen.

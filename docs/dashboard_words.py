@@ -39,7 +39,7 @@ pictures to try.
   each other, for nothing says how they lie; frames that were not judged have no place. A table says the same in words.
 - **A slide that was read more than once.** An agent that starts again amid a slide begins another count and knows no
   cell from before. List, page, exports and comparisons count the same: all counts together, and a picture that another
-  count has read again, as of a folder that is begun anew, once, by its latest reading that was judged. A cell that a
+  count has read again, as of a folder that is read again, once, by its latest reading that was judged. A cell that a
   camera showed to two counts stands twice; nothing that is stored can tell, and the page says so.
 - **Counts and models** of a slide: each count with its model, and the cells that two models call something else. Only
   the very same pictures are compared, those of one name and one time of capture, as of a folder that was read again

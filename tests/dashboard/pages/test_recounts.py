@@ -74,7 +74,7 @@ def camera(agent: Agent) -> None:
 
 
 def folder(agent: Agent) -> None:
-    """A folder that is begun anew after a restart: the first two of three pictures are read twice."""
+    """A folder that is begun again after a restart: the first two of three pictures are read twice."""
     agent.sees("a.png", 0.1, 0.9)
     agent.sees("b.png", 0.1)
     agent.restarts()
